@@ -1,0 +1,1 @@
+"""Where prediction meets measurement: one module a study, and the ``sslsim`` command."""

@@ -1,0 +1,1 @@
+"""One module a figure, drawn from run folders; nothing here trains."""

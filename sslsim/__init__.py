@@ -1,0 +1,1 @@
+"""What networks do under self-supervised learning: data, views, training, recording."""

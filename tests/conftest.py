@@ -1,0 +1,21 @@
+"""Settings shared by all tests."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples on every machine and no deadline: a slow machine is not a failure.
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def _temporary_home(tmp_path, monkeypatch):
+    """Run every test in a folder of its own, so that nothing is written into the checkout."""
+    monkeypatch.chdir(tmp_path)

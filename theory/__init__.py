@@ -1,0 +1,1 @@
+"""What mathematics predicts about self-supervised learning: closed forms, bounds, derivations."""

@@ -1,0 +1,110 @@
+"""Checks of what a caller hands in: every message says what was given and what is expected."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def finite_array(name: str, value: ArrayLike, ndim: int) -> NDArray[np.float64]:
+    """Return ``value`` as a float64 array of ``ndim`` dimensions without NaN or infinity.
+
+    Parameters
+    ----------
+    name : str
+        How the caller calls the argument; it opens the error message.
+    value : array_like
+        The argument.
+    ndim : int
+        Number of dimensions expected.
+
+    Returns
+    -------
+    ndarray
+        Float64, not copied when it was float64 already.
+
+    Raises
+    ------
+    ValueError
+        If the number of dimensions differs, or an entry is NaN or infinite.
+
+    Examples
+    --------
+    >>> finite_array("gamma", [1, 2], ndim=1)
+    array([1., 2.])
+    """
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim != ndim:
+        raise ValueError(f"{name} has shape {array.shape}; expected {ndim} dimension(s)")
+    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+    if bad:
+        raise ValueError(f"{name} holds {bad} NaN or infinite value(s); expected finite numbers")
+    return array
+
+
+def positive_number(name: str, value: float) -> float:
+    """Return ``value`` as a float if it is finite and above zero.
+
+    Parameters
+    ----------
+    name : str
+        How the caller calls the argument.
+    value : float
+        The argument.
+
+    Returns
+    -------
+    float
+        The same number.
+
+    Raises
+    ------
+    ValueError
+        If it is zero, negative, NaN or infinite.
+
+    Examples
+    --------
+    >>> positive_number("learning_rate", 0.5)
+    0.5
+    """
+    number = float(value)
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name} is {value}; expected a finite number above zero")
+    return number
+
+
+def whole_number(name: str, value: int, low: int, high: int | None = None) -> int:
+    """Return ``value`` as an int if it is whole and within ``[low, high]``.
+
+    Parameters
+    ----------
+    name : str
+        How the caller calls the argument.
+    value : int
+        The argument.
+    low, high : int
+        Inclusive bounds; ``high`` None means none.
+
+    Returns
+    -------
+    int
+        The same number.
+
+    Raises
+    ------
+    ValueError
+        If it is not whole or out of bounds.
+
+    Examples
+    --------
+    >>> whole_number("dim", 10, 1, 64)
+    10
+    """
+    bounds = f"at least {low}" if high is None else f"from {low} to {high}"
+    if isinstance(value, bool) or int(value) != value:
+        raise ValueError(f"{name} is {value}; expected a whole number {bounds}")
+    if value < low or (high is not None and value > high):
+        raise ValueError(f"{name} is {value}; expected {bounds}")
+    return int(value)
