@@ -81,13 +81,71 @@ def mode_arrays(gamma: ArrayLike, s0: ArrayLike) -> tuple[Array, Array]:
     return gamma, s0
 
 
+def flow_times(t: ArrayLike) -> Array:
+    """Check flow times.
+
+    Parameters
+    ----------
+    t : array_like, shape (...)
+        Learning rate x step; infinity stands for the end of training.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        The same as float64.
+
+    Raises
+    ------
+    ValueError
+        If a time is negative or NaN.
+
+    Examples
+    --------
+    >>> flow_times([0, 1])
+    array([0., 1.])
+    """
+    t = np.asarray(t, dtype=np.float64)
+    if not np.all(t >= 0):  # NaN fails here too
+        raise ValueError("t holds a negative or NaN value; expected flow times of at least zero")
+    return t
+
+
+def level_logits(level: ArrayLike) -> Array:
+    """Logits of levels of lambda.
+
+    Parameters
+    ----------
+    level : array_like, shape (...)
+        Levels between 0 and 1, both excluded.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        ``log(level / (1 - level))``.
+
+    Raises
+    ------
+    ValueError
+        If a level is not between 0 and 1.
+
+    Examples
+    --------
+    >>> level_logits([0.5, 0.9]).round(4).tolist()
+    [0.0, 2.1972]
+    """
+    levels = np.asarray(level, dtype=np.float64)
+    if not np.all((levels > 0) & (levels < 1)):  # NaN fails here too
+        raise ValueError("level holds a value outside (0, 1); expected levels between 0 and 1")
+    return np.asarray(np.log(levels) - np.log1p(-levels))
+
+
 def singular_values(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike) -> Array:
     """Singular values of the map along the flow.
 
     Parameters
     ----------
     t : array_like, shape (...)
-        Flow times, learning rate x step, none negative.
+        Flow times, learning rate x step, none negative; infinity is allowed.
     gamma : array_like, shape (k,)
         Eigenvalues of Gamma.
     s0 : array_like, shape (k,)
@@ -115,9 +173,12 @@ def singular_values(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike) -> Array:
     [1e-06, 2.0]
     """
     gamma, s0 = mode_arrays(gamma, s0)
-    t = _times(t)[..., None]
-    decay = np.exp(-4.0 * np.abs(gamma) * t)  # (..., k), in (0, 1]
-    grown = np.sqrt(-np.abs(gamma) * np.expm1(-8.0 * np.abs(gamma) * t))
+    t = flow_times(t)[..., None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A mode with gamma = 0 stands still for ever: 0 * inf is 0 here.
+        exponent = np.where(gamma == 0, 0.0, 4.0 * np.abs(gamma) * t)
+    decay = np.exp(-exponent)  # (..., k), in [0, 1]
+    grown = np.sqrt(-np.abs(gamma) * np.expm1(-2.0 * exponent))
     numerator = np.where(gamma > 0, s0, s0 * decay)
     denominator = np.hypot(s0 * grown, np.where(gamma > 0, decay, 1.0))
     # Both vanish only for s0 = 0 at a time where the decay has underflowed: the mode stays at 0.
@@ -399,10 +460,3 @@ def final_weights(gamma: ArrayLike, left: ArrayLike, right: ArrayLike) -> Array:
     scale = np.zeros_like(gamma)
     scale[gamma > 0] = gamma[gamma > 0] ** -0.5
     return (left * scale) @ right.T
-
-
-def _times(t: ArrayLike) -> Array:
-    t = np.asarray(t, dtype=np.float64)
-    if not np.all(t >= 0):  # NaN fails here too
-        raise ValueError("t holds a negative or NaN value; expected flow times of at least zero")
-    return t
