@@ -378,7 +378,9 @@ def plateaus(gamma: ArrayLike, s0: ArrayLike, dim: int | None = None) -> tuple[P
     tau, half = step_times(gamma, s0), rise_widths(gamma) / 2.0
     dim = len(tau) if dim is None else dim
     order = [j for j in np.argsort(tau, kind="stable") if np.isfinite(tau[j])]
-    ends = [float(tau[j] - half[j]) for j in order] + [np.inf]
+    begins = tau[order] - half[order]
+    # A slow mode can start rising before a faster one whose half rise comes first.
+    ends = [float(np.min(begins[i:], initial=np.inf)) for i in range(len(order) + 1)]
     start, found = 0.0, []
     for modes, end in enumerate(ends):
         if end > start:
