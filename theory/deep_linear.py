@@ -49,8 +49,8 @@ def eigenvalue_curves(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike, layers: int
     Returns
     -------
     ndarray, shape (..., k)
-        The curves: a long plateau and a rise that gets sharper with depth. Modes with gamma < 0
-        decay to zero.
+        The curves: with depth, rises get short against the plateaus before them. Modes with
+        gamma < 0 decay to zero.
 
     Raises
     ------

@@ -278,10 +278,11 @@ def _clock(start: float, end: float, power: float, ridge: float) -> float:
     if start >= end:
         return 0.0
     # Only between these does the integrand change; there, pieces keep each quadrature smooth.
-    first, last = min(math.log(ridge), 0.0) - _FAR, _FAR
+    middle = min(math.log(ridge), 0.0)
+    first, last = middle - _FAR, _FAR
     total = ridge**power * max(0.0, min(end, first) - start)
     total += (1.0 + ridge) ** power * max(0.0, end - max(start, last))
-    for low, high in ((first, math.log(ridge)), (math.log(ridge), 0.0), (0.0, last)):
+    for low, high in ((first, middle), (middle, 0.0), (0.0, last)):
         low, high = max(low, start), min(high, end)
         if high > low:
             total += quad(
