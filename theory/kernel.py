@@ -25,7 +25,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from theory.checks import finite_array, whole_number
 from theory.closed_form import Array, flow_times, singular_values
@@ -289,7 +289,7 @@ def embed(
     return features if left is None else features @ left.T
 
 
-def _report(kappa: Array, kept: Array, threshold: float) -> Truncation:
+def _report(kappa: Array, kept: NDArray[np.bool_], threshold: float) -> Truncation:
     sizes = np.abs(kappa)
     return Truncation(
         kept=int(np.count_nonzero(kept)),

@@ -110,13 +110,13 @@ def simclr_operator(x: ArrayLike, x_prime: ArrayLike, temperature: float) -> Arr
     >>> simclr_operator([[1.0], [-1.0]], [[1.0], [-1.0]], temperature=0.5).round(4).tolist()
     [[2.6667]]
     """
-    x, x_prime = paired_views(x, x_prime)
+    first, second = paired_views(x, x_prime)
     temperature = positive_number("temperature", temperature)
-    mean = (x.mean(axis=0) + x_prime.mean(axis=0)) / 2.0
-    x, x_prime = x - mean, x_prime - mean
-    views = 2 * x.shape[0]
-    pushed = -(x.T @ x + x_prime.T @ x_prime) / (views * (views - 1))
-    return (cross_correlation(read_pairs(x, x_prime)) - pushed) / temperature
+    mean = (first.mean(axis=0) + second.mean(axis=0)) / 2.0
+    first, second = first - mean, second - mean
+    views = 2 * len(first)
+    pushed = -(first.T @ first + second.T @ second) / (views * (views - 1))
+    return (cross_correlation(read_pairs(first, second)) - pushed) / temperature
 
 
 def in_eigenbasis(operator: ArrayLike, w0: ArrayLike) -> tuple[Array, Array, Array]:

@@ -80,15 +80,14 @@ def whiten(x: ArrayLike, x_prime: ArrayLike) -> WhitenedPairs:
     >>> pairs.gamma.round(12).tolist()
     [[1.0, 0.0], [0.0, -1.0]]
     """
-    x, x_prime = paired_views(x, x_prime)
-    views = np.concatenate([x, x_prime])
+    views = np.concatenate(paired_views(x, x_prime))
     _, size, axes = np.linalg.svd(views, full_matrices=False)
     kept = size > np.finfo(np.float64).eps * max(views.shape) * size[0]
     if not np.any(kept):
         raise ValueError("x and x_prime are all zero; expected views with variance")
     transform = axes[kept].T * (np.sqrt(len(views)) / size[kept])
-    x, x_prime = x @ transform, x_prime @ transform
-    return WhitenedPairs(x, x_prime, transform, cross_correlation(read_pairs(x, x_prime)))
+    first, second = np.split(views @ transform, 2)
+    return WhitenedPairs(first, second, transform, cross_correlation(read_pairs(first, second)))
 
 
 def gram_matrix(t: ArrayLike, gamma: ArrayLike, w0: ArrayLike) -> Array:

@@ -180,6 +180,19 @@ def test_dimensions_beyond_the_positive_modes():
     assert np.all(embed(modes, kernel)[:, 2] == 0)
 
 
+def test_rounding_is_no_positive_mode():
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        same, lone = rng.normal(size=(2, 6))
+        lone -= same * (same @ lone) / (same @ same)
+        # The second input shows in one view only, uncorrelated with the other: gamma = 0.
+        turn = np.linalg.qr(rng.normal(size=(4, 4)))[0][:2]
+        x, x_prime = np.column_stack([same, lone]), np.column_stack([same, 0 * lone])
+        views = np.concatenate([x, x_prime]) @ turn
+        modes = kernel_modes(views @ views.T)
+        assert (modes.truncation.kept, modes.positive_modes) == (2, 1)
+
+
 def test_views_that_only_disagree_teach_nothing():
     x = np.random.default_rng(5).normal(size=(4, 2))
     views = np.concatenate([x, -x])

@@ -95,6 +95,27 @@ def test_start_without_the_leading_directions(t):
     assert np.abs(gram_matrix(t, gamma, w0) - expected).max() < 1e-13 * np.abs(expected).max()
 
 
+def test_nearly_dependent_leading_directions():
+    rng = np.random.default_rng(12)
+    w0 = rng.normal(size=(3, 5))
+    w0[:, 1] = w0[:, 0] + 1e-9 * rng.normal(size=3)
+    gamma = np.diag([1.0, 0.6, 0.3, 0.1, -0.5])
+    assert np.abs(gram_matrix(0.0, gamma, w0) - w0.T @ w0).max() < 1e-14
+    for t in (0.1, 2.0):
+        # What is known of the second direction to 1e-7 has not grown to matter by then.
+        expected = literal_gram_matrix(t, gamma, w0)
+        assert np.abs(gram_matrix(t, gamma, w0) - expected).max() < 1e-11
+
+
+def test_tiny_start_at_tiny_times():
+    gamma, _ = symmetric([0.9, -0.5])
+    factor = weights_factor([1e-30, 1e-3], gamma, [[1e-300, 2e-300]])
+    # The weights grow by exp(4 * 0.9 * 1e-3) at most. What is factorised is g W(0), 1e-315 at the
+    # first time: a subnormal number, of eight digits.
+    assert np.linalg.norm(factor[0] * 1e300) == pytest.approx(np.sqrt(5), rel=1e-7)
+    assert np.linalg.norm(factor[1] * 1e300) == pytest.approx(np.sqrt(5), rel=4e-3)
+
+
 def test_more_dimensions_than_inputs_and_a_start_of_low_rank():
     gamma, _ = symmetric([0.8, 0.5, -0.2])
     rng = np.random.default_rng(6)

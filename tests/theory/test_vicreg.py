@@ -73,6 +73,15 @@ def test_no_variance_exceeds_the_fraction_before_the_time_given(views):
     assert 0.02e-4 < max(spread) <= 0.2e-4 * (1 + 1e-9)
 
 
+def test_time_given_is_where_the_bound_reaches_the_fraction(views):
+    operator = vicreg_operator(*views, dim=2, mu=25.0, lam=25.0)
+    w0 = 1e-6 * np.random.default_rng(4).normal(size=(2, 4))
+    end = vicreg_valid_until(operator, w0, *views, eps=1e-3, fraction=0.3)
+    largest = max(np.linalg.norm(np.cov(view.T), 2) for view in views)
+    norms = np.sum(growth(operator, w0, end) ** 2, axis=1)
+    assert largest * norms.max() == pytest.approx(0.3e-3, rel=1e-8)
+
+
 def test_time_is_zero_when_late_and_infinite_without_growth(views):
     operator = vicreg_operator(*views, dim=2, mu=25.0, lam=25.0)
     assert vicreg_valid_until(operator, np.ones((2, 4)), *views) == 0.0
