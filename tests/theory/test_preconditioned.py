@@ -175,15 +175,14 @@ def test_inverse_makes_all_modes_step_together_and_blows_up_negative_ones():
     tau = pre.input_side_step_times(gamma, s0, 1.0, 1e-3, pseudo_inverse=True, aligned=True)
     np.testing.assert_allclose(tau, np.log(1.0 / lam0 - 1.0) / 8.0, rtol=1e-12)
     # The plain inverse: dlambda/dt = 8 lambda (1 - lambda) from a negative start.
+    lost = np.log(11.0) / 8.0
     blown = solve_ivp(
         lambda _, lam: 8.0 * lam * (1.0 - lam),
-        (0.0, 1.0),
+        (0.0, lost - 1e-5),
         [-0.1],
-        events=[lambda _, lam: lam[0] + 1e6],
         rtol=1e-9,
     )
-    assert blown.t_events[0].size == 0 or blown.t_events[0][0] < 0.31
-    assert blown.t[-1] < 0.31
+    assert blown.y[0, -1] < -1e4
     options = {"pseudo_inverse": True, "aligned": True}
     rates = pre.input_side_rates([1.0, 0.05, -0.3], 1.0, 0.1, **options)
     assert rates.tolist() == [1.0, 0.0, 0.0]
