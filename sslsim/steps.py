@@ -62,7 +62,7 @@ def half_rise_times(
     height = np.asarray(top, dtype=np.float64)
     if height.shape not in ((), curves.shape[1:]) or not np.all((height > 0) & (height < np.inf)):
         raise ValueError(
-            f"top is {top}; expected one height above zero, or one for each of the "
+            f"top is {height}; expected one height above zero, or one for each of the "
             f"{curves.shape[1]} curves"
         )
     return np.array([_passage(times, curve, level) for curve in (curves / height).T])
