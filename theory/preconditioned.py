@@ -35,8 +35,7 @@ from theory import closed_form
 from theory.checks import finite_array, positive_number
 from theory.closed_form import Array, level_logits, mode_arrays
 
-# (lambda + rho)^p equals rho^p to rounding this far below rho in the logarithm, and
-# (1 + rho)^p above this logit.
+# (lambda + rho)^p equals rho^p to rounding this far below rho in the logarithm.
 _FAR = 40.0
 
 
@@ -277,12 +276,11 @@ def _clock(start: float, end: float, power: float, ridge: float) -> float:
     """Integral of (expit(u) + ridge)^power from start to end, 0 if start is beyond end."""
     if start >= end:
         return 0.0
-    # Only between these does the integrand change; there, pieces keep each quadrature smooth.
+    # The integrand is constant up to `first`; from there, pieces keep each quadrature smooth.
     middle = min(math.log(ridge), 0.0)
-    first, last = middle - _FAR, _FAR
+    first = middle - _FAR
     total = ridge**power * max(0.0, min(end, first) - start)
-    total += (1.0 + ridge) ** power * max(0.0, end - max(start, last))
-    for low, high in ((first, middle), (middle, 0.0), (0.0, last)):
+    for low, high in ((first, middle), (middle, 0.0), (0.0, math.inf)):
         low, high = max(low, start), min(high, end)
         if high > low:
             total += quad(

@@ -187,8 +187,19 @@ def test_no_plateau_is_claimed_while_a_slow_mode_rises():
     # The second mode has its half rise later but is in its rise from the start.
     found = cf.plateaus([1.0, 0.1], [1e-3, 1.3])
     assert [p.modes for p in found] == [2]
+    # The first mode is half risen first, and done last.
+    last = cf.plateaus([0.1, 1.0], [2.0, 0.03])[-1]
+    ends = [
+        cf.step_times([g], [s])[0] + cf.rise_widths([g])[0] / 2 for g, s in [(0.1, 2), (1, 0.03)]
+    ]
+    assert last.start == max(ends) == ends[0]
     assert cf.plateaus([1.0, 1.0], [1e-3, 1e-3])[1].modes == 2
     assert [p.modes for p in cf.plateaus([-1.0], [1e-3])] == [0]
+
+
+def test_level_logits():
+    found = cf.level_logits([[0.5, 0.9], [0.1, 1e-300]])
+    np.testing.assert_allclose(found, [[0.0, np.log(9)], [-np.log(9), -300 * np.log(10)]])
 
 
 def test_times_of_any_shape():

@@ -102,6 +102,8 @@ def test_limits():
     np.testing.assert_allclose(end, wd.final_eigenvalues(GAMMA, B), atol=1e-15)
     np.testing.assert_allclose(end[:2], [1.0 - 0.05, 1.0 - 1.0 / 7.0], rtol=1e-12)
     assert np.all(end[2:6] == 0)
+    assert wd.final_eigenvalues([0.11, 0.09, 0.06], B).tolist()[1:] == [0.0, 0.0]
+    assert wd.final_eigenvalues([0.11], B)[0] > 0
 
 
 def test_threshold_mode_decays_like_one_over_t():
