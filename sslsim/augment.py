@@ -199,4 +199,4 @@ def colour_jitter(
     changed = torch.baddbmm(
         offset[:, None, None], matrix, images.reshape(n, channels, -1)
     )  # (n, c, h w)
-    return changed.clamp(0, 1).reshape(images.shape)
+    return changed.clamp_(0, 1).reshape(images.shape)

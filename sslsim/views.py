@@ -111,12 +111,12 @@ def draw_view(
     if not 0 <= noise < float("inf"):
         raise ValueError(f"noise is {noise}; expected a finite number of at least 0")
     if kind == "crops":
-        return _crops(images, shape[-1], generator).to(dtype) / 255
-    pixels = images.to(dtype) / 255
+        return _crops(images, shape[-1], generator).to(dtype).div_(255)
+    pixels = images.to(dtype).div_(255)
     if kind == "simclr":
         return simclr_view(pixels, generator)
     normal = torch.randn(images.shape, generator=generator, device=images.device)
-    return pixels + noise * normal.to(dtype)
+    return pixels.add_(normal.to(dtype), alpha=noise)
 
 
 def _crops(images: torch.Tensor, edge: int, generator: torch.Generator) -> torch.Tensor:
