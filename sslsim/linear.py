@@ -131,7 +131,7 @@ def train_linear(
     outside, outside_velocity = 1.0, 0.0  # factor on the part of W(0) outside the basis
     record = _Record(len(w))
 
-    for iteration in tqdm(range(iterations + 1), desc="linear", disable=not progress, delay=0.5):
+    for iteration in tqdm(range(iterations + 1), desc="linear", disable=not progress):
         # Embeddings in columns: these thin products run twice as fast as those with Z in rows.
         z, z_prime = (w @ stacked.T).split(n, dim=1)  # (d, n) each
         cross = z @ z_prime.T
