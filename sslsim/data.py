@@ -321,12 +321,11 @@ def _member(path: str | os.PathLike[str], key: str) -> NDArray[Any] | None:
 
 
 def _open_npz(path: str | os.PathLike[str]) -> Any:
+    if not Path(path).exists():
+        raise ValueError(f"{path} does not exist; expected an .npz file")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} cannot be read as an .npz file, or is not one")
     try:
-        file = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; expected an .npz file") from None
+        return np.load(path, allow_pickle=False)
     except _BAD_FILE as error:
         raise ValueError(f"{path} cannot be read as an .npz file: {error}") from error
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path} holds a single array; expected an .npz file of named arrays")
-    return file
