@@ -125,7 +125,7 @@ def train_linear(
         basis = torch.linalg.qr(views.reshape(2 * n, m).T)[0]  # (m, 2n), orthonormal columns
         views = views @ basis  # (2, n, r), r the dimension of the span
     stacked = views.reshape(2 * n, -1)
-    w = (w_start if basis is None else w_start @ basis).clone().requires_grad_()
+    w = (w_start if basis is None else w_start @ basis).requires_grad_()
     eye = torch.eye(len(w), dtype=w.dtype)
     velocity = torch.zeros_like(w)
     outside, outside_velocity = 1.0, 0.0  # factor on the part of W(0) outside the basis

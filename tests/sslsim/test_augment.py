@@ -43,6 +43,10 @@ def test_boxes_are_distributed_as_in_random_resized_crop():
     assert cut.mean() > 0.999
     assert kstest((top / (height - tall).clip(1e-9))[cut], "uniform").pvalue > 0.01
     assert kstest((left / (width - wide).clip(1e-9))[cut], "uniform").pvalue > 0.01
+    assert (
+        abs(np.corrcoef(top[cut] / (height - tall[cut]), left[cut] / (width - wide[cut]))[0, 1])
+        < 0.03
+    )
     assert (top >= 0).all()
     assert (left >= 0).all()
     assert (top + tall <= height + 1e-5).all()

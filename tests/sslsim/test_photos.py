@@ -115,19 +115,20 @@ def test_the_centre_is_cut_out(tmp_path):
 
 
 def test_large_jpegs_are_decoded_at_a_fraction_of_their_size_and_look_the_same(tmp_path):
-    slope = np.linspace(0, 255, 800).astype(np.uint8)
-    array = np.stack([np.tile(slope, (800, 1)), np.tile(slope[:, None], (1, 800))] * 2, -1)[..., :3]
+    wave = (127.5 + 120 * np.sin(2 * np.pi * np.arange(800) / 25)).astype(np.uint8)
+    array = np.stack([np.tile(wave, (800, 1)), np.tile(wave[:, None], (1, 800))] * 2, -1)[..., :3]
     Image.fromarray(array).save(tmp_path / "x.jpg", quality=95)
     Image.fromarray(array).save(tmp_path / "x.png")
-    quick, full = (read_photos([tmp_path / f"x.{s}"], 24).int() for s in ("jpg", "png"))
-    assert (quick - full).abs().max() <= 4
+    quick, full = (read_photos([tmp_path / f"x.{s}"], 160).int() for s in ("jpg", "png"))
+    difference = (quick - full).abs().double()
+    assert 0 < difference.mean() < 2
 
 
 def test_unreadable_files_are_named(tmp_path):
     good = save(tmp_path / "good.png", size=(50, 50))
     text = tmp_path / "text.png"
     text.write_text("not an image")
-    with pytest.raises(ValueError, match=r"text\.png cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"text\.png cannot be read as an image: cannot identify"):
         read_photos([good, text])
     noise = tmp_path / "noise.png"
     Image.fromarray(pixels(50, 50, 3)).save(noise)

@@ -137,7 +137,7 @@ def test_a_stream_gives_the_same_bits_at_every_iteration(kind, dtype):
 def test_groups_name_the_image_of_every_pair():
     images = random_images(30)
     stream = draw_pairs(
-        images, "noise", 23, views_per_image=6, noise=0.0, chunk_bytes=30_000, seed=1
+        images, "noise", 23, views_per_image=6, noise=0.0, chunk_bytes=100_000, seed=1
     )
     rows = images.flatten(1).double().numpy()[stream.groups] / 255
     for array in stream.arrays():
