@@ -103,7 +103,7 @@ def whole_number(name: str, value: int, low: int, high: int | None = None) -> in
     10
     """
     bounds = f"at least {low}" if high is None else f"from {low} to {high}"
-    if isinstance(value, bool) or int(value) != value:
+    if isinstance(value, bool) or not math.isfinite(value) or int(value) != value:
         raise ValueError(f"{name} is {value}; expected a whole number {bounds}")
     if value < low or (high is not None and value > high):
         raise ValueError(f"{name} is {value}; expected {bounds}")
