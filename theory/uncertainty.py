@@ -1,0 +1,387 @@
+r"""How far the eigenvalues and step times of n pairs are from the population's.
+
+The Gamma of a finite sample is Gamma + E. In the sample's own eigenbasis, with a_ij = v_j . x_i and
+b_ij = v_j . x'_i, the noise E_jk has mean zero and variance
+
+    v_jk = w_jk / n,   w_jk = mean_i [(a_ij b_ik + b_ij a_ik) / 2]^2,   v_jj = var_i(a_ij b_ij) / n.
+
+Three things follow, and none may be left out when n is of the order of m:
+
+Bias
+    Every other direction repels mode j, so that top eigenvalues come out too large. Eliminating
+    the other directions exactly (a Schur complement) gives gamma-hat_j - gamma_j = E_jj +
+    sum_k E_jk^2 / (gamma-hat_j - gamma-hat_k), whose denominators hold the *sample's* eigenvalues.
+    Its mean is the bias removed here; for x = x' it is the consistent estimator of spiked
+    covariance models. Two levels D apart move by at most D/2 each; the exact two-level formula
+    (D - sqrt(D^2 - 4 v)) / 2 replaces v / D, so that close pairs do not explode.
+Spread
+    E_jj, and the fluctuation of the sum above.
+Rotation
+    v_j is off by angles sqrt(v_jk) / gap_jk, so the part of W(0) it picks up, and with it the
+    initial singular value s_j(0), is off as well. Rotations are drawn and W(0) V factorised anew
+    for each draw: intervals hold for the W(0) at hand.
+
+Where an angle is no longer small the sample cannot tell mode j from its neighbours: the mode is
+flagged as unresolved and its interval widened to cover theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from theory.checks import whole_number
+from theory.closed_form import Array, step_times
+from theory.gamma import Pairs
+from theory.spectrum import Spectrum
+
+RESOLVED_ANGLE = 0.7
+"""Largest rotation towards one other mode, sqrt(v_jk) / gap_jk, of a mode called resolved."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What the intervals need to know of the pairs, in the eigenbasis of their Gamma.
+
+    Attributes
+    ----------
+    gamma : ndarray, shape (K,)
+        Sample eigenvalues, the first ``d`` of them the modes of interest; a last entry of zero
+        stands for all directions that were not computed, when there are any.
+    noise : ndarray, shape (d, K)
+        Variances v_jk of the entries of E (off the diagonal; v_jj is in ``own``).
+    own : ndarray, shape (d,)
+        Variances v_jj.
+    tail : bool
+        Whether the last column stands for the directions not computed.
+    units : int
+        Independent units: pairs, or images where several pairs share one.
+    """
+
+    gamma: Array
+    noise: Array
+    own: Array
+    tail: bool
+    units: int
+
+
+@dataclass(frozen=True)
+class EigenvalueEstimate:
+    """Population eigenvalues as far as the sample tells.
+
+    Attributes
+    ----------
+    values : ndarray, shape (d,)
+        Sample eigenvalues less their bias.
+    bias : ndarray, shape (d,)
+        Upward bias of the sample's.
+    spread : ndarray, shape (d,)
+        Standard deviation of ``values``.
+    angles : ndarray, shape (d, K)
+        Standard deviation of the rotation towards every other direction (radians, small angles).
+    resolved : ndarray of bool, shape (d,)
+        Whether no single angle exceeds ``RESOLVED_ANGLE`` and the value is above its noise.
+    """
+
+    values: Array
+    bias: Array
+    spread: Array
+    angles: Array
+    resolved: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class StepIntervals:
+    """Intervals that cover the population's eigenvalues and step times.
+
+    Attributes
+    ----------
+    eigenvalue_low, eigenvalue_high : ndarray, shape (d,)
+        Of Gamma.
+    step_time_low, step_time_high : ndarray, shape (d,)
+        Flow times; infinite where the mode may never be learned.
+    """
+
+    eigenvalue_low: Array
+    eigenvalue_high: Array
+    step_time_low: Array
+    step_time_high: Array
+
+
+def pair_moments(
+    pairs: Pairs, spectrum: Spectrum, dim: int, groups: NDArray[np.int64] | None = None
+) -> Moments:
+    """Variances of the entries of the sample's Gamma, in one pass over the pairs.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        From :func:`theory.gamma.read_pairs`.
+    spectrum : Spectrum
+        Of their Gamma, with at least ``dim`` modes.
+    dim : int
+        Number d of modes of interest.
+    groups : ndarray of int, shape (n,), optional
+        Unit of every pair: pairs of one image are not independent, images are. Default: each pair
+        is a unit.
+
+    Returns
+    -------
+    Moments
+        O(n m K) floating-point operations, 16 n K bytes for K computed modes.
+
+    Raises
+    ------
+    ValueError
+        If ``groups`` does not have one entry a pair or holds fewer than two units.
+
+    Examples
+    --------
+    >>> from theory.gamma import read_pairs
+    >>> from theory.spectrum import spectrum
+    >>> x = np.random.default_rng(0).standard_normal((400, 3))
+    >>> pairs = read_pairs(x, x)
+    >>> pair_moments(pairs, spectrum(pairs, 1), 1).own.round(3).tolist()
+    [0.005]
+    """
+    n, vectors = pairs.n, spectrum.eigenvectors
+    if groups is not None and np.shape(groups) != (n,):
+        raise ValueError(f"groups has shape {np.shape(groups)}; expected one unit a pair, ({n},)")
+    a, b = np.empty((n, vectors.shape[1])), np.empty((n, vectors.shape[1]))
+    rest = np.empty((n, 3))  # |x|^2, |x'|^2 and x.x' outside the computed modes
+    row = 0
+    for x, x_prime in pairs:
+        rows = slice(row, row + len(x))
+        np.matmul(x, vectors, out=a[rows])
+        np.matmul(x_prime, vectors, out=b[rows])
+        for column, (p, q, p_in, q_in) in enumerate(
+            [(x, x, a, a), (x_prime, x_prime, b, b), (x, x_prime, a, b)]
+        ):
+            rest[rows, column] = np.einsum("ij,ij->i", p, q)
+            rest[rows, column] -= np.einsum("ij,ij->i", p_in[rows], q_in[rows])
+        row += len(x)
+    tail = not spectrum.complete
+    noise, own, units = (
+        _ungrouped(a, b, rest, dim) if groups is None else _grouped(a, b, rest, dim, groups)
+    )
+    gamma = spectrum.eigenvalues
+    if tail:
+        gamma = np.append(gamma, 0.0)
+    else:
+        noise = noise[:, :-1]
+    noise[np.arange(dim), np.arange(dim)] = 0.0
+    return Moments(gamma, noise, own, tail, units)
+
+
+def estimate_eigenvalues(moments: Moments) -> EigenvalueEstimate:
+    """Remove the bias of the top eigenvalues and state their spread and rotation.
+
+    Parameters
+    ----------
+    moments : Moments
+        From :func:`pair_moments`.
+
+    Returns
+    -------
+    EigenvalueEstimate
+        See the module's docstring for the formulas.
+
+    Examples
+    --------
+    >>> moments = Moments(np.array([1.0, 0.0]), np.array([[0.0, 0.01]]), np.array([1e-4]), False, 9)
+    >>> estimate = estimate_eigenvalues(moments)
+    >>> estimate.values.round(4).tolist(), estimate.angles.round(4).tolist()
+    ([0.9899], [[0.0, 0.0995]])
+    """
+    dim = len(moments.own)
+    gap = moments.gamma[:dim, None] - moments.gamma  # (d, K)
+    noise, squared = moments.noise, gap**2
+    shift = 0.5 * np.sign(gap) * (np.abs(gap) - np.sqrt(np.maximum(squared - 4.0 * noise, 0.0)))
+    # A level moves by no more than half the gap, and what lies in an interval of length D/2 has a
+    # variance of at most D^2/16.
+    wobble = np.minimum(2.0 * shift**2, squared / 16.0)
+    if moments.tail:
+        # The last column is a sum over many directions, each coupled weakly: no two-level cap, and
+        # fluctuations that average out.
+        positive = gap[:, -1] > 0
+        shift[:, -1] = np.divide(
+            noise[:, -1], gap[:, -1], out=np.zeros(dim), where=positive & (noise[:, -1] > 0)
+        )
+        wobble[:, -1] = 0.0
+    angles = np.sqrt(np.divide(noise, squared + noise, out=np.zeros_like(noise), where=noise > 0))
+    bias = shift.sum(axis=1)
+    values = moments.gamma[:dim] - bias
+    spread = np.sqrt(moments.own + wobble.sum(axis=1))
+    single = angles[:, :-1] if moments.tail else angles
+    # angles are sines here: v / (gap^2 + v); the bound is on the tangent.
+    largest = np.max(single, axis=1, initial=0.0)
+    coupled = largest > RESOLVED_ANGLE / np.hypot(1.0, RESOLVED_ANGLE)
+    return EigenvalueEstimate(values, bias, spread, angles, ~coupled & (values > 2.0 * spread))
+
+
+def step_intervals(
+    moments: Moments,
+    estimate: EigenvalueEstimate,
+    w0: Array,
+    eigenvectors: Array,
+    *,
+    level: float = 0.9,
+    draws: int = 1000,
+    rng: np.random.Generator | int = 0,
+) -> StepIntervals:
+    """Intervals of the population's eigenvalues and step times at a given W(0).
+
+    Parameters
+    ----------
+    moments : Moments
+        From :func:`pair_moments`.
+    estimate : EigenvalueEstimate
+        From :func:`estimate_eigenvalues`.
+    w0 : ndarray, shape (d, m)
+        Initial weights.
+    eigenvectors : ndarray, shape (m, K')
+        Those that the moments were taken in, K' = K or, with a tail, K - 1.
+    level : float
+        Probability of covering, each mode by itself.
+    draws : int
+        Number of simulated populations.
+    rng : numpy.random.Generator or int
+        Of the simulation.
+
+    Returns
+    -------
+    StepIntervals
+        Central intervals: half of what is missed lies on either side.
+
+    Raises
+    ------
+    ValueError
+        If ``level`` is not between 0 and 1, or fewer than 100 draws are asked for.
+
+    Examples
+    --------
+    >>> moments = Moments(np.array([1.0, 0.1]), np.array([[0.0, 1e-4]]), np.array([1e-4]), False, 9)
+    >>> estimate = estimate_eigenvalues(moments)
+    >>> found = step_intervals(moments, estimate, np.array([[1e-3, 1e-3]]), np.eye(2))
+    >>> bool(found.step_time_low[0] < 1.7269 < found.step_time_high[0])
+    True
+    """
+    draws = whole_number("draws", draws, 100)
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level is {level}; expected a probability between 0 and 1")
+    rng = np.random.default_rng(rng)
+    values, spread = estimate.values, estimate.spread
+    learned = values > 0
+    # The noise of an eigenvalue scales with it, so its logarithm is the better normal variable.
+    relative = np.where(learned, spread / np.where(learned, values, 1.0), 0.0)
+    relative = np.minimum(relative, 5.0)
+    z = float(ndtri(0.5 + level / 2.0))
+    low = np.where(learned, values * np.exp(-z * relative), values - z * spread)
+    high = np.where(learned, values * np.exp(z * relative), values + z * spread)
+    singular = _rotated_singular_values(estimate, moments, w0, eigenvectors, draws, rng)
+    noise = rng.standard_normal((draws, len(values)))
+    simulated = np.where(learned, values * np.exp(relative * noise), values + spread * noise)
+    tau = np.stack([step_times(g, s) for g, s in zip(simulated, singular, strict=True)])
+    # Inverted quantiles pick draws and never interpolate, so infinite times do no harm.
+    tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
+    early, late = np.quantile(tau, tails, axis=0, method="inverted_cdf")
+    late[values - z * spread <= 0] = np.inf  # not told from a mode that is never learned
+    low, high, early, late = _widen(estimate, low, high, early, late)
+    return StepIntervals(low, high, early, late)
+
+
+def _ungrouped(a: Array, b: Array, rest: Array, dim: int) -> tuple[Array, Array, int]:
+    """Moments when every pair is a unit: matrix products, no (n, d, K) array."""
+    n = len(a)
+    top_a, top_b = a[:, :dim], b[:, :dim]
+    both = top_a * top_b
+    squares_a = np.hstack([a**2, rest[:, :1]])
+    squares_b = np.hstack([b**2, rest[:, 1:2]])
+    products = np.hstack([a * b, rest[:, 2:]])
+    second = (top_a**2).T @ squares_b + (top_b**2).T @ squares_a + 2.0 * both.T @ products
+    return second / (4.0 * n * n), both.var(axis=0) / n, n
+
+
+def _grouped(
+    a: Array, b: Array, rest: Array, dim: int, groups: NDArray[np.int64]
+) -> tuple[Array, Array, int]:
+    """Moments when pairs share images: products are summed within a unit before squaring."""
+    n = len(a)
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(np.asarray(groups)[order]) != 0])
+    units = len(starts)
+    if units < 2:
+        raise ValueError(f"groups holds {units} unit(s); expected at least 2")
+    a, b, rest = a[order], b[order], rest[order]
+    noise, own = np.empty((dim, a.shape[1] + 1)), np.empty(dim)
+    weight = np.diff(np.r_[starts, n]) / n  # share of a unit in the mean
+    for j in range(dim):
+        entries = np.add.reduceat(0.5 * (a[:, j, None] * b + b[:, j, None] * a), starts) / n
+        noise[j, :-1] = np.sum(entries**2, axis=0)
+        diagonal = entries[:, j] - weight * np.sum(entries[:, j])
+        own[j] = np.sum(diagonal**2)
+        # Directions outside: pairs of one image are taken as independent there.
+        outside = a[:, j] ** 2 * rest[:, 1] + b[:, j] ** 2 * rest[:, 0]
+        outside += 2.0 * a[:, j] * b[:, j] * rest[:, 2]
+        noise[j, -1] = outside.sum() / (4.0 * n * n)
+    return noise, own, units
+
+
+def _rotated_singular_values(
+    estimate: EigenvalueEstimate,
+    moments: Moments,
+    w0: Array,
+    eigenvectors: Array,
+    draws: int,
+    rng: np.random.Generator,
+) -> Array:
+    """Initial singular values of populations whose eigenvectors are turned by random angles."""
+    dim = len(estimate.values)
+    sine = estimate.angles
+    projected = w0 @ eigenvectors  # (d, K')
+    inside = np.triu(rng.standard_normal((draws, dim, dim)), 1)
+    inside = (inside - inside.transpose(0, 2, 1)) * sine[:, :dim]  # E_jk turns j to k and k from j
+    turned = projected[:, :dim].T + inside @ projected[:, :dim].T  # (draws, d modes, d)
+    outer = projected[:, dim:]
+    for j in range(dim):
+        weighted = outer * sine[j, dim : dim + outer.shape[1]]
+        covariance = weighted @ weighted.T
+        if moments.tail:
+            # Directions not computed count as isotropic among themselves.
+            left = w0 @ w0.T - projected @ projected.T
+            share = sine[j, -1] ** 2 / max(w0.shape[1] - projected.shape[1], 1)
+            covariance = covariance + share * left
+        root = _square_root(covariance)
+        turned[:, j] += rng.standard_normal((draws, len(root))) @ root.T
+    length = 1.0 + np.sum(inside**2, axis=2) + np.sum(sine[:, dim:] ** 2, axis=1)
+    turned /= np.sqrt(length)[..., None]
+    upper = np.linalg.qr(turned.transpose(0, 2, 1), mode="r")
+    return np.abs(np.diagonal(upper, axis1=1, axis2=2))
+
+
+def _square_root(covariance: Array) -> Array:
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+def _widen(
+    estimate: EigenvalueEstimate, low: Array, high: Array, early: Array, late: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Extend the intervals of unresolved modes over those of the modes they mix with."""
+    dim = len(low)
+    bound = RESOLVED_ANGLE / np.hypot(1.0, RESOLVED_ANGLE)
+    mixes = estimate.angles[:, :dim] > bound
+    np.fill_diagonal(mixes, True)
+    wide = [
+        reduce(np.where(mixes, bounds, neutral), axis=1)
+        for bounds, reduce, neutral in [
+            (low, np.min, np.inf),
+            (high, np.max, -np.inf),
+            (early, np.min, np.inf),
+            (late, np.max, -np.inf),
+        ]
+    ]
+    return wide[0], wide[1], wide[2], wide[3]
