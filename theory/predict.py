@@ -186,7 +186,7 @@ def predict_steps(
     >>> x, x_prime = (z + 0.1 * rng.standard_normal(z.shape) for _ in range(2))
     >>> found = predict_steps(x, x_prime, dim=2)
     >>> found.eigenvalues.round(2).tolist(), found.step_times.round(1).tolist()
-    ([0.95, 0.51], [1.7, 3.9])
+    ([0.99, 0.46], [2.2, 4.6])
     """
     pairs = read_pairs(x, x_prime, center=center, scale=scale)
     dim = whole_number("dim", dim, 1, pairs.m)
@@ -269,20 +269,19 @@ def _predict(
     if learning_rate is None:
         learning_rate = RELATIVE_LEARNING_RATE / gamma[0] if gamma[0] > 0 else 1.0
     learning_rate = positive_number("learning_rate", learning_rate)
-    # Null modes that fill up a short spectrum have no data behind them and no interval.
-    known = min(dim, len(found.eigenvalues))
     units = None if groups is None else np.asarray(groups)
-    tau = closed_form.step_times(gamma, s0)
-    low, high = gamma.copy(), gamma.copy()
-    early, late, bias = tau.copy(), np.full(dim, np.inf), np.zeros(dim)
-    resolved = np.zeros(dim, dtype=bool)
-    if known == dim and not np.any(gamma[gamma <= 0] == 0):
-        moments = pair_moments(pairs, found, dim, units)
+    # Null directions that fill up a short spectrum have no data behind them: nothing is known.
+    known = dim if not np.any(gamma == 0) else int(np.count_nonzero(gamma > 0))
+    low, high = np.full(dim, -np.inf), np.full(dim, np.inf)
+    early, late = np.zeros(dim), np.full(dim, np.inf)
+    bias, resolved = np.zeros(dim), np.zeros(dim, dtype=bool)
+    if known:
+        moments = pair_moments(pairs, found, known, units)
         estimate = estimate_eigenvalues(moments)
         bounds = step_intervals(moments, estimate, w0, found.eigenvectors, level=level, rng=rng)
-        low, high = bounds.eigenvalue_low, bounds.eigenvalue_high
-        early, late = bounds.step_time_low, bounds.step_time_high
-        bias, resolved = estimate.bias, estimate.resolved
+        low[:known], high[:known] = bounds.eigenvalue_low, bounds.eigenvalue_high
+        early[:known], late[:known] = bounds.step_time_low, bounds.step_time_high
+        bias[:known], resolved[:known] = estimate.bias, estimate.resolved
     return StepPrediction(
         eigenvalues=gamma,
         eigenvectors=vectors,
@@ -291,7 +290,7 @@ def _predict(
         eigenvalue_high=high,
         eigenvalue_bias=bias,
         resolved=resolved,
-        step_times=tau,
+        step_times=closed_form.step_times(gamma, s0),
         step_time_low=early,
         step_time_high=late,
         interval_level=level,
