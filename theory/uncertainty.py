@@ -15,7 +15,7 @@ Bias
     covariance models. Two levels D apart move by at most D/2 each; the exact two-level formula
     (D - sqrt(D^2 - 4 v)) / 2 replaces v / D, so that close pairs do not explode.
 Spread
-    E_jj, and the fluctuation of the sum above.
+    E_jj, its variance rid of the same overfit, and the fluctuation of the sum above.
 Rotation
     v_j is off by angles sqrt(v_jk) / gap_jk, so the part of W(0) it picks up, and with it the
     initial singular value s_j(0), is off as well. Rotations are drawn and W(0) V factorised anew
@@ -214,12 +214,24 @@ def estimate_eigenvalues(moments: Moments) -> EigenvalueEstimate:
     angles = np.sqrt(np.divide(noise, squared + noise, out=np.zeros_like(noise), where=noise > 0))
     bias = shift.sum(axis=1)
     values = moments.gamma[:dim] - bias
-    spread = np.sqrt(moments.own + wobble.sum(axis=1))
-    single = angles[:, :-1] if moments.tail else angles
-    # angles are sines here: v / (gap^2 + v); the bound is on the tangent.
-    largest = np.max(single, axis=1, initial=0.0)
-    coupled = largest > RESOLVED_ANGLE / np.hypot(1.0, RESOLVED_ANGLE)
-    return EigenvalueEstimate(values, bias, spread, angles, ~coupled & (values > 2.0 * spread))
+    # The sample's own second moments along its eigenvectors are too large by the same overfit as
+    # its eigenvalues. For normal data var(a b) = s^2 + gamma^2 with s = E a^2; both lose the bias.
+    sample = moments.gamma[:dim]
+    total = moments.own * moments.units
+    second = np.sqrt(np.maximum(total - sample**2, 0.0))
+    deflated = np.maximum(second - bias, 0.0) ** 2 + values**2
+    before = second**2 + sample**2
+    share = np.divide(deflated, before, out=np.ones(dim), where=(before > 0) & (bias > 0))
+    own = moments.own * np.minimum(share, 1.0)
+    # angles are sines: sqrt(v / (gap^2 + v)); the bound is on the tangent.
+    mixed = angles > RESOLVED_ANGLE / np.hypot(1.0, RESOLVED_ANGLE)
+    if moments.tail:
+        mixed[:, -1] = False
+    # Where levels mix, the gap seen is mostly noise, and so is what was removed for it.
+    doubt = np.max(np.where(mixed, noise, 0.0), axis=1, initial=0.0)
+    spread = np.sqrt(own + wobble.sum(axis=1) + doubt)
+    resolved = ~mixed.any(axis=1) & (values > 2.0 * spread)
+    return EigenvalueEstimate(values, bias, spread, angles, resolved)
 
 
 def step_intervals(
