@@ -296,7 +296,7 @@ def step_intervals(
     singular = _rotated_singular_values(estimate, moments, w0, eigenvectors, draws, rng)
     noise = rng.standard_normal((draws, len(values)))
     simulated = np.where(learned, values * np.exp(relative * noise), values + spread * noise)
-    tau = np.stack([step_times(g, s) for g, s in zip(simulated, singular, strict=True)])
+    tau = step_times(simulated.ravel(), singular.ravel()).reshape(simulated.shape)
     # Inverted quantiles pick draws and never interpolate, so infinite times do no harm.
     tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
     early, late = np.quantile(tau, tails, axis=0, method="inverted_cdf")
