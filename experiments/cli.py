@@ -1,0 +1,110 @@
+"""The ``sslsim`` command: predict, compare, bench.
+
+Results go to standard output and into the run folder; errors and warnings to standard error, one
+line each. Exit status: 0 done, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, TextIO, Union
+
+import tyro
+
+from experiments.options import CompareOptions, PredictOptions
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments after the program's name. Default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit status.
+
+    Examples
+    --------
+    >>> main(["--version"])
+    sslsim 0.1.0
+    0
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        print(f"sslsim {metadata.version('sslsim')}")
+        return 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = _show_warning
+        try:
+            options = tyro.cli(
+                _commands(),
+                prog="sslsim",
+                description="Predict what self-supervised learning learns and when, and check it.",
+                args=arguments,
+                config=(tyro.conf.OmitSubcommandPrefixes,),
+            )
+            folder = _run(options)
+        except (ValueError, OSError) as error:
+            print(f"sslsim: error: {_one_line(error)}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("sslsim: interrupted", file=sys.stderr)
+            return 130
+    print(f"written to {folder}")
+    return 0
+
+
+def _commands() -> Any:
+    """Union of the options of every command, each under its name."""
+    commands: list[Any] = [
+        Annotated[PredictOptions, tyro.conf.subcommand("predict")],
+        Annotated[CompareOptions, tyro.conf.subcommand("compare")],
+    ]
+    return Union[tuple(commands)]  # noqa: UP007: made of a list
+
+
+def _run(options: Any) -> Path:
+    """Run the study that the options belong to and draw its picture."""
+    study: Callable[[Any], Path]
+    if isinstance(options, PredictOptions):
+        from experiments.predict import predict as study
+        from paper_figs.prediction import draw
+    else:
+        from experiments.compare import compare as study
+        from paper_figs.staircase import draw
+    folder = study(options)
+    draw(folder)
+    return folder
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return place + error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"sslsim: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Options of the commands: frozen dataclasses that tyro turns into a command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Views = Literal["crops", "noise", "simclr"]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where positive pairs come from.
+
+    Attributes
+    ----------
+    data : str
+        Data set: digits (ships with scikit-learn), cifar10, cifar100, stl10, fashion_mnist,
+        imagenette, a folder of images, an .npz file with `images`, or an .npz file with pairs
+        `x` and `x_prime` of shape (n, m), which are taken as they are.
+    root : Path or None
+        Folder of the torchvision data sets. Default: $SSLSIM_DATA, else ~/.cache/sslsim.
+    split : str
+        Part of the data set: train, test or all (stl10 also: unlabeled).
+    size : int or None
+        Side in pixels to which photographs are brought. Default: as they are if equal, else 96.
+    limit : int or None
+        Keep at most so many images, spread evenly over the data set.
+    views : {"crops", "noise", "simclr"}
+        How the two views of an image differ: random crops of 3/4 of the side with flips, normal
+        noise on every pixel, or the SimCLR augmentations. Of no account to pairs.
+    views_per_image : int
+        Views drawn of every image, an even number; they make disjoint pairs.
+    pairs : int or None
+        Number of pairs. Default: 500, or all there are if fewer; every row of a file of pairs.
+    center : bool
+        Subtract the mean over both views. Uncentred, the first mode is the mean image and steps
+        far ahead of all others.
+    """
+
+    data: str = "digits"
+    root: Path | None = None
+    split: str = "train"
+    size: int | None = None
+    limit: int | None = None
+    views: Views = "crops"
+    views_per_image: int = 2
+    pairs: int | None = None
+    center: bool = True
+
+
+@dataclass(frozen=True)
+class ModelOptions(DataOptions):
+    """The linear model on top of the pairs.
+
+    Attributes
+    ----------
+    dim : int
+        Embedding dimension d, at most the number of features m.
+    init_scale : float
+        W(0) is this times standard normal numbers.
+    lr : float or None
+        Learning rate of full-batch gradient descent. Default: 0.05 / gamma_1, a fifth of the
+        largest stable one.
+    interval_level : float
+        Confidence level of the step times' intervals.
+    seed : int
+        Of the choice of images, their views and W(0).
+    """
+
+    dim: int = 10
+    init_scale: float = 1e-3
+    lr: float | None = None
+    interval_level: float = 0.9
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PredictOptions(ModelOptions):
+    """Predict when each dimension of a linear Barlow Twins embedding is learned.
+
+    Attributes
+    ----------
+    out : Path
+        Run folder: config.json, prediction.json, prediction.npz, prediction.png.
+    """
+
+    out: Path = Path("runs/predict")
+
+
+@dataclass(frozen=True)
+class CompareOptions(ModelOptions):
+    """Predict the steps, then train on the same pairs and compare.
+
+    Attributes
+    ----------
+    max_iterations : int
+        Bound on the training; modes predicted to step later are reported as not reached.
+    out : Path
+        Run folder: config.json, comparison.json, comparison.npz, comparison.png.
+    """
+
+    max_iterations: int = 200_000
+    out: Path = Path("runs/compare")

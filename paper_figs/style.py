@@ -1,0 +1,108 @@
+"""One look for all figures: readable in grey, by the colour-blind, and on a slide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from experiments.runs import whole_file
+
+INK = "#222222"
+QUIET = "#8a8a8a"
+BAND = "#d9d9d9"
+
+_SETTINGS = {
+    "font.size": 9.0,
+    "axes.labelsize": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "lines.linewidth": 1.4,
+    "lines.solid_capstyle": "round",
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Use the shared settings inside a block, and leave matplotlib's own as they were.
+
+    Examples
+    --------
+    >>> with styled():
+    ...     inside = mpl.rcParams["font.size"]
+    >>> inside, mpl.rcParams["font.size"] == mpl.rcParamsDefault["font.size"]
+    (9.0, True)
+    """
+    with mpl.rc_context(_SETTINGS):
+        yield
+
+
+def mode_colours(count: int) -> list[str]:
+    """Colours of modes in order, from dark to light, told apart in grey too.
+
+    Parameters
+    ----------
+    count : int
+        Number of modes.
+
+    Returns
+    -------
+    list of str
+        Hexadecimal; of matplotlib's viridis, without its lightest part.
+
+    Examples
+    --------
+    >>> mode_colours(2)
+    ['#440154', '#7ad151']
+    """
+    return [to_hex(mpl.colormaps["viridis"](share)) for share in np.linspace(0.0, 0.8, count)]
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all.
+
+    Parameters
+    ----------
+    figure : Figure
+        Made without pyplot.
+    path : Path
+        Of the file.
+
+    Returns
+    -------
+    Path
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> save(Figure(figsize=(1, 1)), Path(tempfile.mkdtemp()) / "empty.png").stat().st_size > 100
+    True
+    """
+    FigureCanvasAgg(figure)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=160, metadata={"Software": None})
+    return path
