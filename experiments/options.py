@@ -33,7 +33,7 @@ class DataOptions:
     views_per_image : int
         Views drawn of every image, an even number; they make disjoint pairs.
     pairs : int or None
-        Number of pairs. Default: 500, or all there are if fewer; every row of a file of pairs.
+        Number of pairs. Default: one an image, at most 1500; every row of a file of pairs.
     center : bool
         Subtract the mean over both views. Uncentred, the first mode is the mean image and steps
         far ahead of all others.

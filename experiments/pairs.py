@@ -12,7 +12,7 @@ from experiments.options import DataOptions, ModelOptions
 from sslsim.data import holds_pairs, load_images, load_pairs
 from sslsim.views import PairStream, draw_pairs
 
-DEFAULT_PAIRS = 500
+DEFAULT_PAIRS = 1500
 
 
 @dataclass(frozen=True, eq=False)
