@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.linalg.blas import dgemm
 
 from theory.checks import positive_number
 from theory.closed_form import Array
@@ -55,10 +56,22 @@ class Pairs:
     energy: float
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        """Yield float64 chunks (x, x') of at most ``CHUNK_BYTES`` a view, scaled and centred."""
+        """Yield float64 chunks (x, x') of at most ``CHUNK_BYTES`` a view, scaled and centred.
+
+        Raises
+        ------
+        ValueError
+            If the source gives another number of pairs than it did before.
+        """
+        rows = 0
         for x, x_prime in _split(self.source):
-            a, b = (self._prepare(x), self._prepare(x_prime))
-            yield a, b
+            rows += len(x)
+            yield self._prepare(x), self._prepare(x_prime)
+        if rows != self.n:
+            raise ValueError(
+                f"the chunks gave {self.n} pairs when first read and {rows} when read again; "
+                "expected the same pairs every time"
+            )
 
     def _prepare(self, view: ArrayLike) -> Array:
         array = np.asarray(view, dtype=np.float64)
@@ -98,7 +111,8 @@ def read_pairs(
     ------
     ValueError
         If the views differ in shape, hold fewer than two pairs, or hold NaN or infinite values;
-        or if an iterator is given that can be read only once.
+        if an array is given without its partner; or if an iterator is given that can be read only
+        once.
 
     Examples
     --------
@@ -109,6 +123,11 @@ def read_pairs(
     scale = positive_number("scale", scale)
     if x_prime is not None:
         source: Any = [(np.asarray(x), np.asarray(x_prime))]
+    elif isinstance(x, np.ndarray):
+        raise ValueError(
+            f"x is an array of shape {x.shape} and x_prime is missing; "
+            "expected both views, or chunks (x, x_prime)"
+        )
     elif iter(cast(Any, x)) is x:
         raise ValueError(
             "the pairs are an iterator, which can be read only once; expected a list of chunks "
@@ -152,9 +171,10 @@ def cross_correlation(pairs: Pairs) -> Array:
     >>> cross_correlation(read_pairs([[1.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [0.0, 2.0]])).tolist()
     [[0.0, 0.25], [0.25, 2.0]]
     """
-    product = np.zeros((pairs.m, pairs.m))
+    product = np.zeros((pairs.m, pairs.m), order="F")
     for a, b in pairs:
-        product += a.T @ b
+        # product += a.T @ b without a temporary of its size for every chunk.
+        product = dgemm(1.0, a.T, b.T, beta=1.0, c=product, trans_b=True, overwrite_c=True)
     # In place and by halves: at m = 3072 a temporary of the whole costs as much as it holds.
     symmetric = product.T.copy()
     symmetric += product
@@ -229,9 +249,6 @@ def _split(
                 f"x has shape {a.shape} and x_prime {b.shape}; expected equal (n, m) with m >= 1"
             )
         rows = max(CHUNK_BYTES // (8 * a.shape[1]), 1)
-        # Float64 rows are used where they lie, so there is nothing to save by cutting them.
-        if a.dtype == b.dtype == np.float64:
-            rows = max(rows, 8192)
         for start in range(0, len(a), rows):
             yield a[start : start + rows], b[start : start + rows]
 
@@ -239,7 +256,8 @@ def _split(
 def _finite_energy(name: str, chunk: Array) -> float:
     """Sum of squares of a chunk; one BLAS call instead of a mask the size of the data."""
     flat = chunk.ravel()
-    squares = float(flat @ flat)
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = float(flat @ flat)
     if not np.isfinite(squares):
         bad = chunk.size - int(np.count_nonzero(np.isfinite(chunk)))
         if bad:
