@@ -1,0 +1,298 @@
+"""What predictions cost: beside a bare diagonalisation, beyond what fits, and beside training.
+
+Three measurements go into ``bench.json``:
+
+``dense``
+    ``theory.predict_steps`` on image pairs against ``x.T @ x_prime``, symmetrised, and
+    ``numpy.linalg.eigh``, in turns, on the same float64 arrays.
+``streamed``
+    The matrix-free route on pairs of 96 x 96 x 3 images of bytes, in a process of its own so that
+    its peak memory is its own, against what the whole matrix would cost, extrapolated from one
+    that fits.
+``curves``
+    Eigenvalue curves in closed form against the gradient descent that traces the same ones.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+import theory
+from experiments.runs import open_run, write_json
+from experiments.tables import table
+from sslsim.data import load_images
+from sslsim.linear import train_linear
+from sslsim.views import draw_pairs
+from theory.gamma import read_pairs
+from theory.spectrum import spectrum
+
+Result = TypeVar("Result")
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class BenchTheoryOptions:
+    """Time predictions against a bare diagonalisation, a matrix too large to form, and training.
+
+    Attributes
+    ----------
+    data : str
+        Data set whose noise views are predicted, as for `sslsim predict`.
+    root : Path or None
+        Folder of the torchvision data sets. Default: $SSLSIM_DATA, else ~/.cache/sslsim.
+    pairs : int or None
+        Number of pairs. Default: one of every image.
+    dim : int
+        Embedding dimension d.
+    repeats : int
+        Times that each side is run, in turns; medians are reported.
+    streamed_edge : int
+        Side in pixels of the images of the streamed measurement.
+    streamed_pairs : int
+        Their number of pairs.
+    curve_pairs : int
+        Pairs of digits whose curves are trained.
+    seed : int
+        Of all draws.
+    out : Path
+        Run folder: config.json, bench.json.
+    """
+
+    data: str = "cifar10"
+    root: Path | None = None
+    pairs: int | None = None
+    dim: int = 64
+    repeats: int = 3
+    streamed_edge: int = 96
+    streamed_pairs: int = 4000
+    curve_pairs: int = 500
+    seed: int = 0
+    out: Path = Path("runs/bench-theory")
+
+
+def bench_theory(options: BenchTheoryOptions) -> Path:
+    """Run the three measurements and print them.
+
+    Parameters
+    ----------
+    options : BenchTheoryOptions
+        What to measure.
+
+    Returns
+    -------
+    Path
+        The run folder with ``bench.json``. Seconds are wall-clock medians, memory is in bytes.
+
+    Raises
+    ------
+    ValueError
+        If the data cannot be loaded or an option is out of range.
+    """
+    for name in ("dim", "repeats", "streamed_edge", "streamed_pairs", "curve_pairs"):
+        if getattr(options, name) < (2 if name.endswith("pairs") else 1):
+            raise ValueError(f"{name} is {getattr(options, name)}; expected more")
+    folder = open_run(options.out, {"command": "bench-theory", **asdict(options)})
+    found: dict[str, Any] = {}
+    measures = {"streamed": _streamed, "curves": _curves, "dense": _dense}
+    for name, measure in measures.items():  # the one with the largest arrays last
+        found[name] = measure(options)
+        write_json(folder / "bench.json", found)
+    print(_report(found))
+    return folder
+
+
+def _dense(options: BenchTheoryOptions) -> dict[str, Any]:
+    images = load_images(options.data, options.root).images
+    count = len(images) if options.pairs is None else options.pairs
+    x, x_prime = draw_pairs(images, "noise", count, seed=options.seed).arrays()
+
+    def ours() -> NDArray[np.float64]:
+        return theory.predict_steps(x, x_prime, dim=options.dim).eigenvalues
+
+    def bare() -> NDArray[np.float64]:
+        product = x.T @ x_prime
+        return np.linalg.eigh((product + product.T) / (2 * len(x)))[0][: -options.dim - 1 : -1]
+
+    seconds: dict[str, list[float]] = {"predict": [], "bare": []}
+    for _ in range(options.repeats):
+        mine, spent = _timed(ours)
+        seconds["predict"].append(spent)
+        reference, spent = _timed(bare)
+        seconds["bare"].append(spent)
+    return {
+        "data": options.data,
+        "n": x.shape[0],
+        "m": x.shape[1],
+        "dim": options.dim,
+        "dtype": str(x.dtype),
+        "predict_seconds": median(seconds["predict"]),
+        "bare_seconds": median(seconds["bare"]),
+        "ratio": median(seconds["predict"]) / median(seconds["bare"]),
+        "all_seconds": seconds,
+        "eigenvalue_difference": float(np.max(np.abs(mine - reference) / np.abs(reference))),
+    }
+
+
+def _streamed(options: BenchTheoryOptions) -> dict[str, Any]:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.apply(_streamed_alone, (options,))
+    n, m = found["n"], found["m"]
+    edge = min(m, 1536)
+    rng = np.random.default_rng(options.seed)
+    x = rng.standard_normal((min(n, 4 * edge), edge))
+    product, gemm = _timed(lambda: x.T @ x)
+    _, eigh = _timed(lambda: np.linalg.eigh(product))
+    dense = gemm * (n / len(x)) * (m / edge) ** 2 + eigh * (m / edge) ** 3
+    return {
+        **found,
+        "measured_m": edge,
+        "dense_seconds_extrapolated": dense,
+        "dense_matrix_bytes": 8 * m * m,
+        "ratio": found["seconds"] / dense,
+    }
+
+
+def _streamed_alone(options: BenchTheoryOptions) -> dict[str, Any]:
+    """Draw byte images with a decaying spectrum and find their top modes, in this process."""
+    n, m = options.streamed_pairs, 3 * options.streamed_edge**2
+    x, x_prime = _byte_pairs(n, m, options.seed)
+    chunks = [(x[i : i + 512], x_prime[i : i + 512]) for i in range(0, n, 512)]
+    before = _peak_bytes()
+    dim = min(options.dim, m)
+
+    def run() -> Any:
+        return spectrum(read_pairs(chunks, center=True, scale=1 / 255), dim, route="streamed")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        found, seconds = _timed(run)
+    return {
+        "n": n,
+        "m": m,
+        "dim": dim,
+        "seconds": seconds,
+        "passes": found.passes,
+        "largest_residual": float(found.residuals.max() / np.abs(found.eigenvalues).max()),
+        "converged": not caught,
+        "data_bytes": 2 * x.nbytes,
+        "peak_bytes_before": before,
+        "peak_bytes": _peak_bytes(),
+    }
+
+
+def _byte_pairs(n: int, m: int, seed: int) -> tuple[Bytes, Bytes]:
+    """Pairs of byte images: shared patterns of power-law strength and noise of each view."""
+    rng = np.random.default_rng(seed)
+    rank = min(128, n, m)
+    patterns = rng.standard_normal((rank, m), dtype=np.float32)
+    strengths = 40.0 * np.arange(1, rank + 1, dtype=np.float32) ** -0.75
+    views = np.empty((n, m), np.uint8), np.empty((n, m), np.uint8)
+    for start in range(0, n, 256):
+        rows = slice(start, min(start + 256, n))
+        shape = (rows.stop - start, rank)
+        shared = (rng.standard_normal(shape, dtype=np.float32) * strengths) @ patterns
+        for view in views:
+            noise = 10.0 * rng.standard_normal(shared.shape, dtype=np.float32)
+            view[rows] = np.clip(shared + noise + 128.0, 0.0, 255.0)
+    return views
+
+
+def _curves(options: BenchTheoryOptions) -> dict[str, Any]:
+    images = load_images("digits").images
+    stream = draw_pairs(images, "crops", options.curve_pairs, seed=options.seed)
+    x, x_prime = stream.arrays()
+    mean = (x.mean(axis=0) + x_prime.mean(axis=0)) / 2.0
+    x, x_prime = x - mean, x_prime - mean
+    dim = min(options.dim, 10)
+    predicted, predicting = _timed(lambda: theory.predict_steps(x, x_prime, dim=dim))
+    last = predicted.step_iterations[np.isfinite(predicted.step_iterations)].max()
+    iterations = int(1.2 * last)
+    run, training = _timed(
+        lambda: train_linear(
+            x,
+            x_prime,
+            predicted.initial_weights,
+            predicted.learning_rate,
+            iterations,
+            record_every=max(iterations // 200, 1),
+        )
+    )
+    curves, evaluating = _timed(lambda: predicted.eigenvalue_curves(run.times))
+    difference = np.abs(-np.sort(-curves, axis=1) - run.eigenvalues)
+    return {
+        "n": len(x),
+        "m": x.shape[1],
+        "dim": dim,
+        "iterations": iterations,
+        "predict_seconds": predicting,
+        "curves_seconds": evaluating,
+        "train_seconds": training,
+        "ratio": (predicting + evaluating) / training,
+        "mean_difference": float(difference.mean()),
+    }
+
+
+def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+
+def _peak_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    try:
+        # What getrusage gives is inherited from the process that started this one.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _report(found: dict[str, Any]) -> str:
+    dense, streamed, curves = found["dense"], found["streamed"], found["curves"]
+
+    def row(name: str, values: dict[str, Any], ours: float, other: float, what: str) -> list[str]:
+        size = f"{values['n']} x {values['m']}, d = {values['dim']}"
+        return [name, size, f"{ours:.3g} s", f"{other:.3g} s", f"{values['ratio']:.3g}", what]
+
+    rows = [
+        row(
+            "predict against a bare eigh",
+            dense,
+            dense["predict_seconds"],
+            dense["bare_seconds"],
+            f"eigenvalues differ by {dense['eigenvalue_difference']:.1e}",
+        ),
+        row(
+            "streamed against dense, extrapolated",
+            streamed,
+            streamed["seconds"],
+            streamed["dense_seconds_extrapolated"],
+            f"peak {streamed['peak_bytes'] / 2**30:.2f} GiB, of it data "
+            f"{streamed['data_bytes'] / 2**30:.2f}; "
+            f"the matrix alone {streamed['dense_matrix_bytes'] / 2**30:.2f}",
+        ),
+        row(
+            "curves against descent",
+            curves,
+            curves["predict_seconds"] + curves["curves_seconds"],
+            curves["train_seconds"],
+            f"mean difference {curves['mean_difference']:.1e}",
+        ),
+    ]
+    return table(["measurement", "n x m", "ours", "other", "ratio", "beside it"], rows)
