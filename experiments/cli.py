@@ -1,4 +1,4 @@
-"""The ``sslsim`` command: predict, compare, bench.
+"""The ``sslsim`` command: predict, compare.
 
 Results go to standard output and into the run folder; errors and warnings to standard error, one
 line each. Exit status: 0 done, 2 bad input, 130 interrupted.
@@ -6,8 +6,6 @@ line each. Exit status: 0 done, 2 bad input, 130 interrupted.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -50,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             options = tyro.cli(
                 _commands(),
                 prog="sslsim",
-                description="Predict what self-supervised learning learns and when, and check it.",
+                description="Predict what self-supervised learning learns and when, and check it. "
+                "`sslsim COMMAND --help` explains a command; `sslsim --version` is for itself.",
                 args=arguments,
                 config=(tyro.conf.OmitSubcommandPrefixes,),
             )
@@ -71,7 +70,7 @@ def _commands() -> Any:
         Annotated[PredictOptions, tyro.conf.subcommand("predict")],
         Annotated[CompareOptions, tyro.conf.subcommand("compare")],
     ]
-    return Union[tuple(commands)]  # noqa: UP007: made of a list
+    return Union[tuple(commands)]  # noqa: UP007  (made of a list)
 
 
 def _run(options: Any) -> Path:

@@ -44,7 +44,7 @@ class DataOptions:
     split: str = "train"
     size: int | None = None
     limit: int | None = None
-    views: Views = "crops"
+    views: Views = "simclr"
     views_per_image: int = 2
     pairs: int | None = None
     center: bool = True

@@ -86,7 +86,7 @@ def gather_pairs(options: DataOptions, seed: int) -> PairSet:
     --------
     >>> pairs = gather_pairs(DataOptions(pairs=20), seed=0)
     >>> pairs.n_pairs, pairs.m, pairs.arrays()[0].shape
-    (20, 36, (20, 36))
+    (20, 64, (20, 64))
     """
     if holds_pairs(options.data):
         x, x_prime = load_pairs(options.data)

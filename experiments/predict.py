@@ -58,6 +58,7 @@ def predict(options: PredictOptions) -> Path:
     pairs = gather_pairs(options, options.seed)
     check_model(options, pairs.m)
     folder = open_run(options.out, {"command": "predict", "options": asdict(options)})
+    x: Any
     x, x_prime = (pairs.stream, None) if _streams(pairs) else pairs.arrays()
     found, messages = noting_warnings(
         lambda: predict_steps(
@@ -150,7 +151,7 @@ def source(pairs: PairSet, options: ModelOptions) -> dict[str, Any]:
     --------
     >>> options = ModelOptions(pairs=20)
     >>> source(gather_pairs(options, 0), options)["views"]
-    'crops'
+    'simclr'
     """
     return {
         "data": options.data,
@@ -187,7 +188,7 @@ def headline(pairs: PairSet, options: ModelOptions, found: StepPrediction) -> st
     >>> pairs = gather_pairs(options, 0)
     >>> found = predict_steps(*pairs.arrays(), dim=1, learning_rate=0.5, center=True)
     >>> print(headline(pairs, options, found))
-    digits: 20 pairs (crops, centred) of 36 features; d = 1, init scale 0.001, learning rate 0.5
+    digits: 20 pairs (simclr, centred) of 64 features; d = 1, init scale 0.001, learning rate 0.5
     """
     kind = ", ".join([*([pairs.views] if pairs.views else []), _centring(options)])
     return (
@@ -263,21 +264,18 @@ def _centring(options: ModelOptions) -> str:
 
 
 def _report(found: StepPrediction) -> str:
-    rows = [
-        [
-            str(mode + 1),
-            number(found.eigenvalues[mode]),
-            number(found.step_times[mode]),
-            f"{number(found.step_time_low[mode])} .. {number(found.step_time_high[mode])}",
-            number(
-                round(found.step_iterations[mode], 1)
-                if np.isfinite(found.step_iterations[mode])
-                else np.inf,
-                6,
-            ),
-            "yes" if found.resolved[mode] else "no",
-        ]
-        for mode in range(len(found.eigenvalues))
-    ]
+    rows = []
+    for mode, iteration in enumerate(found.step_iterations):
+        low, high = found.step_time_low[mode], found.step_time_high[mode]
+        rows.append(
+            [
+                str(mode + 1),
+                number(found.eigenvalues[mode]),
+                number(found.step_times[mode]),
+                f"{number(low)} .. {number(high)}",
+                f"{iteration:.1f}" if np.isfinite(iteration) else "never",
+                "yes" if found.resolved[mode] else "no",
+            ]
+        )
     level = f"{100 * found.interval_level:g} % interval"
     return table(["mode", "gamma", "step time", level, "iteration", "resolved"], rows)

@@ -208,8 +208,8 @@ def write_arrays(path: str | os.PathLike[str], **arrays: Any) -> None:
     {'times': array([0., 1.])}
     """
     with whole_file(path) as file:
-        # The stubs take the file for one of the arrays.
-        np.savez(file, **{name: np.asarray(array) for name, array in arrays.items()})
+        held: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+        np.savez(file, **held)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

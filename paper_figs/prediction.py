@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -65,7 +64,9 @@ def draw(folder: str | os.PathLike[str]) -> Path:
                 filled = colour if result["resolved"][mode] else "white"
                 below.plot(step, mode + 1, "o", ms=5, mec=colour, mfc=filled)
         below.set(ylabel="mode", ylim=(dim + 0.6, 0.4))
-        below.set(xlabel="time (learning rate × iteration)", xscale="log", xlim=(times[0], right))
+        below.set(
+            xlabel="time (learning rate $\\times$ iteration)", xscale="log", xlim=(times[0], right)
+        )
         below.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=2))
         level = f"{100 * result['interval_level']:g} %"
         below.text(

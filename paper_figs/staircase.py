@@ -59,7 +59,7 @@ def draw(folder: str | os.PathLike[str]) -> Path:
                 lw=1.2,
                 ls=(0, (4, 2)),
             )
-        below.set(ylabel="eigenvalue", xlabel="time (learning rate × iteration)")
+        below.set(ylabel="eigenvalue", xlabel="time (learning rate $\\times$ iteration)")
         below.set_ylim(-0.03, 1.06)
         below.set_xscale("log")
         below.set_xlim(min(steps, default=2 * times[0]) / 2, times[-1])

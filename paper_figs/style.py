@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,7 +19,7 @@ INK = "#222222"
 QUIET = "#8a8a8a"
 BAND = "#d9d9d9"
 
-_SETTINGS = {
+_SETTINGS: Any = {
     "font.size": 9.0,
     "axes.labelsize": 9.0,
     "axes.titlesize": 9.5,

@@ -1,0 +1,148 @@
+"""The command line: exit status, one line for an error, pictures."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import cli
+
+SMALL = ["--pairs", "100", "--dim", "3"]
+
+
+def fails(capsys, *arguments):
+    """Run, expect exit status 2 and one line on standard error, and return that line."""
+    assert cli.main(arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("sslsim: error: ")
+    return lines[0]
+
+
+def pairs_file(path, x, x_prime=None):
+    np.savez(path, x=x, x_prime=x if x_prime is None else x_prime)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("command", "picture"), [("predict", "prediction"), ("compare", "comparison")]
+)
+def test_a_study_leaves_its_results_and_picture(tmp_path, capsys, command, picture):
+    assert cli.main([command, *SMALL, "--out", "run"]) == 0
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.json", f"{picture}.json", f"{picture}.npz", f"{picture}.png"}
+    assert capsys.readouterr().out.splitlines()[-1] == "written to run"
+
+
+@pytest.mark.parametrize("command", ["predict", "compare"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dim", "0"], "dim is 0"),
+        (["--dim", "-1"], "dim is -1"),
+        (["--dim", "65"], "dim is 65; expected from 1 to the 64 features"),
+        (["--data", "no_such_set"], "unknown data set 'no_such_set'"),
+        (["--data", "missing.npz"], "missing.npz does not exist"),
+        (["--init-scale", "0"], "init-scale is 0"),
+        (["--lr", "-1"], "lr is -1"),
+        (["--interval-level", "1"], "interval-level is 1"),
+        (["--pairs", "1"], "pairs is 1"),
+        (["--pairs", "5000"], "5000 pairs were asked of 1437 images"),
+        (["--views-per-image", "3"], "views_per_image is 3"),
+        (["--limit", "1"], "expected at least 2"),
+        (["--limit", "0"], "limit is 0"),
+        (["--split", "half"], "no split 'half'"),
+        (["--seed", "-1"], "seed -1"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(tmp_path, capsys, command, options, message):
+    assert message in fails(capsys, command, *options)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_bad_files_are_refused_in_one_line(tmp_path, capsys):
+    good = np.ones((4, 3))
+    with_nan = good.copy()
+    with_nan[1, 1] = np.nan
+    for path, message in [
+        (pairs_file(tmp_path / "nan.npz", with_nan), "NaN"),
+        (pairs_file(tmp_path / "one.npz", good[:1]), "at least 2"),
+        (pairs_file(tmp_path / "mismatch.npz", good, good[:, :2]), "expected equal shapes"),
+        (pairs_file(tmp_path / "narrow.npz", good), "dim is 10"),
+    ]:
+        for command in ("predict", "compare"):
+            assert message in fails(capsys, command, "--data", path)
+    (tmp_path / "torn.npz").write_bytes((tmp_path / "nan.npz").read_bytes()[:100])
+    (tmp_path / "empty").mkdir()
+    assert "cannot be read" in fails(capsys, "predict", "--data", "torn.npz")
+    fails(capsys, "predict", "--data", "empty")
+
+
+def test_an_unfit_folder_is_refused_in_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert "cannot be made a run folder" in fails(capsys, "predict", "--out", "file")
+    assert "cannot be made a run folder" in fails(capsys, "predict", "--out", "file/below")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="no folder is closed to the superuser")
+def test_a_closed_folder_is_refused_in_one_line(tmp_path, capsys):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    assert "Permission denied" in fails(capsys, "predict", "--out", "closed")
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3])
+def test_a_full_disk_ends_in_one_line(tmp_path, capsys, monkeypatch, writes):
+    sync, left = os.fsync, iter(range(writes))
+
+    def filling(number):
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", filling)
+    assert "No space left on device" in fails(capsys, "predict", *SMALL, "--out", "run")
+    assert len(list((tmp_path / "run").iterdir())) == writes
+
+
+def test_divergence_ends_in_one_line(capsys):
+    assert "diverge" in (line := fails(capsys, "compare", *SMALL, "--lr", "1e3")) or "loss" in line
+
+
+def test_warnings_take_one_line(tmp_path, capsys):
+    x = np.diag([2.0, 1.0, 1.0])
+    path = pairs_file(tmp_path / "pairs.npz", x, x * [1, 1, -1])
+    assert cli.main(["predict", "--data", path, "--dim", "3", "--no-center"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("sslsim: warning: 3 dimensions asked for")
+
+
+def test_an_interruption_exits_130(capsys, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupted)
+    assert cli.main(["predict"]) == 130
+    assert capsys.readouterr().err == "sslsim: interrupted\n"
+
+
+def test_the_module_runs_as_a_process():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "error::UserWarning",
+            "-m",
+            "experiments.cli",
+            "compare",
+            "--data",
+            "x",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "unknown data set" in done.stderr

@@ -1,0 +1,93 @@
+"""``predict`` end to end."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import predict as module
+from experiments.options import PredictOptions
+from experiments.predict import predict
+from experiments.runs import read_arrays, read_json
+from theory import predict_steps
+
+KEYS = {
+    "eigenvalues",
+    "step_times",
+    "step_iterations",
+    "learning_rate",
+    "step_time_low",
+    "step_time_high",
+    "interval_level",
+    "plateaus",
+    "positive_modes",
+    "initial_singular_values",
+    "centred",
+}
+
+
+def run(out, **options):
+    folder = predict(PredictOptions(**{"pairs": 100, "dim": 4, **options, "out": Path(out)}))
+    return read_json(folder / "prediction.json")
+
+
+def test_the_result_has_its_keys_and_is_strict(tmp_path, capsys):
+    result = run(tmp_path)
+    assert result.keys() >= KEYS
+    assert all(len(result[name]) == 4 for name in ("eigenvalues", "step_times", "resolved"))
+    assert result["centred"] is True
+    assert set(result["plateaus"][0]) == {"modes", "loss", "start", "end"}
+    text = (tmp_path / "prediction.json").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert read_json(tmp_path / "config.json")["options"]["seed"] == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
+    first, again, other = (
+        run(tmp_path / name, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert first == again
+    assert first["step_times"] != other["step_times"]
+    arrays = [read_arrays(tmp_path / name / "prediction.npz") for name in "ab"]
+    for name in arrays[0]:
+        np.testing.assert_array_equal(arrays[0][name], arrays[1][name])
+
+
+def test_pairs_of_a_file_are_taken_as_they_are(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((40, 5)) + 3.0
+    x_prime = x + 0.1 * rng.standard_normal((40, 5))
+    np.savez(tmp_path / "pairs.npz", x=x, x_prime=x_prime)
+    result = run(
+        tmp_path, data=str(tmp_path / "pairs.npz"), pairs=None, dim=3, center=False, seed=5
+    )
+    expected = predict_steps(x, x_prime, dim=3, rng=5)
+    np.testing.assert_array_equal(result["step_times"], expected.step_times)
+    assert (result["n_pairs"], result["views"], result["n_images"]) == (40, None, None)
+    assert run(tmp_path, data=str(tmp_path / "pairs.npz"), pairs=30, dim=1)["n_pairs"] == 30
+
+
+def test_streamed_pairs_give_the_same(tmp_path, monkeypatch):
+    held = run(tmp_path, views="crops")
+    monkeypatch.setattr(module, "IN_MEMORY", 0)
+    streamed = run(tmp_path, views="crops")
+    np.testing.assert_allclose(streamed["step_times"], held["step_times"], rtol=1e-9)
+
+
+def test_modes_that_are_never_learned_are_null(tmp_path):
+    x = np.diag([2.0, 1.0, 1.0, 1.0])
+    np.savez(tmp_path / "pairs.npz", x=x, x_prime=x * [1, 1, -1, -1])
+    with pytest.warns(UserWarning, match="never learned"):
+        result = run(tmp_path, data=str(tmp_path / "pairs.npz"), pairs=None, center=False)
+    assert [step is None for step in result["step_times"]] == [False, False, True, True]
+    assert result["positive_modes"] == 2
+    assert json.loads((tmp_path / "prediction.json").read_text())["plateaus"][-1]["end"] is None
+    assert "never learned" in result["warnings"][0]
+
+
+def test_several_pairs_of_an_image_are_grouped(tmp_path):
+    result = run(tmp_path, views_per_image=4)
+    assert (result["n_images"], result["n_pairs"]) == (50, 100)
