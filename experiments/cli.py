@@ -1,4 +1,4 @@
-"""The ``sslsim`` command: predict, compare.
+"""The ``sslsim`` command: predict, compare, bench.
 
 Results go to standard output and into the run folder; errors and warnings to standard error, one
 line each. Exit status: 0 done, 2 bad input, 130 interrupted.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, TextIO, Union
@@ -66,25 +66,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _commands() -> Any:
     """Union of the options of every command, each under its name."""
+    from experiments.bench.options import BenchOptions
+
     commands: list[Any] = [
         Annotated[PredictOptions, tyro.conf.subcommand("predict")],
         Annotated[CompareOptions, tyro.conf.subcommand("compare")],
+        Annotated[BenchOptions, tyro.conf.subcommand("bench")],
     ]
     return Union[tuple(commands)]  # noqa: UP007  (made of a list)
 
 
 def _run(options: Any) -> Path:
     """Run the study that the options belong to and draw its picture."""
-    study: Callable[[Any], Path]
     if isinstance(options, PredictOptions):
-        from experiments.predict import predict as study
-        from paper_figs.prediction import draw
-    else:
-        from experiments.compare import compare as study
-        from paper_figs.staircase import draw
-    folder = study(options)
-    draw(folder)
-    return folder
+        from experiments.predict import predict
+        from paper_figs.prediction import draw as draw_prediction
+
+        return draw_prediction(predict(options)).parent
+    if isinstance(options, CompareOptions):
+        from experiments.compare import compare
+        from paper_figs.staircase import draw as draw_staircase
+
+        return draw_staircase(compare(options)).parent
+    from experiments.bench.theory import bench_theory
+
+    return bench_theory(options)
 
 
 def _one_line(error: BaseException) -> str:

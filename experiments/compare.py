@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from experiments.options import CompareOptions
 from experiments.pairs import check_model, gather_pairs
-from experiments.predict import headline, noting_warnings, source
+from experiments.predict import check_stability, headline, noting_warnings, source
 from experiments.runs import open_run, write_arrays, write_json
 from experiments.tables import number, table
 from sslsim.linear import train_linear
@@ -90,6 +90,7 @@ def compare(options: CompareOptions) -> Path:
             rng=rng,  # where predict_steps has it after drawing W(0)
         )
     )
+    check_stability(found)
     print(headline(pairs, options, found), flush=True)
     iterations = _enough_iterations(found, options.max_iterations)
     with _few_threads(x.size):

@@ -20,6 +20,7 @@ from experiments.runs import open_run, write_arrays, write_json
 from experiments.tables import number, table
 from theory import StepPrediction, predict_steps
 from theory.closed_form import rise_widths
+from theory.descent import stable_learning_rate
 
 IN_MEMORY = 2**30
 """Bytes of both views in float64 above which they are streamed rather than held."""
@@ -73,6 +74,7 @@ def predict(options: PredictOptions) -> Path:
             level=options.interval_level,
         )
     )
+    check_stability(found)
     times = curve_times(found)
     write_arrays(
         folder / "prediction.npz",
@@ -129,6 +131,35 @@ def described(found: StepPrediction) -> dict[str, Any]:
         "centred": found.centred,
         "route": found.route,
     }
+
+
+def check_stability(found: StepPrediction) -> None:
+    """Refuse a learning rate at which the learned map is unstable.
+
+    Parameters
+    ----------
+    found : StepPrediction
+        Says the learning rate and the eigenvalues.
+
+    Raises
+    ------
+    ValueError
+        If it is not below ``1 / (4 gamma_1)``.
+
+    Examples
+    --------
+    >>> check_stability(predict_steps(np.eye(2), np.eye(2), dim=1, learning_rate=1.0))
+    Traceback (most recent call last):
+    ValueError: lr is 1; expected below 1 / (4 gamma_1) = 0.5, where descent is stable
+    """
+    if not found.eigenvalues[0] > 0:
+        return
+    bound = stable_learning_rate(found.eigenvalues[:1])
+    if found.learning_rate >= bound:
+        raise ValueError(
+            f"lr is {found.learning_rate:g}; expected below 1 / (4 gamma_1) = {bound:.4g}, "
+            "where descent is stable"
+        )
 
 
 def source(pairs: PairSet, options: ModelOptions) -> dict[str, Any]:

@@ -107,8 +107,10 @@ def test_a_full_disk_ends_in_one_line(tmp_path, capsys, monkeypatch, writes):
     assert len(list((tmp_path / "run").iterdir())) == writes
 
 
-def test_divergence_ends_in_one_line(capsys):
-    assert "diverge" in (line := fails(capsys, "compare", *SMALL, "--lr", "1e3")) or "loss" in line
+@pytest.mark.parametrize("command", ["predict", "compare"])
+def test_an_unstable_learning_rate_is_refused_in_one_line(capsys, command):
+    line = fails(capsys, command, *SMALL, "--lr", "1e3")
+    assert "lr is 1000; expected below 1 / (4 gamma_1)" in line
 
 
 def test_warnings_take_one_line(tmp_path, capsys):
@@ -146,3 +148,11 @@ def test_the_module_runs_as_a_process():
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "unknown data set" in done.stderr
+
+
+def test_a_benchmark_is_chosen_by_name(capsys, monkeypatch):
+    chosen = []
+    monkeypatch.setattr("experiments.bench.theory.bench_theory", lambda o: chosen.append(o) or "x")
+    assert cli.main(["bench", "theory", "--dim", "3"]) == 0
+    assert (chosen[0].study, chosen[0].dim) == ("theory", 3)
+    assert capsys.readouterr().out == "written to x\n"
