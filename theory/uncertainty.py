@@ -15,14 +15,16 @@ Bias
     covariance models. Two levels D apart move by at most D/2 each; the exact two-level formula
     (D - sqrt(D^2 - 4 v)) / 2 replaces v / D, so that close pairs do not explode.
 Spread
-    E_jj, its variance rid of the same overfit, and the fluctuation of the sum above.
+    E_jj and the fluctuation of the sum above, their variances rid of the same overfit.
 Rotation
     v_j is off by angles sqrt(v_jk) / gap_jk, so the part of W(0) it picks up, and with it the
     initial singular value s_j(0), is off as well. Rotations are drawn and W(0) V factorised anew
     for each draw: intervals hold for the W(0) at hand.
 
 Where an angle is no longer small the sample cannot tell mode j from its neighbours: the mode is
-flagged as unresolved and its interval widened to cover theirs.
+flagged as unresolved and its interval widened to cover theirs. What the order of the eigenvalues
+gives away is used: the j-th is no smaller than those after it, so a mode lost in noise is still
+known to be learned if a later one is. :mod:`theory.bootstrap` is the slower way, by resampling.
 """
 
 from __future__ import annotations
@@ -196,37 +198,19 @@ def estimate_eigenvalues(moments: Moments) -> EigenvalueEstimate:
     >>> estimate.values.round(4).tolist(), estimate.angles.round(4).tolist()
     ([0.9899], [[0.0, 0.0995]])
     """
-    dim = len(moments.own)
-    gap = moments.gamma[:dim, None] - moments.gamma  # (d, K)
-    noise, squared = moments.noise, gap**2
-    shift = 0.5 * np.sign(gap) * (np.abs(gap) - np.sqrt(np.maximum(squared - 4.0 * noise, 0.0)))
-    # A level moves by no more than half the gap, and what lies in an interval of length D/2 has a
-    # variance of at most D^2/16.
-    wobble = np.minimum(2.0 * shift**2, squared / 16.0)
-    if moments.tail:
-        # The last column is a sum over many directions, each coupled weakly: no two-level cap, and
-        # fluctuations that average out.
-        positive = gap[:, -1] > 0
-        shift[:, -1] = np.divide(
-            noise[:, -1], gap[:, -1], out=np.zeros(dim), where=positive & (noise[:, -1] > 0)
-        )
-        wobble[:, -1] = 0.0
-    angles = np.sqrt(np.divide(noise, squared + noise, out=np.zeros_like(noise), where=noise > 0))
-    bias = shift.sum(axis=1)
-    values = moments.gamma[:dim] - bias
-    # The sample's own second moments along its eigenvectors are too large by the same overfit as
-    # its eigenvalues. For normal data var(a b) = s^2 + gamma^2 with s = E a^2; both lose the bias.
-    sample = moments.gamma[:dim]
-    total = moments.own * moments.units
-    second = np.sqrt(np.maximum(total - sample**2, 0.0))
-    deflated = np.maximum(second - bias, 0.0) ** 2 + values**2
-    before = second**2 + sample**2
-    share = np.divide(deflated, before, out=np.ones(dim), where=(before > 0) & (bias > 0))
-    own = moments.own * np.minimum(share, 1.0)
+    sample = moments.gamma[: len(moments.own)]
+    gap = sample[:, None] - moments.gamma  # (d, K)
+    bias = _repulsion(moments, gap, moments.noise).sum(axis=1)
+    values = sample - bias
+    own, noise = _without_overfit(moments, values)
+    # A level moves by no more than half the gap; uniform there, its variance is D^2/48.
+    wobble = np.minimum(2.0 * _repulsion(moments, gap, noise) ** 2, gap**2 / 48.0)
+    angles = np.sqrt(np.divide(noise, gap**2 + noise, out=np.zeros_like(noise), where=noise > 0))
     # angles are sines: sqrt(v / (gap^2 + v)); the bound is on the tangent.
     mixed = angles > RESOLVED_ANGLE / np.hypot(1.0, RESOLVED_ANGLE)
     if moments.tail:
-        mixed[:, -1] = False
+        # A sum over many directions: none of them mixes, and fluctuations average out.
+        mixed[:, -1], wobble[:, -1] = False, 0.0
     # Where levels mix, the gap seen is mostly noise, and so is what was removed for it.
     doubt = np.max(np.where(mixed, noise, 0.0), axis=1, initial=0.0)
     spread = np.sqrt(own + wobble.sum(axis=1) + doubt)
@@ -291,18 +275,57 @@ def step_intervals(
     relative = np.where(learned, spread / np.where(learned, values, 1.0), 0.0)
     relative = np.minimum(relative, 5.0)
     z = float(ndtri(0.5 + level / 2.0))
-    low = np.where(learned, values * np.exp(-z * relative), values - z * spread)
+    # Eigenvalues descend: one is told from zero if it is itself or any later one is.
+    told = _at_least_later(values - z * spread) > 0
+    low = np.where(told, values * np.exp(-z * relative), values - z * spread)
     high = np.where(learned, values * np.exp(z * relative), values + z * spread)
+    low, high = _at_least_later(low), np.minimum.accumulate(high)
     singular = _rotated_singular_values(estimate, moments, w0, eigenvectors, draws, rng)
     noise = rng.standard_normal((draws, len(values)))
     simulated = np.where(learned, values * np.exp(relative * noise), values + spread * noise)
+    simulated = np.flip(np.sort(simulated, axis=1), axis=1)
     tau = step_times(simulated.ravel(), singular.ravel()).reshape(simulated.shape)
     # Inverted quantiles pick draws and never interpolate, so infinite times do no harm.
     tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
     early, late = np.quantile(tau, tails, axis=0, method="inverted_cdf")
-    late[values - z * spread <= 0] = np.inf  # not told from a mode that is never learned
+    late[~told] = np.inf
     low, high, early, late = _widen(estimate, low, high, early, late)
     return StepIntervals(low, high, early, late)
+
+
+def _repulsion(moments: Moments, gap: Array, noise: Array) -> Array:
+    """How far each direction pushes each mode up on average, shape (d, K)."""
+    shift = 0.5 * np.sign(gap) * (np.abs(gap) - np.sqrt(np.maximum(gap**2 - 4.0 * noise, 0.0)))
+    if moments.tail:
+        # The last column is a sum over many directions, each coupled weakly: no two-level cap.
+        last, repelled = noise[:, -1], (gap[:, -1] > 0) & (noise[:, -1] > 0)
+        shift[:, -1] = np.divide(last, gap[:, -1], out=np.zeros(len(last)), where=repelled)
+    return shift
+
+
+def _without_overfit(moments: Moments, values: Array) -> tuple[Array, Array]:
+    """Variances ``own`` and ``noise`` that the population has, given its eigenvalues.
+
+    The sample's own second moments s_j = E a_j^2 along its eigenvectors are too large by the same
+    overfit as its eigenvalues. For normal data var(a_j b_j) = s_j^2 + gamma_j^2, where both lose
+    the bias, and w_jk is about s_j s_k / 2, where each factor of a top mode does.
+    """
+    sample = moments.gamma[: len(values)]
+    bias = sample - values
+    second = np.sqrt(np.maximum(moments.own * moments.units - sample**2, 0.0))
+    rest = np.maximum(second - bias, 0.0)
+    kept = np.divide(rest, second, out=np.ones_like(bias), where=(second > 0) & (bias > 0))
+    before = second**2 + sample**2
+    share = np.divide(
+        rest**2 + values**2, before, out=np.ones_like(bias), where=(before > 0) & (bias > 0)
+    )
+    noise = moments.noise * kept[:, None]
+    noise[:, : len(kept)] *= kept
+    return moments.own * np.minimum(share, 1.0), noise
+
+
+def _at_least_later(bounds: Array) -> Array:
+    return np.maximum.accumulate(bounds[::-1])[::-1]
 
 
 def _ungrouped(a: Array, b: Array, rest: Array, dim: int) -> tuple[Array, Array, int]:
