@@ -75,6 +75,37 @@ def positive_number(name: str, value: float) -> float:
     return number
 
 
+def non_negative_number(name: str, value: float) -> float:
+    """Return ``value`` as a float if it is finite and not below zero.
+
+    Parameters
+    ----------
+    name : str
+        How the caller calls the argument.
+    value : float
+        The argument.
+
+    Returns
+    -------
+    float
+        The same number.
+
+    Raises
+    ------
+    ValueError
+        If it is negative, NaN or infinite.
+
+    Examples
+    --------
+    >>> non_negative_number("penalty", 0)
+    0.0
+    """
+    number = float(value)
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{name} is {value}; expected a finite number, zero or above")
+    return number
+
+
 def whole_number(name: str, value: int, low: int, high: int | None = None) -> int:
     """Return ``value`` as an int if it is whole and within ``[low, high]``.
 

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from theory import momentum as heavy_ball
-from theory.checks import finite_array, positive_number
+from theory.checks import finite_array, non_negative_number, positive_number
 from theory.closed_form import Array, mode_arrays
-from theory.weight_decay import penalty_coefficient
 
 
 def descent_singular_values(
@@ -67,7 +66,7 @@ def descent_singular_values(
     """
     gamma, s0 = mode_arrays(gamma, s0)
     eta = positive_number("learning_rate", learning_rate)
-    mu, b = heavy_ball.momentum_coefficient(momentum), penalty_coefficient(penalty)
+    mu, b = heavy_ball.momentum_coefficient(momentum), non_negative_number("penalty", penalty)
     wanted = _iteration_numbers(iterations)
     out = np.empty((len(wanted), len(gamma)))
     rows: dict[int, list[int]] = {}

@@ -42,7 +42,7 @@ def planted_spectrum(name: str, m: int) -> Array:
     >>> planted_spectrum("power", 4).round(2).tolist()
     [1.0, 0.5, 0.33, 0.25]
     """
-    k = np.arange(1, whole_number("m", m, 1) + 1)
+    k = np.arange(1.0, whole_number("m", m, 1) + 1.0)
     if name == "power":
         return 1.0 / k
     if name == "spiked":

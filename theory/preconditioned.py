@@ -32,7 +32,7 @@ from scipy.integrate import quad
 from scipy.special import expit
 
 from theory import closed_form
-from theory.checks import finite_array, positive_number
+from theory.checks import finite_array, non_negative_number, positive_number
 from theory.closed_form import Array, level_logits, mode_arrays
 
 # (lambda + rho)^p equals rho^p to rounding this far below rho in the logarithm.
@@ -107,7 +107,7 @@ def embedding_side_level_times(
     [0.0146, 0.2898]
     """
     gamma, s0 = mode_arrays(gamma, s0)
-    power, ridge = _exponent(power), positive_number("ridge", ridge)
+    power, ridge = non_negative_number("power", power), positive_number("ridge", ridge)
     target = level_logits(level)
     times = np.full((*target.shape, len(gamma)), np.inf)
     for j in np.flatnonzero((gamma > 0) & (s0 > 0)):
@@ -160,7 +160,7 @@ def input_side_rates(
     [1.0, 0.0]
     """
     gamma = finite_array("gamma", gamma, 1)
-    power, delta = _exponent(power), positive_number("delta", delta)
+    power, delta = non_negative_number("power", power), positive_number("delta", delta)
     if power >= 1 and not aligned:
         raise ValueError(
             f"power is {power} on the input side; expected below 1: from a generic initialisation "
@@ -263,13 +263,6 @@ def _scaled(gamma: Array, s0: Array, rates: Array) -> Array:
     """Singular values that keep lambda(0) = gamma s0^2 when the rates take gamma's place."""
     ratio = np.divide(gamma, rates, out=np.zeros_like(gamma), where=rates != 0)
     return s0 * np.sqrt(ratio)
-
-
-def _exponent(power: float) -> float:
-    number = float(power)
-    if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"power is {power}; expected a finite number, zero or above")
-    return number
 
 
 def _clock(start: float, end: float, power: float, ridge: float) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
-from theory.checks import positive_number, whole_number
+from theory.checks import non_negative_number, positive_number, whole_number
 from theory.closed_form import Array
 from theory.matrices import paired_views
 from theory.near_origin import in_eigenbasis
@@ -70,8 +70,7 @@ def vicreg_operator(
     if eps >= 1.0:
         raise ValueError(f"eps is {eps}; expected a number below 1, where the hinge is active")
     for name, weight in (("mu", mu), ("lam", lam)):
-        if not (np.isfinite(weight) and weight >= 0):
-            raise ValueError(f"{name} is {weight}; expected a finite number of at least zero")
+        non_negative_number(name, weight)
     spread = _covariance(x) + _covariance(x_prime)
     gap = x - x_prime
     delta = gap.T @ gap / x.shape[0]

@@ -12,12 +12,10 @@ exactly (derived from the flow of arXiv 2303.15438, section 4).
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory.checks import finite_array
+from theory.checks import finite_array, non_negative_number
 from theory.closed_form import Array, flow_times, mode_arrays
 
 
@@ -44,39 +42,7 @@ def from_torch(weight_decay: float) -> float:
     >>> from_torch(0.01)
     0.005
     """
-    wd = float(weight_decay)
-    if not (math.isfinite(wd) and wd >= 0):
-        raise ValueError(f"weight_decay is {weight_decay}; expected a finite number, zero or above")
-    return wd / 2.0
-
-
-def penalty_coefficient(penalty: float) -> float:
-    """Check a coefficient b of ``b ||W||_F^2``.
-
-    Parameters
-    ----------
-    penalty : float
-        Coefficient b.
-
-    Returns
-    -------
-    float
-        The same number.
-
-    Raises
-    ------
-    ValueError
-        If it is negative or not finite.
-
-    Examples
-    --------
-    >>> penalty_coefficient(0.1)
-    0.1
-    """
-    b = float(penalty)
-    if not (math.isfinite(b) and b >= 0):
-        raise ValueError(f"penalty is {penalty}; expected a finite number, zero or above")
-    return b
+    return non_negative_number("weight_decay", weight_decay) / 2.0
 
 
 def final_eigenvalues(gamma: ArrayLike, penalty: float) -> Array:
@@ -105,7 +71,7 @@ def final_eigenvalues(gamma: ArrayLike, penalty: float) -> Array:
     [0.9, 0.8, 0.0, 0.0]
     """
     gamma = finite_array("gamma", gamma, 1)
-    b = penalty_coefficient(penalty)
+    b = non_negative_number("penalty", penalty)
     learned = gamma > b / 2.0
     return np.divide(gamma - b / 2.0, gamma, out=np.zeros_like(gamma), where=learned)
 
@@ -144,7 +110,7 @@ def singular_values(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike, penalty: floa
     [0.001, 1.2]
     """
     gamma, s0 = mode_arrays(gamma, s0)
-    a = 8.0 * (gamma - penalty_coefficient(penalty) / 2.0)
+    a = 8.0 * (gamma - non_negative_number("penalty", penalty) / 2.0)
     t = flow_times(t)[..., None]
     with np.errstate(over="ignore", invalid="ignore"):
         exponent = np.where(a == 0, 0.0, np.abs(a) * t)
@@ -221,7 +187,7 @@ def step_times(gamma: ArrayLike, s0: ArrayLike, penalty: float) -> Array:
     [1.9042, inf]
     """
     gamma, s0 = mode_arrays(gamma, s0)
-    excess = gamma - penalty_coefficient(penalty) / 2.0
+    excess = gamma - non_negative_number("penalty", penalty) / 2.0
     tau = np.full(gamma.shape, np.inf)
     learned = (excess > 0) & (s0 > 0)
     # lambda(0) / lambda* = gamma^2 s0^2 / (gamma - b/2), at most 1/2 for a mode still to rise.
