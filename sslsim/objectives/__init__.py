@@ -1,0 +1,14 @@
+"""Objectives: plain functions of the embeddings of a whole batch.
+
+They know nothing of networks, optimisers or processes: a distributed job gathers its embeddings
+first. Call them outside ``torch.autocast``, which would round their matrix products to half
+precision; embeddings of half precision are lifted to float32.
+"""
+
+from sslsim.objectives.barlow_twins import barlow_twins
+from sslsim.objectives.simclr import simclr
+from sslsim.objectives.spectral import spectral_contrastive
+from sslsim.objectives.supervised import supervised
+from sslsim.objectives.vicreg import vicreg
+
+__all__ = ["barlow_twins", "simclr", "spectral_contrastive", "supervised", "vicreg"]
