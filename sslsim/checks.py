@@ -1,0 +1,73 @@
+"""Checks of tensors a caller hands in: every message says what was given and what is expected."""
+
+from __future__ import annotations
+
+import torch
+from numpy.typing import ArrayLike
+
+
+def finite_matrix(name: str, value: torch.Tensor | ArrayLike, rows: int = 1) -> torch.Tensor:
+    """Return ``value`` as a matrix of floats without NaN or infinity.
+
+    Parameters
+    ----------
+    name : str
+        How the caller calls the argument; it opens the error message.
+    value : Tensor or array_like, shape (n, d)
+        The argument, samples in rows.
+    rows : int
+        Least number of rows.
+
+    Returns
+    -------
+    Tensor, shape (n, d)
+        On the same device and part of the same graph; integers become float64, floats keep their
+        type.
+
+    Raises
+    ------
+    ValueError
+        If it is no matrix, has fewer rows or no columns, or an entry is NaN or infinite.
+
+    Examples
+    --------
+    >>> finite_matrix("z", [[1, 2]])
+    tensor([[1., 2.]], dtype=torch.float64)
+    """
+    matrix = torch.as_tensor(value)
+    if matrix.ndim != 2 or matrix.shape[0] < rows or matrix.shape[1] < 1:
+        raise ValueError(
+            f"{name} has shape {tuple(matrix.shape)}; expected (n, d) with n of at least {rows} "
+            "and d of at least 1"
+        )
+    if not matrix.is_floating_point():
+        matrix = matrix.double()
+    if not bool(torch.isfinite(matrix).all()):
+        raise ValueError(f"{name} holds NaN or infinite values; expected finite numbers")
+    return matrix
+
+
+def equal_shapes(name: str, first: torch.Tensor, other: str, second: torch.Tensor) -> None:
+    """Raise if two tensors differ in shape.
+
+    Parameters
+    ----------
+    name, other : str
+        How the caller calls the two arguments.
+    first, second : Tensor
+        The arguments.
+
+    Raises
+    ------
+    ValueError
+        If their shapes differ.
+
+    Examples
+    --------
+    >>> equal_shapes("z", torch.ones(2, 3), "z_prime", torch.zeros(2, 3))
+    """
+    if first.shape != second.shape:
+        raise ValueError(
+            f"{name} has shape {tuple(first.shape)} and {other} {tuple(second.shape)}; "
+            "expected equal shapes"
+        )
