@@ -6,6 +6,9 @@ line each. Exit status: 0 done, 2 bad input, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -45,7 +48,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _show_warning
         try:
-            options = tyro.cli(
+            folder = _run(_parsed(arguments))
+            print(f"written to {folder}", flush=True)
+        except BrokenPipeError:  # whoever read the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except MemoryError as error:
+            print(f"sslsim: error: out of memory: {_one_line(error)}", file=sys.stderr)
+            return 2
+        except (ValueError, OSError) as error:
+            print(f"sslsim: error: {_one_line(error)}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("sslsim: interrupted", file=sys.stderr)
+            return 130
+    return 0
+
+
+def _parsed(arguments: list[str]) -> Any:
+    """Options of the command asked for; what tyro complains of becomes one line."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
                 _commands(),
                 prog="sslsim",
                 description="Predict what self-supervised learning learns and when, and check it. "
@@ -53,15 +78,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 args=arguments,
                 config=(tyro.conf.OmitSubcommandPrefixes,),
             )
-            folder = _run(options)
-        except (ValueError, OSError) as error:
-            print(f"sslsim: error: {_one_line(error)}", file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            print("sslsim: interrupted", file=sys.stderr)
-            return 130
-    print(f"written to {folder}")
-    return 0
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        lines = [line.strip("│ ") for line in complaint.getvalue().splitlines()]
+        told = [line for line in lines if line and not set(line) & set("╭╰─")]
+        raise ValueError(" ".join(told) or "the command line cannot be read") from None
 
 
 def _commands() -> Any:

@@ -74,7 +74,11 @@ def compare(options: CompareOptions) -> Path:
         raise ValueError(f"max-iterations is {options.max_iterations}; expected at least 1")
     pairs = gather_pairs(options, options.seed)
     check_model(options, pairs.m)
-    folder = open_run(options.out, {"command": "compare", "options": asdict(options)})
+    folder = open_run(
+        options.out,
+        {"command": "compare", "options": asdict(options)},
+        results=("comparison.json", "comparison.npz", "comparison.png"),
+    )
     x, x_prime = (np.asarray(view, dtype=np.float64) for view in pairs.arrays())
     rng = np.random.default_rng(options.seed)
     w0 = options.init_scale * rng.standard_normal((options.dim, pairs.m))
@@ -125,12 +129,49 @@ def compare(options: CompareOptions) -> Path:
             "iterations": iterations,
             "centred": found.centred,
             "positive_modes": found.positive_modes,
+            "near_ties": near_ties(found, options.init_scale),
             **source(pairs, options),
             "warnings": messages,
         },
     )
     print(_report(found, result))
+    ties = near_ties(found, options.init_scale)
+    if ties:
+        print(
+            f"mode(s) {', '.join(map(str, ties))}: eigenvalues too close to the next for this "
+            "--init-scale, a smaller one sharpens the prediction"
+        )
     return folder
+
+
+def near_ties(found: StepPrediction, init_scale: float) -> list[int]:
+    """Modes that a generic W(0) of this scale does not separate well from their neighbours.
+
+    Parameters
+    ----------
+    found : StepPrediction
+        The prediction.
+    init_scale : float
+        Scale alpha of W(0).
+
+    Returns
+    -------
+    list of int
+        Numbers, from 1, of the modes with ``alpha^(2 (1 - r)) > 0.1``, r the ratio of the next
+        eigenvalue to the mode's own: the order to which eigenvalue curves are predicted.
+
+    Examples
+    --------
+    >>> x = np.diag([3.0, 2.9, 1.0])
+    >>> near_ties(predict_steps_from(x, x, 1e-3 * np.eye(2, 3)), 1e-3)
+    [1]
+    """
+    gamma = np.append(found.eigenvalues, found.next_eigenvalue)
+    return [
+        mode + 1
+        for mode in range(len(gamma) - 1)
+        if gamma[mode] > 0 and init_scale ** (2.0 * (1.0 - gamma[mode + 1] / gamma[mode])) > 0.1
+    ]
 
 
 def _enough_iterations(found: StepPrediction, most: int) -> int:
@@ -264,8 +305,7 @@ def _report(found: StepPrediction, result: dict[str, Any]) -> str:
     if result["mean_relative_error"] is None:
         lines.append("no predicted step was seen in training")
     else:
-        lines.append(
-            f"mean error {100 * result['mean_relative_error']:.2f} % "
-            f"(naive column norms {100 * result['naive_mean_relative_error']:.2f} %)"
-        )
+        mean, naive = (result[f"{kind}mean_relative_error"] for kind in ("", "naive_"))
+        compared = "-" if naive is None else f"{100 * naive:.2f} %"
+        lines.append(f"mean error {100 * mean:.2f} % (naive column norms {compared})")
     return "\n".join(lines)

@@ -88,8 +88,17 @@ def gather_pairs(options: DataOptions, seed: int) -> PairSet:
     >>> pairs.n_pairs, pairs.m, pairs.arrays()[0].shape
     (20, 64, (20, 64))
     """
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; expected a whole number, zero or above")
     if holds_pairs(options.data):
         x, x_prime = load_pairs(options.data)
+        for field in ("split", "size", "limit", "views_per_image"):
+            if getattr(options, field) != getattr(DataOptions, field):
+                name = field.replace("_", "-")
+                raise ValueError(
+                    f"{name} is {getattr(options, field)}, but {options.data} holds pairs, which "
+                    f"are taken as they are; expected no --{name}"
+                )
         count = len(x) if options.pairs is None else options.pairs
         if not 2 <= count <= len(x):
             raise ValueError(
@@ -100,8 +109,10 @@ def gather_pairs(options: DataOptions, seed: int) -> PairSet:
     images = load_images(
         options.data, options.root, split=options.split, size=options.size, limit=options.limit
     ).images
-    if len(images) < 2 and options.views_per_image < 4:
+    if len(images) < 2:
         raise ValueError(f"{options.data} gives {len(images)} image(s); expected at least 2")
+    if options.pairs is not None and options.pairs < 2:
+        raise ValueError(f"pairs is {options.pairs}; expected at least 2")
     most = len(images) * (options.views_per_image // 2)
     count = min(DEFAULT_PAIRS, most) if options.pairs is None else options.pairs
     stream = draw_pairs(

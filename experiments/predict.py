@@ -20,7 +20,6 @@ from experiments.runs import open_run, write_arrays, write_json
 from experiments.tables import number, table
 from theory import StepPrediction, predict_steps
 from theory.closed_form import rise_widths
-from theory.descent import stable_learning_rate
 
 IN_MEMORY = 2**30
 """Bytes of both views in float64 above which they are streamed rather than held."""
@@ -58,7 +57,11 @@ def predict(options: PredictOptions) -> Path:
     """
     pairs = gather_pairs(options, options.seed)
     check_model(options, pairs.m)
-    folder = open_run(options.out, {"command": "predict", "options": asdict(options)})
+    folder = open_run(
+        options.out,
+        {"command": "predict", "options": asdict(options)},
+        results=("prediction.json", "prediction.npz", "prediction.png"),
+    )
     x: Any
     x, x_prime = (pairs.stream, None) if _streams(pairs) else pairs.arrays()
     found, messages = noting_warnings(
@@ -125,6 +128,7 @@ def described(found: StepPrediction) -> dict[str, Any]:
         "interval_level": found.interval_level,
         "step_iterations": found.step_iterations,
         "learning_rate": found.learning_rate,
+        "stable_learning_rate": found.stable_learning_rate,
         "plateaus": found.plateaus,
         "positive_modes": found.positive_modes,
         "initial_singular_values": found.initial_singular_values,
@@ -144,20 +148,17 @@ def check_stability(found: StepPrediction) -> None:
     Raises
     ------
     ValueError
-        If it is not below ``1 / (4 gamma_1)``.
+        If it is not below ``found.stable_learning_rate``.
 
     Examples
     --------
     >>> check_stability(predict_steps(np.eye(2), np.eye(2), dim=1, learning_rate=1.0))
     Traceback (most recent call last):
-    ValueError: lr is 1; expected below 1 / (4 gamma_1) = 0.5, where descent is stable
+    ValueError: lr is 1; expected below 0.5, where descent is stable
     """
-    if not found.eigenvalues[0] > 0:
-        return
-    bound = stable_learning_rate(found.eigenvalues[:1])
-    if found.learning_rate >= bound:
+    if found.learning_rate >= found.stable_learning_rate:
         raise ValueError(
-            f"lr is {found.learning_rate:g}; expected below 1 / (4 gamma_1) = {bound:.4g}, "
+            f"lr is {found.learning_rate:g}; expected below {found.stable_learning_rate:.4g}, "
             "where descent is stable"
         )
 

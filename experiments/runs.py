@@ -14,7 +14,7 @@ import platform
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from importlib import metadata
@@ -27,16 +27,20 @@ from numpy.typing import NDArray
 _PACKAGES = ("sslsim", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "matplotlib")
 
 
-def open_run(out: str | os.PathLike[str], config: Mapping[str, Any]) -> Path:
+def open_run(
+    out: str | os.PathLike[str], config: Mapping[str, Any], *, results: Sequence[str] = ()
+) -> Path:
     """Create a run folder and record what is about to run in its ``config.json``.
 
     Parameters
     ----------
     out : path
-        The folder; made with its parents where missing. Files of an earlier run in it are
-        replaced as the new ones are written.
+        The folder; made with its parents where missing.
     config : mapping
         What to record, at the top level: the command, its options, its seeds.
+    results : sequence of str
+        Names of the files that the run will write. Those of an earlier run are removed, so that a
+        run that fails does not leave them beside a configuration that is not theirs.
 
     Returns
     -------
@@ -64,6 +68,8 @@ def open_run(out: str | os.PathLike[str], config: Mapping[str, Any]) -> Path:
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for name in results:
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise ValueError(f"{folder} cannot be made a run folder: {_reason(error)}") from error
     write_json(

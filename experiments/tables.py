@@ -30,7 +30,8 @@ def number(value: float | None, digits: int = 4) -> str:
         return "-"
     if math.isinf(value):
         return "never"
-    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    whole = 10**digits <= abs(value) < 1e9
+    return f"{value:.0f}" if whole else f"{value:.{digits}g}"
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

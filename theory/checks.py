@@ -35,6 +35,8 @@ def finite_array(name: str, value: ArrayLike, ndim: int) -> NDArray[np.float64]:
     >>> finite_array("gamma", [1, 2], ndim=1)
     array([1., 2.])
     """
+    if np.iscomplexobj(value):
+        raise ValueError(f"{name} is complex; expected real numbers")
     array = np.asarray(value, dtype=np.float64)
     if array.ndim != ndim:
         raise ValueError(f"{name} has shape {array.shape}; expected {ndim} dimension(s)")

@@ -84,7 +84,9 @@ def column_norms(w0: ArrayLike, right: ArrayLike) -> Array:
     >>> column_norms([[0.0, -2.0], [3.0, 4.0]], [[1.0, 0.0], [0.0, 1.0]]).round(3).tolist()
     [3.0, 4.472]
     """
-    return np.linalg.norm(_project(w0, right), axis=0)
+    projected = _project(w0, right)
+    largest = np.abs(projected).max(initial=0.0) or 1.0  # squares of tiny numbers would underflow
+    return np.linalg.norm(projected / largest, axis=0) * largest
 
 
 def _project(w0: ArrayLike, right: ArrayLike) -> Array:

@@ -18,14 +18,14 @@ from numpy.typing import ArrayLike, NDArray
 from theory import closed_form
 from theory.checks import finite_array, positive_number, whole_number
 from theory.closed_form import Array, Plateau
-from theory.descent import descent_step_iterations
+from theory.descent import descent_step_iterations, stable_learning_rate
 from theory.gamma import Pairs, read_pairs
 from theory.initialization import equivalent_initialization
 from theory.spectrum import Spectrum, spectrum
 from theory.uncertainty import estimate_eigenvalues, pair_moments, step_intervals
 
-RELATIVE_LEARNING_RATE = 0.05
-"""Default learning rate times gamma_1; descent is stable below 1/4."""
+STABLE_SHARE = 0.2
+"""Default learning rate, as a share of the largest stable one: 0.05 / gamma_1 as a rule."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class StepPrediction:
     ----------
     eigenvalues : ndarray, shape (dim,)
         Top eigenvalues of Gamma, descending.
+    next_eigenvalue : float
+        The one after them, NaN where it was not computed or there is none.
     eigenvectors : ndarray, shape (m, dim)
         Their eigenvectors.
     residuals : ndarray, shape (dim,)
@@ -61,6 +63,9 @@ class StepPrediction:
         Its left singular vectors U.
     learning_rate : float
         Step size to which ``step_iterations`` refers.
+    stable_learning_rate : float
+        Below it descent is stable: ``1 / (4 gamma_1)``, or ``1 / (2 |gamma_min|)`` where the most
+        negative eigenvalue is that large; infinite if all are zero.
     step_iterations : ndarray, shape (dim,)
         Half-rise in iterations of gradient descent, by the exact recursion.
     plateaus : tuple of Plateau
@@ -78,6 +83,7 @@ class StepPrediction:
     """
 
     eigenvalues: Array
+    next_eigenvalue: float
     eigenvectors: Array
     residuals: Array
     eigenvalue_low: Array
@@ -92,6 +98,7 @@ class StepPrediction:
     initial_singular_values: Array
     left: Array
     learning_rate: float
+    stable_learning_rate: float
     step_iterations: Array
     plateaus: tuple[Plateau, ...]
     positive_modes: int | None
@@ -148,7 +155,7 @@ def predict_steps(
     rng : numpy.random.Generator or int
         Of W(0) = alpha * standard normal of shape (d, m), and then of the intervals.
     learning_rate : float, optional
-        Step size for ``step_iterations``. Default: 0.05 / gamma_1.
+        Step size for ``step_iterations``. Default: a fifth of the largest stable one.
     center : bool
         Subtract the mean over both views.
     scale : float
@@ -266,8 +273,9 @@ def _predict(
             stacklevel=3,
         )
     left, s0 = equivalent_initialization(w0, vectors)
+    stable = stable_learning_rate([max(gamma[0], 0.0), min(found.lowest, 0.0)])
     if learning_rate is None:
-        learning_rate = RELATIVE_LEARNING_RATE / gamma[0] if gamma[0] > 0 else 1.0
+        learning_rate = STABLE_SHARE * stable if np.isfinite(stable) else 1.0
     learning_rate = positive_number("learning_rate", learning_rate)
     units = None if groups is None else np.asarray(groups)
     # Null directions that fill up a short spectrum have no data behind them: nothing is known.
@@ -284,6 +292,7 @@ def _predict(
         bias[:known], resolved[:known] = estimate.bias, estimate.resolved
     return StepPrediction(
         eigenvalues=gamma,
+        next_eigenvalue=float(found.eigenvalues[dim]) if len(found.eigenvalues) > dim else np.nan,
         eigenvectors=vectors,
         residuals=residuals,
         eigenvalue_low=low,
@@ -298,6 +307,7 @@ def _predict(
         initial_singular_values=s0,
         left=left,
         learning_rate=learning_rate,
+        stable_learning_rate=stable,
         step_iterations=descent_step_iterations(gamma, s0, learning_rate),
         plateaus=closed_form.plateaus(gamma, s0),
         positive_modes=found.positive_modes,

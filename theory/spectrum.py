@@ -45,7 +45,7 @@ class Spectrum:
     Attributes
     ----------
     eigenvalues : ndarray, shape (k,)
-        Descending.
+        Descending; zero where rounding error leaves nothing else to say.
     eigenvectors : ndarray, shape (m, k)
         Orthonormal columns.
     residuals : ndarray, shape (k,)
@@ -59,6 +59,11 @@ class Spectrum:
         ``dense``, ``krylov`` or ``streamed``.
     passes : int
         Times the matrix was applied (krylov and streamed).
+    lowest : float
+        The smallest eigenvalue; where only the top was computed the smallest Ritz value, which lies
+        at or a little above it.
+    lowest_vector : ndarray, shape (m,)
+        Its eigenvector.
     """
 
     eigenvalues: Array
@@ -68,6 +73,8 @@ class Spectrum:
     positive_modes: int | None
     route: str
     passes: int
+    lowest: float
+    lowest_vector: Array
 
 
 def spectrum(
@@ -129,13 +136,15 @@ def spectrum(
     def apply(block: Array) -> Array:
         return apply_cross_correlation(pairs, block) if gamma is None else gamma @ block
 
-    values, vectors, residuals, passes = block_krylov(
+    values, vectors, residuals, passes, (lowest, lowest_vector) = block_krylov(
         apply, pairs.m, k, tolerance=tolerance, max_passes=max_passes, rng=rng
     )
-    positive = None
-    if gamma is not None:
-        positive = count_above(gamma, _rounding(pairs.energy, max(pairs.n, pairs.m)))
-    return Spectrum(values, vectors, residuals, False, positive, route, passes)
+    rounding = _rounding(_magnitude(pairs), max(pairs.n, pairs.m))
+    values[np.abs(values) <= rounding] = 0.0
+    positive = None if gamma is None else count_above(gamma, rounding)
+    return Spectrum(
+        values, vectors, residuals, False, positive, route, passes, lowest, lowest_vector
+    )
 
 
 def block_krylov(
@@ -146,7 +155,7 @@ def block_krylov(
     tolerance: float = 1e-7,
     max_passes: int = 60,
     rng: np.random.Generator | int = 0,
-) -> tuple[Array, Array, Array, int]:
+) -> tuple[Array, Array, Array, int, tuple[float, Array]]:
     """Top-k eigenpairs of a symmetric operator by randomised block Krylov iteration.
 
     Parameters
@@ -172,6 +181,8 @@ def block_krylov(
         ``||A v - gamma v||`` of each pair.
     passes : int
         Applications used.
+    lowest : (float, ndarray of shape (m,))
+        Smallest Ritz value, at or a little above the smallest eigenvalue, and its vector.
 
     Examples
     --------
@@ -211,19 +222,19 @@ def block_krylov(
         if block.shape[1] == 0:  # the basis spans an invariant subspace
             break
         if size + block.shape[1] > room:
-            # Thick restart (Wu and Simon): the best half stays, with its images.
+            # Thick restart (Wu and Simon): the best half stays, with its images, and the lowest.
             size = room // 2
-            best = coordinates[:, -size:]
-            basis[:, :size] = held @ best
-            images[:, :size] = images[:, : len(best)] @ best
-            projected[:size, :size] = np.diag(values[-size:])
+            best = np.r_[0, len(values) - size + 1 : len(values)]
+            basis[:, :size] = held @ coordinates[:, best]
+            images[:, :size] = images[:, : len(values)] @ coordinates[:, best]
+            projected[:size, :size] = np.diag(values[best])
     if residuals.max() > goal:
         warnings.warn(
             f"eigenpairs reached a residual of {residuals.max():.1e} in {passes} passes; "
             f"asked was {goal:.1e}",
             stacklevel=2,
         )
-    return theta, vectors, residuals, passes
+    return theta, vectors, residuals, passes, (float(values[0]), held @ coordinates[:, 0])
 
 
 def _complement(basis: Array, block: Array, floor: float) -> Array:
@@ -288,17 +299,27 @@ def _whole(matrix: Array, basis: Array | None, pairs: Pairs) -> Spectrum:
     values, vectors = scipy.linalg.eigh(matrix)
     values, vectors = values[::-1], vectors[:, ::-1]
     residuals = np.linalg.norm(matrix @ vectors - vectors * values, axis=0)
-    rounding = _rounding(pairs.energy, max(pairs.n, pairs.m))
-    positive = int(np.count_nonzero(values > rounding))
+    rounding = _rounding(_magnitude(pairs), max(pairs.n, pairs.m))
+    values = np.where(np.abs(values) <= rounding, 0.0, values)
+    if basis is not None:
+        vectors = basis @ vectors
     return Spectrum(
-        eigenvalues=values.copy(),
-        eigenvectors=vectors if basis is None else basis @ vectors,
+        eigenvalues=values,
+        eigenvectors=vectors,
         residuals=residuals,
         complete=True,
-        positive_modes=positive,
+        positive_modes=int(np.count_nonzero(values > 0)),
         route="dense",
         passes=0,
+        lowest=float(values[-1]),
+        lowest_vector=vectors[:, -1],
     )
+
+
+def _magnitude(pairs: Pairs) -> float:
+    """Mean squared norm of a view, and what subtracting a mean far larger than it leaves of it."""
+    mean, norm = float(np.linalg.norm(pairs.mean)), float(np.sqrt(pairs.energy))
+    return norm * (norm + mean) + float(np.finfo(np.float64).eps) * mean**2
 
 
 def _rounding(scale: float, size: int) -> float:

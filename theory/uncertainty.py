@@ -24,7 +24,11 @@ Rotation
 Where an angle is no longer small the sample cannot tell mode j from its neighbours: the mode is
 flagged as unresolved and its interval widened to cover theirs. What the order of the eigenvalues
 gives away is used: the j-th is no smaller than those after it, so a mode lost in noise is still
-known to be learned if a later one is. :mod:`theory.bootstrap` is the slower way, by resampling.
+known to be learned if a later one is. And where both views of a pair are drawn alike, the
+population's Gamma has no negative eigenvalue: the most negative one of the sample is noise, and a
+mode that stands out above it neither in size nor in standard deviations may be noise as well.
+
+:mod:`theory.bootstrap` is the slower way, by resampling.
 """
 
 from __future__ import annotations
@@ -39,6 +43,8 @@ from theory.checks import whole_number
 from theory.closed_form import Array, step_times
 from theory.gamma import Pairs
 from theory.spectrum import Spectrum
+
+Indices = NDArray[np.int64]
 
 RESOLVED_ANGLE = 0.7
 """Largest rotation towards one other mode, sqrt(v_jk) / gap_jk, of a mode called resolved."""
@@ -61,6 +67,9 @@ class Moments:
         Whether the last column stands for the directions not computed.
     units : int
         Independent units: pairs, or images where several pairs share one.
+    floor, floor_spread : float
+        Size of the most negative eigenvalue of the sample, a measure of its noise, and the standard
+        deviation that it seems to have, as the square root of ``own`` is of the top modes.
     """
 
     gamma: Array
@@ -68,6 +77,8 @@ class Moments:
     own: Array
     tail: bool
     units: int
+    floor: float = 0.0
+    floor_spread: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,8 @@ class EigenvalueEstimate:
     angles : ndarray, shape (d, K)
         Standard deviation of the rotation towards every other direction (radians, small angles).
     resolved : ndarray of bool, shape (d,)
-        Whether no single angle exceeds ``RESOLVED_ANGLE`` and the value is above its noise.
+        Whether no single angle exceeds ``RESOLVED_ANGLE`` and the value is above its noise and the
+        sample's.
     """
 
     values: Array
@@ -153,6 +165,7 @@ def pair_moments(
     if groups is not None and np.shape(groups) != (n,):
         raise ValueError(f"groups has shape {np.shape(groups)}; expected one unit a pair, ({n},)")
     a, b = np.empty((n, vectors.shape[1])), np.empty((n, vectors.shape[1]))
+    lowest = np.empty(n)  # v.x v.x' of the most negative mode
     rest = np.empty((n, 3))  # |x|^2, |x'|^2 and x.x' outside the computed modes
     row = 0
     for x, x_prime in pairs:
@@ -164,6 +177,7 @@ def pair_moments(
         ):
             rest[rows, column] = np.einsum("ij,ij->i", p, q)
             rest[rows, column] -= np.einsum("ij,ij->i", p_in[rows], q_in[rows])
+        lowest[rows] = (x @ spectrum.lowest_vector) * (x_prime @ spectrum.lowest_vector)
         row += len(x)
     tail = not spectrum.complete
     noise, own, units = (
@@ -175,7 +189,9 @@ def pair_moments(
     else:
         noise = noise[:, :-1]
     noise[np.arange(dim), np.arange(dim)] = 0.0
-    return Moments(gamma, noise, own, tail, units)
+    order, starts = _units(n, groups)
+    floor = max(-spectrum.lowest, 0.0), np.sqrt(_variance_of_mean(lowest[order], starts))
+    return Moments(gamma, noise, own, tail, units, *floor)
 
 
 def estimate_eigenvalues(moments: Moments) -> EigenvalueEstimate:
@@ -214,7 +230,7 @@ def estimate_eigenvalues(moments: Moments) -> EigenvalueEstimate:
     # Where levels mix, the gap seen is mostly noise, and so is what was removed for it.
     doubt = np.max(np.where(mixed, noise, 0.0), axis=1, initial=0.0)
     spread = np.sqrt(own + wobble.sum(axis=1) + doubt)
-    resolved = ~mixed.any(axis=1) & (values > 2.0 * spread)
+    resolved = ~mixed.any(axis=1) & (values > 2.0 * spread) & ~_lost(moments)
     return EigenvalueEstimate(values, bias, spread, angles, resolved)
 
 
@@ -276,21 +292,34 @@ def step_intervals(
     relative = np.minimum(relative, 5.0)
     z = float(ndtri(0.5 + level / 2.0))
     # Eigenvalues descend: one is told from zero if it is itself or any later one is.
-    told = _at_least_later(values - z * spread) > 0
-    low = np.where(told, values * np.exp(-z * relative), values - z * spread)
+    lost = _lost(moments)
+    told = _at_least_later(np.where(lost, -np.inf, values - z * spread)) > 0
+    low = np.where(told, values * np.exp(-z * relative), np.minimum(values - z * spread, 0.0))
     high = np.where(learned, values * np.exp(z * relative), values + z * spread)
-    low, high = _at_least_later(low), np.minimum.accumulate(high)
+    own_low, low, high = low, _at_least_later(low), np.minimum.accumulate(high)
     singular = _rotated_singular_values(estimate, moments, w0, eigenvectors, draws, rng)
     noise = rng.standard_normal((draws, len(values)))
     simulated = np.where(learned, values * np.exp(relative * noise), values + spread * noise)
-    simulated = np.flip(np.sort(simulated, axis=1), axis=1)
+    simulated = np.where(low > own_low, np.maximum(simulated, low), simulated)
     tau = step_times(simulated.ravel(), singular.ravel()).reshape(simulated.shape)
     # Inverted quantiles pick draws and never interpolate, so infinite times do no harm.
     tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
     early, late = np.quantile(tau, tails, axis=0, method="inverted_cdf")
     late[~told] = np.inf
+    if lost.any():
+        high[lost] = np.maximum(high[lost], moments.floor)
+        at_floor = step_times(np.full(singular.size, moments.floor), singular.ravel())
+        at_floor = np.quantile(at_floor.reshape(singular.shape), tails[0], 0, method="inverted_cdf")
+        early = np.where(lost, np.minimum(early, at_floor), early)
     low, high, early, late = _widen(estimate, low, high, early, late)
     return StepIntervals(low, high, early, late)
+
+
+def _lost(moments: Moments) -> NDArray[np.bool_]:
+    """Modes that are no larger and no surer than what must be noise."""
+    sample = moments.gamma[: len(moments.own)]
+    surer = sample * moments.floor_spread > moments.floor * np.sqrt(moments.own)
+    return (sample <= moments.floor) & ~surer
 
 
 def _repulsion(moments: Moments, gap: Array, noise: Array) -> Array:
@@ -345,24 +374,37 @@ def _grouped(
 ) -> tuple[Array, Array, int]:
     """Moments when pairs share images: products are summed within a unit before squaring."""
     n = len(a)
-    order = np.argsort(groups, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(np.asarray(groups)[order]) != 0])
+    order, starts = _units(n, groups)
     units = len(starts)
     if units < 2:
         raise ValueError(f"groups holds {units} unit(s); expected at least 2")
     a, b, rest = a[order], b[order], rest[order]
     noise, own = np.empty((dim, a.shape[1] + 1)), np.empty(dim)
-    weight = np.diff(np.r_[starts, n]) / n  # share of a unit in the mean
     for j in range(dim):
         entries = np.add.reduceat(0.5 * (a[:, j, None] * b + b[:, j, None] * a), starts) / n
         noise[j, :-1] = np.sum(entries**2, axis=0)
-        diagonal = entries[:, j] - weight * np.sum(entries[:, j])
-        own[j] = np.sum(diagonal**2)
+        own[j] = _variance_of_mean(a[:, j] * b[:, j], starts)
         # Directions outside: pairs of one image are taken as independent there.
         outside = a[:, j] ** 2 * rest[:, 1] + b[:, j] ** 2 * rest[:, 0]
         outside += 2.0 * a[:, j] * b[:, j] * rest[:, 2]
         noise[j, -1] = outside.sum() / (4.0 * n * n)
     return noise, own, units
+
+
+def _units(n: int, groups: NDArray[np.int64] | None) -> tuple[Indices, Indices]:
+    """Order that puts pairs of a unit side by side, and where each unit starts."""
+    if groups is None:
+        return np.arange(n), np.arange(n)
+    order = np.argsort(groups, kind="stable")
+    return order, np.flatnonzero(np.r_[True, np.diff(np.asarray(groups)[order]) != 0])
+
+
+def _variance_of_mean(products: Array, starts: Indices) -> float:
+    """Variance of the mean of numbers that are independent between units, in order of units."""
+    n = len(products)
+    weight = np.diff(np.r_[starts, n]) / n  # share of a unit in the mean
+    deviation = np.add.reduceat(products, starts) / n - weight * products.mean()
+    return float(np.sum(deviation**2))
 
 
 def _rotated_singular_values(

@@ -101,9 +101,10 @@ def bench_theory(options: BenchTheoryOptions) -> Path:
         If the data cannot be loaded or an option is out of range.
     """
     for name in ("dim", "repeats", "streamed_edge", "streamed_pairs", "curve_pairs"):
-        if getattr(options, name) < (2 if name.endswith("pairs") else 1):
-            raise ValueError(f"{name} is {getattr(options, name)}; expected more")
-    folder = open_run(options.out, {"command": "bench-theory", **asdict(options)})
+        least = 2 if name.endswith("pairs") else 1
+        if getattr(options, name) < least:
+            raise ValueError(f"{name} is {getattr(options, name)}; expected at least {least}")
+    folder = open_run(options.out, {"command": "bench", "options": asdict(options)})
     found: dict[str, Any] = {}
     measures = {"streamed": _streamed, "curves": _curves, "dense": _dense}
     for name, measure in measures.items():  # the one with the largest arrays last

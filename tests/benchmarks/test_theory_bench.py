@@ -14,7 +14,7 @@ def test_small_run_measures_all_three(capsys):
     options = BenchTheoryOptions(**TINY, streamed_pairs=600, curve_pairs=100, out=Path("bench"))
     folder = bench_theory(options)
     found = read_json(folder / "bench.json")
-    assert read_json(folder / "config.json")["command"] == "bench-theory"
+    assert read_json(folder / "config.json")["command"] == "bench"
     assert set(found) == {"dense", "streamed", "curves"}
     assert (found["dense"]["n"], found["dense"]["m"]) == (300, 64)
     assert found["dense"]["eigenvalue_difference"] < 1e-9

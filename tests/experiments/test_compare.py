@@ -10,6 +10,8 @@ from experiments.compare import compare
 from experiments.options import CompareOptions, PredictOptions
 from experiments.predict import predict
 from experiments.runs import read_arrays, read_json
+from theory import predict_steps_from
+from theory.descent import descent_singular_values
 
 KEYS = {
     "eigenvalues",
@@ -81,9 +83,7 @@ def test_modes_never_learned_are_left_out(tmp_path):
 def test_nothing_to_learn_is_no_error(tmp_path, capsys):
     np.savez(tmp_path / "pairs.npz", x=np.eye(3), x_prime=-np.eye(3))
     with pytest.warns(UserWarning, match="never learned"):
-        result = run(
-            tmp_path, data=str(tmp_path / "pairs.npz"), pairs=None, dim=2, center=False, lr=0.1
-        )
+        result = run(tmp_path, data=str(tmp_path / "pairs.npz"), pairs=None, dim=2, center=False)
     assert result["mean_relative_error"] is None
     assert "no predicted step was seen" in capsys.readouterr().out
 
@@ -104,3 +104,46 @@ def test_curves_are_thinned_and_agree(tmp_path, monkeypatch):
     assert 20 < len(curves["times"]) <= 40
     assert curves["times"][0] == 0
     np.testing.assert_allclose(curves["measured_loss"], curves["predicted_loss"], atol=0.05)
+
+
+def test_measured_times_go_to_the_modes_in_the_order_they_step(tmp_path):
+    """A mode that starts far larger than the one before it steps first."""
+    x = np.sqrt(3) * np.diag([1.0, 0.95, 0.2])
+    w0 = np.array([[1e-9, 0.0, 0.0], [0.0, 1e-2, 0.0]])
+    found = predict_steps_from(x, x, w0)
+    times = np.arange(3000)
+    curves = np.sort(
+        found.eigenvalues
+        * descent_singular_values(
+            times, found.eigenvalues, found.initial_singular_values, found.learning_rate
+        )
+        ** 2
+    )[:, ::-1]
+    assert found.step_times[0] > 2 * found.step_times[1]
+    result = module._judged(found, times, curves)
+    np.testing.assert_allclose(result["relative_error"], 0, atol=1e-3)
+    later = result["predicted_step_times"] / found.step_times
+    assert np.all(later > 1)
+    np.testing.assert_allclose(result["predicted_low"], found.step_time_low * later)
+
+
+def test_directions_on_which_views_disagree_set_the_learning_rate(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    x, x_prime = rng.standard_normal((2, 50, 3))
+    x[:, 0] *= 5
+    x_prime[:, 0] = -x[:, 0]
+    x_prime[:, 1] = x[:, 1]
+    np.savez(tmp_path / "pairs.npz", x=x, x_prime=x_prime)
+    result = run(tmp_path, data=str(tmp_path / "pairs.npz"), pairs=None, dim=1, center=False)
+    lowest = np.linalg.eigvalsh((x.T @ x_prime + x_prime.T @ x) / 100)[0]
+    np.testing.assert_allclose(result["learning_rate"], 0.1 / -lowest, rtol=1e-9)
+    assert result["mean_relative_error"] < 0.01
+
+
+def test_modes_too_close_to_the_next_are_named(tmp_path, capsys):
+    x = np.diag([2.0, 1.0, 0.99, 0.98])
+    np.savez(tmp_path / "pairs.npz", x=x, x_prime=x)
+    options = {"data": str(tmp_path / "pairs.npz"), "pairs": None, "center": False}
+    assert run(tmp_path, dim=3, **options)["near_ties"] == [2, 3]
+    assert "mode(s) 2, 3: eigenvalues too close" in capsys.readouterr().out
+    assert run(tmp_path, dim=1, **options)["near_ties"] == []

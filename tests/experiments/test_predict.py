@@ -8,8 +8,9 @@ import pytest
 
 from experiments import predict as module
 from experiments.options import PredictOptions
+from experiments.pairs import gather_pairs
 from experiments.predict import predict
-from experiments.runs import read_arrays, read_json
+from experiments.runs import plain, read_arrays, read_json
 from theory import predict_steps
 
 KEYS = {
@@ -73,6 +74,7 @@ def test_pairs_of_a_file_are_taken_as_they_are(tmp_path):
 def test_streamed_pairs_give_the_same(tmp_path, monkeypatch):
     held = run(tmp_path, views="crops")
     monkeypatch.setattr(module, "IN_MEMORY", 0)
+    monkeypatch.delattr("experiments.pairs.PairSet.arrays")  # not to be asked for
     streamed = run(tmp_path, views="crops")
     np.testing.assert_allclose(streamed["step_times"], held["step_times"], rtol=1e-9)
 
@@ -91,3 +93,48 @@ def test_modes_that_are_never_learned_are_null(tmp_path):
 def test_several_pairs_of_an_image_are_grouped(tmp_path):
     result = run(tmp_path, views_per_image=4)
     assert (result["n_images"], result["n_pairs"]) == (50, 100)
+    options = PredictOptions(pairs=100, dim=4, views_per_image=4)
+    pairs = gather_pairs(options, 0)
+    expected = predict_steps(*pairs.arrays(), dim=4, center=True, groups=pairs.groups)
+    np.testing.assert_array_equal(result["step_time_high"], plain(expected.step_time_high))
+    alone = predict_steps(*pairs.arrays(), dim=4, center=True)
+    assert result["step_time_high"] != plain(alone.step_time_high)
+
+
+def test_options_reach_the_prediction(tmp_path):
+    result = run(tmp_path, interval_level=0.5, init_scale=1e-5, lr=0.01)
+    pairs = gather_pairs(PredictOptions(pairs=100), 0)
+    expected = predict_steps(
+        *pairs.arrays(), dim=4, center=True, level=0.5, init_scale=1e-5, learning_rate=0.01
+    )
+    for name in ("step_times", "step_time_low", "step_iterations", "initial_singular_values"):
+        np.testing.assert_array_equal(result[name], plain(getattr(expected, name)))
+    assert (result["interval_level"], result["learning_rate"]) == (0.5, 0.01)
+
+
+def test_a_failed_run_leaves_no_result_of_an_earlier_one(tmp_path):
+    run(tmp_path)
+    with pytest.raises(ValueError, match="where descent is stable"):
+        run(tmp_path, lr=1e6)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json"}
+
+
+def test_the_largest_stable_learning_rate_is_the_bound(tmp_path):
+    bound = run(tmp_path)["stable_learning_rate"]
+    run(tmp_path, lr=0.999 * bound)
+    with pytest.raises(ValueError, match="where descent is stable"):
+        run(tmp_path, lr=1.001 * bound)
+
+
+def test_curves_show_the_last_step_to_its_end(tmp_path):
+    run(tmp_path)
+    curves = read_arrays(tmp_path / "prediction.npz")
+    assert curves["loss"][0] > 3.99
+    assert curves["loss"][-1] < 0.02
+
+
+@pytest.mark.parametrize("option", ["limit", "size", "views_per_image"])
+def test_options_of_images_are_refused_for_pairs(tmp_path, option):
+    np.savez(tmp_path / "pairs.npz", x=np.eye(4), x_prime=np.eye(4))
+    with pytest.raises(ValueError, match="holds pairs, which are taken as they are"):
+        run(tmp_path, data=str(tmp_path / "pairs.npz"), pairs=None, **{option: 4})

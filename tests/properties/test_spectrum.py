@@ -24,11 +24,15 @@ def symmetric(values, seed):
 def test_krylov_agrees_with_the_whole_spectrum(values, seed, k):
     k = min(k, len(values))
     matrix = symmetric(values, seed)
-    found, vectors, residuals, _ = block_krylov(matrix.__matmul__, len(values), k, rng=seed)
+    found, vectors, residuals, _, (lowest, vector) = block_krylov(
+        matrix.__matmul__, len(values), k, rng=seed
+    )
     size = np.abs(values).max()
     exact = np.sort(values)[::-1][:k]
     assert np.all(np.abs(found - exact) <= residuals + 1e-13 * size)
     assert residuals.max() <= 1e-7 * size
+    assert min(values) - 1e-13 * size <= lowest <= max(values) + 1e-13 * size
+    assert abs(vector @ matrix @ vector - lowest) <= 1e-11 * size
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(k), rtol=0, atol=1e-11)
     actual = np.linalg.norm(matrix @ vectors - vectors * found, axis=0)
     np.testing.assert_allclose(residuals, actual, rtol=1e-3, atol=1e-13 * size)

@@ -86,6 +86,31 @@ def test_more_dimensions_than_positive_modes_warn_and_never_step():
     assert np.all(found.step_time_low <= found.step_time_high)
 
 
+def test_directions_without_data_are_never_learned():
+    """Data of rank 3 in five dimensions: rounding must not pass for two more modes."""
+    z = np.random.default_rng(0).standard_normal((100, 3))
+    x = np.c_[z, z[:, :2] @ [[1.0, 2.0], [3.0, 4.0]]]
+    with pytest.warns(UserWarning, match="Gamma has 3 positive"):
+        found = predict_steps(x, x, 5)
+    assert np.isinf(found.step_times[3:]).all()
+    assert not found.resolved[3:].any()
+    assert np.linalg.norm(found.final_weights()) < 100
+    with pytest.warns(UserWarning, match="Gamma has 0 positive"):
+        found = predict_steps(np.full((20, 3), 0.1), np.full((20, 3), 0.1), 2, center=True)
+    assert np.isinf(found.step_times).all()
+
+
+@pytest.mark.parametrize("route", ["dense", "krylov", "streamed"])
+def test_the_most_negative_eigenvalue_bounds_the_learning_rate(route):
+    x, x_prime = planted_pairs("geometric", 300, 60, np.random.default_rng(4))
+    x[:, 0] *= 6
+    x_prime[:, 0] = -x[:, 0]
+    lowest = np.linalg.eigvalsh((x.T @ x_prime + x_prime.T @ x) / 600)[0]
+    found = predict_steps(x, x_prime, 3, route=route)
+    assert found.stable_learning_rate == pytest.approx(0.5 / -lowest, rel=1e-3)
+    assert found.learning_rate == pytest.approx(found.stable_learning_rate / 5)
+
+
 def test_same_seed_same_bits_and_other_seed_other_weights(pairs):
     first, again = (predict_steps(*pairs, 3, rng=7) for _ in range(2))
     np.testing.assert_array_equal(first.step_times, again.step_times)

