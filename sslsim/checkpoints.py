@@ -1,0 +1,174 @@
+"""Checkpoints that are whole or not there, newest first, with a fall-back to the one before."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_NAME = re.compile(r"checkpoint-(\d{9})\.pt")
+
+
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int = 2) -> Path:
+    """Write a checkpoint and remove the oldest beyond ``keep``.
+
+    The file appears under its name only when all of it is on the disk: it is written beside,
+    flushed, and renamed. Killed at any moment, the folder holds whole checkpoints.
+
+    Parameters
+    ----------
+    folder : Path
+        Where checkpoints lie; made if need be.
+    step : int
+        Updates done so far.
+    state : dict
+        Of tensors, numbers, strings, lists and dictionaries.
+    keep : int
+        Checkpoints to keep, at least 1; two let a damaged one fall back.
+
+    Returns
+    -------
+    Path
+        ``checkpoint-<step>.pt``, a plain file of ``torch.save``.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be written.
+
+    Examples
+    --------
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for step in (10, 20, 30):
+    ...     path = save_checkpoint(folder, step, {"weight": torch.ones(2)})
+    >>> [path.name for path in checkpoints(folder)]
+    ['checkpoint-000000030.pt', 'checkpoint-000000020.pt']
+    """
+    path = folder / f"checkpoint-{step:09d}.pt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-", delete=False) as file:
+            try:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
+        raise ValueError(f"{path} cannot be written: {error}") from error
+    for old in checkpoints(folder)[max(keep, 1) :]:
+        old.unlink()
+    for partial in folder.glob(".writing-*"):  # of a process that was killed
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        May not exist.
+
+    Returns
+    -------
+    list of Path
+        Newest first.
+
+    Examples
+    --------
+    >>> checkpoints(Path("nowhere"))
+    []
+    """
+    found = [path for path in folder.glob("checkpoint-*.pt") if _NAME.fullmatch(path.name)]
+    return sorted(found, reverse=True)
+
+
+def load_newest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """Load the newest checkpoint that is intact.
+
+    Parameters
+    ----------
+    folder : Path
+        Where checkpoints lie.
+    device : torch.device
+        On which tensors are wanted.
+
+    Returns
+    -------
+    dict or None
+        What was saved; None where there is no checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If there are checkpoints, but none is intact.
+
+    Warns
+    -----
+    UserWarning
+        If a damaged one is passed over.
+
+    Examples
+    --------
+    >>> load_newest_checkpoint(Path("nowhere"), torch.device("cpu")) is None
+    True
+    """
+    found = checkpoints(folder)
+    for path in found:
+        try:
+            return load_checkpoint(path, device)
+        except ValueError as error:
+            warnings.warn(f"{error}; falling back to the checkpoint before", stacklevel=2)
+    if found:
+        raise ValueError(f"{folder} holds {len(found)} checkpoint(s), none of them intact")
+    return None
+
+
+def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Load one checkpoint after verifying its check sums.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    device : torch.device
+        On which tensors are wanted.
+
+    Returns
+    -------
+    dict
+        What was saved.
+
+    Raises
+    ------
+    ValueError
+        If it is missing or damaged.
+
+    Examples
+    --------
+    >>> load_checkpoint(Path("nowhere.pt"), torch.device("cpu"))
+    Traceback (most recent call last):
+    ValueError: nowhere.pt is not an intact checkpoint: No such file or directory
+    """
+    try:
+        # torch does not verify the check sums of its own archives: a flipped bit would pass.
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"check sum of {broken} is wrong")
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # damage shows in many ways: pickle, zip, struct, key, OS errors
+        reason = (isinstance(error, OSError) and error.strerror) or str(error).split("\n")[0]
+        raise ValueError(f"{path} is not an intact checkpoint: {reason}") from error
+    assert isinstance(state, dict)
+    return state
