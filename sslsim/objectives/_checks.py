@@ -7,6 +7,7 @@ is found by the training loop.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -123,3 +124,35 @@ def non_negative(**numbers: float) -> None:
     for name, number in numbers.items():
         if not (math.isfinite(number) and number >= 0):
             raise ValueError(f"{name} is {number}; expected a finite number, zero or above")
+
+
+def views(name: str, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Check outputs for two views or more, all of one shape (n, k), and lift half precision.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls them.
+    outputs : sequence of Tensor, shape (n, k)
+        One for each view, n >= 2.
+
+    Returns
+    -------
+    list of Tensor
+        As of :func:`batch`.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two views, or one is unfit for :func:`batch`.
+
+    Examples
+    --------
+    >>> views("scores", [torch.ones(2, 3)])
+    Traceback (most recent call last):
+        ...
+    ValueError: scores has 1 views; expected 2 or more
+    """
+    if len(outputs) < 2:
+        raise ValueError(f"{name} has {len(outputs)} views; expected 2 or more")
+    return batch(2, **{f"{name}[{v}]": output for v, output in enumerate(outputs)})
