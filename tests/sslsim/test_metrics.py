@@ -1,6 +1,7 @@
 """Metrics of embeddings: planted answers, collapse, gradients, refused input."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from sslsim import metrics
 from sslsim.checks import finite_matrix
+from sslsim.coding_rate import coding_rate
 from theory import metrics as twin
 
 
@@ -65,7 +67,7 @@ def test_cka_of_disjoint_directions_is_zero_and_of_nested_ones_known():
     y[:, 0] = torch.tensor([1.0, 1, -1, -1] * 2)
     assert metrics.linear_cka(x, y) == 0
     both = torch.cat([x, y], dim=1)
-    # K = 8 (u u^T + v v^T): <K, K_x> = 64, |K| = 64 sqrt 2 / 8 ... in all 1 / sqrt 2.
+    # Gram matrices x x^T + y y^T and x x^T: product 64, norms 8 sqrt 2 and 8.
     assert abs(metrics.linear_cka(both, x).item() - math.sqrt(0.5)) < 1e-12
 
 
@@ -138,6 +140,30 @@ def test_alignment_and_uniformity_gradients():
     wide = normal(3, 7).requires_grad_()
     assert torch.autograd.gradcheck(metrics.linear_cka, (wide, normal(3, 2, seed=2)))
     assert torch.autograd.gradcheck(metrics.linear_cka, (z, z_prime))
+
+
+def test_no_matrix_of_the_longer_side_is_factorised(monkeypatch):
+    sides = []
+
+    def record(real, a):
+        sides.append(max(a.shape))
+        return real(a)
+
+    for name in ("eigvalsh", "cholesky", "svdvals"):
+        monkeypatch.setattr(torch.linalg, name, partial(record, getattr(torch.linalg, name)))
+    z = normal(4, 300)
+    metrics.covariance_spectrum(z)
+    metrics.cross_spectrum(z, z)
+    metrics.rank_me(z)
+    metrics.lidar(z, torch.tensor([0, 0, 1, 1]))
+    coding_rate(z, 1.0)
+    assert sides == [4, 8, 4, 4, 2, 4]  # LiDAR: four samples, then two images
+    sides.clear()
+    metrics.covariance_spectrum(z.T)
+    metrics.cross_spectrum(z.T, z.T)
+    metrics.rank_me(z.T)
+    coding_rate(z.T, 1.0)
+    assert sides == [4, 4, 4, 4]
 
 
 def test_no_result_keeps_a_graph_it_cannot_walk():

@@ -133,23 +133,29 @@ def test_linear_probe_is_scikit_learn_s_with_its_penalty():
     assert "penalty 0.03/2 ||W||^2 given" in found.protocol
 
 
-def test_the_penalty_is_chosen_by_what_was_held_out():
-    """Many useless features: a weak penalty overfits, the strongest cannot learn."""
-    g = torch.Generator().manual_seed(3)
-    n, d = 80, 200
+@pytest.mark.parametrize("seed", range(4))
+def test_the_penalty_is_the_best_on_what_was_held_out_of_the_fit(seed):
+    """Many useless features, so that what a fit has seen would look best under a weak penalty."""
+    g = torch.Generator().manual_seed(seed)
+    n, d = 80, 60
     labels = torch.arange(n) % 2
     train, test = (torch.randn(n, d, generator=g) for _ in range(2))
-    train[:, 0] += 3 * labels
-    test[:, 0] += 3 * labels
-    candidates = [1e3, 1.0, 1e-6]
-    found = linear_probe(train, labels, test, labels, penalties=candidates)
-    each = {
-        p: linear_probe(train, labels, test, labels, penalties=[p]).accuracy for p in candidates
-    }
-    chosen = [p for p in candidates if f"penalty {p:g}/2" in found.protocol]
-    assert len(chosen) == 1
-    assert found.accuracy == each[chosen[0]]
+    train[:, 0] += 2 * labels
+    test[:, 0] += 2 * labels
+    candidates = [1e-6, 10.0, 0.1]
+    part = torch.from_numpy(probes._validation_part(labels.numpy(), 0.2, seed))
+    split = train[~part], labels[~part], train[part], labels[part]
+    score = {p: linear_probe(*split, penalties=[p]).accuracy for p in candidates}
+    best = max(sorted(candidates, reverse=True), key=score.get)
+    found = linear_probe(train, labels, test, labels, penalties=candidates, seed=seed)
+    assert f"penalty {best:g}/2" in found.protocol
     assert "chosen from 3 on 16 held-out samples of the training split" in found.protocol
+    alone = linear_probe(train, labels, test, labels, penalties=[best])
+    assert found.accuracy == alone.accuracy  # of a fit on the whole training split
+
+
+def test_of_equally_good_penalties_the_strongest_is_taken():
+    assert "penalty 0.01/2" in linear_probe(*planted(gap=20), penalties=[1e-4, 1e-2]).protocol
 
 
 @pytest.mark.parametrize("probe", [knn_accuracy, linear_probe])
