@@ -23,39 +23,38 @@ def features(
 ) -> dict[str, torch.Tensor]:
     """Outputs of layers for all images, in evaluation mode and without gradients.
 
-        Parameters
-        ----------
-        encoder : Encoder
-            Left as it was: hooks are removed and every submodule's training flag is put back, also
-            after an error.
-        images : Tensor, shape (n, c, h, w)
-            Floats, of the encoder's type; moved to its device batch by batch.
-        layers : sequence of str, optional
-            Submodules of the backbone, by default ``encoder.layers``; "backbone" for the
-            representation and "projector" for the embedding.
-        batch_size : int
-            Images at a time.
+    Parameters
+    ----------
+    encoder : Encoder
+        Left as it was: hooks are removed and every submodule's training flag is put back, also
+        after an error.
+    images : Tensor, shape (n, c, h, w)
+        Floats, of the encoder's type; moved to its device batch by batch.
+    layers : sequence of str, optional
+        Submodules of the backbone, by default ``encoder.layers``; "backbone" for the
+        representation and "projector" for the embedding.
+    batch_size : int
+        Images at a time.
 
-        Returns
-        -------
-        dict of str to Tensor, shape (n, k)
-            In the order of ``layers``, on the encoder's device. Feature maps (n, k, h, w) are averaged
-            over places, tokens (n, t, k) over tokens.
+    Returns
+    -------
+    dict of str to Tensor, shape (n, k)
+        In the order of ``layers``, on the encoder's device. Feature maps (n, k, h, w) are averaged
+        over places, tokens (n, t, k) over tokens.
 
-        Raises
-        ------
-        ValueError
-            If there are no images or they are no floats, a layer is unknown, or a layer's output has
-            no two to four axes.
+    Raises
+    ------
+    ValueError
+        If there are no images or they are no floats, a layer is unknown, or a layer's output has
+        no two to four axes.
 
-        Examples
-        --------
-        >>> from sslsim.encoders.checks import check_count
-    from sslsim.encoders.encoder import build_encoder
-        >>> encoder = build_encoder("convnet", (1, 8, 8), 5, seed=0)
-        >>> found = features(encoder, torch.rand(3, 1, 8, 8), ["layer1", "projector"])
-        >>> {name: tuple(values.shape) for name, values in found.items()}
-        {'layer1': (3, 32), 'projector': (3, 5)}
+    Examples
+    --------
+    >>> from sslsim.encoders.encoder import build_encoder
+    >>> encoder = build_encoder("convnet", (1, 8, 8), 5, seed=0)
+    >>> found = features(encoder, torch.rand(3, 1, 8, 8), ["layer1", "projector"])
+    >>> {name: tuple(values.shape) for name, values in found.items()}
+    {'layer1': (3, 32), 'projector': (3, 5)}
     """
     names = encoder.layers if layers is None else tuple(layers)
     if not images.is_floating_point() or images.ndim < 2 or len(images) == 0:

@@ -7,8 +7,8 @@ the theory starts near the origin. Multiplying parameters by a factor a moves em
   layers are multiplied;
 - by a, whatever the network, if the last linear map alone is;
 - not at all in front of a BatchNorm in training mode, which divides by the scale: of the parameters
-  up to the last BatchNorm only its own gain counts. Exactly so without its eps; with it, up to
-  relative changes of (1 / a^2 - 1) eps / (2 v), v the variance in front of it at a = 1;
+  up to the last BatchNorm only its own gain counts. Exactly so without its eps; with it, its
+  output shrinks by about the share (1 / a^2 - 1) eps / (2 v), v the variance in front at a = 1;
 - by no power of a where parts that scale differently are added, as with biases that are kept or
   that are multiplied beside a weight behind another weight, or in a transformer's residual sums.
 """
