@@ -220,6 +220,8 @@ def test_vicregl_is_its_literal_transcription(n, c, matches):
     exact += 0.7 * literal_local(maps, places, matches, **weights)
     assert abs(float(found) - exact) < 1e-12 * exact
     assert vicregl(embeddings, maps, places, alpha=1.0) == vicreg(*embeddings)
+    options = {"alpha": 0.75, "matches": 20}
+    assert vicregl(embeddings, maps, places) == vicregl(embeddings, maps, places, **options)
 
 
 def test_of_equally_near_places_the_first_are_kept():
