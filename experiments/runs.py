@@ -14,15 +14,16 @@ import platform
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sslsim.files import whole_file
 
 _PACKAGES = ("sslsim", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "matplotlib")
 
@@ -77,51 +78,6 @@ def open_run(
         {**config, "revision": _revision(), "versions": _versions(), "machine": _machine()},
     )
     return folder
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file that appears under its name once it is complete.
-
-    Parameters
-    ----------
-    path : path
-        Where it shall be; a file there is replaced.
-
-    Yields
-    ------
-    file
-        Open for writing bytes. If the block raises, nothing is left of it.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be written: no such folder, no permission, no space.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "note"
-    >>> with whole_file(path) as file:
-    ...     count = file.write(b"kept")
-    >>> path.read_bytes()
-    b'kept'
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            # After the rename there is none; a failure to remove it must not hide the first one.
-            if temporary.exists():
-                temporary.unlink()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written: {_reason(error)}") from error
 
 
 def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:

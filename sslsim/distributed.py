@@ -143,7 +143,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
         return gradient[rows_of_rank(len(gradient))]
@@ -157,7 +157,7 @@ class _Sum(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
         return gradient
@@ -182,9 +182,13 @@ class GlobalBatchNorm(nn.Module):
     True
     """
 
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+
     def __init__(self, layer: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__()
-        self.eps, self.momentum, self.training = layer.eps, layer.momentum, layer.training
+        self.eps, self.momentum, self.training = layer.eps, layer.momentum or 0.0, layer.training
         self.weight, self.bias = layer.weight, layer.bias
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             self.register_buffer(name, getattr(layer, name))
@@ -201,17 +205,16 @@ class GlobalBatchNorm(nn.Module):
         mean = global_mean(x.mean(dim=places))
         centred = x - mean.view(shape)
         variance = global_mean(centred.square().mean(dim=places))
-        with torch.no_grad():
-            count = x.numel() // x.shape[1] * world_size()
-            assert isinstance(self.running_mean, torch.Tensor)
-            assert isinstance(self.running_var, torch.Tensor)
-            assert isinstance(self.num_batches_tracked, torch.Tensor)
-            assert self.momentum is not None
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
-            self.num_batches_tracked.add_(1)
+        if self.momentum:
+            self._remember(mean, variance, x.numel() // x.shape[1] * world_size())
         scaled = centred * torch.rsqrt(variance + self.eps).view(shape)
         return scaled * self.weight.view(shape) + self.bias.view(shape)
+
+    @torch.no_grad()
+    def _remember(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
+        self.num_batches_tracked.add_(1)
 
 
 def synchronise_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:

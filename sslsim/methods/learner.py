@@ -1,0 +1,119 @@
+"""What the training loop trains: a module that turns the views of a batch into a loss.
+
+A learner owns the encoder and whatever else its method needs (a predictor, prototypes, a teacher).
+Its ``forward`` embeds the rows of this process, gathers the embeddings of all processes and returns
+the loss of the global batch, so that the loop knows nothing of methods and a method nothing of
+processes but :func:`sslsim.distributed.gather`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from sslsim.distributed import gather, global_mean
+from sslsim.encoders.encoder import Encoder
+from sslsim.objectives import supervised
+from sslsim.views import Views
+
+PairObjective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Learner(nn.Module):
+    """Base of all methods.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        The network to be learned.
+
+    Attributes
+    ----------
+    encoder : Encoder
+        As given.
+    views : str
+        Kind of the views that the method is used with by default.
+
+    Examples
+    --------
+    >>> from sslsim.encoders.encoder import build_encoder
+    >>> Learner(build_encoder("linear", (1, 8, 8), 2, seed=0)).views
+    'simclr'
+    """
+
+    views = "simclr"
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
+        """Loss of the global batch, given the views (and labels) of this process's rows."""
+        raise NotImplementedError
+
+    def after_step(self, done: float) -> None:
+        """Update what follows the parameters without a gradient; ``done`` of the run, in (0, 1]."""
+
+
+class PairLearner(Learner):
+    """Two views of an image, embedded by one encoder, and an objective of the embeddings.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        The network.
+    objective : callable
+        ``(z, z_prime) -> loss`` of the embeddings (n, d) of the global batch, for instance
+        :func:`sslsim.objectives.barlow_twins`.
+
+    Examples
+    --------
+    >>> from sslsim.encoders.encoder import build_encoder
+    >>> from sslsim.objectives import barlow_twins
+    >>> learner = PairLearner(build_encoder("linear", (1, 8, 8), 2, seed=0), barlow_twins)
+    >>> pair = Views((torch.zeros(4, 1, 8, 8), torch.zeros(4, 1, 8, 8)), None)
+    >>> learner(pair, None).item()  # C = 0: ||C - I||^2 = d
+    2.0
+    """
+
+    def __init__(self, encoder: Encoder, objective: PairObjective) -> None:
+        super().__init__(encoder)
+        self.objective = objective
+
+    def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
+        """Loss of the pairs of the global batch; labels are of no account."""
+        if len(batch.views) != 2:
+            raise ValueError(f"{len(batch.views)} view(s) were drawn; expected the two of a pair")
+        z, z_prime = (gather(self.encoder(view)) for view in batch.views)
+        with torch.autocast(z.device.type, enabled=False):
+            return self.objective(z, z_prime)
+
+
+class SupervisedLearner(Learner):
+    """The control: cross-entropy of labels, on one augmented view.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Its embedding holds the logits: ``dim`` is the number of classes.
+
+    Examples
+    --------
+    >>> from sslsim.encoders.encoder import build_encoder
+    >>> learner = SupervisedLearner(build_encoder("linear", (1, 8, 8), 2, seed=0))
+    >>> pair = Views((torch.zeros(4, 1, 8, 8), torch.zeros(4, 1, 8, 8)), None)
+    >>> round(learner(pair, torch.tensor([0, 1, 0, 1])).item(), 4)  # log 2
+    0.6931
+    """
+
+    views = "weak"
+
+    def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
+        """Mean cross-entropy over the first views of the global batch."""
+        if labels is None:
+            raise ValueError("the images have no labels; expected labels for supervised training")
+        logits = self.encoder(batch.views[0])
+        with torch.autocast(logits.device.type, enabled=False):
+            return global_mean(supervised(logits.float(), labels))

@@ -1,0 +1,290 @@
+"""What a run records: spectra and metrics of the embeddings of a fixed, held-out set of pairs.
+
+A snapshot is a pure function of the network and the probe set. BatchNorm uses the statistics of the
+probe set, as training uses those of its batches, and its running statistics are left as they are:
+from small initialisation they lag far behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sslsim.coding_rate import coding_rate
+from sslsim.distributed import GlobalBatchNorm
+from sslsim.embedding_spectra import (
+    alpha_req,
+    covariance_spectrum,
+    cross_spectrum,
+    effective_rank,
+    rank_me,
+)
+from sslsim.encoders.encoder import Encoder
+from sslsim.files import whole_file
+from sslsim.metrics import alignment, lidar, uniformity
+from sslsim.seeds import derived_generator
+from sslsim.single_view import draw_view
+
+RANK = 16
+"""Principal components kept of every snapshot's embeddings."""
+
+_CODING_EPS = 0.1
+_PROBE = 1  # purpose of the probe set's draws
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeSet:
+    """Held-out pairs that are embedded at every snapshot.
+
+    Attributes
+    ----------
+    x, x_prime : Tensor, shape (n, c, h, w)
+        The two views.
+    """
+
+    x: torch.Tensor
+    x_prime: torch.Tensor
+
+
+def draw_probe(images: torch.Tensor, kind: str, count: int, seed: int) -> ProbeSet:
+    """Draw the probe set, once for a run.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, c, h, w)
+        Held-out images on the device of training.
+    kind : str
+        Kind of the views, one of ``sslsim.views.VIEWS``.
+    count : int
+        Number of images, spread evenly; all where there are fewer.
+    seed : int
+        Of the views.
+
+    Returns
+    -------
+    ProbeSet
+        Views are drawn on the CPU, so that every device sees the same.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two images.
+
+    Examples
+    --------
+    >>> images = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
+    >>> draw_probe(images, "simclr", 4, seed=0).x.shape
+    torch.Size([4, 1, 8, 8])
+    """
+    count = min(count, len(images))
+    if count < 2:
+        raise ValueError(f"the probe set has {count} image(s); expected at least 2")
+    chosen = images[torch.arange(count, device=images.device) * len(images) // count].cpu()
+    generator = derived_generator(seed, _PROBE, 0)
+    x, x_prime = (draw_view(chosen, kind, generator).to(images.device) for _ in range(2))
+    return ProbeSet(x, x_prime)
+
+
+@torch.no_grad()
+def snapshot(
+    encoder: Encoder,
+    probe: ProbeSet,
+    objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+) -> dict[str, Any]:
+    """Spectra and metrics of the embeddings of a probe set.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        The network; left in the mode it was in.
+    probe : ProbeSet
+        The pairs.
+    objective : callable, optional
+        Loss of the embeddings of the pairs; recorded as ``probe_loss``.
+
+    Returns
+    -------
+    dict
+        ``cross_spectrum`` (d,): eigenvalues of C = (Z^T Z' + Z'^T Z)/(2n), uncentred, the theory's
+        lambda. ``covariance_spectrum`` (d,): of the centred covariance of Z. ``scores`` (n, r) and
+        ``axes`` (d, r): principal components of the centred Z, r at most ``RANK``, and ``mean``
+        (d,). The rest are numbers: ``effective_rank`` (of the covariance spectrum), ``rank_me``,
+        ``alpha_req``, ``lidar`` (the two views of an image as a class), ``alignment``,
+        ``uniformity`` and ``coding_rate`` (of the centred embeddings, eps 0.1).
+
+    Examples
+    --------
+    >>> from sslsim.encoders.encoder import build_encoder
+    >>> probe = ProbeSet(*torch.rand(2, 6, 1, 8, 8))
+    >>> found = snapshot(build_encoder("linear", (1, 8, 8), 3, seed=0), probe)
+    >>> found["cross_spectrum"].shape, found["scores"].shape
+    ((3,), (6, 3))
+    """
+    with _probing(encoder):
+        z, z_prime = encoder(probe.x).double(), encoder(probe.x_prime).double()
+    covariance = covariance_spectrum(z)
+    mean = z.mean(dim=0)
+    left, scale, right = torch.linalg.svd(z - mean, full_matrices=False)
+    kept = min(RANK, len(scale))
+    number = len(z)
+    groups = torch.arange(number, device=z.device).repeat(2)
+    numbers = {} if objective is None else {"probe_loss": objective(z, z_prime)}
+    numbers |= {
+        "effective_rank": effective_rank(covariance),
+        "rank_me": rank_me(z),
+        "alpha_req": alpha_req(covariance),
+        "lidar": lidar(torch.cat([z, z_prime]), groups),
+        "alignment": alignment(z, z_prime),
+        "uniformity": uniformity(z),
+        "coding_rate": coding_rate(z - mean, _CODING_EPS),
+    }
+    arrays = {
+        "cross_spectrum": cross_spectrum(z, z_prime),
+        "covariance_spectrum": covariance,
+        "scores": (left * scale)[:, :kept],
+        "axes": right[:kept].T,
+        "mean": mean,
+    }
+    return {
+        **{name: float(value) for name, value in numbers.items()},
+        **{name: value.cpu().numpy() for name, value in arrays.items()},
+    }
+
+
+def record_steps(steps: int, count: int) -> list[int]:
+    """Updates after which to take a snapshot: half evenly spaced, half evenly in the logarithm.
+
+    Parameters
+    ----------
+    steps : int
+        Updates of the run.
+    count : int
+        Snapshots wanted, at least 2.
+
+    Returns
+    -------
+    list of int
+        Ascending, from 0 to ``steps``; fewer than ``count`` where two fall together.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is below 2.
+
+    Examples
+    --------
+    >>> record_steps(100, 8)
+    [0, 1, 5, 22, 33, 67, 100]
+    """
+    if count < 2:
+        raise ValueError(f"records is {count}; expected at least 2")
+    half = max(count // 2, 2)
+    even = np.linspace(0, steps, count - count // 2)
+    log = np.geomspace(1, max(steps, 1), half)
+    return sorted({round(float(step)) for step in [0, steps, *even, *log]})
+
+
+class Recorder:
+    """Snapshots of a run, kept in memory and written into its folder.
+
+    ``records.jsonl`` has a line of numbers a snapshot; ``records.npz`` the arrays, stacked over
+    snapshots: ``steps``, ``times``, ``cross_spectra``, ``covariance_spectra`` and so on.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> recorder = Recorder(Path(tempfile.mkdtemp()))
+    >>> recorder.add({"step": 0, "time": 0.0, "rank_me": 1.0, "mean": np.zeros(2)})
+    >>> recorder.save()
+    >>> recorder.lines
+    [{'step': 0, 'time': 0.0, 'rank_me': 1.0}]
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lines: list[dict[str, Any]] = []
+        self.arrays: dict[str, list[NDArray[Any]]] = {}
+
+    def add(self, found: dict[str, Any]) -> None:
+        """Keep a snapshot and append its line to ``records.jsonl``."""
+        numbers = {k: v for k, v in found.items() if not isinstance(v, np.ndarray)}
+        # Strict JSON knows no infinity and no NaN.
+        clean = {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v
+            for k, v in numbers.items()
+        }
+        self.lines.append(clean)
+        for name, value in found.items():
+            if isinstance(value, np.ndarray):
+                self.arrays.setdefault(name, []).append(value.astype(np.float32))
+        try:
+            with (self.folder / "records.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(clean, allow_nan=False) + "\n")
+        except OSError as error:
+            raise ValueError(f"{self.folder}/records.jsonl cannot be written: {error}") from error
+
+    def save(self) -> None:
+        """Write both files, whole or not at all."""
+        with whole_file(self.folder / "records.jsonl") as file:
+            text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.lines)
+            file.write(text.encode())
+        with whole_file(self.folder / "records.npz") as file:
+            held: dict[str, Any] = {name: np.stack(rows) for name, rows in self.arrays.items()}
+            held["steps"] = np.array([line["step"] for line in self.lines], dtype=np.int64)
+            held["times"] = np.array([line["time"] for line in self.lines], dtype=np.float64)
+            np.savez(file, **held)
+
+    def resume(self, step: int) -> None:
+        """Take up the records of updates before ``step``; later ones will be made again."""
+        self.lines, self.arrays = [], {}
+        if step > 0:
+            lines = (self.folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
+            with np.load(self.folder / "records.npz") as file:
+                kept = int(np.count_nonzero(file["steps"] < step))
+                self.arrays = {
+                    name: list(file[name][:kept])
+                    for name in file.files
+                    if name not in ("steps", "times")
+                }
+            self.lines = [json.loads(line) for line in lines[:kept]]
+        with whole_file(self.folder / "records.jsonl") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in self.lines).encode())
+
+
+@contextlib.contextmanager
+def _probing(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but BatchNorm by the statistics of what is embedded, none of them kept."""
+    training = {part: part.training for part in module.modules()}
+    kept: list[tuple[Any, str, Any]] = []
+    module.eval()
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            kept.append((part, "track_running_stats", part.track_running_stats))
+            kept += [(part, name, getattr(part, name)) for name in ("running_mean", "running_var")]
+            part.track_running_stats = False
+            part.running_mean = part.running_var = None
+        elif isinstance(part, GlobalBatchNorm):
+            kept.append((part, "momentum", part.momentum))
+            part.training, part.momentum = True, 0.0
+    try:
+        yield
+    finally:
+        for part, name, value in kept:
+            setattr(part, name, value)
+        for part, mode in training.items():
+            part.training = mode
