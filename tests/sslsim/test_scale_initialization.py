@@ -9,6 +9,7 @@ from torch import nn
 
 from sslsim.encoders.encoder import ENCODERS, build_encoder
 from sslsim.encoders.initialization import scale_initialization
+from sslsim.encoders.resnet import resnet
 from sslsim.encoders.seeding import seeded
 
 DIGITS = (1, 8, 8)
@@ -84,6 +85,21 @@ def test_transformers_follow_no_power(name, scaling):
     exponent, low, high = ratio(encoder, 0.37, images(), **scaling)
     assert exponent is None
     assert high - low > 0.01 * abs(low)
+
+
+def test_a_residual_sum_of_different_powers_follows_none():
+    with seeded(0):
+        block = resnet(18).layer1[0].double()  # its shortcut is the input as it is
+    x = images(4, (64, 3, 3))
+    exponent, low, high = ratio(without_eps(block), 0.37, x)
+    assert exponent == 0
+    assert abs(low - 1) + abs(high - 1) < 1e-9
+    scaled = copy.deepcopy(block)
+    assert scale_initialization(scaled, 0.37, batch_norm="gain") is None
+    before, after = block(x), scaled(x)
+    both = (before > 0) & (after > 0)
+    found = (after / before)[both]
+    assert found.max() - found.min() > 0.1
 
 
 def biased(*parts):
