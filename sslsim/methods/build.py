@@ -1,0 +1,124 @@
+"""Methods by name, each with its encoder at its initialisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from sslsim import objectives
+from sslsim.encoders.encoder import Encoder, build_encoder
+from sslsim.encoders.initialization import scale_initialization
+from sslsim.methods.learner import Learner, PairLearner, PairObjective, SupervisedLearner
+
+METHODS = ("barlow_twins", "simclr", "vicreg", "spectral", "supervised")
+
+_PAIRS: dict[str, PairObjective] = {
+    "barlow_twins": objectives.barlow_twins,
+    "simclr": objectives.simclr,
+    "vicreg": objectives.vicreg,
+    "spectral": objectives.spectral_contrastive,
+}
+_TAKEN_BY = {
+    "form": ("barlow_twins",),
+    "similarity": ("simclr",),
+    "temperature": ("simclr",),
+}
+
+
+def build_learner(
+    method: str,
+    shape: Sequence[int],
+    dim: int,
+    *,
+    encoder: str,
+    seed: int,
+    widths: Sequence[int] | None = None,
+    parameterization: str = "standard",
+    projector: str | None = None,
+    projector_widths: Sequence[int] | None = None,
+    init_scale: float = 1.0,
+    which: str = "all",
+    batch_norm: str = "keep",
+    form: str | None = None,
+    similarity: str | None = None,
+    temperature: float | None = None,
+) -> Learner:
+    """Build a method around an encoder; initial parameters depend on the seed alone.
+
+    Parameters
+    ----------
+    method : str
+        One of ``METHODS``.
+    shape : (int, int, int)
+        Channels, height and width of the images.
+    dim : int
+        Dimension of the embedding; of ``supervised`` the number of classes, 2 or more.
+    encoder : str
+        One of ``sslsim.encoders.encoder.ENCODERS``.
+    seed : int
+        At least 0. The caller's random state is left as it is.
+    widths, parameterization, projector, projector_widths
+        Of the encoder, as in ``sslsim.encoders.encoder.build_encoder``.
+    init_scale, which, batch_norm
+        Factor on the encoder's initial parameters, and which of them, as in
+        ``sslsim.encoders.initialization.scale_initialization``. Of the encoder, its projector
+        included, alone: what a method learns beside it starts as ever.
+    form : {"theory", "published"}, optional
+        Of Barlow Twins, by default "theory".
+    similarity : {"cosine", "dot"}, optional
+        Of SimCLR, by default "cosine".
+    temperature : float, optional
+        Of SimCLR, by default 0.5.
+
+    Returns
+    -------
+    Learner
+        On the CPU, in training mode; ``learner.encoder`` is the network to be evaluated.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a size or number out of range, or an option does not belong to the
+        method or the encoder.
+
+    Examples
+    --------
+    >>> learner = build_learner("simclr", (1, 8, 8), 4, encoder="convnet", seed=0, init_scale=0.1)
+    >>> learner.encoder(torch.rand(2, 1, 8, 8)).shape
+    torch.Size([2, 4])
+    """
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+    options = {"form": form, "similarity": similarity, "temperature": temperature}
+    chosen = {name: value for name, value in options.items() if value is not None}
+    for name, value in chosen.items():
+        if method not in _TAKEN_BY[name]:
+            raise ValueError(
+                f"{name} is {value!r} with method {method!r}; "
+                f"expected it with {' or '.join(_TAKEN_BY[name])} only"
+            )
+    if method == "supervised" and dim == 1:
+        raise ValueError("dim is 1 with method 'supervised'; expected 2 classes or more")
+    net = build_encoder(
+        encoder,
+        shape,
+        dim,
+        seed=seed,
+        widths=widths,
+        parameterization=parameterization,
+        projector=projector,
+        projector_widths=projector_widths,
+    )
+    scale_initialization(net, init_scale, which, batch_norm)
+    return _learner(method, net, chosen)
+
+
+def _learner(method: str, net: Encoder, chosen: dict[str, Any]) -> Learner:
+    if method == "supervised":
+        return SupervisedLearner(net)
+    objective = partial(_PAIRS[method], **chosen)
+    objective(torch.zeros(2, 1), torch.zeros(2, 1))  # options out of range are found here
+    return PairLearner(net, objective)
