@@ -16,10 +16,11 @@ _NAME = re.compile(r"checkpoint-(\d{9})\.pt")
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int = 2) -> Path:
-    """Write a checkpoint and remove the oldest beyond ``keep``.
+    """Write a checkpoint and remove the oldest beyond ``keep``, and any of a later step.
 
     The file appears under its name only when all of it is on the disk: it is written beside,
-    flushed, and renamed. Killed at any moment, the folder holds whole checkpoints.
+    flushed, and renamed. Killed at any moment, the folder holds whole checkpoints. A later one must
+    have been damaged, since training went on from before it.
 
     Parameters
     ----------
@@ -64,8 +65,10 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
                 raise
     except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
         raise ValueError(f"{path} cannot be written: {error}") from error
-    for old in checkpoints(folder)[max(keep, 1) :]:
-        old.unlink()
+    found = checkpoints(folder)
+    place = found.index(path)
+    for other in (*found[:place], *found[place + max(keep, 1) :]):
+        other.unlink()
     for partial in folder.glob(".writing-*"):  # of a process that was killed
         partial.unlink(missing_ok=True)
     return path
@@ -167,8 +170,9 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         if broken is not None:
             raise zipfile.BadZipFile(f"check sum of {broken} is wrong")
         state = torch.load(path, map_location=device, weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds a {type(state).__name__}")
     except Exception as error:  # damage shows in many ways: pickle, zip, struct, key, OS errors
         reason = (isinstance(error, OSError) and error.strerror) or str(error).split("\n")[0]
         raise ValueError(f"{path} is not an intact checkpoint: {reason}") from error
-    assert isinstance(state, dict)
     return state

@@ -144,23 +144,25 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        gradient = gradient.contiguous()
-        dist.all_reduce(gradient)
+        gradient = _summed(gradient)
         return gradient[rows_of_rank(len(gradient))]
 
 
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
-        value = value.clone()
-        dist.all_reduce(value)
-        return value
+        return _summed(value)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        gradient = gradient.contiguous()
-        dist.all_reduce(gradient)
-        return gradient
+        return _summed(gradient)
+
+
+def _summed(value: torch.Tensor) -> torch.Tensor:
+    # A copy: autograd may hand the same gradient to other branches of the graph.
+    value = value.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(value)
+    return value
 
 
 class GlobalBatchNorm(nn.Module):
@@ -173,6 +175,11 @@ class GlobalBatchNorm(nn.Module):
     ----------
     layer : nn.BatchNorm1d or nn.BatchNorm2d
         The layer to replace.
+
+    Raises
+    ------
+    ValueError
+        If the layer has no gain, keeps no running statistics or averages them without a momentum.
 
     Examples
     --------
@@ -188,7 +195,11 @@ class GlobalBatchNorm(nn.Module):
 
     def __init__(self, layer: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__()
-        self.eps, self.momentum, self.training = layer.eps, layer.momentum or 0.0, layer.training
+        if layer.weight is None or layer.running_mean is None or layer.momentum is None:
+            raise ValueError(
+                f"the layer is {layer}; expected one with affine, track_running_stats and momentum"
+            )
+        self.eps, self.momentum, self.training = layer.eps, layer.momentum, layer.training
         self.weight, self.bias = layer.weight, layer.bias
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             self.register_buffer(name, getattr(layer, name))
@@ -199,6 +210,8 @@ class GlobalBatchNorm(nn.Module):
             return nn.functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
+        kept = x.dtype
+        x = x.to(torch.promote_types(kept, self.running_mean.dtype))  # statistics of half precision
         places = [axis for axis in range(x.ndim) if axis != 1]
         shape = [-1 if axis == 1 else 1 for axis in range(x.ndim)]
         # Two passes: a mean of squares less a squared mean would cancel.
@@ -208,7 +221,7 @@ class GlobalBatchNorm(nn.Module):
         if self.momentum:
             self._remember(mean, variance, x.numel() // x.shape[1] * world_size())
         scaled = centred * torch.rsqrt(variance + self.eps).view(shape)
-        return scaled * self.weight.view(shape) + self.bias.view(shape)
+        return (scaled * self.weight.view(shape) + self.bias.view(shape)).to(kept)
 
     @torch.no_grad()
     def _remember(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:

@@ -8,16 +8,11 @@ from small initialisation they lag far behind.
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from sslsim.coding_rate import coding_rate
@@ -30,7 +25,6 @@ from sslsim.embedding_spectra import (
     rank_me,
 )
 from sslsim.encoders.encoder import Encoder
-from sslsim.files import whole_file
 from sslsim.metrics import alignment, lidar, uniformity
 from sslsim.seeds import derived_generator
 from sslsim.single_view import draw_view
@@ -159,111 +153,6 @@ def snapshot(
         **{name: float(value) for name, value in numbers.items()},
         **{name: value.cpu().numpy() for name, value in arrays.items()},
     }
-
-
-def record_steps(steps: int, count: int) -> list[int]:
-    """Updates after which to take a snapshot: half evenly spaced, half evenly in the logarithm.
-
-    Parameters
-    ----------
-    steps : int
-        Updates of the run.
-    count : int
-        Snapshots wanted, at least 2.
-
-    Returns
-    -------
-    list of int
-        Ascending, from 0 to ``steps``; fewer than ``count`` where two fall together.
-
-    Raises
-    ------
-    ValueError
-        If ``count`` is below 2.
-
-    Examples
-    --------
-    >>> record_steps(100, 8)
-    [0, 1, 5, 22, 33, 67, 100]
-    """
-    if count < 2:
-        raise ValueError(f"records is {count}; expected at least 2")
-    half = max(count // 2, 2)
-    even = np.linspace(0, steps, count - count // 2)
-    log = np.geomspace(1, max(steps, 1), half)
-    return sorted({round(float(step)) for step in [0, steps, *even, *log]})
-
-
-class Recorder:
-    """Snapshots of a run, kept in memory and written into its folder.
-
-    ``records.jsonl`` has a line of numbers a snapshot; ``records.npz`` the arrays, stacked over
-    snapshots: ``steps``, ``times``, ``cross_spectra``, ``covariance_spectra`` and so on.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the run.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> recorder = Recorder(Path(tempfile.mkdtemp()))
-    >>> recorder.add({"step": 0, "time": 0.0, "rank_me": 1.0, "mean": np.zeros(2)})
-    >>> recorder.save()
-    >>> recorder.lines
-    [{'step': 0, 'time': 0.0, 'rank_me': 1.0}]
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.lines: list[dict[str, Any]] = []
-        self.arrays: dict[str, list[NDArray[Any]]] = {}
-
-    def add(self, found: dict[str, Any]) -> None:
-        """Keep a snapshot and append its line to ``records.jsonl``."""
-        numbers = {k: v for k, v in found.items() if not isinstance(v, np.ndarray)}
-        # Strict JSON knows no infinity and no NaN.
-        clean = {
-            k: None if isinstance(v, float) and not math.isfinite(v) else v
-            for k, v in numbers.items()
-        }
-        self.lines.append(clean)
-        for name, value in found.items():
-            if isinstance(value, np.ndarray):
-                self.arrays.setdefault(name, []).append(value.astype(np.float32))
-        try:
-            with (self.folder / "records.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(clean, allow_nan=False) + "\n")
-        except OSError as error:
-            raise ValueError(f"{self.folder}/records.jsonl cannot be written: {error}") from error
-
-    def save(self) -> None:
-        """Write both files, whole or not at all."""
-        with whole_file(self.folder / "records.jsonl") as file:
-            text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.lines)
-            file.write(text.encode())
-        with whole_file(self.folder / "records.npz") as file:
-            held: dict[str, Any] = {name: np.stack(rows) for name, rows in self.arrays.items()}
-            held["steps"] = np.array([line["step"] for line in self.lines], dtype=np.int64)
-            held["times"] = np.array([line["time"] for line in self.lines], dtype=np.float64)
-            np.savez(file, **held)
-
-    def resume(self, step: int) -> None:
-        """Take up the records of updates before ``step``; later ones will be made again."""
-        self.lines, self.arrays = [], {}
-        if step > 0:
-            lines = (self.folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
-            with np.load(self.folder / "records.npz") as file:
-                kept = int(np.count_nonzero(file["steps"] < step))
-                self.arrays = {
-                    name: list(file[name][:kept])
-                    for name in file.files
-                    if name not in ("steps", "times")
-                }
-            self.lines = [json.loads(line) for line in lines[:kept]]
-        with whole_file(self.folder / "records.jsonl") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in self.lines).encode())
 
 
 @contextlib.contextmanager

@@ -1,0 +1,90 @@
+"""The batches of a run: everything random about them is drawn from (seed, purpose, number)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+
+from sslsim.data import Images
+from sslsim.distributed import rows_of_rank
+from sslsim.seeds import derived_generator
+from sslsim.training_options import TrainingOptions
+from sslsim.views import Views, draw_views
+
+_ORDER, _VIEWS, _FIXED = 2, 3, 4  # purposes of draws
+
+
+def training_batches(
+    data: Images, kind: str, options: TrainingOptions, device: torch.device
+) -> Callable[[int], tuple[Views, torch.Tensor | None]]:
+    """Function from the number of a batch to this process's views and labels of it.
+
+    Every epoch goes through the images in an order of its own, in whole batches: the images left
+    over at its end wait for another epoch. A batch is no larger than the number of images.
+
+    Parameters
+    ----------
+    data : Images
+        Moved to the device once, as uint8.
+    kind : str
+        Kind of the views, one of ``sslsim.views.TRAINING_VIEWS``.
+    options : TrainingOptions
+        ``batch``, ``fixed_views``, ``channels_last`` and ``seed`` count.
+    device : torch.device
+        Where views are drawn.
+
+    Returns
+    -------
+    callable
+        ``number -> (views, labels)``, pure; labels are None where there are none.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two images, the kind is unknown, or the global batch does not divide
+        by the number of processes.
+
+    Examples
+    --------
+    >>> data = Images(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), torch.arange(20), "zeros")
+    >>> batch = training_batches(data, "noise", TrainingOptions(batch=8), torch.device("cpu"))
+    >>> views, labels = batch(0)
+    >>> views.views[0].shape, labels.tolist() == batch(0)[1].tolist()
+    (torch.Size([8, 1, 8, 8]), True)
+    """
+    count = len(data.images)
+    if count < 2:
+        raise ValueError(f"there are {count} image(s) to train on; expected at least 2")
+    images = data.images.to(device)
+    labels = None if data.labels is None else data.labels.to(device)
+    size = min(options.batch, count)
+    rows = rows_of_rank(size)
+    fixed = None
+    if options.fixed_views:
+        # Generators differ between devices; fixed pairs are the same on all.
+        fixed = draw_views(data.images.cpu(), kind, derived_generator(options.seed, _FIXED, 0))
+
+    def batch(number: int) -> tuple[Views, torch.Tensor | None]:
+        epoch, place = divmod(number, count // size)
+        chosen = _order(count, options.seed, epoch)[place * size : (place + 1) * size]
+        if fixed is None:
+            generator = derived_generator(options.seed, _VIEWS, number, device)
+            views = draw_views(images[chosen.to(device)], kind, generator, rows=rows)
+        else:
+            views = Views(
+                tuple(view[chosen[rows]].to(device) for view in fixed.views),
+                None if fixed.boxes is None else fixed.boxes[chosen[rows]].to(device),
+            )
+        if options.channels_last:
+            laid = tuple(view.to(memory_format=torch.channels_last) for view in views.views)
+            views = Views(laid, views.boxes)
+        return views, None if labels is None else labels[chosen[rows].to(device)]
+
+    return batch
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: int, epoch: int) -> torch.Tensor:
+    return torch.randperm(count, generator=derived_generator(seed, _ORDER, epoch))

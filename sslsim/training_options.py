@@ -1,0 +1,150 @@
+"""Options of a training run, and the clock that they set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sslsim.records import record_steps
+from sslsim.schedules import learning_rate_factor
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train.
+
+    Attributes
+    ----------
+    steps : int
+        Updates in all.
+    batch : int
+        Images of the global batch; at most all there are.
+    optimizer : {"sgd", "adamw", "lars"}
+        See ``sslsim.optimizers``.
+    lr : float
+        Base learning rate.
+    momentum : float
+        Heavy-ball coefficient of sgd and lars.
+    weight_decay : float
+        As torch defines it.
+    schedule : {"constant", "cosine", "step", "exponential"}
+        Of the learning rate, see ``sslsim.schedules``.
+    warmup : int
+        Updates of linear warm-up.
+    accumulate : int
+        Batches whose gradients are averaged in one update. Each has its own loss: for losses of a
+        whole batch that is not the loss of a larger batch.
+    fixed_views : bool
+        Draw the views of every image once and train on them, instead of fresh ones every time. Then
+        theory predicts for these very pairs.
+    precision : {"float32", "bfloat16"}
+        bfloat16 runs the network under autocast; losses and parameters stay float32.
+    channels_last : bool
+        Memory layout of images; faster convolutions on most devices.
+    compile : bool
+        Compile the network with torch.compile.
+    records : int
+        Snapshots of the probe set over the run.
+    probe : int
+        Held-out images in it.
+    checkpoint_every : int
+        Updates between checkpoints; the end and an interruption make one as well.
+    seed : int
+        Of everything random.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range or a name unknown.
+
+    Examples
+    --------
+    >>> TrainingOptions(schedule="cosine", warmup=10).optimizer
+    'sgd'
+    """
+
+    steps: int = 2400
+    batch: int = 256
+    optimizer: str = "sgd"
+    lr: float = 0.003
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup: int = 0
+    accumulate: int = 1
+    fixed_views: bool = False
+    precision: str = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    records: int = 150
+    probe: int = 256
+    checkpoint_every: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "accumulate", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.batch < 2 or self.probe < 2:
+            raise ValueError(
+                f"batch is {self.batch} and probe {self.probe}; expected at least 2 images"
+            )
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}"
+            )
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; expected at least 0")
+        learning_rate_factor(self.schedule, 0, self.steps, self.warmup)  # these two check theirs
+        record_steps(self.steps, self.records)
+
+
+def rate_factor(options: TrainingOptions, step: int) -> float:
+    """Factor on the base learning rate for one update.
+
+    Parameters
+    ----------
+    options : TrainingOptions
+        Name the schedule.
+    step : int
+        Number of the update, from 0.
+
+    Returns
+    -------
+    float
+        Of :func:`sslsim.schedules.learning_rate_factor`.
+
+    Examples
+    --------
+    >>> rate_factor(TrainingOptions(steps=10, warmup=4), 0)
+    0.25
+    """
+    return learning_rate_factor(options.schedule, step, options.steps, options.warmup)
+
+
+def flow_time(options: TrainingOptions, step: int) -> float:
+    """Flow time after some updates: the sum of learning rates, over 1 - momentum.
+
+    Parameters
+    ----------
+    options : TrainingOptions
+        Say the learning rates.
+    step : int
+        Updates done.
+
+    Returns
+    -------
+    float
+        The time in which theory counts; of adamw and lars the plain sum.
+
+    Examples
+    --------
+    >>> round(flow_time(TrainingOptions(lr=0.1, momentum=0.9), 20), 9)
+    20.0
+    """
+    if options.schedule == "constant" and options.warmup == 0:
+        total = options.lr * step
+    else:
+        total = sum(options.lr * rate_factor(options, k) for k in range(step))
+    return total / (1.0 - options.momentum) if options.optimizer == "sgd" else total
