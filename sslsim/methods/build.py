@@ -22,7 +22,7 @@ _PAIRS: dict[str, PairObjective] = {
     "spectral": objectives.spectral_contrastive,
 }
 _TAKEN_BY = {
-    "form": ("barlow_twins",),
+    "barlow_form": ("barlow_twins",),
     "similarity": ("simclr",),
     "temperature": ("simclr",),
 }
@@ -40,9 +40,9 @@ def build_learner(
     projector: str | None = None,
     projector_widths: Sequence[int] | None = None,
     init_scale: float = 1.0,
-    which: str = "all",
-    batch_norm: str = "keep",
-    form: str | None = None,
+    init_which: str = "all",
+    init_batch_norm: str = "keep",
+    barlow_form: str | None = None,
     similarity: str | None = None,
     temperature: float | None = None,
 ) -> Learner:
@@ -62,11 +62,11 @@ def build_learner(
         At least 0. The caller's random state is left as it is.
     widths, parameterization, projector, projector_widths
         Of the encoder, as in ``sslsim.encoders.encoder.build_encoder``.
-    init_scale, which, batch_norm
+    init_scale, init_which, init_batch_norm
         Factor on the encoder's initial parameters, and which of them, as in
         ``sslsim.encoders.initialization.scale_initialization``. Of the encoder, its projector
         included, alone: what a method learns beside it starts as ever.
-    form : {"theory", "published"}, optional
+    barlow_form : {"theory", "published"}, optional
         Of Barlow Twins, by default "theory".
     similarity : {"cosine", "dot"}, optional
         Of SimCLR, by default "cosine".
@@ -92,7 +92,7 @@ def build_learner(
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
-    options = {"form": form, "similarity": similarity, "temperature": temperature}
+    options = {"barlow_form": barlow_form, "similarity": similarity, "temperature": temperature}
     chosen = {name: value for name, value in options.items() if value is not None}
     for name, value in chosen.items():
         if method not in _TAKEN_BY[name]:
@@ -112,13 +112,14 @@ def build_learner(
         projector=projector,
         projector_widths=projector_widths,
     )
-    scale_initialization(net, init_scale, which, batch_norm)
+    scale_initialization(net, init_scale, init_which, init_batch_norm)
     return _learner(method, net, chosen)
 
 
 def _learner(method: str, net: Encoder, chosen: dict[str, Any]) -> Learner:
     if method == "supervised":
         return SupervisedLearner(net)
-    objective = partial(_PAIRS[method], **chosen)
+    named = {name.removeprefix("barlow_"): value for name, value in chosen.items()}
+    objective = partial(_PAIRS[method], **named)
     objective(torch.zeros(2, 1), torch.zeros(2, 1))  # options out of range are found here
     return PairLearner(net, objective)
