@@ -1,4 +1,4 @@
-"""The ``sslsim`` command: predict, compare, bench.
+"""The ``sslsim`` command: predict, compare, train, bench.
 
 Results go to standard output and into the run folder; errors and warnings to standard error, one
 line each. Exit status: 0 done, 2 bad input, 130 interrupted.
@@ -89,10 +89,12 @@ def _parsed(arguments: list[str]) -> Any:
 def _commands() -> Any:
     """Union of the options of every command, each under its name."""
     from experiments.bench.options import BenchOptions
+    from experiments.train_options import TrainOptions
 
     commands: list[Any] = [
         Annotated[PredictOptions, tyro.conf.subcommand("predict")],
         Annotated[CompareOptions, tyro.conf.subcommand("compare")],
+        Annotated[TrainOptions, tyro.conf.subcommand("train")],
         Annotated[BenchOptions, tyro.conf.subcommand("bench")],
     ]
     return Union[tuple(commands)]  # noqa: UP007  (made of a list)
@@ -106,13 +108,39 @@ def _run(options: Any) -> Path:
 
         return draw_prediction(predict(options)).parent
     if isinstance(options, CompareOptions):
+        if options.run is not None:
+            from experiments.compare_run import compare_run
+            from paper_figs.run import draw_run_comparison
+
+            return draw_run_comparison(compare_run(options)).parent
         from experiments.compare import compare
         from paper_figs.staircase import draw as draw_staircase
 
         return draw_staircase(compare(options)).parent
+    from experiments.train_options import TrainOptions
+
+    if isinstance(options, TrainOptions):
+        return _train(options)
     from experiments.bench.theory import bench_theory
 
     return bench_theory(options)
+
+
+def _train(options: Any) -> Path:
+    from experiments.train import train_network
+    from paper_figs.embeddings import animate
+    from paper_figs.run import draw_run
+    from sslsim.interruption import Interrupted
+
+    try:
+        folder = train_network(options)
+    except Interrupted as stop:
+        print(f"sslsim: {stop}; the same command goes on from there", file=sys.stderr)
+        raise SystemExit(130) from None
+    if os.environ.get("RANK", "0") == "0":  # of torchrun: one process draws
+        draw_run(folder)
+        animate(folder)
+    return folder
 
 
 def _one_line(error: BaseException) -> str:

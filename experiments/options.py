@@ -95,11 +95,16 @@ class CompareOptions(ModelOptions):
 
     Attributes
     ----------
+    run : Path or None
+        Folder of `sslsim train`: compare what it recorded with what theory predicts from its data.
+        Of the other options only `pairs` and `interval_level` count then.
     max_iterations : int
         Bound on the training; modes predicted to step later are reported as not reached.
     out : Path
-        Run folder: config.json, comparison.json, comparison.npz, comparison.png.
+        Run folder: config.json, comparison.json, comparison.npz, comparison.png. With `run` the
+        comparison is written into that folder.
     """
 
+    run: Path | None = None
     max_iterations: int = 200_000
     out: Path = Path("runs/compare")

@@ -9,6 +9,7 @@ import torch
 
 from sslsim.data import Images
 from sslsim.distributed import rows_of_rank
+from sslsim.pixels import pixel_statistics
 from sslsim.seeds import derived_generator
 from sslsim.training_options import TrainingOptions
 from sslsim.views import Views, draw_views
@@ -31,7 +32,7 @@ def training_batches(
     kind : str
         Kind of the views, one of ``sslsim.views.TRAINING_VIEWS``.
     options : TrainingOptions
-        ``batch``, ``fixed_views``, ``channels_last`` and ``seed`` count.
+        ``batch``, ``fixed_views``, ``standardise``, ``channels_last`` and ``seed`` count.
     device : torch.device
         Where views are drawn.
 
@@ -61,10 +62,11 @@ def training_batches(
     labels = None if data.labels is None else data.labels.to(device)
     size = min(options.batch, count)
     rows = rows_of_rank(size)
+    pixels = pixel_statistics(data.images) if options.standardise else None
     fixed = None
     if options.fixed_views:
         # Generators differ between devices; fixed pairs are the same on all.
-        fixed = draw_views(data.images.cpu(), kind, derived_generator(options.seed, _FIXED, 0))
+        fixed = fixed_views(data, kind, options.seed)
 
     def batch(number: int) -> tuple[Views, torch.Tensor | None]:
         epoch, place = divmod(number, count // size)
@@ -77,12 +79,40 @@ def training_batches(
                 tuple(view[chosen[rows]].to(device) for view in fixed.views),
                 None if fixed.boxes is None else fixed.boxes[chosen[rows]].to(device),
             )
+        if pixels is not None:
+            views = Views(tuple(map(pixels.standardise, views.views)), views.boxes)
         if options.channels_last:
             laid = tuple(view.to(memory_format=torch.channels_last) for view in views.views)
             views = Views(laid, views.boxes)
         return views, None if labels is None else labels[chosen[rows].to(device)]
 
     return batch
+
+
+def fixed_views(data: Images, kind: str, seed: int) -> Views:
+    """Views of all images as a run with ``fixed_views`` draws them, once.
+
+    Parameters
+    ----------
+    data : Images
+        The training images.
+    kind : str
+        Kind of the views.
+    seed : int
+        Of the run.
+
+    Returns
+    -------
+    Views
+        On the CPU, not standardised.
+
+    Examples
+    --------
+    >>> data = Images(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), None, "zeros")
+    >>> fixed_views(data, "noise", seed=0).views[0].shape
+    torch.Size([20, 1, 8, 8])
+    """
+    return draw_views(data.images.cpu(), kind, derived_generator(seed, _FIXED, 0))
 
 
 @lru_cache(maxsize=2)

@@ -26,6 +26,7 @@ from sslsim.embedding_spectra import (
 )
 from sslsim.encoders.encoder import Encoder
 from sslsim.metrics import alignment, lidar, uniformity
+from sslsim.pixels import PixelStatistics
 from sslsim.seeds import derived_generator
 from sslsim.single_view import draw_view
 
@@ -50,7 +51,9 @@ class ProbeSet:
     x_prime: torch.Tensor
 
 
-def draw_probe(images: torch.Tensor, kind: str, count: int, seed: int) -> ProbeSet:
+def draw_probe(
+    images: torch.Tensor, kind: str, count: int, seed: int, pixels: PixelStatistics | None = None
+) -> ProbeSet:
     """Draw the probe set, once for a run.
 
     Parameters
@@ -63,6 +66,8 @@ def draw_probe(images: torch.Tensor, kind: str, count: int, seed: int) -> ProbeS
         Number of images, spread evenly; all where there are fewer.
     seed : int
         Of the views.
+    pixels : PixelStatistics, optional
+        Of the training images, by which the views are standardised.
 
     Returns
     -------
@@ -86,6 +91,8 @@ def draw_probe(images: torch.Tensor, kind: str, count: int, seed: int) -> ProbeS
     chosen = images[torch.arange(count, device=images.device) * len(images) // count].cpu()
     generator = derived_generator(seed, _PROBE, 0)
     x, x_prime = (draw_view(chosen, kind, generator).to(images.device) for _ in range(2))
+    if pixels is not None:
+        x, x_prime = pixels.standardise(x), pixels.standardise(x_prime)
     return ProbeSet(x, x_prime)
 
 

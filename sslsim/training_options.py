@@ -38,6 +38,9 @@ class TrainingOptions:
     fixed_views : bool
         Draw the views of every image once and train on them, instead of fresh ones every time. Then
         theory predicts for these very pairs.
+    standardise : bool
+        Subtract the mean of every channel over the training images and divide by its standard
+        deviation.
     precision : {"float32", "bfloat16"}
         bfloat16 runs the network under autocast; losses and parameters stay float32.
     channels_last : bool
@@ -74,6 +77,7 @@ class TrainingOptions:
     warmup: int = 0
     accumulate: int = 1
     fixed_views: bool = False
+    standardise: bool = True
     precision: str = "float32"
     channels_last: bool = False
     compile: bool = False

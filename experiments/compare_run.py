@@ -1,0 +1,228 @@
+"""Theory over what a training run recorded: ``sslsim compare --run DIR``.
+
+The prediction knows the run's data, views and initial network, and nothing of its training: the
+cross-correlation of the pixels of fresh pairs gives eigenvalues gamma_j, the network at
+initialisation the size lambda_j(0) at which its embedding starts, and both together the times of
+linear theory. For a linear encoder these are the times of its own theory. A deep network has
+another kernel, and another clock: one factor is fitted, and what is judged is the ratio of the
+times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from experiments.options import CompareOptions
+from experiments.runs import read_arrays, read_json, write_json
+from experiments.tables import number, table
+from experiments.train import found_steps, initial_learner, split_data
+from experiments.train_options import TrainOptions
+from sslsim.batches import fixed_views
+from sslsim.data import Images
+from sslsim.pixels import pixel_statistics
+from sslsim.seeds import derived_generator
+from sslsim.single_view import VIEWS
+from sslsim.views import draw_views
+from theory import predict_steps_from
+from theory.closed_form import step_times
+
+_PAIRS = 2000  # drawn for the prediction
+_DRAWS = 9  # purpose of these draws
+Array = NDArray[np.float64]
+
+
+def compare_run(options: CompareOptions) -> Path:
+    """Predict the steps of a run from its data and compare them with those it recorded.
+
+    Parameters
+    ----------
+    options : CompareOptions
+        ``run``, ``pairs`` and ``interval_level`` count.
+
+    Returns
+    -------
+    Path
+        The run folder, with ``comparison.json``.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not hold a finished training run.
+
+    Examples
+    --------
+    >>> compare_run(CompareOptions(run=Path("nowhere")))
+    Traceback (most recent call last):
+    ValueError: nowhere/config.json cannot be read: No such file or directory
+    """
+    assert options.run is not None
+    folder = Path(options.run)
+    trained = _train_options(folder)
+    records = read_arrays(folder / "records.npz")
+    steps = found_steps(records)
+    measured = np.where(steps.detected, steps.times, np.inf)
+    data, _ = split_data(trained)
+    learner = initial_learner(trained, data)
+    kind = trained.views or learner.views
+    if kind not in VIEWS or kind == "mask":
+        raise ValueError(f"the run's views are {kind}; expected pairs ({', '.join(VIEWS)})")
+    views = _drawn(trained, data, kind, options.pairs)
+    pixels = pixel_statistics(data.images)
+    x, x_prime = (
+        (pixels.standardise(view) if trained.standardise else view).flatten(1).double().numpy()
+        for view in views
+    )
+    dim = min(len(measured), x.shape[1])
+    measured = measured[:dim]
+    linear = trained.encoder == "linear" and len(learner.encoder.layers) <= 1
+    found = predict_steps_from(
+        x,
+        x_prime,
+        _initial_map(learner, dim, x.shape[1], linear),
+        level=options.interval_level,
+        learning_rate=trained.lr,
+    )
+    if linear:
+        predicted = found.step_times
+    else:
+        start = np.maximum(records["cross_spectrum"][0][:dim].astype(np.float64), 1e-30)
+        gamma = found.eigenvalues
+        size = np.sqrt(start / np.where(gamma > 0, gamma, 1.0))
+        predicted = step_times(gamma, np.where(gamma > 0, size, 0.0))
+    judged = agreement(predicted, measured)
+    write_json(
+        folder / "comparison.json",
+        {
+            "eigenvalues": found.eigenvalues,
+            "predicted_step_times": predicted,
+            "measured_step_times": measured,
+            "measured_standard_errors": steps.standard_errors[:dim],
+            "detected": steps.detected[:dim],
+            **judged,
+            "theory": "linear, exact initial map" if linear else "linear, initial spectrum",
+            "n_pairs": len(x),
+            "views": kind,
+            "method": trained.method,
+            "encoder": trained.encoder,
+            "data": trained.data,
+        },
+    )
+    print(_report(found.eigenvalues, predicted, measured, judged))
+    return folder
+
+
+def agreement(predicted: Array, measured: Array) -> dict[str, Any]:
+    """How far predicted and measured step times agree, as they are and up to one factor.
+
+    Parameters
+    ----------
+    predicted, measured : ndarray, shape (k,)
+        Times; infinite where there is no step. Both are of sorted curves, so that their order
+        agrees unless steps are missing in between.
+
+    Returns
+    -------
+    dict
+        ``relative_error`` (k,) and its mean ``mean_relative_error``; ``spearman``, the rank
+        correlation; ``fitted_time_scale``, the factor on predicted times that fits best (least
+        squares of logarithms); ``scaled_relative_error`` (k,) with that factor, and its mean
+        ``mean_scaled_relative_error``. NaN or None where fewer than two (one) can be compared.
+
+    Examples
+    --------
+    >>> found = agreement(np.array([1.0, 2.0, 4.0]), np.array([2.0, 4.0, np.inf]))
+    >>> round(found["fitted_time_scale"], 6), found["spearman"]
+    (2.0, 1.0)
+    """
+    both = np.isfinite(predicted) & np.isfinite(measured) & (predicted > 0) & (measured > 0)
+    nothing = np.full(len(predicted), np.nan)
+    if not both.any():
+        return {
+            "relative_error": nothing,
+            "mean_relative_error": None,
+            "spearman": None,
+            "fitted_time_scale": None,
+            "scaled_relative_error": nothing,
+            "mean_scaled_relative_error": None,
+        }
+    p, m = predicted[both], measured[both]
+    scale = float(np.exp(np.mean(np.log(m) - np.log(p))))
+    raw, scaled = nothing.copy(), nothing.copy()
+    raw[both], scaled[both] = np.abs(p - m) / m, np.abs(scale * p - m) / m
+    enough = len(p) >= 2
+    return {
+        "relative_error": raw,
+        "mean_relative_error": float(raw[both].mean()),
+        "spearman": float(spearmanr(p, m).statistic) if enough else None,
+        "fitted_time_scale": scale,
+        "scaled_relative_error": scaled,
+        "mean_scaled_relative_error": float(scaled[both].mean()) if enough else None,
+    }
+
+
+def _drawn(
+    trained: TrainOptions, data: Images, kind: str, pairs: int | None
+) -> tuple[torch.Tensor, ...]:
+    """The very pairs of a run that fixed them, else fresh ones of images spread over the data."""
+    if trained.fixed_views:
+        return fixed_views(data, kind, trained.seed).views
+    count = min(len(data.images), _PAIRS if pairs is None else pairs)
+    images = data.images[torch.arange(count) * len(data.images) // count]
+    return draw_views(images, kind, derived_generator(trained.seed, _DRAWS, 0)).views
+
+
+def _train_options(folder: Path) -> TrainOptions:
+    config = read_json(folder / "config.json")
+    if config.get("command") != "train":
+        raise ValueError(
+            f"{folder} holds a run of {config.get('command')!r}; expected one of sslsim train"
+        )
+    kept = dict(config["options"])
+    for field in fields(TrainOptions):
+        value = kept.get(field.name)
+        if isinstance(value, list):
+            kept[field.name] = tuple(value)
+        if field.name in ("root", "out") and value is not None:
+            kept[field.name] = Path(value)
+    return TrainOptions(**kept)
+
+
+def _initial_map(learner: Any, dim: int, m: int, linear: bool) -> Array:
+    """W(0) of a linear encoder; for others any, since their own spectrum says how they start."""
+    if not linear:
+        return np.eye(dim, m)
+    (weight,) = (parameter for parameter in learner.encoder.parameters())
+    found: Array = weight.detach().double().numpy()
+    return found[:dim]
+
+
+def _report(gamma: Array, predicted: Array, measured: Array, judged: dict[str, Any]) -> str:
+    rows = []
+    for mode, eigenvalue in enumerate(gamma):
+        error = judged["scaled_relative_error"][mode]
+        rows.append(
+            [
+                str(mode + 1),
+                number(eigenvalue),
+                number(predicted[mode]),
+                "none" if np.isinf(measured[mode]) else number(measured[mode]),
+                "-" if np.isnan(error) else f"{100 * error:.1f} %",
+            ]
+        )
+    lines = [table(["mode", "gamma", "predicted", "measured", "error, scaled"], rows)]
+    if judged["fitted_time_scale"] is None:
+        lines.append("no step that is both predicted and measured")
+    else:
+        raw = 100 * judged["mean_relative_error"]
+        line = f"times fitted by {judged['fitted_time_scale']:.3g}; as they are, off by {raw:.0f} %"
+        if judged["mean_scaled_relative_error"] is not None:
+            line += f", scaled by {100 * judged['mean_scaled_relative_error']:.1f} %"
+        lines.append(line)
+    return "\n".join(lines)

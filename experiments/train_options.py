@@ -1,0 +1,196 @@
+"""Options of ``sslsim train``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from sslsim.training_options import TrainingOptions
+
+Method = Literal[
+    "barlow_twins",
+    "simclr",
+    "vicreg",
+    "spectral",
+    "byol",
+    "swav",
+    "dino",
+    "mae",
+    "vicregl",
+    "supervised",
+]
+Encoder = Literal[
+    "linear",
+    "mlp",
+    "convnet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "vit_tiny",
+    "vit_small",
+]
+Views = Literal["noise", "crops", "simclr", "weak", "strong", "mask", "multicrop"]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a self-supervised network and record its spectra as it learns.
+
+    A run that was interrupted goes on where it stopped when the same command is given again.
+
+    Attributes
+    ----------
+    method : str
+        What to learn by; supervised is the control with labels.
+    encoder : str
+        The network.
+    data : str
+        digits (ships with scikit-learn), cifar10, cifar100, stl10, fashion_mnist, imagenette, a
+        folder of images, or an .npz file with `images` (and `labels`).
+    root : Path or None
+        Folder of the torchvision data sets. Default: $SSLSIM_DATA, else ~/.cache/sslsim.
+    split : str
+        Part to train on: train, test, all, or stl10's unlabeled.
+    size : int or None
+        Side in pixels to which photographs are brought. Default: as they are if equal, else 96.
+    limit : int or None
+        Keep at most so many training images, spread evenly over the data set.
+    views : str or None
+        How views are drawn. Default: what suits the method.
+    dim : int or None
+        Dimension of the embedding. Default: 8, or the number of classes when supervised.
+    widths : tuple of int or None
+        Widths of the layers of linear, mlp and convnet.
+    parameterization : {"standard", "ntk"}
+        Of the small networks: scales in the initial weights, or in the forward pass.
+    projector : {"linear", "mlp", "none"} or None
+        What turns the representation into the embedding. Default: linear, none for the linear
+        encoder.
+    projector_widths : tuple of int or None
+        Hidden widths of the mlp projector.
+    init_scale : float
+        Factor on the encoder's parameters at initialisation; small for stepwise learning.
+    init_which : {"all", "weights", "last"}
+        Which of them: all, weights of linear maps and convolutions, or the last linear map.
+    init_batch_norm : {"keep", "gain"}
+        Whether gains and biases of normalisations are multiplied too.
+    barlow_form : {"theory", "published"} or None
+        Of Barlow Twins: C not normalised and lambda = 1 (the default), or standardised with
+        lambda = 0.005.
+    similarity : {"cosine", "dot"} or None
+        Of SimCLR. Default: cosine.
+    temperature : float or None
+        Of SimCLR. Default: 0.5.
+    steps : int
+        Updates in all.
+    batch : int
+        Images of a batch, over all processes; at most all there are.
+    optimizer : {"sgd", "adamw", "lars"}
+        How to update.
+    lr : float
+        Base learning rate.
+    momentum : float
+        Of sgd and lars.
+    weight_decay : float
+        As torch defines it.
+    schedule : {"constant", "cosine", "step", "exponential"}
+        Of the learning rate.
+    warmup : int
+        Updates of linear warm-up.
+    accumulate : int
+        Batches whose gradients are averaged in one update.
+    fixed_views : bool
+        Draw the views of every image once and train on these very pairs.
+    standardise : bool
+        Subtract the mean of every channel of the training images, divide by its standard deviation.
+    precision : {"float32", "bfloat16"}
+        bfloat16 runs the network under autocast.
+    channels_last : bool
+        Memory layout; faster convolutions.
+    compile : bool
+        Compile the network with torch.compile.
+    records : int
+        Snapshots of the held-out probe set over the run.
+    probe : int
+        Images in the probe set.
+    checkpoint_every : int
+        Updates between checkpoints.
+    seed : int
+        Of everything random.
+    device : str
+        cpu, cuda, or auto: cuda if there is one.
+    evaluate : bool
+        Probe the frozen features at the end (nearest neighbours, logistic regression), if the data
+        set has labels and a test split.
+    out : Path
+        Run folder: config.json, training.json, records.jsonl, records.npz, checkpoints, run.png.
+    """
+
+    method: Method = "barlow_twins"
+    encoder: Encoder = "convnet"
+    data: str = "digits"
+    root: Path | None = None
+    split: str = "train"
+    size: int | None = None
+    limit: int | None = None
+    views: Views | None = None
+    dim: int | None = None
+    widths: tuple[int, ...] | None = None
+    parameterization: Literal["standard", "ntk"] = "standard"
+    projector: Literal["linear", "mlp", "none"] | None = None
+    projector_widths: tuple[int, ...] | None = None
+    init_scale: float = 0.5
+    init_which: Literal["all", "weights", "last"] = "all"
+    init_batch_norm: Literal["keep", "gain"] = "keep"
+    barlow_form: Literal["theory", "published"] | None = None
+    similarity: Literal["cosine", "dot"] | None = None
+    temperature: float | None = None
+    steps: int = 2400
+    batch: int = 256
+    optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
+    lr: float = 0.003
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine", "step", "exponential"] = "constant"
+    warmup: int = 0
+    accumulate: int = 1
+    fixed_views: bool = False
+    standardise: bool = True
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    records: int = 150
+    probe: int = 256
+    checkpoint_every: int = 500
+    seed: int = 0
+    device: str = "auto"
+    evaluate: bool = True
+    out: Path = Path("runs/train")
+
+
+def training_options(options: TrainOptions) -> TrainingOptions:
+    """The part of the options that the training loop knows.
+
+    Parameters
+    ----------
+    options : TrainOptions
+        Of the command.
+
+    Returns
+    -------
+    TrainingOptions
+        Fields of the same names.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range.
+
+    Examples
+    --------
+    >>> training_options(TrainOptions(steps=7)).steps
+    7
+    """
+    names = [field.name for field in fields(TrainingOptions)]
+    return TrainingOptions(**{name: getattr(options, name) for name in names})

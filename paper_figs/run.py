@@ -1,0 +1,128 @@
+"""What a training run recorded, and what theory said of it: ``run.png`` and ``comparison.png``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments.runs import read_arrays, read_json
+from paper_figs.style import BAND, INK, QUIET, mode_colours, save, styled
+
+_SHOWN = 32  # eigenvalues drawn at most
+
+
+def draw_run(folder: str | os.PathLike[str]) -> Path:
+    """Draw the loss and the eigenvalues of a training run, with the steps that were detected.
+
+    Parameters
+    ----------
+    folder : path
+        Run folder with ``training.json`` and ``records.npz``.
+
+    Returns
+    -------
+    Path
+        Of ``run.png`` in the same folder.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not hold a run or cannot be written to.
+    """
+    result = read_json(Path(folder) / "training.json")
+    title = f"{result['method']}, {result['encoder']} on {Path(result['data']).name}"
+    title += f": {result['detected_steps']} steps seen"
+    return _draw(Path(folder), "run.png", title, result["step_times"], {})
+
+
+def draw_run_comparison(folder: str | os.PathLike[str]) -> Path:
+    """Draw the steps that theory predicts from the data over those that a run recorded.
+
+    Parameters
+    ----------
+    folder : path
+        Run folder with ``comparison.json`` beside its records.
+
+    Returns
+    -------
+    Path
+        Of ``comparison.png`` in the same folder.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not hold a comparison or cannot be written to.
+    """
+    result = read_json(Path(folder) / "comparison.json")
+    scale = result["fitted_time_scale"]
+    predicted = result["predicted_step_times"]
+    scaled = [None if step is None or scale is None else scale * step for step in predicted]
+    title = f"{result['method']}, {result['encoder']} on {Path(result['data']).name}: "
+    title += (
+        "no step to compare"
+        if result["mean_scaled_relative_error"] is None
+        else f"step ratios off by {100 * result['mean_scaled_relative_error']:.0f} %"
+    )
+    return _draw(
+        Path(folder),
+        "comparison.png",
+        title,
+        result["measured_step_times"],
+        {"predicted": scaled, "scale": scale},
+    )
+
+
+def _draw(
+    folder: Path, name: str, title: str, steps: list[float | None], theory: dict[str, Any]
+) -> Path:
+    records = read_arrays(folder / "records.npz")
+    times, curves = records["times"], records["cross_spectrum"][:, :_SHOWN]
+    lines = [line for line in _lines(folder) if line["step"] in set(records["steps"].tolist())]
+    kind = "probe_loss" if "probe_loss" in lines[0] else "loss"
+    loss = np.array([np.nan if line[kind] is None else line[kind] for line in lines])
+    seen = [step for step in steps if step is not None]
+    with styled():
+        figure = Figure(figsize=(6.4, 5.0), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.15, 1.0))
+        for step in seen:
+            for axes in (above, below):
+                axes.axvline(step, color=BAND, lw=0.8, zorder=0)
+        above.plot(times, loss, color=INK, lw=1.6)
+        above.set(ylabel="held-out loss" if kind == "probe_loss" else "loss", title=title)
+        colours = mode_colours(curves.shape[1])
+        for curve, colour in zip(curves.T, colours, strict=True):
+            below.plot(times, curve, color=colour, lw=1.6)
+        handles = [Line2D([], [], color=BAND, lw=1.2, label="detected steps")]
+        for step, colour in zip(theory.get("predicted", []), colours, strict=False):
+            if step is not None:
+                below.axvline(step, color=colour, lw=1.0, ls=(0, (3, 2)), zorder=1)
+        if theory:
+            scale = "" if theory["scale"] is None else f", times {theory['scale']:.3g}"
+            label = f"predicted from the data{scale}"
+            handles.append(Line2D([], [], color=QUIET, lw=1.0, ls=(0, (3, 2)), label=label))
+        above.legend(handles=handles, loc="lower left")
+        below.set(
+            ylabel="eigenvalue of C",
+            xlabel="time (learning rate $\\times$ update / (1 $-$ momentum))",
+        )
+        if seen and min(seen) > 0 and max(seen) / min(seen) > 20:
+            below.set_xscale("log")
+            below.set_xlim(min(seen) / 3, times[-1])
+        else:
+            below.set_xlim(0, times[-1])
+        return save(figure, folder / name)
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    import json
+
+    try:
+        text = (folder / "records.jsonl").read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"{folder} holds no records.jsonl; expected a training run") from error
+    return [json.loads(line) for line in text.splitlines()]
