@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 
 from sslsim import objectives
-from sslsim.encoders.encoder import Encoder, build_encoder
+from sslsim.encoders.encoder import build_encoder
 from sslsim.encoders.initialization import scale_initialization
+from sslsim.encoders.seeding import seeded
+from sslsim.methods.byol import ByolLearner
+from sslsim.methods.dino import DinoLearner
 from sslsim.methods.learner import Learner, PairLearner, PairObjective, SupervisedLearner
+from sslsim.methods.swav import SwavLearner
+from sslsim.methods.vicregl import VicreglLearner
+from sslsim.seeds import derived_seed
 
-METHODS = ("barlow_twins", "simclr", "vicreg", "spectral", "supervised")
+METHODS = (
+    "barlow_twins", "simclr", "vicreg", "spectral", "byol", "swav", "dino", "vicregl",
+    "supervised",
+)  # fmt: skip
 
+_WITH_HEADS = {
+    "byol": ByolLearner,
+    "swav": SwavLearner,
+    "dino": DinoLearner,
+    "vicregl": VicreglLearner,
+}
 _PAIRS: dict[str, PairObjective] = {
     "barlow_twins": objectives.barlow_twins,
     "simclr": objectives.simclr,
@@ -24,8 +38,11 @@ _PAIRS: dict[str, PairObjective] = {
 _TAKEN_BY = {
     "barlow_form": ("barlow_twins",),
     "similarity": ("simclr",),
-    "temperature": ("simclr",),
+    "temperature": ("simclr", "swav", "dino"),
+    "prototypes": ("swav", "dino"),
+    "teacher_momentum": ("byol", "dino"),
 }
+_HEADS = 5  # purpose of the draws of what is learned beside the encoder
 
 
 def build_learner(
@@ -45,6 +62,8 @@ def build_learner(
     barlow_form: str | None = None,
     similarity: str | None = None,
     temperature: float | None = None,
+    prototypes: int | None = None,
+    teacher_momentum: float | None = None,
 ) -> Learner:
     """Build a method around an encoder; initial parameters depend on the seed alone.
 
@@ -71,7 +90,11 @@ def build_learner(
     similarity : {"cosine", "dot"}, optional
         Of SimCLR, by default "cosine".
     temperature : float, optional
-        Of SimCLR, by default 0.5.
+        Of SimCLR, by default 0.5, of SwAV or of DINO's student, by default 0.1.
+    prototypes : int, optional
+        Clusters of SwAV, by default 128, or outputs of DINO's head, by default 1024.
+    teacher_momentum : float, optional
+        Of BYOL's or DINO's teacher at the start of the run, by default 0.996.
 
     Returns
     -------
@@ -92,7 +115,13 @@ def build_learner(
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
-    options = {"barlow_form": barlow_form, "similarity": similarity, "temperature": temperature}
+    options = {
+        "barlow_form": barlow_form,
+        "similarity": similarity,
+        "temperature": temperature,
+        "prototypes": prototypes,
+        "teacher_momentum": teacher_momentum,
+    }
     chosen = {name: value for name, value in options.items() if value is not None}
     for name, value in chosen.items():
         if method not in _TAKEN_BY[name]:
@@ -113,13 +142,16 @@ def build_learner(
         projector_widths=projector_widths,
     )
     scale_initialization(net, init_scale, init_which, init_batch_norm)
-    return _learner(method, net, chosen)
-
-
-def _learner(method: str, net: Encoder, chosen: dict[str, Any]) -> Learner:
+    # What the option is called in the method's own module.
+    named = {
+        name.removeprefix("barlow_").removeprefix("teacher_"): value
+        for name, value in chosen.items()
+    }
     if method == "supervised":
         return SupervisedLearner(net)
-    named = {name.removeprefix("barlow_"): value for name, value in chosen.items()}
-    objective = partial(_PAIRS[method], **named)
-    objective(torch.zeros(2, 1), torch.zeros(2, 1))  # options out of range are found here
-    return PairLearner(net, objective)
+    if method in _PAIRS:
+        objective = partial(_PAIRS[method], **named)
+        objective(torch.zeros(2, 1), torch.zeros(2, 1))  # options out of range are found here
+        return PairLearner(net, objective)
+    with seeded(derived_seed(seed, _HEADS, 0) >> 1):
+        return _WITH_HEADS[method](net, **named)

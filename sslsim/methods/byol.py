@@ -1,0 +1,64 @@
+"""BYOL: predict what a slowly moving copy of the network makes of the other view."""
+
+from __future__ import annotations
+
+import torch
+
+from sslsim.distributed import gather
+from sslsim.encoders.encoder import Encoder
+from sslsim.encoders.heads import predictor
+from sslsim.methods.learner import Learner
+from sslsim.methods.teacher import cosine_momentum, follow, teacher_of
+from sslsim.objectives import byol
+from sslsim.views import Views
+
+
+class ByolLearner(Learner):
+    """An encoder, a predictor and a teacher (arXiv 2006.07733).
+
+    Parameters
+    ----------
+    encoder : Encoder
+        The online network, at its initialisation; the teacher starts as its copy.
+    hidden : int
+        Width of the predictor's hidden layer; 4096 in the paper. Drawn from torch's global
+        generator.
+    momentum : float
+        Of the teacher at the start; it rises to 1 over the run.
+
+    Raises
+    ------
+    ValueError
+        If the width or the momentum is out of range.
+
+    Examples
+    --------
+    >>> from sslsim.encoders.encoder import build_encoder
+    >>> learner = ByolLearner(build_encoder("linear", (1, 8, 8), 4, seed=0), hidden=8)
+    >>> pair = Views((torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)), None)
+    >>> 0 < learner(pair, None).item() < 8
+    True
+    """
+
+    views = "strong"
+
+    def __init__(self, encoder: Encoder, *, hidden: int = 512, momentum: float = 0.996) -> None:
+        super().__init__(encoder)
+        cosine_momentum(momentum, 0.0)  # checks
+        self.predictor = predictor(encoder.dim, hidden)
+        self.teacher = teacher_of(encoder)
+        self.momentum = momentum
+
+    def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
+        """Loss of the pairs of the global batch; labels are of no account."""
+        if len(batch.views) != 2:
+            raise ValueError(f"{len(batch.views)} view(s) were drawn; expected the two of a pair")
+        predictions = [gather(self.predictor(self.encoder(view))) for view in batch.views]
+        with torch.no_grad():
+            targets = [gather(self.teacher(view)) for view in batch.views]
+        with torch.autocast(predictions[0].device.type, enabled=False):
+            return byol(*predictions, *targets)
+
+    def after_step(self, done: float) -> None:
+        """Let the teacher follow."""
+        follow(self.teacher, self.encoder, cosine_momentum(self.momentum, done))

@@ -1,0 +1,123 @@
+"""DINO: match the centred and sharpened output of a slowly moving teacher."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from sslsim.distributed import gather
+from sslsim.encoders.checks import check_count
+from sslsim.encoders.encoder import Encoder
+from sslsim.methods.learner import Learner
+from sslsim.methods.multicrop import embed_views, has_maps
+from sslsim.methods.teacher import cosine_momentum, follow, teacher_of
+from sslsim.objectives import dino, dino_center
+from sslsim.views import Views
+
+
+class UnitLinear(nn.Module):
+    """Inner products of unit vectors: embeddings and rows of a weight, both brought to length 1.
+
+    Weight normalisation (arXiv 1602.07868) with the gain fixed at 1, of a normalised input: the
+    last layer of DINO's head (arXiv 2104.14294, appendix C).
+
+    Parameters
+    ----------
+    dim, outputs : int
+        Of the embedding and the output. The weight is drawn from torch's global generator.
+
+    Examples
+    --------
+    >>> bool((UnitLinear(3, 5)(torch.rand(2, 3)).abs() <= 1.000001).all())
+    True
+    """
+
+    def __init__(self, dim: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, dim))
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Embedding (n, dim) -> output (n, outputs)."""
+        unit = nn.functional.normalize
+        return nn.functional.linear(unit(z, dim=1), unit(self.weight, dim=1))
+
+
+class DinoLearner(Learner):
+    """Student and teacher, an encoder and a last layer each, and a centre (arXiv 2104.14294).
+
+    Parameters
+    ----------
+    encoder : Encoder
+        The student's, at its initialisation. Its projector is the MLP of DINO's head, its embedding
+        the bottleneck, of 256 dimensions in the paper.
+    prototypes : int
+        Outputs of the last layer; 65536 in the paper, for ImageNet. Drawn from torch's global
+        generator.
+    temperature : float
+        Of the student; the teacher's is 0.04.
+    momentum : float
+        Of the teacher at the start; it rises to 1 over the run.
+
+    Attributes
+    ----------
+    views : str
+        ``multicrop``; ``strong``, a pair, where the encoder takes images of one size only.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    Notes
+    -----
+    The centre moves at every batch seen in training mode, as the statistics of a BatchNorm do. The
+    last layer learns from the first step, where the paper holds it for an epoch.
+
+    Examples
+    --------
+    >>> from sslsim.encoders.encoder import build_encoder
+    >>> learner = DinoLearner(build_encoder("linear", (1, 8, 8), 4, seed=0), prototypes=3)
+    >>> pair = Views((torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)), None)
+    >>> learner(pair, None).shape, bool(learner.center.any())
+    (torch.Size([]), True)
+    """
+
+    center: torch.Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        prototypes: int = 1024,
+        temperature: float = 0.1,
+        momentum: float = 0.996,
+    ) -> None:
+        super().__init__(encoder)
+        check_count("prototypes", prototypes)
+        trial = [torch.zeros(2, 1)] * 2
+        dino(trial, trial, torch.zeros(1), student_temperature=temperature)  # checks
+        cosine_momentum(momentum, 0.0)
+        self.head = UnitLinear(encoder.dim, prototypes)
+        self.teacher, self.teacher_head = teacher_of(encoder), teacher_of(self.head)
+        self.register_buffer("center", torch.zeros(prototypes))
+        self.temperature, self.momentum = temperature, momentum
+        self.views = "multicrop" if has_maps(encoder) else "strong"
+
+    def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
+        """Loss of the views of the global batch; the teacher sees the first two, the full ones."""
+        student = [gather(z) for z in embed_views(self.encoder, batch.views)]
+        with torch.no_grad():
+            teacher = [gather(z) for z in embed_views(self.teacher, batch.views[:2])]
+        with torch.autocast(student[0].device.type, enabled=False):
+            outputs = [self.head(z.float()) for z in student]
+            targets = [self.teacher_head(z.float()) for z in teacher]
+            loss = dino(outputs, targets, self.center, student_temperature=self.temperature)
+            if self.training:
+                self.center.copy_(dino_center(self.center, targets))
+        return loss
+
+    def after_step(self, done: float) -> None:
+        """Let the teacher follow."""
+        momentum = cosine_momentum(self.momentum, done)
+        follow(self.teacher, self.encoder, momentum)
+        follow(self.teacher_head, self.head, momentum)

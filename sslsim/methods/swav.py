@@ -1,0 +1,88 @@
+"""SwAV: predict the cluster of one view from another."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from sslsim.distributed import gather
+from sslsim.encoders.checks import check_count
+from sslsim.encoders.encoder import Encoder
+from sslsim.methods.learner import Learner
+from sslsim.methods.multicrop import embed_views, has_maps
+from sslsim.objectives import swav
+from sslsim.views import Views
+
+
+class SwavLearner(Learner):
+    """An encoder and prototypes of unit length (arXiv 2006.09882).
+
+    Parameters
+    ----------
+    encoder : Encoder
+        The network.
+    prototypes : int
+        Number of clusters; 3000 in the paper, for ImageNet. Drawn from torch's global generator.
+    temperature : float
+        Of the predictions.
+    eps : float
+        Smoothness of the codes. At the paper's 0.05 small networks stay where all codes are
+        uniform and the loss is the logarithm of the number of prototypes; 0.03 leads out of there.
+
+    Attributes
+    ----------
+    views : str
+        ``multicrop``; ``strong``, a pair, where the encoder takes images of one size only.
+
+    Raises
+    ------
+    ValueError
+        If a number is not above zero.
+
+    Notes
+    -----
+    Codes are those of the global batch. There is neither a queue of earlier embeddings, which the
+    paper uses for batches smaller than the number of prototypes, nor a first epoch with fixed
+    prototypes.
+
+    Examples
+    --------
+    >>> from sslsim.encoders.encoder import build_encoder
+    >>> learner = SwavLearner(build_encoder("linear", (1, 8, 8), 4, seed=0), prototypes=3)
+    >>> learner.prototypes.weight.norm(dim=1).detach().round(decimals=4)
+    tensor([1., 1., 1.])
+    >>> pair = Views((torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)), None)
+    >>> learner(pair, None).shape
+    torch.Size([])
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        prototypes: int = 128,
+        temperature: float = 0.1,
+        eps: float = 0.03,
+    ) -> None:
+        super().__init__(encoder)
+        check_count("prototypes", prototypes)
+        swav([torch.zeros(2, 1)] * 2, temperature=temperature, eps=eps)  # checks
+        self.prototypes = nn.Linear(encoder.dim, prototypes, bias=False)
+        self.temperature, self.eps = temperature, eps
+        self.views = "multicrop" if has_maps(encoder) else "strong"
+        self.after_step(0.0)
+
+    def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
+        """Loss of the views of the global batch, the first two the full ones."""
+        embeddings = [gather(z) for z in embed_views(self.encoder, batch.views)]
+        with torch.autocast(embeddings[0].device.type, enabled=False):
+            scores = [
+                self.prototypes(nn.functional.normalize(z.float(), dim=1)) for z in embeddings
+            ]
+            return swav(scores, temperature=self.temperature, eps=self.eps)
+
+    @torch.no_grad()
+    def after_step(self, done: float) -> None:
+        """Bring the prototypes back to unit length."""
+        weight = self.prototypes.weight
+        weight.copy_(nn.functional.normalize(weight, dim=1))
