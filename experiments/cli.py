@@ -121,9 +121,12 @@ def _run(options: Any) -> Path:
 
     if isinstance(options, TrainOptions):
         return _train(options)
-    from experiments.bench.theory import bench_theory
+    from experiments.bench.theory import BenchTheoryOptions, bench_theory
+    from experiments.bench.train import bench_train
 
-    return bench_theory(options)
+    if isinstance(options.study, BenchTheoryOptions):
+        return bench_theory(options.study)
+    return bench_train(options.study)
 
 
 def _train(options: Any) -> Path:

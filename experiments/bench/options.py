@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Union
 
 import tyro
 
 from experiments.bench.theory import BenchTheoryOptions
+from experiments.bench.train import BenchTrainOptions
+
+Theory = Annotated[BenchTheoryOptions, tyro.conf.subcommand("theory")]
+Train = Annotated[BenchTrainOptions, tyro.conf.subcommand("train")]
 
 
 @dataclass(frozen=True)
-class BenchOptions(BenchTheoryOptions):
+class BenchOptions:
     """Measure what the package costs.
 
     Attributes
     ----------
-    study : {"theory"}
+    study : BenchTheoryOptions or BenchTrainOptions
         theory: predictions beside a bare diagonalisation, beyond what fits in memory, and beside
-        training.
+        training. train: losses, augmentations and training steps beside those of others.
     """
 
-    study: tyro.conf.Positional[Literal["theory"]] = "theory"
+    study: Union[Theory, Train]  # noqa: UP007  (tyro reads the annotations)

@@ -1,0 +1,273 @@
+"""What training costs: losses, augmentations and whole steps beside those of others.
+
+Four measurements go into ``bench.json``, each of sides that run in turns on the same data:
+
+``losses``
+    Forward and backward of a batch of embeddings, against lightly where it is installed.
+``augmentations``
+    Two SimCLR views of a batch, against torchvision image by image and, where it is installed,
+    kornia in batches.
+``step``
+    Training a ResNet-18 by ``sslsim.training.train`` against the barest loop with the same views
+    and loss.
+``snapshot``
+    A snapshot of the probe set against the training steps of a run that takes 100 of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from experiments.runs import open_run, write_json
+from experiments.tables import table
+from sslsim.batches import training_batches
+from sslsim.data import Images
+from sslsim.encoders.encoder import build_encoder
+from sslsim.methods.learner import PairLearner
+from sslsim.objectives import barlow_twins, simclr, vicreg
+from sslsim.recording import draw_probe, snapshot
+from sslsim.training import train
+from sslsim.training_options import TrainingOptions
+from sslsim.views import draw_view
+from sslsim.vision import torchvision
+
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class BenchTrainOptions:
+    """Time losses, augmentations and training steps beside those of others.
+
+    Attributes
+    ----------
+    batch : int
+        Embeddings of a loss; images of an augmentation.
+    dim : int
+        Embedding dimension of the losses.
+    step_batch : int
+        Images of a batch of the training step, 32 pixels wide.
+    steps : int
+        Training steps timed at once.
+    repeats : int
+        Times that each side is run, in turns; medians are reported.
+    threads : int or None
+        Of torch. Default: its own choice.
+    out : Path
+        Run folder: config.json, bench.json.
+    """
+
+    batch: int = 256
+    dim: int = 2048
+    step_batch: int = 64
+    steps: int = 6
+    repeats: int = 5
+    threads: int | None = None
+    out: Path = Path("runs/bench-train")
+
+
+def bench_train(options: BenchTrainOptions) -> Path:
+    """Run the four measurements.
+
+    Parameters
+    ----------
+    options : BenchTrainOptions
+        Sizes and folder.
+
+    Returns
+    -------
+    Path
+        The run folder with ``bench.json``. Seconds are wall-clock medians; a ratio is how many
+        times as fast as the other side ours is.
+
+    Raises
+    ------
+    ValueError
+        If an option is out of range.
+    """
+    for name in ("dim", "steps", "repeats"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"{name} is {getattr(options, name)}; expected at least 1")
+    for name in ("batch", "step_batch"):
+        if getattr(options, name) < 2:
+            raise ValueError(f"{name} is {getattr(options, name)}; expected at least 2")
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    folder = open_run(options.out, {"command": "bench", "options": asdict(options)})
+    found: dict[str, Any] = {}
+    measures = {
+        "losses": _losses,
+        "augmentations": _augmentations,
+        "step": _step,
+        "snapshot": _snapshot,
+    }
+    for name, measure in measures.items():
+        found[name] = measure(options)
+        write_json(folder / "bench.json", found)
+    print(_report(found))
+    return folder
+
+
+def _losses(options: BenchTrainOptions) -> dict[str, Any]:
+    draw = torch.Generator().manual_seed(0)
+    z, z_prime = (torch.randn(options.batch, options.dim, generator=draw) for _ in range(2))
+    lightly = _installed("lightly.loss")
+    sides: dict[str, dict[str, Any]] = {
+        "barlow_twins": {"ours": lambda a, b: barlow_twins(a, b, form="published")},
+        "vicreg": {"ours": vicreg},
+        "simclr": {"ours": simclr},
+    }
+    if lightly is not None:
+        sides["barlow_twins"]["lightly"] = lightly.BarlowTwinsLoss()
+        sides["vicreg"]["lightly"] = lightly.VICRegLoss()
+        sides["simclr"]["lightly"] = lightly.NTXentLoss(temperature=0.5)
+    found = {}
+    for name, losses in sides.items():
+        calls = {side: _both_ways(loss, z, z_prime) for side, loss in losses.items()}
+        found[name] = _compared(calls, options.repeats, options.batch)
+    return found
+
+
+def _both_ways(loss: Any, z: torch.Tensor, z_prime: torch.Tensor) -> Call:
+    def call() -> None:
+        a, b = z.clone().requires_grad_(), z_prime.clone().requires_grad_()
+        loss(a, b).backward()
+
+    return call
+
+
+def _augmentations(options: BenchTrainOptions) -> dict[str, Any]:
+    return {str(side): _augmented(side, options) for side in (32, 96)}
+
+
+def _augmented(side: int, options: BenchTrainOptions) -> dict[str, Any]:
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (options.batch, 3, side, side), generator=draw, dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(1)
+    kernel = max(3, side // 10 | 1)
+    t = torchvision.transforms
+    each = t.Compose(
+        [
+            t.RandomResizedCrop(side, scale=(0.2, 1.0)),
+            t.RandomHorizontalFlip(),
+            t.RandomApply([t.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+            t.RandomGrayscale(p=0.2),
+            t.RandomApply([t.GaussianBlur(kernel, (0.1, 2.0))], p=0.5),
+            t.ToTensor(),
+        ]
+    )
+    pictures = [t.functional.to_pil_image(image) for image in images]
+    calls: dict[str, Call] = {
+        "ours": lambda: [draw_view(images, "simclr", generator) for _ in range(2)],
+        "torchvision": lambda: [
+            torch.stack([each(picture) for picture in pictures]) for _ in range(2)
+        ],
+    }
+    kornia = _installed("kornia.augmentation")
+    if kornia is not None:
+        batched = torch.nn.Sequential(
+            kornia.RandomResizedCrop((side, side), scale=(0.2, 1.0)),
+            kornia.RandomHorizontalFlip(),
+            kornia.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
+            kornia.RandomGrayscale(p=0.2),
+            kornia.RandomGaussianBlur((kernel, kernel), (0.1, 2.0), p=0.5),
+        )
+        calls["kornia"] = lambda: [batched(images.float() / 255) for _ in range(2)]
+    return _compared(calls, options.repeats, 2 * options.batch)
+
+
+def _step(options: BenchTrainOptions) -> dict[str, Any]:
+    data = _pictures(4 * options.step_batch)
+    training = TrainingOptions(steps=options.steps, batch=options.step_batch, lr=0.01)
+
+    def ours() -> None:
+        learner = PairLearner(build_encoder("resnet18", (3, 32, 32), 128, seed=0), barlow_twins)
+        with tempfile.TemporaryDirectory() as folder:
+            train(learner, data, "simclr", training, Path(folder))
+
+    def bare() -> None:
+        encoder = build_encoder("resnet18", (3, 32, 32), 128, seed=0)
+        optimizer = torch.optim.SGD(encoder.parameters(), training.lr, training.momentum)
+        batches = training_batches(data, "simclr", training, torch.device("cpu"))
+        for step in range(training.steps):
+            x, x_prime = batches(step)[0].views
+            optimizer.zero_grad()
+            barlow_twins(encoder(x), encoder(x_prime)).backward()
+            optimizer.step()
+        with tempfile.TemporaryDirectory() as folder:  # ours saves its end as well
+            state = {"encoder": encoder.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save(state, Path(folder) / "end.pt")
+
+    return _compared(
+        {"ours": ours, "bare loop": bare}, options.repeats, options.steps * options.step_batch
+    )
+
+
+def _snapshot(options: BenchTrainOptions) -> dict[str, Any]:
+    data = _pictures(max(256, options.step_batch))
+    encoder = build_encoder("resnet18", (3, 32, 32), 128, seed=0)
+    probe = draw_probe(data.images, "simclr", 256, seed=0)
+    x = torch.rand(options.step_batch, 3, 32, 32)
+    taken = _compared(
+        {
+            "ours": lambda: snapshot(encoder, probe, barlow_twins),
+            "training step": lambda: barlow_twins(encoder(x), encoder(x)).backward(),
+        },
+        options.repeats,
+        1,
+    )
+    share = taken["seconds"]["ours"] / taken["seconds"]["training step"]
+    return {**taken, "steps_a_snapshot": share, "steps_for_two_percent": 100 * share / 0.02}
+
+
+def _pictures(count: int) -> Images:
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (count, 3, 32, 32), generator=draw, dtype=torch.uint8)
+    return Images(images, None, "random")
+
+
+def _compared(calls: dict[str, Call], repeats: int, images: int) -> dict[str, Any]:
+    """Median seconds of each side, run in turns after one turn that does not count."""
+    seconds: dict[str, list[float]] = {side: [] for side in calls}
+    for turn in range(repeats + 1):
+        for side, call in calls.items():
+            begun = time.perf_counter()
+            call()
+            if turn:
+                seconds[side].append(time.perf_counter() - begun)
+    middle = {side: median(values) for side, values in seconds.items()}
+    return {
+        "seconds": middle,
+        "images_per_second": {side: images / value for side, value in middle.items()},
+        "ratio": {side: value / middle["ours"] for side, value in middle.items() if side != "ours"},
+    }
+
+
+def _installed(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def _report(found: dict[str, Any]) -> str:
+    rows = []
+    for part, sizes in found.items():
+        entries = sizes.items() if "seconds" not in sizes else [("", sizes)]
+        for name, entry in entries:
+            for side, ratio in entry["ratio"].items():
+                ours, other = (entry["images_per_second"][s] for s in ("ours", side))
+                label = f"{part} {name}".strip()
+                rows.append([label, f"{ours:.4g}", side, f"{other:.4g}", f"{ratio:.3g}"])
+    lines = [table(["measurement", "ours a second", "other", "its", "ratio"], rows)]
+    needed = found["snapshot"]["steps_for_two_percent"]
+    lines.append(f"100 snapshots are 2 % of a ResNet-18 run of {needed:.0f} steps")
+    return "\n".join(lines)
