@@ -1,9 +1,11 @@
-"""SimCLR's augmentation in batches, every sample with its own draw.
+"""Augmentation in batches, every sample with its own draw.
 
-One affine resampling does the crop and the flip of a whole batch, one 3x3 matrix and offset an
-image all of the colour. All draws come from one generator, so that a view is a pure function of
-images and generator state. The differences from a chain of torchvision's transforms on one image
-at a time (2002.05709, appendix A):
+A :class:`Recipe` says how likely and how strong each change is, :func:`draw_changes` draws the
+:class:`Changes` of a batch from one generator, :func:`change_images` applies them. Draws are a few
+numbers an image, so that a process draws them for the whole batch and computes its own rows only.
+One resampling does the crop and the flip, one 3x3 matrix and offset an image all of the colour.
+The differences from a chain of torchvision's transforms on one image at a time (2002.05709,
+appendix A):
 
 - crop boxes are not rounded to whole pixels, and shrinking is bilinear without antialiasing;
 - colour changes come in the fixed order brightness, contrast, saturation, hue, greyscale, and
@@ -11,29 +13,258 @@ at a time (2002.05709, appendix A):
 - hue is a rotation about the grey axis, not a shift of the angle in HSV: the two agree at thirds of
   a turn, in between one keeps the mean of the channels and the other their extremes (within the
   range of the jitter their changes have a cosine of 0.8 and more);
-- images are not blurred.
+- images whose shorter side is below 32 pixels are not blurred: a tenth of it is no kernel.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass, fields
 
 import torch
 
-CROP_AREA = (0.2, 1.0)  # share of the image's area
-CROP_RATIO = (3 / 4, 4 / 3)  # width over height
-JITTER = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue: SimCLR's at strength 1/2
-JITTER_SHARE = 0.8
-GREY_SHARE = 0.2
+from sslsim.blur import blur_edge, gaussian_blur
+from sslsim.colour import colour_jitter, solarise
+from sslsim.crops import CROP_AREA, crop_boxes, resized_crop
 
-_ATTEMPTS = 10  # boxes drawn for an image before the whole of it is taken
-_GREY = (0.299, 0.587, 0.114)
-_THIRD = 3**-0.5
-_AROUND_GREY = ((0.0, -_THIRD, _THIRD), (_THIRD, 0.0, -_THIRD), (-_THIRD, _THIRD, 0.0))
+BLUR_FROM = 32  # pixels of the shorter side of a view
+BLUR_SIGMA = (0.1, 2.0)  # pixels
+
+_CHUNK = 2**19  # values changed at a time by a thread on the CPU, to stay in its cache
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How strong and how likely the changes of one view are.
+
+    Attributes
+    ----------
+    area : tuple of float
+        Least and greatest area of the crop, as a share of the image's.
+    jitter : tuple of float
+        Greatest change of brightness, contrast and saturation (factors are uniform in 1 - j to
+        1 + j) and of hue (in full turns, uniform in -j to j).
+    jitter_share, grey_share, blur_share, solarise_share, flip_share : float
+        Probability of each change, from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If a probability, an area or a strength is out of range.
+    """
+
+    area: tuple[float, float] = CROP_AREA
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    jitter_share: float = 0.0
+    grey_share: float = 0.0
+    blur_share: float = 0.0
+    solarise_share: float = 0.0
+    flip_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.area[0] <= self.area[1] <= 1:
+            raise ValueError(f"area is {self.area}; expected two ascending shares above 0")
+        if len(self.jitter) != 4 or not all(0 <= j <= 1 for j in self.jitter):
+            raise ValueError(f"jitter is {self.jitter}; expected four strengths from 0 to 1")
+        for field in fields(self):
+            share = getattr(self, field.name)
+            if field.name.endswith("_share") and not 0 <= share <= 1:
+                raise ValueError(f"{field.name} is {share}; expected a probability from 0 to 1")
+
+
+# SimCLR's at colour strength 1/2 (2002.05709, appendices A and B.9).
+SIMCLR = Recipe(jitter=(0.4, 0.4, 0.4, 0.1), jitter_share=0.8, grey_share=0.2, blur_share=0.5)
+WEAK = Recipe(area=(0.5, 1.0))
+# The two views of BYOL and Barlow Twins differ (2006.07733, table 6; 2103.03230, section 3).
+_STRONG = (0.4, 0.4, 0.2, 0.1)
+STRONG = (
+    Recipe((0.08, 1.0), _STRONG, jitter_share=0.8, grey_share=0.2, blur_share=1.0),
+    Recipe(
+        (0.08, 1.0), _STRONG, jitter_share=0.8, grey_share=0.2, blur_share=0.1, solarise_share=0.2
+    ),
+)
+MASK = Recipe(area=(0.2, 1.0))  # masked autoencoders crop and flip only (2111.06377, table 8)
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """The drawn changes of n images, one row an image.
+
+    Attributes
+    ----------
+    boxes : Tensor of float32, shape (n, 4)
+        Top, left, height and width of the crop in pixels.
+    flip : Tensor of bool, shape (n,)
+        Which are mirrored.
+    factors : Tensor of float32, shape (n, 4), or None
+        Brightness, contrast and saturation (1 for no change) and turn of hue (0 for none); None
+        where the recipe has neither jitter nor greyscale.
+    grey : Tensor of bool, shape (n,)
+        Which lose their colour.
+    sigma : Tensor of float32, shape (n,), or None
+        Width of the blur in pixels, 0 for none; None where no image is blurred.
+    solarised : Tensor of bool, shape (n,), or None
+        Which are solarised; None where no image is.
+    """
+
+    boxes: torch.Tensor
+    flip: torch.Tensor
+    factors: torch.Tensor | None
+    grey: torch.Tensor
+    sigma: torch.Tensor | None
+    solarised: torch.Tensor | None
+
+
+def draw_changes(
+    n: int,
+    height: int,
+    width: int,
+    recipe: Recipe,
+    generator: torch.Generator,
+    *,
+    size: tuple[int, int] | None = None,
+) -> Changes:
+    """Draw the changes of a batch.
+
+    Parameters
+    ----------
+    n : int
+        Number of images.
+    height, width : int
+        Their size.
+    recipe : Recipe
+        What to draw.
+    generator : torch.Generator
+        Advanced; the draws are on its device.
+    size : tuple of int
+        Height and width of the views. Default: those of the images. It decides whether views are
+        large enough to blur.
+
+    Returns
+    -------
+    Changes
+
+    Examples
+    --------
+    >>> changes = draw_changes(4, 8, 8, WEAK, torch.Generator().manual_seed(0))
+    >>> changes.boxes.shape, changes.factors
+    (torch.Size([4, 4]), None)
+    """
+    device = generator.device
+    boxes = crop_boxes(n, height, width, generator, area=recipe.area)
+    flip, jittered, grey = torch.rand(3, n, generator=generator, device=device)
+    jitter = 2 * torch.rand(4, n, generator=generator, device=device) - 1
+    jitter = jitter * (jittered < recipe.jitter_share)
+    coloured = recipe.jitter_share > 0 or recipe.grey_share > 0
+    strength = jitter.T * jitter.new_tensor(recipe.jitter)
+    sigma = solarised = None
+    if recipe.blur_share > 0 and min(size or (height, width)) >= BLUR_FROM:
+        blurred, width_of = torch.rand(2, n, generator=generator, device=device)
+        low, high = BLUR_SIGMA
+        sigma = (low + (high - low) * width_of) * (blurred < recipe.blur_share)
+    if recipe.solarise_share > 0:
+        draws = torch.rand(n, generator=generator, device=device)
+        solarised = draws < recipe.solarise_share
+    return Changes(
+        boxes=boxes,
+        flip=flip < recipe.flip_share,
+        factors=strength + strength.new_tensor([1.0, 1.0, 1.0, 0.0]) if coloured else None,
+        grey=grey < recipe.grey_share,
+        sigma=sigma,
+        solarised=solarised,
+    )
+
+
+def take_rows(changes: Changes, rows: slice) -> Changes:
+    """The changes of some of the images.
+
+    Parameters
+    ----------
+    changes : Changes
+        Of n images.
+    rows : slice
+        Which of them.
+
+    Returns
+    -------
+    Changes
+
+    Examples
+    --------
+    >>> changes = draw_changes(4, 8, 8, SIMCLR, torch.Generator().manual_seed(0))
+    >>> torch.equal(take_rows(changes, slice(1, 3)).boxes, changes.boxes[1:3])
+    True
+    """
+    factors, sigma, solarised = changes.factors, changes.sigma, changes.solarised
+    return Changes(
+        boxes=changes.boxes[rows],
+        flip=changes.flip[rows],
+        factors=None if factors is None else factors[rows],
+        grey=changes.grey[rows],
+        sigma=None if sigma is None else sigma[rows],
+        solarised=None if solarised is None else solarised[rows],
+    )
+
+
+def change_images(
+    images: torch.Tensor,
+    changes: Changes,
+    *,
+    size: tuple[int, int] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """Crop, flip, jitter, grey, blur and solarise images as drawn.
+
+    Parameters
+    ----------
+    images : Tensor, shape (n, c, h, w)
+        Bytes, or floats in [0, 1]; c of 1 or 3. Grey images change in brightness and contrast only.
+    changes : Changes
+        Of these n images, on their device.
+    size : tuple of int
+        Height and width of the views. Default: those of the images.
+    dtype : torch.dtype
+        Floating type of the views.
+
+    Returns
+    -------
+    Tensor, shape (n, c, h', w')
+        In [0, 1]. A row depends on its image and its changes alone: the same bits on the CPU
+        whichever other rows are computed beside it.
+
+    Examples
+    --------
+    >>> images = torch.full((2, 1, 8, 8), 51, dtype=torch.uint8)
+    >>> changes = draw_changes(2, 8, 8, WEAK, torch.Generator().manual_seed(0))
+    >>> round(change_images(images, changes, size=(4, 4)).mean().item(), 6)
+    0.2
+    """
+    n, channels, *whole = images.shape
+    height, width = size or (whole[0], whole[1])
+    views = torch.empty(n, channels, height, width, dtype=dtype, device=images.device)
+    together = _CHUNK * torch.get_num_threads() // max(1, channels * height * width)
+    step = max(1, together if images.device.type == "cpu" else n)
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
+        pixels = images[rows].to(dtype)
+        if images.dtype == torch.uint8:
+            pixels.div_(255)
+        views[rows] = _change(pixels, take_rows(changes, rows), (height, width))
+    return views
+
+
+def _change(pixels: torch.Tensor, changes: Changes, size: tuple[int, int]) -> torch.Tensor:
+    dtype = pixels.dtype
+    pixels = resized_crop(pixels, changes.boxes.to(dtype), changes.flip, size=size)
+    if changes.factors is not None:
+        brightness, contrast, saturation, hue = changes.factors.to(dtype).T
+        pixels = colour_jitter(pixels, brightness, contrast, saturation, hue, changes.grey)
+    if changes.sigma is not None:
+        pixels = gaussian_blur(pixels, changes.sigma, blur_edge(*size))
+    return pixels if changes.solarised is None else solarise(pixels, changes.solarised)
 
 
 def simclr_view(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Random resized crop, flip, colour jitter and greyscale of every image.
+    """One view of every image by the recipe ``SIMCLR``.
 
     Parameters
     ----------
@@ -54,150 +285,5 @@ def simclr_view(images: torch.Tensor, generator: torch.Generator) -> torch.Tenso
     (2, 3, 8, 8)
     """
     n, _, height, width = images.shape
-    boxes = crop_boxes(n, height, width, generator).to(images.dtype)
-    flip, jittered, grey = torch.rand(3, n, generator=generator, device=images.device)
-    jitter = 2 * torch.rand(4, n, generator=generator, device=images.device) - 1
-    jitter = (jitter * (jittered < JITTER_SHARE)).to(images.dtype)
-    strength = [s * j for s, j in zip(JITTER, jitter, strict=True)]
-    cropped = resized_crop(images, boxes, flip < 0.5)
-    return colour_jitter(
-        cropped, 1 + strength[0], 1 + strength[1], 1 + strength[2], strength[3], grey < GREY_SHARE
-    )
-
-
-def crop_boxes(n: int, height: int, width: int, generator: torch.Generator) -> torch.Tensor:
-    """Boxes of random area, shape and place, as torchvision's RandomResizedCrop draws them.
-
-    Parameters
-    ----------
-    n : int
-        Number of boxes.
-    height, width : int
-        Size of the images.
-    generator : torch.Generator
-        Advanced; the boxes are on its device.
-
-    Returns
-    -------
-    Tensor of float32, shape (n, 4)
-        Top, left, height and width in pixels, not rounded. The area is uniform in ``CROP_AREA`` of
-        the image, the logarithm of width over height uniform in ``CROP_RATIO``, given that the box
-        fits into the image; after 10 draws that do not fit, the whole image.
-
-    Examples
-    --------
-    >>> top, left, height, width = crop_boxes(1, 8, 8, torch.Generator().manual_seed(0))[0]
-    >>> bool((top + height <= 8) & (left + width <= 8))
-    True
-    """
-    device = generator.device
-    area, shape = torch.rand(2, n, _ATTEMPTS, generator=generator, device=device)
-    area = height * width * (CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * area)
-    low, high = math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])
-    ratio = torch.exp(low + (high - low) * shape)
-    tall, wide = torch.sqrt(area / ratio), torch.sqrt(area * ratio)
-    # The last candidate is the whole image; argmax finds the first that fits.
-    whole = torch.tensor([[height, width]], dtype=tall.dtype, device=device).expand(n, 2)
-    tall = torch.cat([tall, whole[:, :1]], dim=1)
-    wide = torch.cat([wide, whole[:, 1:]], dim=1)
-    first = ((tall <= height) & (wide <= width)).to(torch.uint8).argmax(dim=1, keepdim=True)
-    tall, wide = tall.gather(1, first)[:, 0], wide.gather(1, first)[:, 0]
-    place = torch.rand(2, n, generator=generator, device=device)
-    return torch.stack([(height - tall) * place[0], (width - wide) * place[1], tall, wide], dim=1)
-
-
-def resized_crop(images: torch.Tensor, boxes: torch.Tensor, flip: torch.Tensor) -> torch.Tensor:
-    """Cut a box out of every image and stretch it to the image's size.
-
-    Parameters
-    ----------
-    images : Tensor, shape (n, c, h, w)
-        Floats.
-    boxes : Tensor, shape (n, 4)
-        Top, left, height and width in pixels, of the images' type.
-    flip : Tensor of bool, shape (n,)
-        Which of them to mirror left to right.
-
-    Returns
-    -------
-    Tensor, shape (n, c, h, w)
-        Bilinear; the box of the whole image returns the image up to rounding.
-
-    Examples
-    --------
-    >>> image = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
-    >>> resized_crop(image, torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([True])).tolist()
-    [[[[1.0, 0.0], [1.0, 0.0]]]]
-    """
-    height, width = images.shape[2:]
-    top, left, tall, wide = boxes.T
-    theta = images.new_zeros(len(images), 2, 3)  # output to input coordinates, both in [-1, 1]
-    theta[:, 0, 0] = torch.where(flip, -wide, wide) / width
-    theta[:, 0, 2] = (2 * left + wide) / width - 1
-    theta[:, 1, 1] = tall / height
-    theta[:, 1, 2] = (2 * top + tall) / height - 1
-    grid = torch.nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
-    return torch.nn.functional.grid_sample(
-        images, grid, mode="bilinear", padding_mode="border", align_corners=False
-    )
-
-
-def colour_jitter(
-    images: torch.Tensor,
-    brightness: torch.Tensor,
-    contrast: torch.Tensor,
-    saturation: torch.Tensor,
-    hue: torch.Tensor,
-    grey: torch.Tensor,
-) -> torch.Tensor:
-    """Change the colours of every image by one matrix and one offset.
-
-    Parameters
-    ----------
-    images : Tensor, shape (n, c, h, w)
-        Floats in [0, 1]; with c = 1 saturation, hue and greyscale do nothing.
-    brightness, contrast, saturation : Tensor, shape (n,)
-        Factors, 1 for no change; of the images' type.
-    hue : Tensor, shape (n,)
-        Rotation about the grey axis in full turns, positive from red to green; 0 for no change.
-    grey : Tensor of bool, shape (n,)
-        Which images lose their colour.
-
-    Returns
-    -------
-    Tensor, shape (n, c, h, w)
-        Clamped to [0, 1].
-
-    Notes
-    -----
-    Contrast blends with the mean grey of the brightened image. Saturation, hue and greyscale leave
-    grey as it is, so that this offset passes through them.
-
-    Examples
-    --------
-    >>> one, none = torch.ones(1), torch.zeros(1)
-    >>> dim = colour_jitter(torch.ones(1, 3, 1, 1), one / 2, one, one, none, none > 0)
-    >>> dim.ravel().tolist()
-    [0.5, 0.5, 0.5]
-    """
-    n, channels = images.shape[:2]
-    if channels == 1:
-        matrix, level = images.new_ones(n, 1, 1), images.mean(dim=(1, 2, 3))
-    else:
-        weights = images.new_tensor(_GREY)
-        eye, to_grey = torch.eye(3).to(images), weights.expand(3, 3)  # rows that give the grey
-        angle = 2 * math.pi * hue[:, None, None]
-        around = images.new_tensor(_AROUND_GREY)
-        # Rodrigues' formula about the grey axis, on which the mean of the channels lies.
-        matrix = torch.cos(angle) * eye + torch.sin(angle) * around
-        matrix = matrix + (1 - torch.cos(angle)) / 3
-        s = saturation[:, None, None]
-        matrix = matrix @ (s * eye + (1 - s) * to_grey)
-        matrix = torch.where(grey[:, None, None], to_grey @ matrix, matrix)
-        level = images.mean(dim=(2, 3)) @ weights
-    matrix = (brightness * contrast)[:, None, None] * matrix
-    offset = (1 - contrast) * brightness * level
-    changed = torch.baddbmm(
-        offset[:, None, None], matrix, images.reshape(n, channels, -1)
-    )  # (n, c, h w)
-    return changed.clamp_(0, 1).reshape(images.shape)
+    changes = draw_changes(n, height, width, SIMCLR, generator)
+    return change_images(images, changes, dtype=images.dtype)

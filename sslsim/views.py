@@ -1,135 +1,155 @@
-"""Views of images: pure functions of the images and a generator, and streams of pairs of them."""
+"""Views for training, sliceable by rows, and streams of pairs of views."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sslsim.augment import simclr_view
+from sslsim.augment import STRONG
+from sslsim.single_view import (
+    NOISE,
+    VIEWS,
+    check_images,
+    draw_view,
+    placed_view,
+    recipe_view,
+    view_shape,
+)
 
-VIEWS = ("crops", "noise", "simclr")
+__all__ = [
+    "NOISE",
+    "TRAINING_VIEWS",
+    "VIEWS",
+    "PairStream",
+    "Views",
+    "draw_pairs",
+    "draw_view",
+    "draw_views",
+    "view_shape",
+]
 
-NOISE = 0.1  # standard deviation of the noise view, pixels in [0, 1]
+TRAINING_VIEWS = (*VIEWS, "multicrop")
+LOCAL_VIEWS = 6
+LOCAL_SHARE = 3 / 7  # of the side of an image: 96 of 224 pixels
+
 CHUNK_BYTES = 64 * 2**20  # of the two views of a chunk, counted in float64
 
+_LEAST_AREA = 0.05  # of a local crop
 
-def view_shape(kind: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Shape of one view of an image.
 
-    Parameters
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Views of the rows of a batch. Made by :func:`draw_views`.
+
+    Attributes
     ----------
-    kind : str
-        One of ``VIEWS``.
-    shape : tuple of int or torch.Size, length 3
-        Channels, height and width of the image.
-
-    Returns
-    -------
-    tuple of int
-        Channels, height and width of the view.
-
-    Raises
-    ------
-    ValueError
-        If the kind is unknown or the image is too small to crop.
-
-    Examples
-    --------
-    >>> view_shape("crops", (3, 32, 32))
-    (3, 24, 24)
+    views : tuple of Tensor, each of shape (r, c, h', w')
+        Two of a pair, one of ``mask``; of ``multicrop`` the two global ones, then the local ones,
+        which are smaller.
+    boxes : Tensor of float32, shape (r, v, 5), or None
+        Where view v lies in its image: top, left, height and width in pixels of the image, and 1
+        where it is mirrored, else 0. None for noise, which moves nothing.
     """
-    if kind not in VIEWS:
-        raise ValueError(f"unknown views {kind!r}; expected one of {', '.join(VIEWS)}")
-    channels, height, width = shape
-    if kind != "crops":
-        return channels, height, width
-    edge = 3 * min(height, width) // 4
-    if edge < 1:
-        raise ValueError(f"images are {height} x {width}; expected at least 2 x 2 to crop")
-    return channels, edge, edge
+
+    views: tuple[torch.Tensor, ...]
+    boxes: torch.Tensor | None
 
 
-def draw_view(
+def draw_views(
     images: torch.Tensor,
     kind: str,
     generator: torch.Generator,
     *,
     dtype: torch.dtype = torch.float32,
     noise: float = NOISE,
-) -> torch.Tensor:
-    """Draw one view of every image.
+    rows: slice = slice(None),
+    local_views: int = LOCAL_VIEWS,
+    local_size: tuple[int, int] | None = None,
+    split: float = 0.4,
+) -> Views:
+    """Draw the views of a training step.
 
     Parameters
     ----------
     images : Tensor of uint8, shape (n, c, h, w)
-        The images; views are drawn on their device, in one batch.
-    kind : {"crops", "noise", "simclr"}
-        ``crops``: a square of 3/4 of the shorter edge (24 of 32 pixels) at a uniform place,
-        mirrored left to right with probability 1/2. ``noise``: the image plus independent normal
-        noise on every pixel, not clamped. ``simclr``: :func:`sslsim.augment.simclr_view`.
+        The images of the whole batch.
+    kind : str
+        One of ``TRAINING_VIEWS``: those described at :func:`draw_view`, and ``multicrop``, two
+        global views at the size of the images and several local ones at a smaller size, with the
+        colour changes of ``strong``, local ones blurred in half of the cases (2006.09882, section
+        3; 2104.14294, section 3.1).
     generator : torch.Generator
-        On the device of the images; advanced.
+        On the device of the images; advanced by the same draws whatever the rows.
     dtype : torch.dtype
-        Floating type of the result. The draws do not depend on it.
+        Floating type of the views. The draws do not depend on it.
     noise : float
-        Standard deviation of ``noise``, in units of the full range of a pixel.
+        Of :func:`draw_view`.
+    rows : slice
+        Which rows of the batch to compute: the views have the bits of these rows of the views of
+        the whole batch. Pixels of other rows are not computed; only noise, whose draws are as many
+        as the pixels, is drawn for all.
+    local_views : int
+        Number of local views of ``multicrop``, at least 0.
+    local_size : tuple of int
+        Their height and width. Default: 3/7 of the images', rounded, at least 1.
+    split : float
+        Area of the smallest global and the greatest local crop, as a share of the image's; local
+        ones start at 0.05.
 
     Returns
     -------
-    Tensor, shape (n, c, h', w')
-        Pixels in [0, 1], of noise views around it; the shape is that of :func:`view_shape`.
+    Views
 
     Raises
     ------
     ValueError
-        If the images are not uint8 of that shape, the kind is unknown, or the noise is negative.
-
-    Notes
-    -----
-    Draws belong to places in the batch: sample i of the result depends on the state of the
-    generator, the batch size, i and image i, and on no other image.
+        If the images are not uint8 of that shape, the kind is unknown, or an option out of range.
 
     Examples
     --------
-    >>> images = torch.full((2, 1, 8, 8), 51, dtype=torch.uint8)
-    >>> view = draw_view(images, "crops", torch.Generator().manual_seed(0))
-    >>> tuple(view.shape), view.unique().tolist()
-    ((2, 1, 6, 6), [0.20000000298023224])
+    >>> images = torch.zeros(4, 3, 14, 14, dtype=torch.uint8)
+    >>> found = draw_views(images, "multicrop", torch.Generator(), rows=slice(0, 2), local_views=1)
+    >>> [tuple(view.shape) for view in found.views], tuple(found.boxes.shape)
+    ([(2, 3, 14, 14), (2, 3, 14, 14), (2, 3, 6, 6)], (2, 3, 5))
     """
-    if images.ndim != 4 or images.dtype != torch.uint8 or images.shape[1] not in (1, 3):
+    if kind not in TRAINING_VIEWS:
+        raise ValueError(f"unknown views {kind!r}; expected one of {', '.join(TRAINING_VIEWS)}")
+    if kind != "multicrop":
+        drawn = [
+            placed_view(images, kind, generator, which=i, dtype=dtype, noise=noise, rows=rows)
+            for i in range(1 if kind == "mask" else 2)
+        ]
+        return _gather(drawn)
+    check_images(images)
+    height, width = images.shape[2:]
+    small = local_size or (max(1, round(LOCAL_SHARE * height)), max(1, round(LOCAL_SHARE * width)))
+    if local_views < 0 or len(small) != 2 or min(small) < 1:
         raise ValueError(
-            f"images is {images.dtype} of shape {tuple(images.shape)}; "
-            "expected uint8 of shape (n, c, h, w) with c of 1 or 3"
+            f"local_views is {local_views} and local_size {small}; "
+            "expected a count of at least 0 and two sides of at least 1"
         )
-    shape = view_shape(kind, images.shape[1:])
-    if not 0 <= noise < float("inf"):
-        raise ValueError(f"noise is {noise}; expected a finite number of at least 0")
-    if kind == "crops":
-        return _crops(images, shape[-1], generator).to(dtype).div_(255)
-    pixels = images.to(dtype).div_(255)
-    if kind == "simclr":
-        return simclr_view(pixels, generator)
-    normal = torch.randn(images.shape, generator=generator, device=images.device)
-    return pixels.add_(normal.to(dtype), alpha=noise)
+    if not _LEAST_AREA < split < 1:
+        raise ValueError(f"split is {split}; expected a share between {_LEAST_AREA} and 1")
+    recipes = [replace(recipe, area=(split, 1.0)) for recipe in STRONG]
+    local = replace(STRONG[0], area=(_LEAST_AREA, split), blur_share=0.5)
+    return _gather(
+        [recipe_view(images, r, generator, dtype=dtype, rows=rows) for r in recipes]
+        + [
+            recipe_view(images, local, generator, size=small, dtype=dtype, rows=rows)
+            for _ in range(local_views)
+        ]
+    )
 
 
-def _crops(images: torch.Tensor, edge: int, generator: torch.Generator) -> torch.Tensor:
-    n, _, height, width = images.shape
-    device = images.device
-    top = torch.randint(height - edge + 1, (n, 1), generator=generator, device=device)
-    left = torch.randint(width - edge + 1, (n, 1), generator=generator, device=device)
-    mirrored = torch.randint(2, (n, 1), generator=generator, device=device).bool()
-    along = torch.arange(edge, device=device)
-    rows = (top + along)[:, :, None]  # (n, e, 1)
-    columns = (left + torch.where(mirrored, along.flip(0), along))[:, None, :]  # (n, 1, e)
-    places = torch.arange(n, device=device)[:, None, None]
-    return images[places, :, rows, columns].permute(0, 3, 1, 2)
+def _gather(drawn: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> Views:
+    boxes = [box for _, box in drawn if box is not None]
+    return Views(tuple(view for view, _ in drawn), torch.stack(boxes, dim=1) if boxes else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,11 +204,19 @@ class PairStream:
             generator = torch.Generator(self.images.device).manual_seed(_seed(self.seed, 1, number))
             repeated = chunk.repeat_interleave(self.pairs_per_image, dim=0)
             x, x_prime = (
-                draw_view(repeated, self.kind, generator, dtype=self.dtype, noise=self.noise)
-                .flatten(1)[:left]
+                placed_view(
+                    repeated,
+                    self.kind,
+                    generator,
+                    which=which,
+                    dtype=self.dtype,
+                    noise=self.noise,
+                    rows=slice(left),
+                )[0]
+                .flatten(1)
                 .cpu()
                 .numpy()
-                for _ in range(2)
+                for which in range(2)
             )
             left -= len(x)
             yield x, x_prime
@@ -228,8 +256,8 @@ def draw_pairs(
     ----------
     images : Tensor of uint8, shape (n, c, h, w)
         The data set, for instance ``load_images(...).images``.
-    kind : {"crops", "noise", "simclr"}
-        Of :func:`draw_view`.
+    kind : str
+        One of ``VIEWS``, described at :func:`draw_view`.
     pairs : int
         Number of pairs in all, from ``ceil(2 pairs / views_per_image)`` images.
     views_per_image : int
@@ -273,7 +301,7 @@ def draw_pairs(
         raise ValueError(
             f"{pairs} pairs were asked of {len(images)} images, which give {len(images) * each} "
             f"at {views_per_image} views per image; expected fewer pairs, "
-            f"or views_per_image raised to {-(-pairs // max(1, len(images))) * 2}"
+            f"or views per image raised to {-(-pairs // max(1, len(images))) * 2}"
         )
     draw_view(images[:1], kind, torch.Generator(images.device), dtype=dtype, noise=noise)  # checks
     row = 2 * 8 * math.prod(view_shape(kind, images.shape[1:]))

@@ -5,8 +5,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslsim.augment import crop_boxes
-from sslsim.views import VIEWS, draw_pairs, draw_view, view_shape
+from sslsim.crops import crop_boxes
+from sslsim.masking import mask_patches
+from sslsim.views import (
+    TRAINING_VIEWS,
+    VIEWS,
+    draw_pairs,
+    draw_view,
+    draw_views,
+    view_shape,
+)
 
 SEED = st.integers(0, 2**63)
 SHAPE = st.tuples(st.sampled_from([1, 3]), st.integers(2, 12), st.integers(2, 12))
@@ -31,7 +39,7 @@ def test_a_view_is_a_pure_function_that_mixes_no_samples(kind, n, shape, seed):
 @given(SHAPE, SEED)
 def test_a_view_of_a_constant_grey_image_is_constant(shape, seed):
     images = torch.full((3, *shape), 100, dtype=torch.uint8)
-    for kind in ("crops", "simclr"):
+    for kind in ("crops", "simclr", "weak", "strong", "mask"):
         view = draw_view(images, kind, torch.Generator().manual_seed(seed), dtype=torch.float64)
         assert (view - view[:, :1, :1, :1]).abs().max() < 1e-6
 
@@ -65,3 +73,41 @@ def test_streams_are_whole_and_repeat_themselves(kind, pairs, each, chunk_bytes,
         assert np.array_equal(one, two)
     assert len(np.unique(stream.groups)) == -(-pairs // each)
     assert np.bincount(stream.groups).max() <= each
+
+
+@given(
+    st.sampled_from(TRAINING_VIEWS),
+    st.integers(1, 12),
+    st.tuples(st.sampled_from([1, 3]), st.integers(2, 40), st.integers(2, 40)),
+    st.tuples(st.integers(0, 12), st.integers(0, 12)),
+    st.sampled_from([torch.float32, torch.float64]),
+    SEED,
+)
+def test_rows_of_a_batch_have_the_bits_they_have_in_the_whole(kind, n, shape, ends, dtype, seed):
+    images = images_of(n, shape, 0)
+    rows = slice(min(ends), max(ends))
+    first, second = (torch.Generator().manual_seed(seed) for _ in range(2))
+    whole = draw_views(images, kind, first, dtype=dtype, local_views=2)
+    part = draw_views(images, kind, second, dtype=dtype, local_views=2, rows=rows)
+    assert torch.equal(first.get_state(), second.get_state())
+    assert len(whole.views) == len(part.views)
+    for a, b in zip(whole.views, part.views, strict=True):
+        assert torch.equal(a[rows], b)
+    if kind == "noise":
+        assert whole.boxes is part.boxes is None
+    else:
+        assert torch.equal(whole.boxes[rows], part.boxes)
+
+
+@given(st.integers(1, 6), st.integers(2, 60), st.floats(0.01, 0.99), SEED)
+def test_kept_and_masked_patches_part_the_image(n, patches, share, seed):
+    count = round(share * patches)
+    if not 1 <= count < patches:
+        return
+    kept, masked = mask_patches(n, patches, share, torch.Generator().manual_seed(seed))
+    assert kept.shape == (n, patches - count)
+    assert masked.shape == (n, count)
+    both = torch.cat([kept, masked], dim=1).sort(dim=1).values
+    assert torch.equal(both, torch.arange(patches).expand(n, patches))
+    assert (kept.diff(dim=1) > 0).all()
+    assert (masked.diff(dim=1) > 0).all()

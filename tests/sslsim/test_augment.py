@@ -1,14 +1,17 @@
-"""SimCLR's augmentation: its draws, its identity and its distance from torchvision."""
+"""Augmentation in batches: its draws, its identity and its distance from torchvision."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import kstest
+from scipy.stats import ks_2samp, kstest
 
 from sslsim import augment
-from sslsim.augment import colour_jitter, crop_boxes, resized_crop, simclr_view
+from sslsim.augment import Changes, change_images, draw_changes
+from sslsim.blur import blur_edge, gaussian_blur
+from sslsim.colour import colour_jitter, solarise
+from sslsim.crops import crop_boxes, resized_crop
 from sslsim.vision import torchvision
 
 functional = torchvision.transforms.functional
@@ -153,37 +156,182 @@ def test_values_are_clamped():
     assert jitter(images, contrast=3.0).min() == 0
 
 
-def test_the_shares_and_ranges_of_the_draws(monkeypatch):
-    seen = {}
-
-    def crop(images, boxes, flip):
-        seen["flip"] = flip
-        return images
-
-    def jitter(images, *factors):
-        seen["factors"] = factors
-        return images
-
-    monkeypatch.setattr(augment, "resized_crop", crop)
-    monkeypatch.setattr(augment, "colour_jitter", jitter)
+@pytest.mark.parametrize(
+    ("recipe", "reach"),
+    [
+        (augment.SIMCLR, (0.4, 0.4, 0.4, 0.1)),
+        (augment.STRONG[0], (0.4, 0.4, 0.2, 0.1)),
+        (augment.STRONG[1], (0.4, 0.4, 0.2, 0.1)),
+    ],
+)
+def test_the_shares_and_ranges_of_the_draws(recipe, reach):
     n = 20_000
-    simclr_view(torch.zeros(n, 3, 1, 1), generator())
-    *factors, hue, grey = seen["factors"]
+    changes = draw_changes(n, 32, 32, recipe, generator())
     five = 5 / math.sqrt(n)  # ten standard deviations of a share at most
-    assert abs(seen["flip"].double().mean() - 0.5) < five
-    assert abs(grey.double().mean() - 0.2) < five
-    for name, change, reach in zip(
-        ("brightness", "contrast", "saturation", "hue"),
-        [*(f - 1 for f in factors), hue],
-        (0.4, 0.4, 0.4, 0.1),
-        strict=True,
+    assert abs(changes.flip.double().mean() - 0.5) < five
+    assert abs(changes.grey.double().mean() - 0.2) < five
+    strength = changes.factors - torch.tensor([1.0, 1.0, 1.0, 0.0])
+    for name, change, j in zip(
+        ("brightness", "contrast", "saturation", "hue"), strength.T, reach, strict=True
     ):
         changed = change != 0
         assert abs(changed.double().mean() - 0.8) < five, name
-        law = (change[changed].double().numpy() / reach + 1) / 2
+        law = (change[changed].double().numpy() / j + 1) / 2
         assert kstest(law, "uniform").pvalue > 0.01, name
-    jittered = torch.stack([*(f != 1 for f in factors), hue != 0])
-    assert (jittered == jittered[0]).all(0).double().mean() > 0.999  # all four or none
-    draws = torch.stack([seen["flip"], grey, *factors, hue]).double()
-    correlation = torch.corrcoef(draws) - torch.eye(6)
-    assert correlation.abs().max() < five
+    jittered = strength != 0
+    assert (jittered == jittered[:, :1]).all(1).double().mean() > 0.999  # all four or none
+    blurred = changes.sigma > 0
+    assert abs(blurred.double().mean() - recipe.blur_share) < five
+    assert kstest(changes.sigma[blurred].numpy(), "uniform", args=(0.1, 1.9)).pvalue > 0.01
+    draws = [changes.flip, changes.grey, *changes.factors.T, changes.sigma]
+    if recipe.solarise_share:
+        assert abs(changes.solarised.double().mean() - 0.2) < five
+        draws.append(changes.solarised)
+    else:
+        assert changes.solarised is None
+    correlation = torch.corrcoef(torch.stack([d.double() for d in draws]))
+    assert (correlation - torch.eye(len(draws))).abs().max() < five
+
+
+def test_views_below_32_pixels_are_not_blurred():
+    for size, blurred in ((None, False), ((32, 40), True), ((31, 40), False)):
+        changes = draw_changes(5, 8, 8, augment.STRONG[0], generator(), size=size)
+        assert (changes.sigma is not None) == blurred
+    assert draw_changes(5, 8, 8, augment.WEAK, generator()).factors is None
+
+
+def test_draws_follow_the_laws_of_torchvision_s_transforms():
+    transforms = torchvision.transforms
+    n, edge = 4000, 2000  # large images: torchvision rounds its boxes to pixels
+    chance = 0.01 / 11  # of one of the eleven comparisons below
+    torch.manual_seed(5)
+    image = torch.empty(3, edge, edge, device="meta")
+    jitter = transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)
+    ours = draw_changes(n, edge, edge, augment.SIMCLR, generator(8))
+    boxes, factors = [], []
+    for _ in range(n):
+        boxes.append(transforms.RandomResizedCrop.get_params(image, [0.2, 1.0], [3 / 4, 4 / 3]))
+        factors.append(
+            jitter.get_params(jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)[1:]
+        )
+    top, left, tall, wide = torch.tensor(boxes).double().T
+    a, b, c, d = ours.boxes.double().T
+    for theirs, found in (
+        (top, a),
+        (left, b),
+        (tall, c),
+        (wide, d),
+        (tall * wide, c * d),
+        (wide / tall, d / c),
+    ):
+        assert ks_2samp(theirs, found).pvalue > chance
+    jittered = ours.factors[:, 3] != 0
+    for theirs, found in zip(torch.tensor(factors).T, ours.factors[jittered].T, strict=True):
+        assert ks_2samp(theirs, found).pvalue > chance
+    blur = transforms.GaussianBlur(9, augment.BLUR_SIGMA)
+    sigma = [blur.get_params(*augment.BLUR_SIGMA) for _ in range(n)]
+    assert ks_2samp(sigma, ours.sigma[ours.sigma > 0]).pvalue > chance
+
+
+@pytest.mark.parametrize("size", [(24, 24), (15, 31), (1, 1)])
+def test_a_crop_may_have_any_size_and_be_mirrored(size):
+    images = smooth_images()
+    boxes = torch.tensor([[3.0, 5.0, 12.0, 10.0]] * len(images))
+    expected = functional.resized_crop(images, 3, 5, 12, 10, list(size), antialias=False)
+    # A pixel's centre may lie half a pixel of the box beyond its outermost centres.
+    inner = [slice(2, -2) if s > 5 else slice(None) for s in size]
+    for flip in (False, True):
+        found = resized_crop(images, boxes, torch.full((len(images),), flip), size=size)
+        assert found.shape[2:] == size
+        found = found.flip(-1) if flip else found
+        assert (found - expected)[..., inner[0], inner[1]].abs().max() < 1e-5
+        # At the border the two differ by what a smooth image changes within a pixel.
+        steps = [images.diff(dim=dim).abs().max() for dim in (2, 3)]
+        assert (found - expected).abs().max() < 0.5 * (steps[0] + steps[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (17, 23), (32, 40)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_blur_is_torchvision_s(dtype, height, width, channels):
+    images = torch.rand(5, channels, height, width, generator=generator(), dtype=dtype)
+    sigma = torch.tensor([0.1, 0.0, 0.7, 1.3, 2.0])
+    edge = max(3, blur_edge(height, width))
+    found = gaussian_blur(images, sigma, edge)
+    for image, blurred, s in zip(images, found, sigma.tolist(), strict=True):
+        if s == 0:
+            assert torch.equal(image, blurred)
+        else:
+            expected = functional.gaussian_blur(image, [edge, edge], [s, s])
+            # Widths are drawn in float32 and reach torchvision's kernel as those very numbers.
+            assert (blurred - expected).abs().max() < (1e-6 if dtype == torch.float32 else 1e-12)
+
+
+def test_blur_keeps_constants_the_mean_away_from_borders_and_nothing_to_do():
+    sigma = torch.tensor([0.3, 2.0])
+    constant = torch.full((2, 1, 12, 12), 0.3, dtype=torch.float64)
+    assert (gaussian_blur(constant, sigma, 5) - constant).abs().max() < 1e-15
+    dot = torch.zeros(2, 1, 12, 12, dtype=torch.float64)
+    dot[:, :, 6, 5] = 1
+    blurred = gaussian_blur(dot, sigma, 5)
+    assert (blurred.sum(dim=(1, 2, 3)) - 1).abs().max() < 1e-14
+    assert torch.equal(blurred[..., 6, 3:5].flip(-1), blurred[..., 6, 6:8])
+    still = gaussian_blur(dot, torch.zeros(2), 5)
+    assert torch.equal(still, dot)
+    assert still.data_ptr() != dot.data_ptr()
+
+
+@pytest.mark.parametrize("edge", [0, 2, 17, -1])
+def test_a_kernel_must_be_odd_and_fit(edge):
+    with pytest.raises(ValueError, match=f"edge is {edge} for images of 8 x 9; expected an odd"):
+        gaussian_blur(torch.zeros(1, 1, 8, 9), torch.ones(1), edge)
+
+
+def test_solarise_is_torchvision_s_exactly():
+    images = torch.rand(4, 3, 30, 30, generator=generator())
+    images[0, 0, 0, :3] = torch.tensor([0.0, 0.5, 1.0])
+    chosen = torch.tensor([True, False, True, False])
+    found = solarise(images, chosen)
+    assert torch.equal(found[chosen], functional.solarize(images[chosen], 0.5))
+    assert torch.equal(found[~chosen], images[~chosen])
+
+
+def test_changes_are_applied_in_the_order_crop_colour_blur_solarise():
+    images = smooth_images(6, 40)
+    one, half = torch.ones(6), torch.full((6,), 0.5) > 1
+    boxes = torch.tensor([[2.0, 4.0, 30.0, 25.0]] * 6)
+    factors = torch.tensor([[1.3, 0.8, 1.2, 0.05]] * 6)
+    changes = Changes(boxes, ~half, factors, half, 1.5 * one, ~half)
+    cropped = resized_crop(images, boxes, ~half, size=(36, 33))
+    coloured = colour_jitter(cropped, *factors.T, half)
+    expected = solarise(gaussian_blur(coloured, 1.5 * one, 3), ~half)
+    assert torch.equal(change_images(images, changes, size=(36, 33)), expected)
+
+
+def test_chunks_on_the_cpu_change_no_bits(monkeypatch):
+    images = torch.randint(0, 256, (9, 3, 33, 35), dtype=torch.uint8, generator=generator())
+    changes = draw_changes(9, 33, 35, augment.STRONG[1], generator())
+    whole = change_images(images, changes)
+    monkeypatch.setattr(augment, "_CHUNK", 1)
+    assert torch.equal(change_images(images, changes), whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"area": (0.0, 1.0)}, r"area is \(0.0, 1.0\)"),
+        ({"area": (0.6, 0.5)}, r"area is \(0.6, 0.5\)"),
+        ({"jitter": (0.1, 0.1, 0.1)}, "expected four strengths"),
+        ({"jitter": (0.1, 0.1, 0.1, float("nan"))}, "expected four strengths"),
+        ({"blur_share": 1.1}, "blur_share is 1.1; expected a probability"),
+        ({"flip_share": -0.1}, "flip_share is -0.1"),
+    ],
+)
+def test_a_recipe_refuses_what_is_out_of_range(change, message):
+    with pytest.raises(ValueError, match=message):
+        augment.Recipe(**change)
+
+
+def test_boxes_refuse_areas_out_of_range():
+    with pytest.raises(ValueError, match=r"area is \(0.5, 1.5\)"):
+        crop_boxes(2, 8, 8, generator(), area=(0.5, 1.5))
