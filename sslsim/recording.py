@@ -123,6 +123,11 @@ def snapshot(
         ``alpha_req``, ``lidar`` (the two views of an image as a class), ``alignment``,
         ``uniformity`` and ``coding_rate`` (of the centred embeddings, eps 0.1).
 
+    Raises
+    ------
+    ValueError
+        If an embedding is NaN or infinite.
+
     Examples
     --------
     >>> from sslsim.encoders.encoder import build_encoder
@@ -133,6 +138,11 @@ def snapshot(
     """
     with _probing(encoder):
         z, z_prime = encoder(probe.x).double(), encoder(probe.x_prime).double()
+    if not bool(z.isfinite().all() and z_prime.isfinite().all()):
+        raise ValueError(
+            "embeddings of the probe set are not finite; expected finite numbers, as a smaller "
+            "learning rate gives"
+        )
     covariance = covariance_spectrum(z)
     mean = z.mean(dim=0)
     left, scale, right = torch.linalg.svd(z - mean, full_matrices=False)

@@ -136,7 +136,8 @@ class Recorder:
 
     def _read(self, step: int) -> None:
         lines = (self.folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
-        with np.load(self.folder / "records.npz") as file:
+        # Opened here: numpy leaves a damaged file open.
+        with (self.folder / "records.npz").open("rb") as opened, np.load(opened) as file:
             kept = int(np.count_nonzero(file["steps"] <= step))
             self.arrays = {
                 name: list(file[name][:kept])
