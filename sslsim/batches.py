@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -75,15 +76,13 @@ def training_batches(
             generator = derived_generator(options.seed, _VIEWS, number, device)
             views = draw_views(images[chosen.to(device)], kind, generator, rows=rows)
         else:
-            views = Views(
-                tuple(view[chosen[rows]].to(device) for view in fixed.views),
-                None if fixed.boxes is None else fixed.boxes[chosen[rows]].to(device),
-            )
+            taken = chosen[rows]
+            views = fixed.each(lambda held: held[taken].to(device))
         if pixels is not None:
-            views = Views(tuple(map(pixels.standardise, views.views)), views.boxes)
+            views = replace(views, views=tuple(map(pixels.standardise, views.views)))
         if options.channels_last:
             laid = tuple(view.to(memory_format=torch.channels_last) for view in views.views)
-            views = Views(laid, views.boxes)
+            views = replace(views, views=laid)
         return views, None if labels is None else labels[chosen[rows].to(device)]
 
     return batch

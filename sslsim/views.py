@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from sslsim.augment import STRONG
+from sslsim.encoders.patches import default_patch_size
+from sslsim.masking import mask_patches
 from sslsim.single_view import (
     NOISE,
     VIEWS,
@@ -37,6 +39,7 @@ __all__ = [
 TRAINING_VIEWS = (*VIEWS, "multicrop")
 LOCAL_VIEWS = 6
 LOCAL_SHARE = 3 / 7  # of the side of an image: 96 of 224 pixels
+MASKED_SHARE = 0.75  # of the patches (2111.06377, section 3)
 
 CHUNK_BYTES = 64 * 2**20  # of the two views of a chunk, counted in float64
 
@@ -55,10 +58,24 @@ class Views:
     boxes : Tensor of float32, shape (r, v, 5), or None
         Where view v lies in its image: top, left, height and width in pixels of the image, and 1
         where it is mirrored, else 0. None for noise, which moves nothing.
+    kept, masked : Tensor of int64, shape (r, k) and (r, p - k), or None
+        Which patches of a view of ``mask`` to see and which to hide, three quarters of them, as
+        :func:`sslsim.masking.mask_patches` draws them; patches are squares of
+        ``sslsim.encoders.patches.default_patch_size``. None of other kinds, and where patches do
+        not tile the image or are no more than one.
     """
 
     views: tuple[torch.Tensor, ...]
     boxes: torch.Tensor | None
+    kept: torch.Tensor | None = None
+    masked: torch.Tensor | None = None
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Views:
+        """Change every tensor, for instance take rows or move to a device."""
+        boxes, kept, masked = (
+            None if held is None else change(held) for held in (self.boxes, self.kept, self.masked)
+        )
+        return Views(tuple(map(change, self.views)), boxes, kept, masked)
 
 
 def draw_views(
@@ -125,7 +142,8 @@ def draw_views(
             placed_view(images, kind, generator, which=i, dtype=dtype, noise=noise, rows=rows)
             for i in range(1 if kind == "mask" else 2)
         ]
-        return _gather(drawn)
+        found = _gather(drawn)
+        return _mask(found, images, generator, rows) if kind == "mask" else found
     check_images(images)
     height, width = images.shape[2:]
     small = local_size or (max(1, round(LOCAL_SHARE * height)), max(1, round(LOCAL_SHARE * width)))
@@ -145,6 +163,15 @@ def draw_views(
             for _ in range(local_views)
         ]
     )
+
+
+def _mask(found: Views, images: torch.Tensor, generator: torch.Generator, rows: slice) -> Views:
+    n, _, height, width = images.shape
+    size = default_patch_size(height, width)
+    if height % size or width % size or height * width == size**2:
+        return found
+    kept, masked = mask_patches(n, height * width // size**2, MASKED_SHARE, generator)
+    return replace(found, kept=kept[rows], masked=masked[rows])
 
 
 def _gather(drawn: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> Views:

@@ -6,27 +6,30 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+from torch import nn
 
 from sslsim import objectives
-from sslsim.encoders.encoder import build_encoder
+from sslsim.encoders.encoder import Encoder, build_encoder
 from sslsim.encoders.initialization import scale_initialization
 from sslsim.encoders.seeding import seeded
 from sslsim.methods.byol import ByolLearner
 from sslsim.methods.dino import DinoLearner
 from sslsim.methods.learner import Learner, PairLearner, PairObjective, SupervisedLearner
+from sslsim.methods.mae import MaeLearner
 from sslsim.methods.swav import SwavLearner
 from sslsim.methods.vicregl import VicreglLearner
 from sslsim.seeds import derived_seed
 
 METHODS = (
-    "barlow_twins", "simclr", "vicreg", "spectral", "byol", "swav", "dino", "vicregl",
-    "supervised",
+    "barlow_twins", "simclr", "vicreg", "spectral", "byol", "swav", "dino", "mae",
+    "vicregl", "supervised",
 )  # fmt: skip
 
 _WITH_HEADS = {
     "byol": ByolLearner,
     "swav": SwavLearner,
     "dino": DinoLearner,
+    "mae": MaeLearner,
     "vicregl": VicreglLearner,
 }
 _PAIRS: dict[str, PairObjective] = {
@@ -48,7 +51,7 @@ _HEADS = 5  # purpose of the draws of what is learned beside the encoder
 def build_learner(
     method: str,
     shape: Sequence[int],
-    dim: int,
+    dim: int | None,
     *,
     encoder: str,
     seed: int,
@@ -73,14 +76,15 @@ def build_learner(
         One of ``METHODS``.
     shape : (int, int, int)
         Channels, height and width of the images.
-    dim : int
-        Dimension of the embedding; of ``supervised`` the number of classes, 2 or more.
+    dim : int or None
+        Dimension of the embedding; of ``supervised`` the number of classes, 2 or more. Of ``mae``,
+        whose embedding is the representation, the encoder's 192 (vit_tiny) or 384, or None.
     encoder : str
         One of ``sslsim.encoders.encoder.ENCODERS``.
     seed : int
         At least 0. The caller's random state is left as it is.
     widths, parameterization, projector, projector_widths
-        Of the encoder, as in ``sslsim.encoders.encoder.build_encoder``.
+        Of the encoder, as in ``sslsim.encoders.encoder.build_encoder``; ``mae`` has no projector.
     init_scale, init_which, init_batch_norm
         Factor on the encoder's initial parameters, and which of them, as in
         ``sslsim.encoders.initialization.scale_initialization``. Of the encoder, its projector
@@ -131,16 +135,20 @@ def build_learner(
             )
     if method == "supervised" and dim == 1:
         raise ValueError("dim is 1 with method 'supervised'; expected 2 classes or more")
+    if method == "mae" and projector not in (None, "none"):
+        raise ValueError(f"projector is {projector!r} with method 'mae'; expected 'none'")
     net = build_encoder(
         encoder,
         shape,
-        dim,
+        1 if method == "mae" else dim,  # type: ignore[arg-type]  # None is refused there
         seed=seed,
         widths=widths,
         parameterization=parameterization,
-        projector=projector,
+        projector="linear" if method == "mae" else projector,
         projector_widths=projector_widths,
     )
+    if method == "mae":
+        net = _without_projector(net, dim)
     scale_initialization(net, init_scale, init_which, init_batch_norm)
     # What the option is called in the method's own module.
     named = {
@@ -155,3 +163,11 @@ def build_learner(
         return PairLearner(net, objective)
     with seeded(derived_seed(seed, _HEADS, 0) >> 1):
         return _WITH_HEADS[method](net, **named)
+
+
+def _without_projector(net: Encoder, dim: int | None) -> Encoder:
+    if dim not in (None, net.feature_dim):
+        raise ValueError(
+            f"dim is {dim} with method 'mae'; expected the representation's {net.feature_dim}"
+        )
+    return Encoder(net.backbone, nn.Identity(), net.feature_dim, net.feature_dim, net.layers)
