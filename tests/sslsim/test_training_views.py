@@ -9,7 +9,7 @@ from scipy.stats import kstest
 from sslsim.augment import STRONG, Recipe
 from sslsim.crops import resized_crop
 from sslsim.single_view import recipe_view
-from sslsim.views import TRAINING_VIEWS, VIEWS, draw_view, draw_views
+from sslsim.views import TRAINING_VIEWS, VIEWS, draw_pairs, draw_view, draw_views
 
 
 def generator(seed=0):
@@ -138,3 +138,11 @@ def test_bad_input(change, message):
 def test_an_unknown_view_of_a_pair_is_refused():
     with pytest.raises(ValueError, match="which is 2; expected 0 or 1"):
         draw_view(random_images(), "strong", generator(), which=2)
+
+
+def test_the_second_of_a_stream_is_the_second_strong_view():
+    """Solarised pixels are at most 1/2: of the white images, one in five second views are dark."""
+    images = torch.full((400, 1, 8, 8), 255, dtype=torch.uint8)
+    first, second = draw_pairs(images, "strong", 400).arrays()
+    assert (first.max(axis=1) > 0.5).all()
+    assert 0.1 < (second.max(axis=1) < 0.5).mean() < 0.3
