@@ -21,8 +21,9 @@ from theory.closed_form import Array, Plateau
 from theory.descent import descent_step_iterations, stable_learning_rate
 from theory.gamma import Pairs, read_pairs
 from theory.initialization import equivalent_initialization
+from theory.moments import pair_moments
 from theory.spectrum import Spectrum, spectrum
-from theory.uncertainty import estimate_eigenvalues, pair_moments, step_intervals
+from theory.uncertainty import estimate_eigenvalues, step_intervals
 
 STABLE_SHARE = 0.2
 """Default learning rate, as a share of the largest stable one: 0.05 / gamma_1 as a rule."""

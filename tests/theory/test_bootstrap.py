@@ -7,9 +7,10 @@ from theory.bootstrap import bootstrap_intervals
 from theory.closed_form import step_times
 from theory.gamma import read_pairs
 from theory.initialization import equivalent_initialization
+from theory.moments import pair_moments
 from theory.planted import planted_pairs, planted_spectrum
 from theory.spectrum import spectrum
-from theory.uncertainty import estimate_eigenvalues, pair_moments, step_intervals
+from theory.uncertainty import estimate_eigenvalues, step_intervals
 
 BOUNDS = ("eigenvalue_low", "eigenvalue_high", "step_time_low", "step_time_high")
 

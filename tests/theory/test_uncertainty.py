@@ -6,9 +6,10 @@ import pytest
 from theory.closed_form import step_times
 from theory.gamma import read_pairs
 from theory.initialization import equivalent_initialization
+from theory.moments import pair_moments
 from theory.planted import SPECTRA, planted_pairs, planted_spectrum
 from theory.spectrum import spectrum
-from theory.uncertainty import estimate_eigenvalues, pair_moments, step_intervals
+from theory.uncertainty import estimate_eigenvalues, step_intervals
 
 DIM, REPLICATIONS = 10, 400
 
