@@ -240,7 +240,7 @@ def initial_learner(options: TrainOptions, data: Images) -> Learner:
     return build_learner(
         options.method,
         tuple(data.images.shape[1:]),
-        8 if dim is None else dim,
+        8 if dim is None and options.method != "mae" else dim,
         encoder=options.encoder,
         seed=options.seed,
         widths=options.widths,

@@ -59,7 +59,8 @@ class TrainOptions:
     views : str or None
         How views are drawn. Default: what suits the method.
     dim : int or None
-        Dimension of the embedding. Default: 8, or the number of classes when supervised.
+        Dimension of the embedding. Default: 8, the number of classes when supervised, the dimension
+        of the representation of mae.
     widths : tuple of int or None
         Widths of the layers of linear, mlp and convnet.
     parameterization : {"standard", "ntk"}
