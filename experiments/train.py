@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from experiments.runs import open_run, read_arrays, read_json, write_json
@@ -267,18 +268,21 @@ def found_steps(records: dict[str, Any]) -> Steps:
     Returns
     -------
     Steps
-        One entry for each of the first 64 eigenvalues.
+        One entry for each of the first 64 eigenvalues; none detected in fewer than 5 records.
 
     Examples
     --------
-    >>> import numpy as np
     >>> times = np.arange(50.0)
     >>> curve = 1 / (1 + np.exp(-(times - 20) / 2))
     >>> found = found_steps({"times": times, "cross_spectrum": curve[:, None]})
     >>> found.times.round(1).tolist()
     [20.0]
     """
-    return detect_steps(records["times"], records["cross_spectrum"][:, :64])
+    times, curves = records["times"], records["cross_spectrum"][:, :64]
+    if len(times) < 5:
+        never = np.full(curves.shape[1], np.inf)
+        return Steps(never, never, np.zeros_like(never), never, np.zeros(len(never), dtype=bool))
+    return detect_steps(times, curves)
 
 
 def read_line(line: str) -> dict[str, Any]:

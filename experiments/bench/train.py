@@ -53,6 +53,8 @@ class BenchTrainOptions:
         Embeddings of a loss; images of an augmentation.
     dim : int
         Embedding dimension of the losses.
+    encoder : str
+        Network of the training step and the snapshot.
     step_batch : int
         Images of a batch of the training step, 32 pixels wide.
     steps : int
@@ -67,6 +69,7 @@ class BenchTrainOptions:
 
     batch: int = 256
     dim: int = 2048
+    encoder: str = "resnet18"
     step_batch: int = 64
     steps: int = 6
     repeats: int = 5
@@ -189,12 +192,14 @@ def _step(options: BenchTrainOptions) -> dict[str, Any]:
     training = TrainingOptions(steps=options.steps, batch=options.step_batch, lr=0.01)
 
     def ours() -> None:
-        learner = PairLearner(build_encoder("resnet18", (3, 32, 32), 128, seed=0), barlow_twins)
+        learner = PairLearner(
+            build_encoder(options.encoder, (3, 32, 32), 128, seed=0), barlow_twins
+        )
         with tempfile.TemporaryDirectory() as folder:
             train(learner, data, "simclr", training, Path(folder))
 
     def bare() -> None:
-        encoder = build_encoder("resnet18", (3, 32, 32), 128, seed=0)
+        encoder = build_encoder(options.encoder, (3, 32, 32), 128, seed=0)
         optimizer = torch.optim.SGD(encoder.parameters(), training.lr, training.momentum)
         batches = training_batches(data, "simclr", training, torch.device("cpu"))
         for step in range(training.steps):
@@ -213,7 +218,7 @@ def _step(options: BenchTrainOptions) -> dict[str, Any]:
 
 def _snapshot(options: BenchTrainOptions) -> dict[str, Any]:
     data = _pictures(max(256, options.step_batch))
-    encoder = build_encoder("resnet18", (3, 32, 32), 128, seed=0)
+    encoder = build_encoder(options.encoder, (3, 32, 32), 128, seed=0)
     probe = draw_probe(data.images, "simclr", 256, seed=0)
     x = torch.rand(options.step_batch, 3, 32, 32)
     taken = _compared(
@@ -269,5 +274,5 @@ def _report(found: dict[str, Any]) -> str:
                 rows.append([label, f"{ours:.4g}", side, f"{other:.4g}", f"{ratio:.3g}"])
     lines = [table(["measurement", "ours a second", "other", "its", "ratio"], rows)]
     needed = found["snapshot"]["steps_for_two_percent"]
-    lines.append(f"100 snapshots are 2 % of a ResNet-18 run of {needed:.0f} steps")
+    lines.append(f"100 snapshots are 2 % of a run of {needed:.0f} steps")
     return "\n".join(lines)
