@@ -74,9 +74,10 @@ def test_masks_reach_the_batch_and_fixed_ones_stay_with_their_image(channels_las
     batch = training_batches(data, "mask", chosen, device)
     seen = {}
     for number in range(3):  # epochs of one batch, in orders of their own
-        views, _ = batch(number)
-        for image, kept in zip(views.views[0], views.kept.tolist(), strict=True):
-            assert seen.setdefault(tuple(image.flatten().tolist()), kept) == kept
+        views, labels = batch(number)
+        held = zip(views.views[0], views.kept.tolist(), labels.tolist(), strict=True)
+        for image, *others in held:
+            assert seen.setdefault(tuple(image.flatten().tolist()), others) == others
     assert len(seen) == 12
     fresh = training_batches(data, "mask", TrainingOptions(batch=12), device)
     assert torch.equal(fresh(1)[0].kept, fresh(1)[0].kept)

@@ -154,7 +154,7 @@ def test_byol_is_its_objective_of_predictions_and_targets(data):
     batch, _ = batch_of(learner, data)
     with torch.no_grad():
         for p in learner.teacher.parameters():
-            p.mul_(0.9)
+            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
     z, z_prime = (learner.predictor(learner.encoder(view)) for view in batch.views)
     target, target_prime = (learner.teacher(view) for view in batch.views)
     wanted = objectives.byol(z, z_prime, target, target_prime)
@@ -188,6 +188,19 @@ def test_the_teacher_of_dino_sees_the_full_views_alone(data):
         "teacher": [(32, 1, 8, 8)],
         "encoder": [(32, 1, 8, 8), (6 * 16, 1, 3, 3)],
     }
+
+
+def test_dino_is_its_objective_of_student_and_teacher(data):
+    learner = learner_of("dino", temperature=0.3).eval()
+    batch, _ = batch_of(learner, data)
+    with torch.no_grad():
+        learner.center.copy_(torch.linspace(-0.2, 0.3, 16))
+        for p in learner.teacher.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    student = [learner.head(learner.encoder(view)) for view in batch.views]
+    teacher = [learner.teacher_head(learner.teacher(view)) for view in batch.views[:2]]
+    wanted = objectives.dino(student, teacher, learner.center, student_temperature=0.3)
+    torch.testing.assert_close(learner(batch, None), wanted)
 
 
 def test_the_centre_of_dino_moves_in_training_alone(data):
