@@ -1,5 +1,14 @@
 """Settings shared by all tests."""
 
+# ruff: noqa: E402  (the environment comes first)
+
+import os
+
+# Before anything loads a BLAS: on arrays this small a second thread waits longer than it works, and
+# sums in the same order on every machine.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 import pytest
 from hypothesis import HealthCheck, settings
 
