@@ -22,7 +22,7 @@ from scipy.stats import spearmanr
 from experiments.options import CompareOptions
 from experiments.runs import read_arrays, read_json, write_json
 from experiments.tables import number, table
-from experiments.train import found_steps, initial_learner, split_data
+from experiments.train import found_steps, initial_learner, split_data, watched_spectrum
 from experiments.train_options import TrainOptions
 from sslsim.batches import fixed_views
 from sslsim.data import Images
@@ -66,7 +66,7 @@ def compare_run(options: CompareOptions) -> Path:
     folder = Path(options.run)
     trained = _train_options(folder)
     records = read_arrays(folder / "records.npz")
-    steps = found_steps(records)
+    steps = found_steps(records, trained.method)
     measured = np.where(steps.detected, steps.times, np.inf)
     data, _ = split_data(trained)
     learner = initial_learner(trained, data)
@@ -92,7 +92,9 @@ def compare_run(options: CompareOptions) -> Path:
     if linear:
         predicted = found.step_times
     else:
-        start = np.maximum(records["cross_spectrum"][0][:dim].astype(np.float64), 1e-30)
+        start = np.maximum(
+            records[watched_spectrum(trained.method)][0][:dim].astype(np.float64), 1e-30
+        )
         gamma = found.eigenvalues
         size = np.sqrt(start / np.where(gamma > 0, gamma, 1.0))
         predicted = step_times(gamma, np.where(gamma > 0, size, 0.0))
@@ -109,6 +111,7 @@ def compare_run(options: CompareOptions) -> Path:
             "theory": "linear, exact initial map" if linear else "linear, initial spectrum",
             "n_pairs": len(x),
             "views": kind,
+            "spectrum": watched_spectrum(trained.method),
             "method": trained.method,
             "encoder": trained.encoder,
             "data": trained.data,
@@ -138,7 +141,7 @@ def agreement(predicted: Array, measured: Array) -> dict[str, Any]:
     Examples
     --------
     >>> found = agreement(np.array([1.0, 2.0, 4.0]), np.array([2.0, 4.0, np.inf]))
-    >>> round(found["fitted_time_scale"], 6), found["spearman"]
+    >>> round(found["fitted_time_scale"], 6), round(found["spearman"], 6)
     (2.0, 1.0)
     """
     both = np.isfinite(predicted) & np.isfinite(measured) & (predicted > 0) & (measured > 0)

@@ -98,7 +98,7 @@ def train_network(options: TrainOptions) -> Path:
         if rank() != 0:
             return folder
         records = read_arrays(folder / "records.npz")
-        steps = found_steps(records)
+        steps = found_steps(records, options.method)
         probes = _probed(learner, data, held_out, pixels, options) if options.evaluate else {}
     lines = (folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
     result = {
@@ -107,6 +107,7 @@ def train_network(options: TrainOptions) -> Path:
         "data": options.data,
         "views": kind,
         "dim": learner.encoder.dim,
+        "spectrum": watched_spectrum(options.method),
         "parameters": sum(p.numel() for p in learner.encoder.parameters()),
         "train_images": len(data.images),
         "held_out_images": len(held_out.images),
@@ -257,18 +258,43 @@ def initial_learner(options: TrainOptions, data: Images) -> Learner:
     )
 
 
-def found_steps(records: dict[str, Any]) -> Steps:
-    """Steps of the recorded eigenvalues of the cross-view correlation.
+def watched_spectrum(method: str) -> str:
+    """Which of the recorded spectra a method learns step by step.
+
+    Parameters
+    ----------
+    method : str
+        Of training.
+
+    Returns
+    -------
+    str
+        ``covariance_spectrum`` for methods that are blind to the mean of the embeddings, which is
+        then free to grow, else ``cross_spectrum``, the theory's lambda.
+
+    Examples
+    --------
+    >>> watched_spectrum("barlow_twins"), watched_spectrum("vicreg")
+    ('cross_spectrum', 'covariance_spectrum')
+    """
+    return "covariance_spectrum" if method in ("vicreg", "vicregl") else "cross_spectrum"
+
+
+def found_steps(records: dict[str, Any], method: str = "barlow_twins") -> Steps:
+    """Steps of the recorded eigenvalues.
 
     Parameters
     ----------
     records : dict
         Of ``records.npz``.
+    method : str
+        Says which spectrum to watch.
 
     Returns
     -------
     Steps
-        One entry for each of the first 64 eigenvalues; none detected in fewer than 5 records.
+        One entry for each of the first 64 eigenvalues; none detected in fewer than 5 records, and
+        none less than a fiftieth as high as the highest: that is an echo of another mode's step.
 
     Examples
     --------
@@ -278,11 +304,19 @@ def found_steps(records: dict[str, Any]) -> Steps:
     >>> found.times.round(1).tolist()
     [20.0]
     """
-    times, curves = records["times"], records["cross_spectrum"][:, :64]
+    times, curves = records["times"], records[watched_spectrum(method)][:, :64]
     if len(times) < 5:
         never = np.full(curves.shape[1], np.inf)
         return Steps(never, never, np.zeros_like(never), never, np.zeros(len(never), dtype=bool))
-    return detect_steps(times, curves)
+    found = detect_steps(times, curves)
+    echo = found.detected & (found.heights < found.heights.max() / 50)
+    return Steps(
+        times=np.where(echo, np.inf, found.times),
+        standard_errors=np.where(echo, np.inf, found.standard_errors),
+        heights=np.where(echo, 0.0, found.heights),
+        widths=np.where(echo, np.inf, found.widths),
+        detected=found.detected & ~echo,
+    )
 
 
 def read_line(line: str) -> dict[str, Any]:

@@ -121,13 +121,13 @@ def _frame(
         getattr(space, f"set_{name}lim")(-reach, reach)
         getattr(space, f"set_{name}ticks")([])
     space.set_title("embeddings, three principal directions")
-    times, spectra = records["times"], records["cross_spectrum"][:, :16]
+    times, spectra = records["times"], records[result["spectrum"]][:, :16]
     for curve in spectra.T:
         curves.plot(times, curve, color=BAND, lw=1.0)
         curves.plot(times[: place + 1], curve[: place + 1], color=INK, lw=1.2)
     curves.axvline(times[place], color=QUIET, lw=0.8)
     done = sum(step <= times[place] for step in opened)
-    curves.set(xlabel="time", ylabel="eigenvalue of C", title=f"{done} step(s) done")
+    curves.set(xlabel="time", ylabel="eigenvalue", title=f"{done} step(s) done")
     canvas = FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     canvas.print_png(buffer)

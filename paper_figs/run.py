@@ -37,7 +37,7 @@ def draw_run(folder: str | os.PathLike[str]) -> Path:
     result = read_json(Path(folder) / "training.json")
     title = f"{result['method']}, {result['encoder']} on {Path(result['data']).name}"
     title += f": {result['detected_steps']} steps seen"
-    return _draw(Path(folder), "run.png", title, result["step_times"], {})
+    return _draw(Path(folder), "run.png", title, result, result["step_times"], {})
 
 
 def draw_run_comparison(folder: str | os.PathLike[str]) -> Path:
@@ -72,16 +72,22 @@ def draw_run_comparison(folder: str | os.PathLike[str]) -> Path:
         Path(folder),
         "comparison.png",
         title,
+        result,
         result["measured_step_times"],
         {"predicted": scaled, "scale": scale},
     )
 
 
 def _draw(
-    folder: Path, name: str, title: str, steps: list[float | None], theory: dict[str, Any]
+    folder: Path,
+    name: str,
+    title: str,
+    result: dict[str, Any],
+    steps: list[float | None],
+    theory: dict[str, Any],
 ) -> Path:
     records = read_arrays(folder / "records.npz")
-    times, curves = records["times"], records["cross_spectrum"][:, :_SHOWN]
+    times, curves = records["times"], records[result["spectrum"]][:, :_SHOWN]
     lines = [line for line in _lines(folder) if line["step"] in set(records["steps"].tolist())]
     kind = "probe_loss" if "probe_loss" in lines[0] else "loss"
     loss = np.array([np.nan if line[kind] is None else line[kind] for line in lines])
@@ -107,7 +113,7 @@ def _draw(
             handles.append(Line2D([], [], color=QUIET, lw=1.0, ls=(0, (3, 2)), label=label))
         above.legend(handles=handles, loc="lower left")
         below.set(
-            ylabel="eigenvalue of C",
+            ylabel="eigenvalue of C" if result["spectrum"] == "cross_spectrum" else "eigenvalue",
             xlabel="time (learning rate $\\times$ update / (1 $-$ momentum))",
         )
         if seen and min(seen) > 0 and max(seen) / min(seen) > 20:
