@@ -92,9 +92,9 @@ def compare_run(options: CompareOptions) -> Path:
     if linear:
         predicted = found.step_times
     else:
-        start = np.maximum(
-            records[watched_spectrum(trained.method)][0][:dim].astype(np.float64), 1e-30
-        )
+        # A small eigenvalue may start on either side of zero; its size is what it grows from.
+        start = np.abs(records[watched_spectrum(trained.method)][0][:dim].astype(np.float64))
+        start = np.maximum(start, 1e-9 * start.max())
         gamma = found.eigenvalues
         size = np.sqrt(start / np.where(gamma > 0, gamma, 1.0))
         predicted = step_times(gamma, np.where(gamma > 0, size, 0.0))

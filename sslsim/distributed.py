@@ -135,6 +135,33 @@ def global_mean(value: torch.Tensor) -> torch.Tensor:
     return value if world_size() == 1 else _Sum.apply(value) / world_size()
 
 
+def largest(value: float) -> float:
+    """Largest value over processes; waits for all of them.
+
+    Parameters
+    ----------
+    value : float
+        Of this process.
+
+    Returns
+    -------
+    float
+        The same on every process.
+
+    Examples
+    --------
+    >>> largest(-2.0)
+    -2.0
+    """
+    if world_size() == 1:
+        return value
+    held = torch.tensor(value, dtype=torch.float64)
+    if dist.get_backend() == "nccl":
+        held = held.cuda()
+    dist.all_reduce(held, op=dist.ReduceOp.MAX)
+    return float(held)
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:

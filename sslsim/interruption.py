@@ -7,10 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-import torch.distributed as dist
-
-from sslsim.distributed import world_size
+from sslsim.distributed import largest
 
 
 class Interrupted(Exception):
@@ -82,10 +79,4 @@ def any_stopped(noted: list[int]) -> bool:
     >>> any_stopped([]), any_stopped([signal.SIGINT])
     (False, True)
     """
-    if world_size() == 1:
-        return bool(noted)
-    flag = torch.tensor(float(bool(noted)))
-    if dist.get_backend() == "nccl":
-        flag = flag.cuda()
-    dist.all_reduce(flag)
-    return bool(flag.item())
+    return largest(float(bool(noted))) > 0

@@ -6,6 +6,7 @@ a batch. A run that resumes from a checkpoint needs nothing else to continue wit
 
 from __future__ import annotations
 
+import inspect
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from sslsim.batches import training_batches
 from sslsim.checkpoints import load_newest_checkpoint, save_checkpoint
 from sslsim.data import Images
-from sslsim.distributed import rank, synchronise_batch_norm, world_size
+from sslsim.distributed import largest, rank, synchronise_batch_norm, world_size
 from sslsim.interruption import Interrupted, any_stopped, noting_signals
 from sslsim.methods.learner import Learner
 from sslsim.optimizers import make_optimizer
@@ -197,10 +198,14 @@ def _wrapped(learner: Learner, options: TrainingOptions, device: torch.device) -
     module: Any = torch.compile(learner) if options.compile else learner
     if world_size() == 1:
         return module
-    return nn.parallel.DistributedDataParallel(
+    parallel = nn.parallel.DistributedDataParallel
+    # Statistics are global already. torch 2.13 renamed the option.
+    known = inspect.signature(parallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return parallel(
         module,
         device_ids=[device.index] if device.type == "cuda" else None,
-        broadcast_buffers=False,  # statistics are global already
+        **{name: False},
     )
 
 
@@ -233,6 +238,7 @@ def _resume(
 ) -> int:
     """Load the newest checkpoint; return the updates done, -1 if there is none."""
     folder = recorder.folder
+    largest(0.0)  # the process that saves may still be at it
     state = load_newest_checkpoint(folder / "checkpoints", device)
     step = -1
     if state is not None:
@@ -254,6 +260,11 @@ def _resume(
         losses.copy_(state["losses"])
         torch.set_rng_state(state["rng"].cpu())
         step = int(state["step"])
+    if largest(step) != -largest(-step):
+        raise ValueError(
+            f"process {rank()} finds step {step} in {folder}, others another; expected a folder "
+            "that all processes see"
+        )
     if rank() == 0:
         recorder.resume(step)
     return step
