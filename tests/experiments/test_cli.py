@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import cli
+from sslsim.interruption import Interrupted
 
 SMALL = ["--pairs", "100", "--dim", "3"]
 
@@ -150,9 +151,58 @@ def test_the_module_runs_as_a_process():
     assert "unknown data set" in done.stderr
 
 
-def test_a_benchmark_is_chosen_by_name(capsys, monkeypatch):
+@pytest.mark.parametrize("name", ["theory", "train"])
+def test_a_benchmark_is_chosen_by_name(capsys, monkeypatch, name):
     chosen = []
-    monkeypatch.setattr("experiments.bench.theory.bench_theory", lambda o: chosen.append(o) or "x")
-    assert cli.main(["bench", "theory", "--dim", "3"]) == 0
-    assert (chosen[0].study, chosen[0].dim) == ("theory", 3)
+    monkeypatch.setattr(f"experiments.bench.{name}.bench_{name}", lambda o: chosen.append(o) or "x")
+    assert cli.main(["bench", name, "--dim", "3"]) == 0
+    assert type(chosen[0]).__name__ == f"Bench{name.title()}Options"
+    assert chosen[0].dim == 3
     assert capsys.readouterr().out == "written to x\n"
+
+
+def test_a_run_is_trained_gone_on_with_and_compared(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("paper_figs.embeddings._FRAMES", 2)
+    command = ["train", "--encoder", "linear", "--limit", "60", "--steps", "12", "--records", "8"]
+    command += ["--probe", "20", "--no-evaluate", "--out", str(tmp_path / "run")]
+    for _ in range(2):
+        assert cli.main(command) == 0
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "checkpoints",
+        "config.json",
+        "embeddings.gif",
+        "records.jsonl",
+        "records.npz",
+        "run.png",
+        "training.json",
+    }
+    assert cli.main(["compare", "--run", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "comparison.png").stat().st_size > 5000
+    assert f"written to {tmp_path / 'run'}" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_says_how_to_go_on(capsys, tmp_path, monkeypatch):
+    def stopped(options):
+        raise Interrupted("stopped at step 3 of 12; saved")
+
+    monkeypatch.setattr("experiments.train.train_network", stopped)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", "--out", str(tmp_path)])
+    assert stop.value.code == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "--run", "nowhere"], "nowhere/config.json cannot be read"),
+        (["train", "--method", "nonsense"], "invalid choice"),
+        (["train", "--batch", "1"], "batch is 1"),
+        (["train", "--steps", "abc"], "invalid literal"),
+    ],
+)
+def test_unfit_training_is_refused_in_one_line(capsys, tmp_path, arguments, message):
+    assert cli.main([*arguments, *(["--out", str(tmp_path)] if "train" in arguments else [])]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
