@@ -52,8 +52,8 @@ def record_steps(steps: int, count: int) -> list[int]:
 class Recorder:
     """Snapshots of a run, kept in memory and written into its folder.
 
-    ``records.jsonl`` has a line of numbers a snapshot; ``records.npz`` the arrays, stacked over
-    snapshots: ``steps``, ``times``, ``cross_spectra``, ``covariance_spectra`` and so on.
+    ``records.jsonl`` has a line of numbers a snapshot; ``records.npz`` has ``steps``, ``times``
+    and, as float32 stacked over snapshots, the arrays under their names in a snapshot.
 
     Parameters
     ----------

@@ -202,11 +202,10 @@ def _wrapped(learner: Learner, options: TrainingOptions, device: torch.device) -
     # Statistics are global already. torch 2.13 renamed the option.
     known = inspect.signature(parallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    return parallel(
-        module,
-        device_ids=[device.index] if device.type == "cuda" else None,
-        **{name: False},
-    )
+    settings: dict[str, Any] = {name: False}
+    if device.type == "cuda":
+        settings["device_ids"] = [device.index]
+    return parallel(module, **settings)
 
 
 def _state(
