@@ -189,7 +189,7 @@ def _augmented(side: int, options: BenchTrainOptions) -> dict[str, Any]:
 
 def _step(options: BenchTrainOptions) -> dict[str, Any]:
     data = _pictures(4 * options.step_batch)
-    training = TrainingOptions(steps=options.steps, batch=options.step_batch, lr=0.01)
+    training = TrainingOptions(steps=options.steps, batch=options.step_batch, lr=1e-6)
 
     def ours() -> None:
         learner = PairLearner(
