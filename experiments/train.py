@@ -26,6 +26,7 @@ from sslsim.distributed import process_group, rank
 from sslsim.encoders.features import features
 from sslsim.methods.build import build_learner
 from sslsim.methods.learner import Learner
+from sslsim.neighbours import neighbour_bank
 from sslsim.pixels import PixelStatistics, pixel_statistics
 from sslsim.probes import ProbeResult, knn_accuracy, linear_probe
 from sslsim.recording import draw_probe
@@ -91,6 +92,7 @@ def train_network(options: TrainOptions) -> Path:
             train_options,
             folder,
             probe=probe,
+            bank=neighbour_bank(data, held_out, pixels, device) if options.evaluate else None,
             device=device,
             progress=sys.stderr.isatty(),
         )

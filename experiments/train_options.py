@@ -122,8 +122,8 @@ class TrainOptions:
     device : str
         cpu, cuda, or auto: cuda if there is one.
     evaluate : bool
-        Probe the frozen features at the end (nearest neighbours, logistic regression), if the data
-        set has labels and a test split.
+        Where images have labels: read nearest neighbours at every tenth snapshot, and probe the
+        frozen features at the end (nearest neighbours, logistic regression).
     out : Path
         Run folder: config.json, training.json, records.jsonl, records.npz, checkpoints, run.png.
     """

@@ -136,7 +136,7 @@ def snapshot(
     >>> found["cross_spectrum"].shape, found["scores"].shape
     ((3,), (6, 3))
     """
-    with _probing(encoder):
+    with probing(encoder):
         z, z_prime = encoder(probe.x).double(), encoder(probe.x_prime).double()
     if not bool(z.isfinite().all() and z_prime.isfinite().all()):
         raise ValueError(
@@ -173,8 +173,22 @@ def snapshot(
 
 
 @contextlib.contextmanager
-def _probing(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, but BatchNorm by the statistics of what is embedded, none of them kept."""
+def probing(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but BatchNorm by the statistics of what is embedded, none of them kept.
+
+    Parameters
+    ----------
+    module : nn.Module
+        As it was afterwards, also if the block raises.
+
+    Examples
+    --------
+    >>> layer = nn.BatchNorm1d(1)
+    >>> with probing(layer):
+    ...     out = layer(torch.tensor([[1.0], [3.0]]))
+    >>> out.round().flatten().tolist(), layer.running_mean.item(), layer.training
+    ([-1.0, 1.0], 0.0, True)
+    """
     training = {part: part.training for part in module.modules()}
     kept: list[tuple[Any, str, Any]] = []
     module.eval()

@@ -23,6 +23,7 @@ from sslsim.data import Images
 from sslsim.distributed import largest, rank, synchronise_batch_norm, world_size
 from sslsim.interruption import Interrupted, any_stopped, noting_signals
 from sslsim.methods.learner import Learner
+from sslsim.neighbours import NeighbourBank, neighbour_accuracy
 from sslsim.optimizers import make_optimizer
 from sslsim.recording import ProbeSet, snapshot
 from sslsim.records import Recorder, record_steps
@@ -30,6 +31,7 @@ from sslsim.training_options import TrainingOptions, flow_time, rate_factor
 
 __all__ = ["Interrupted", "TrainingOptions", "flow_time", "train"]
 
+_KNN_EVERY = 10  # records between readings of nearest neighbours
 _CHECK_EVERY = 10  # updates between looks at the loss, each of which waits for the device
 
 
@@ -41,6 +43,7 @@ def train(
     folder: Path,
     *,
     probe: ProbeSet | None = None,
+    bank: NeighbourBank | None = None,
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> Learner:
@@ -63,6 +66,8 @@ def train(
     probe : ProbeSet, optional
         What to record snapshots of; nothing is recorded without one. The ``loss`` of a record is
         the mean over the batches since the record before.
+    bank : NeighbourBank, optional
+        Images for ``knn``, the accuracy of nearest neighbours, in every tenth record and the last.
     device : torch.device or str
         Where to train. In a process group every process calls this function with its own.
     progress : bool
@@ -116,9 +121,9 @@ def train(
     recorder = Recorder(folder)
     start = _resume(learner, optimizer, losses, recorder, kind, options, device)
     module = _wrapped(learner, options, device)
-    due = set()
-    if probe is not None:
-        due = {step for step in record_steps(options.steps, options.records) if step > start}
+    planned = [] if probe is None else record_steps(options.steps, options.records)
+    due = {step for step in planned if step > start}
+    classified = set() if bank is None else {*planned[::_KNN_EVERY], options.steps}
     start = max(start, 0)
 
     def mean_loss(step: int) -> float:
@@ -136,6 +141,8 @@ def train(
         loss = mean_loss(step)
         losses.zero_()
         found = snapshot(learner.encoder, probe, getattr(learner, "objective", None))
+        if bank is not None:
+            found["knn"] = neighbour_accuracy(learner.encoder, bank) if step in classified else None
         if rank() == 0:
             recorder.add({"step": step, "time": flow_time(options, step), "loss": loss, **found})
 

@@ -99,6 +99,10 @@ def test_frozen_features_are_probed_on_held_out_images(tmp_path):
     found = probes["linear_backbone"]
     assert (found["train_size"], found["test_size"], found["classes"]) == (300, 360, 10)
     assert found["accuracy"] > 0.3
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    read = [line["knn"] for line in lines if line["knn"] is not None]
+    assert len(read) == 2  # every tenth of eight records, and the last
+    assert all(0.3 < accuracy < 1 for accuracy in read)
 
 
 @pytest.mark.parametrize("method", ["simclr", "vicreg", "byol", "supervised"])
