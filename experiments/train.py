@@ -23,6 +23,7 @@ from experiments.tables import number, table
 from experiments.train_options import TrainOptions, training_options
 from sslsim.data import Images, load_images
 from sslsim.distributed import process_group, rank
+from sslsim.eigenvalue_steps import detect_eigenvalue_steps
 from sslsim.encoders.features import features
 from sslsim.methods.build import build_learner
 from sslsim.methods.learner import Learner
@@ -31,7 +32,7 @@ from sslsim.pixels import PixelStatistics, pixel_statistics
 from sslsim.probes import ProbeResult, knn_accuracy, linear_probe
 from sslsim.recording import draw_probe
 from sslsim.single_view import VIEWS
-from sslsim.step_detection import Steps, detect_steps
+from sslsim.step_detection import Steps
 from sslsim.training import train
 from sslsim.training_options import flow_time
 
@@ -295,8 +296,8 @@ def found_steps(records: dict[str, Any], method: str = "barlow_twins") -> Steps:
     Returns
     -------
     Steps
-        One entry for each of the first 64 eigenvalues; none detected in fewer than 5 records, and
-        none less than a fiftieth as high as the highest: that is an echo of another mode's step.
+        One entry for each of the first 64 eigenvalues, by
+        :func:`sslsim.eigenvalue_steps.detect_eigenvalue_steps`; none in fewer than 5 records.
 
     Examples
     --------
@@ -310,15 +311,7 @@ def found_steps(records: dict[str, Any], method: str = "barlow_twins") -> Steps:
     if len(times) < 5:
         never = np.full(curves.shape[1], np.inf)
         return Steps(never, never, np.zeros_like(never), never, np.zeros(len(never), dtype=bool))
-    found = detect_steps(times, curves)
-    echo = found.detected & (found.heights < found.heights.max() / 50)
-    return Steps(
-        times=np.where(echo, np.inf, found.times),
-        standard_errors=np.where(echo, np.inf, found.standard_errors),
-        heights=np.where(echo, 0.0, found.heights),
-        widths=np.where(echo, np.inf, found.widths),
-        detected=found.detected & ~echo,
-    )
+    return detect_eigenvalue_steps(times, curves)
 
 
 def read_line(line: str) -> dict[str, Any]:
