@@ -18,7 +18,7 @@ specification.loader.exec_module(planting)
 
 
 def growing(seed, T=120, k=6):
-    """Modes that open one after another, go on growing by as much again and fluctuate by a quarter."""
+    """Modes that open one after another, grow on as much again and fluctuate by a quarter."""
     rng = np.random.default_rng(seed)
     times = np.linspace(0, 45, T)
     middles = np.sort(rng.uniform(3, 34, k))
