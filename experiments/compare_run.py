@@ -1,11 +1,11 @@
 """Theory over what a training run recorded: ``sslsim compare --run DIR``.
 
-The prediction knows the run's data, views and initial network, and nothing of its training: the
-cross-correlation of the pixels of fresh pairs gives eigenvalues gamma_j, the network at
-initialisation the size lambda_j(0) at which its embedding starts, and both together the times of
-linear theory. For a linear encoder these are the times of its own theory. A deep network has
-another kernel, and another clock: one factor is fitted, and what is judged is the ratio of the
-times.
+The prediction knows the run's data, views and initial network, and nothing of its training: from
+pairs come the eigenvalues gamma_j by which a linear model of the pixels would grow under the run's
+method, from the network at initialisation the size lambda_j(0) at which its embedding starts, and
+both together the times of linear theory. For a linear encoder under Barlow Twins these are the
+times of its own theory. A deep network has another kernel, and another clock: one factor is fitted,
+and what is judged is the ratio of the times.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 from scipy.stats import spearmanr
 
 from experiments.options import CompareOptions
@@ -32,6 +33,8 @@ from sslsim.single_view import VIEWS
 from sslsim.views import draw_views
 from theory import predict_steps_from
 from theory.closed_form import step_times
+from theory.near_origin import barlow_twins_operator, simclr_operator
+from theory.vicreg import vicreg_operator
 
 _PAIRS = 2000  # drawn for the prediction
 _DRAWS = 9  # purpose of these draws
@@ -81,34 +84,31 @@ def compare_run(options: CompareOptions) -> Path:
     )
     dim = min(len(measured), x.shape[1])
     measured = measured[:dim]
-    linear = trained.encoder == "linear" and len(learner.encoder.layers) <= 1
-    found = predict_steps_from(
-        x,
-        x_prime,
-        _initial_map(learner, dim, x.shape[1], linear),
-        level=options.interval_level,
-        learning_rate=trained.lr,
-    )
-    if linear:
-        predicted = found.step_times
+    linear = trained.method == "barlow_twins" and trained.encoder == "linear"
+    if linear and trained.widths is None:
+        w0 = next(learner.encoder.parameters()).detach().double().numpy()
+        found = predict_steps_from(x, x_prime, w0, level=options.interval_level)
+        gamma, predicted, theory = found.eigenvalues, found.step_times, "exact initial map"
     else:
+        operator, theory = near_origin(trained, x, x_prime)
+        m = len(operator)
+        gamma = eigh(operator, eigvals_only=True, subset_by_index=(m - dim, m - 1))[::-1] / 2
         # A small eigenvalue may start on either side of zero; its size is what it grows from.
         start = np.abs(records[watched_spectrum(trained.method)][0][:dim].astype(np.float64))
         start = np.maximum(start, 1e-9 * start.max())
-        gamma = found.eigenvalues
         size = np.sqrt(start / np.where(gamma > 0, gamma, 1.0))
         predicted = step_times(gamma, np.where(gamma > 0, size, 0.0))
     judged = agreement(predicted, measured)
     write_json(
         folder / "comparison.json",
         {
-            "eigenvalues": found.eigenvalues,
+            "eigenvalues": gamma,
             "predicted_step_times": predicted,
             "measured_step_times": measured,
             "measured_standard_errors": steps.standard_errors[:dim],
             "detected": steps.detected[:dim],
             **judged,
-            "theory": "linear, exact initial map" if linear else "linear, initial spectrum",
+            "theory": theory,
             "n_pairs": len(x),
             "views": kind,
             "spectrum": watched_spectrum(trained.method),
@@ -117,8 +117,47 @@ def compare_run(options: CompareOptions) -> Path:
             "data": trained.data,
         },
     )
-    print(_report(found.eigenvalues, predicted, measured, judged))
+    print(_report(gamma, predicted, measured, judged))
     return folder
+
+
+def near_origin(trained: TrainOptions, x: Array, x_prime: Array) -> tuple[Array, str]:
+    """Operator by which a linear model would grow from a small initialisation.
+
+    Parameters
+    ----------
+    trained : TrainOptions
+        Name the method.
+    x, x_prime : ndarray, shape (n, m)
+        Pairs.
+
+    Returns
+    -------
+    operator : ndarray, shape (m, m)
+        Of :mod:`theory.near_origin`, twice Gamma for Barlow Twins. Half its eigenvalues take the
+        place of gamma in the logistic step times.
+    theory : str
+        Which it is: that of the method, or Barlow Twins' where the method has none (embeddings
+        without a scale, teachers).
+
+    Examples
+    --------
+    >>> near_origin(TrainOptions(method="byol"), np.eye(2), np.eye(2))
+    (array([[1., 0.],
+           [0., 1.]]), 'barlow_twins near the origin (there is none of byol)')
+    """
+    name = f"{trained.method} near the origin"
+    if trained.method == "simclr" and trained.similarity == "dot":
+        temperature = 0.5 if trained.temperature is None else trained.temperature
+        return simclr_operator(x, x_prime, temperature), name
+    if trained.method == "vicreg":
+        # The theory counts half of each view's variance term, the training all of it.
+        dim = 8 if trained.dim is None else trained.dim
+        return vicreg_operator(x, x_prime, dim, mu=50.0, lam=25.0), name
+    own = trained.method == "barlow_twins" and trained.barlow_form != "published"
+    if not own:
+        name = f"barlow_twins near the origin (there is none of {trained.method})"
+    return barlow_twins_operator(x, x_prime), name
 
 
 def agreement(predicted: Array, measured: Array) -> dict[str, Any]:
@@ -195,15 +234,6 @@ def _train_options(folder: Path) -> TrainOptions:
         if field.name in ("root", "out") and value is not None:
             kept[field.name] = Path(value)
     return TrainOptions(**kept)
-
-
-def _initial_map(learner: Any, dim: int, m: int, linear: bool) -> Array:
-    """W(0) of a linear encoder; for others any, since their own spectrum says how they start."""
-    if not linear:
-        return np.eye(dim, m)
-    (weight,) = (parameter for parameter in learner.encoder.parameters())
-    found: Array = weight.detach().double().numpy()
-    return found[:dim]
 
 
 def _report(gamma: Array, predicted: Array, measured: Array, judged: dict[str, Any]) -> str:

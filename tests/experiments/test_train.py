@@ -45,7 +45,7 @@ def test_a_linear_encoder_steps_when_its_theory_says(linear, capsys):
     assert result["detected_steps"] == 3
     compare_run(CompareOptions(run=linear))
     found = read_json(linear / "comparison.json")
-    assert found["theory"] == "linear, exact initial map"
+    assert found["theory"] == "exact initial map"
     # Measured on held-out pairs at a finite learning rate.
     assert found["mean_relative_error"] < 0.15
     assert found["spearman"] == pytest.approx(1.0)
