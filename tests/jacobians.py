@@ -1,5 +1,7 @@
 """Tangent kernels by the contraction of full Jacobians: slow, in memory at once, one line long."""
 
+import warnings
+
 import torch
 from torch.func import functional_call, jacrev, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -17,7 +19,8 @@ def full_kernel(module, x1, x2=None):
         def one(values, row):
             return functional_call(module, values, (row[None],))[0]
 
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")
             return vmap(jacrev(one), (None, 0))(parameters, x)
 
     first, second = jacobian(x1), jacobian(x1 if x2 is None else x2)

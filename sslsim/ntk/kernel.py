@@ -29,6 +29,7 @@ from sslsim.ntk.blocks import (
     plan_blocks,
 )
 from sslsim.ntk.engines import add_by_func, add_by_hooks
+from sslsim.ntk.inputs import check_input, checked_inputs
 from sslsim.ntk.probe import Probe, probe
 
 ENGINES = ("auto", "hooks", "func")
@@ -230,8 +231,8 @@ def pair_ntk(
     """
     if isinstance(output, str) and output == "full":
         raise ValueError("output is 'full'; expected 'trace', indices or a matrix")
-    _check_inputs("x", x)
-    _check_inputs("x_prime", x_prime)
+    check_input("x", x)
+    check_input("x_prime", x_prime)
     if x.shape != x_prime.shape:
         raise ValueError(
             f"x has shape {tuple(x.shape)} and x_prime {tuple(x_prime.shape)}; "
@@ -265,20 +266,7 @@ def _task(
     budget = DEFAULT_BUDGET if memory_budget is None else memory_budget
     if type(budget) is not int or budget < 1:
         raise ValueError(f"memory_budget is {budget!r}; expected a number of bytes above zero")
-    _check_inputs("x1", x1)
-    if x2 is not None:
-        _check_inputs("x2", x2)
-        if x2.shape[1:] != x1.shape[1:] or x2.dtype != x1.dtype:
-            raise ValueError(
-                f"x2 has shape {tuple(x2.shape)} and type {x2.dtype}; expected (n, "
-                f"*{tuple(x1.shape[1:])}) and {x1.dtype} as x1"
-            )
-    first = next(module.parameters(), None)
-    if first is not None:
-        if first.dtype != x1.dtype:
-            raise ValueError(f"x1 has type {x1.dtype}; expected the module's {first.dtype}")
-        x1 = x1.to(first.device)
-        x2 = None if x2 is None else x2.to(first.device)
+    x1, x2 = checked_inputs(module, x1, x2)
     seen = probe(module, x1)
     missing = tuple(name for name in seen.names if name not in seen.visits)
     if engine == "hooks" and missing:
@@ -293,18 +281,6 @@ def _task(
     passes = 1 if vectors is None else vectors.shape[1]
     blocks = plan_blocks(module, seen, by_func, size, x2 is None, passes, budget)
     return _Task(module, seen, by_func, x1, x2, vectors, size, blocks)
-
-
-def _check_inputs(name: str, x: torch.Tensor) -> None:
-    if not isinstance(x, torch.Tensor) or x.ndim < 2 or not x.is_floating_point() or 0 in x.shape:
-        given = (
-            f"shape {tuple(x.shape)} and type {x.dtype}"
-            if isinstance(x, torch.Tensor)
-            else f"type {type(x).__name__}"
-        )
-        raise ValueError(f"{name} has {given}; expected floats (n, ...) with n above zero")
-    if not bool(x.isfinite().all()):
-        raise ValueError(f"{name} holds NaN or infinite values; expected finite numbers")
 
 
 def _vectors(output: Output, dim: int) -> torch.Tensor | None:
