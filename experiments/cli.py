@@ -19,6 +19,7 @@ from typing import Annotated, Any, TextIO, Union
 import tyro
 
 from experiments.options import CompareOptions, PredictOptions
+from sslsim.interruption import Interrupted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             folder = _run(_parsed(arguments))
-            print(f"written to {folder}", flush=True)
+            if os.environ.get("RANK", "0") == "0":  # of torchrun: one process speaks
+                print(f"written to {folder}", flush=True)
+        except Interrupted as stop:
+            print(f"sslsim: {stop}; the same command goes on from there", file=sys.stderr)
+            return 130
         except BrokenPipeError:  # whoever read the output has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
@@ -133,13 +138,8 @@ def _train(options: Any) -> Path:
     from experiments.train import train_network
     from paper_figs.embeddings import animate
     from paper_figs.run import draw_run
-    from sslsim.interruption import Interrupted
 
-    try:
-        folder = train_network(options)
-    except Interrupted as stop:
-        print(f"sslsim: {stop}; the same command goes on from there", file=sys.stderr)
-        raise SystemExit(130) from None
+    folder = train_network(options)
     if os.environ.get("RANK", "0") == "0":  # of torchrun: one process draws
         draw_run(folder)
         animate(folder)

@@ -10,6 +10,7 @@ and what is judged is the ratio of the times.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from scipy.stats import spearmanr
 from experiments.options import CompareOptions
 from experiments.runs import read_arrays, read_json, write_json
 from experiments.tables import number, table
-from experiments.train import found_steps, initial_learner, split_data, watched_spectrum
+from experiments.train import found_steps, watched_spectrum
 from experiments.train_options import TrainOptions
+from experiments.train_setup import initial_learner, split_data
 from sslsim.batches import fixed_views
 from sslsim.data import Images
 from sslsim.pixels import pixel_statistics
@@ -36,8 +38,10 @@ from theory.closed_form import step_times
 from theory.near_origin import barlow_twins_operator, simclr_operator
 from theory.vicreg import vicreg_operator
 
+_PAIRED = tuple(kind for kind in VIEWS if kind != "mask")
 _PAIRS = 2000  # drawn for the prediction
 _DRAWS = 9  # purpose of these draws
+_VICREG_EPS = 1e-4  # under the root of the training's objective
 Array = NDArray[np.float64]
 
 
@@ -47,7 +51,7 @@ def compare_run(options: CompareOptions) -> Path:
     Parameters
     ----------
     options : CompareOptions
-        ``run``, ``pairs`` and ``interval_level`` count.
+        ``run`` and ``pairs`` count.
 
     Returns
     -------
@@ -69,13 +73,13 @@ def compare_run(options: CompareOptions) -> Path:
     folder = Path(options.run)
     trained = _train_options(folder)
     records = read_arrays(folder / "records.npz")
-    steps = found_steps(records, trained.method)
+    steps = found_steps(records, trained)
     measured = np.where(steps.detected, steps.times, np.inf)
     data, _ = split_data(trained)
     learner = initial_learner(trained, data)
     kind = trained.views or learner.views
-    if kind not in VIEWS or kind == "mask":
-        raise ValueError(f"the run's views are {kind}; expected pairs ({', '.join(VIEWS)})")
+    if kind not in _PAIRED:
+        raise ValueError(f"the run's views are {kind}; expected pairs ({', '.join(_PAIRED)})")
     views = _drawn(trained, data, kind, options.pairs)
     pixels = pixel_statistics(data.images)
     x, x_prime = (
@@ -87,17 +91,24 @@ def compare_run(options: CompareOptions) -> Path:
     linear = trained.method == "barlow_twins" and trained.encoder == "linear"
     if linear and trained.widths is None:
         w0 = next(learner.encoder.parameters()).detach().double().numpy()
-        found = predict_steps_from(x, x_prime, w0, level=options.interval_level)
+        found = predict_steps_from(x, x_prime, w0)
         gamma, predicted, theory = found.eigenvalues, found.step_times, "exact initial map"
     else:
         operator, theory = near_origin(trained, x, x_prime)
         m = len(operator)
         gamma = eigh(operator, eigvals_only=True, subset_by_index=(m - dim, m - 1))[::-1] / 2
         # A small eigenvalue may start on either side of zero; its size is what it grows from.
-        start = np.abs(records[watched_spectrum(trained.method)][0][:dim].astype(np.float64))
+        start = np.abs(records[watched_spectrum(trained)][0][:dim].astype(np.float64))
         start = np.maximum(start, 1e-9 * start.max())
         size = np.sqrt(start / np.where(gamma > 0, gamma, 1.0))
         predicted = step_times(gamma, np.where(gamma > 0, size, 0.0))
+        if trained.method == "vicreg" and start.max() >= _VICREG_EPS:
+            warnings.warn(
+                f"embeddings start with a variance of {start.max():.1g}; expected below "
+                f"{_VICREG_EPS} for the theory of vicreg: no step is predicted (--init-scale)",
+                stacklevel=2,
+            )
+            predicted = np.full(dim, np.inf)
     judged = agreement(predicted, measured)
     write_json(
         folder / "comparison.json",
@@ -111,7 +122,7 @@ def compare_run(options: CompareOptions) -> Path:
             "theory": theory,
             "n_pairs": len(x),
             "views": kind,
-            "spectrum": watched_spectrum(trained.method),
+            "spectrum": watched_spectrum(trained),
             "method": trained.method,
             "encoder": trained.encoder,
             "data": trained.data,
@@ -154,9 +165,13 @@ def near_origin(trained: TrainOptions, x: Array, x_prime: Array) -> tuple[Array,
         # The theory counts half of each view's variance term, the training all of it.
         dim = 8 if trained.dim is None else trained.dim
         return vicreg_operator(x, x_prime, dim, mu=50.0, lam=25.0), name
-    own = trained.method == "barlow_twins" and trained.barlow_form != "published"
-    if not own:
+    if watched_spectrum(trained) == "covariance_spectrum":
+        mean = (x.mean(axis=0) + x_prime.mean(axis=0)) / 2
+        x, x_prime = x - mean, x_prime - mean
+    if trained.method != "barlow_twins":
         name = f"barlow_twins near the origin (there is none of {trained.method})"
+    elif trained.barlow_form == "published":
+        name = "barlow_twins near the origin, theory form (there is none of the published form)"
     return barlow_twins_operator(x, x_prime), name
 
 
@@ -199,10 +214,11 @@ def agreement(predicted: Array, measured: Array) -> dict[str, Any]:
     raw, scaled = nothing.copy(), nothing.copy()
     raw[both], scaled[both] = np.abs(p - m) / m, np.abs(scale * p - m) / m
     enough = len(p) >= 2
+    ordered = np.ptp(p) > 0 and np.ptp(m) > 0  # else there is no order to correlate
     return {
         "relative_error": raw,
         "mean_relative_error": float(raw[both].mean()),
-        "spearman": float(spearmanr(p, m).statistic) if enough else None,
+        "spearman": float(spearmanr(p, m).statistic) if ordered else None,
         "fitted_time_scale": scale,
         "scaled_relative_error": scaled,
         "mean_scaled_relative_error": float(scaled[both].mean()) if enough else None,
@@ -213,10 +229,14 @@ def _drawn(
     trained: TrainOptions, data: Images, kind: str, pairs: int | None
 ) -> tuple[torch.Tensor, ...]:
     """The very pairs of a run that fixed them, else fresh ones of images spread over the data."""
+    most = len(data.images) if trained.fixed_views else _PAIRS
+    count = min(len(data.images), most if pairs is None else pairs)
+    if count < 2:
+        raise ValueError(f"pairs is {pairs}; expected at least 2")
+    places = torch.arange(count) * len(data.images) // count
     if trained.fixed_views:
-        return fixed_views(data, kind, trained.seed).views
-    count = min(len(data.images), _PAIRS if pairs is None else pairs)
-    images = data.images[torch.arange(count) * len(data.images) // count]
+        return tuple(view[places] for view in fixed_views(data, kind, trained.seed).views)
+    images = data.images[places]
     return draw_views(images, kind, derived_generator(trained.seed, _DRAWS, 0)).views
 
 
@@ -233,7 +253,10 @@ def _train_options(folder: Path) -> TrainOptions:
             kept[field.name] = tuple(value)
         if field.name in ("root", "out") and value is not None:
             kept[field.name] = Path(value)
-    return TrainOptions(**kept)
+    try:
+        return TrainOptions(**kept)
+    except TypeError as error:
+        raise ValueError(f"{folder}/config.json holds options unknown here: {error}") from error
 
 
 def _report(gamma: Array, predicted: Array, measured: Array, judged: dict[str, Any]) -> str:

@@ -97,7 +97,7 @@ class CompareOptions(ModelOptions):
     ----------
     run : Path or None
         Folder of `sslsim train`: compare what it recorded with what theory predicts from its data.
-        Of the other options only `pairs` and `interval_level` count then.
+        Of the other options only `pairs` counts then.
     max_iterations : int
         Bound on the training; modes predicted to step later are reported as not reached.
     out : Path

@@ -11,7 +11,8 @@ import math
 import sys
 import time
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ import torch
 from experiments.runs import open_run, read_arrays, read_json, write_json
 from experiments.tables import number, table
 from experiments.train_options import TrainOptions, training_options
-from sslsim.data import Images, load_images
-from sslsim.distributed import process_group, rank
+from experiments.train_setup import as_fed, chosen_device, initial_learner, part_of, split_data
+from sslsim.checkpoints import checkpoints
+from sslsim.data import Images
+from sslsim.distributed import largest, process_group, rank
 from sslsim.eigenvalue_steps import detect_eigenvalue_steps
 from sslsim.encoders.features import features
-from sslsim.methods.build import build_learner
 from sslsim.methods.learner import Learner
 from sslsim.neighbours import neighbour_bank
 from sslsim.pixels import PixelStatistics, pixel_statistics
@@ -36,7 +38,15 @@ from sslsim.step_detection import Steps
 from sslsim.training import train
 from sslsim.training_options import flow_time
 
-_HELD_OUT = 10  # one image in so many, where a data set has no test split
+_RESULTS = (
+    "training.json",
+    "records.jsonl",
+    "records.npz",
+    "run.png",
+    "embeddings.gif",
+    "comparison.json",
+    "comparison.png",
+)
 _PROBED = 5000  # images of each split that the frozen features are probed on, at most
 
 
@@ -64,6 +74,7 @@ def train_network(options: TrainOptions) -> Path:
     Examples
     --------
     >>> import contextlib, io, tempfile
+    >>> from dataclasses import replace
     >>> options = TrainOptions(encoder="linear", dim=2, limit=64, steps=20, records=8, probe=16)
     >>> options = replace(options, evaluate=False, out=Path(tempfile.mkdtemp()))
     >>> with contextlib.redirect_stdout(io.StringIO()):
@@ -77,13 +88,16 @@ def train_network(options: TrainOptions) -> Path:
         learner = initial_learner(options, data)
         kind = options.views or learner.views
         folder = options.out
+        goes_on = _goes_on(options)  # every process looks before the first one writes
+        largest(0.0)
         if rank() == 0:
-            _check_folder(options)
-            open_run(folder, {"command": "train", "options": asdict(options)})
+            if not goes_on:
+                open_run(folder, {"command": "train", "options": asdict(options)}, results=_RESULTS)
             print(_headline(options, data, held_out, learner, device), flush=True)
         probed_views = kind if kind in VIEWS and kind != "mask" else "simclr"
         pixels = pixel_statistics(data.images) if options.standardise else None
         held_out_images = held_out.images.to(device)
+        plain, plain_held_out = as_fed(data, kind), as_fed(held_out, kind)
         probe = draw_probe(held_out_images, probed_views, options.probe, options.seed, pixels)
         begun = time.perf_counter()
         train(
@@ -93,7 +107,9 @@ def train_network(options: TrainOptions) -> Path:
             train_options,
             folder,
             probe=probe,
-            bank=neighbour_bank(data, held_out, pixels, device) if options.evaluate else None,
+            bank=neighbour_bank(plain, plain_held_out, pixels, device)
+            if options.evaluate
+            else None,
             device=device,
             progress=sys.stderr.isatty(),
         )
@@ -101,8 +117,7 @@ def train_network(options: TrainOptions) -> Path:
         if rank() != 0:
             return folder
         records = read_arrays(folder / "records.npz")
-        steps = found_steps(records, options.method)
-        probes = _probed(learner, data, held_out, pixels, options) if options.evaluate else {}
+    steps = found_steps(records, options)
     lines = (folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
     result = {
         "method": options.method,
@@ -110,7 +125,7 @@ def train_network(options: TrainOptions) -> Path:
         "data": options.data,
         "views": kind,
         "dim": learner.encoder.dim,
-        "spectrum": watched_spectrum(options.method),
+        "spectrum": watched_spectrum(options),
         "parameters": sum(p.numel() for p in learner.encoder.parameters()),
         "train_images": len(data.images),
         "held_out_images": len(held_out.images),
@@ -121,153 +136,27 @@ def train_network(options: TrainOptions) -> Path:
         "step_standard_errors": steps.standard_errors,
         "step_heights": steps.heights,
         "detected_steps": int(steps.detected.sum()),
-        "probes": {name: asdict(found) for name, found in probes.items()},
+        "probes": {},
         "first_record": read_line(lines[0]),
         "last_record": read_line(lines[-1]),
     }
     write_json(folder / "training.json", result)
+    probes = {}
+    if options.evaluate:  # the result is safe by now
+        probes = probed_features(learner, plain, plain_held_out, pixels, seed=options.seed)
+        result["probes"] = {name: asdict(found) for name, found in probes.items()}
+        write_json(folder / "training.json", result)
     print(_report(result, steps, probes))
     return folder
 
 
-def chosen_device(name: str) -> torch.device:
-    """Device by its name.
-
-    Parameters
-    ----------
-    name : str
-        ``auto`` (cuda if there is one, else cpu) or anything torch knows.
-
-    Returns
-    -------
-    torch.device
-        Available on this machine.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device.
-
-    Examples
-    --------
-    >>> chosen_device("cpu")
-    device(type='cpu')
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device is {name!r}, which is not there; expected auto or cpu") from error
-    return device
-
-
-def split_data(options: TrainOptions) -> tuple[Images, Images]:
-    """Training images and held-out ones.
-
-    Parameters
-    ----------
-    options : TrainOptions
-        Say the data set.
-
-    Returns
-    -------
-    data, held_out : Images
-        The test split where there is one; else every tenth image is held out, two at least.
-
-    Raises
-    ------
-    ValueError
-        If the data cannot be loaded or there are fewer than four images.
-
-    Examples
-    --------
-    >>> data, held_out = split_data(TrainOptions(limit=100))
-    >>> len(data.images), len(held_out.images)
-    (100, 360)
-    """
-    data = load_images(
-        options.data, options.root, split=options.split, size=options.size, limit=options.limit
-    )
-    if len(data.images) < 4:
-        raise ValueError(f"{options.data} gives {len(data.images)} image(s); expected at least 4")
-    if options.split in ("train", "unlabeled"):
-        size = options.size or data.images.shape[-1]
-        try:
-            held_out = load_images(
-                options.data, options.root, split="test", size=size, limit=_PROBED
-            )
-        except ValueError:
-            pass  # no test split
-        else:
-            if held_out.images.shape[1:] == data.images.shape[1:]:
-                return data, held_out
-    places = torch.arange(len(data.images))
-    every = min(_HELD_OUT, len(places) // 2)
-    kept_out = places % every == every - 1
-    return _part(data, ~kept_out), _part(data, kept_out)
-
-
-def initial_learner(options: TrainOptions, data: Images) -> Learner:
-    """The learner at its initialisation, the same at every call.
-
-    Parameters
-    ----------
-    options : TrainOptions
-        Method, network and initialisation.
-    data : Images
-        Training images: their shape, and the classes when supervised.
-
-    Returns
-    -------
-    Learner
-        On the CPU.
-
-    Raises
-    ------
-    ValueError
-        If options do not fit together.
-
-    Examples
-    --------
-    >>> options = TrainOptions(limit=100)
-    >>> initial_learner(options, split_data(options)[0]).encoder.dim
-    8
-    """
-    dim = options.dim
-    if options.method == "supervised":
-        if data.labels is None:
-            raise ValueError(f"{options.data} has no labels; expected labels when supervised")
-        dim = int(data.labels.max()) + 1
-        if options.dim not in (None, dim):
-            raise ValueError(f"dim is {options.dim}; expected the {dim} classes, or none given")
-    return build_learner(
-        options.method,
-        tuple(data.images.shape[1:]),
-        8 if dim is None and options.method != "mae" else dim,
-        encoder=options.encoder,
-        seed=options.seed,
-        widths=options.widths,
-        parameterization=options.parameterization,
-        projector=options.projector,
-        projector_widths=options.projector_widths,
-        init_scale=options.init_scale,
-        init_which=options.init_which,
-        init_batch_norm=options.init_batch_norm,
-        barlow_form=options.barlow_form,
-        similarity=options.similarity,
-        temperature=options.temperature,
-    )
-
-
-def watched_spectrum(method: str) -> str:
+def watched_spectrum(options: TrainOptions) -> str:
     """Which of the recorded spectra a method learns step by step.
 
     Parameters
     ----------
-    method : str
-        Of training.
+    options : TrainOptions
+        Name the method.
 
     Returns
     -------
@@ -277,21 +166,22 @@ def watched_spectrum(method: str) -> str:
 
     Examples
     --------
-    >>> watched_spectrum("barlow_twins"), watched_spectrum("vicreg")
+    >>> watched_spectrum(TrainOptions()), watched_spectrum(TrainOptions(method="vicreg"))
     ('cross_spectrum', 'covariance_spectrum')
     """
-    return "covariance_spectrum" if method in ("vicreg", "vicregl") else "cross_spectrum"
+    blind = options.method in ("vicreg", "vicregl") or options.barlow_form == "published"
+    return "covariance_spectrum" if blind else "cross_spectrum"
 
 
-def found_steps(records: dict[str, Any], method: str = "barlow_twins") -> Steps:
+def found_steps(records: dict[str, Any], options: TrainOptions) -> Steps:
     """Steps of the recorded eigenvalues.
 
     Parameters
     ----------
     records : dict
         Of ``records.npz``.
-    method : str
-        Says which spectrum to watch.
+    options : TrainOptions
+        Say which spectrum to watch.
 
     Returns
     -------
@@ -303,11 +193,11 @@ def found_steps(records: dict[str, Any], method: str = "barlow_twins") -> Steps:
     --------
     >>> times = np.arange(50.0)
     >>> curve = 1 / (1 + np.exp(-(times - 20) / 2))
-    >>> found = found_steps({"times": times, "cross_spectrum": curve[:, None]})
+    >>> found = found_steps({"times": times, "cross_spectrum": curve[:, None]}, TrainOptions())
     >>> found.times.round(1).tolist()
     [20.0]
     """
-    times, curves = records["times"], records[watched_spectrum(method)][:, :64]
+    times, curves = records["times"], records[watched_spectrum(options)][:, :64]
     if len(times) < 5:
         never = np.full(curves.shape[1], np.inf)
         return Steps(never, never, np.zeros_like(never), never, np.zeros(len(never), dtype=bool))
@@ -337,18 +227,77 @@ def read_line(line: str) -> dict[str, Any]:
     return found
 
 
-def _part(data: Images, chosen: torch.Tensor) -> Images:
-    labels = None if data.labels is None else data.labels[chosen]
-    return replace(data, images=data.images[chosen], labels=labels)
+def probed_features(
+    learner: Learner,
+    data: Images,
+    held_out: Images,
+    pixels: PixelStatistics | None,
+    *,
+    seed: int = 0,
+) -> dict[str, ProbeResult]:
+    """Probes of frozen features, fitted on training images and read on held-out ones.
+
+    Parameters
+    ----------
+    learner : Learner
+        Trained.
+    data, held_out : Images
+        Plain images of the size that the network was built for.
+    pixels : PixelStatistics or None
+        By which images are standardised.
+    seed : int
+        Of the validation part by which a penalty is chosen.
+
+    Returns
+    -------
+    dict of str to ProbeResult
+        ``knn`` and ``linear`` of ``backbone`` and ``projector``; those that the images do not allow
+        (classes too small) are left out with a warning, all of them without two classes.
+
+    Examples
+    --------
+    >>> options = TrainOptions(limit=200)
+    >>> data, held_out = split_data(options)
+    >>> found = probed_features(initial_learner(options, data), data, held_out, None)
+    >>> sorted(found)
+    ['knn_backbone', 'knn_projector', 'linear_backbone', 'linear_projector']
+    """
+    if data.labels is None or held_out.labels is None or len(data.labels.unique()) < 2:
+        return {}
+    places = torch.linspace(0, len(data.images) - 1, min(_PROBED, len(data.images))).long()
+    y, y_read = data.labels[places], held_out.labels
+    layers = ["backbone", "projector"]
+    device = next(learner.parameters()).device
+    parts = []
+    for part in (part_of(data, places), held_out):
+        images = part.images.to(device).float() / 255
+        images = images if pixels is None else pixels.standardise(images)
+        parts.append(features(learner.encoder, images, layers))
+    found = {}
+    for layer in layers:
+        fitted, read = (part[layer].cpu() for part in parts)
+        calls = {
+            f"knn_{layer}": partial(knn_accuracy, k=min(20, len(fitted))),
+            f"linear_{layer}": partial(linear_probe, seed=seed),
+        }
+        for name, call in calls.items():
+            try:
+                with warnings.catch_warnings():
+                    # Of the solver's convergence: the accuracy is reported as it is.
+                    warnings.simplefilter("ignore")
+                    found[name] = call(fitted, y, read, y_read)
+            except ValueError as error:
+                warnings.warn(f"{name} is left out: {error}", stacklevel=2)
+    return found
 
 
-def _check_folder(options: TrainOptions) -> None:
-    """Refuse to go on with a run of other options."""
+def _goes_on(options: TrainOptions) -> bool:
+    """Whether the folder holds checkpoints of the same options; others are refused."""
     path = options.out / "config.json"
-    if not path.exists() or not (options.out / "checkpoints").exists():
-        return
+    if not path.exists() or not checkpoints(options.out / "checkpoints"):
+        return False
     kept = read_json(path).get("options", {})
-    free = ("out", "root", "device", "evaluate", "split")
+    free = ("out", "root", "device", "evaluate")
     for name, value in asdict(options).items():
         held = kept.get(name)
         given = list(value) if isinstance(value, tuple) else value
@@ -357,37 +306,7 @@ def _check_folder(options: TrainOptions) -> None:
                 f"{options.out} holds a run with {name} {held}, now it is {given}; expected the "
                 "same options to go on with it, or another folder"
             )
-
-
-def _probed(
-    learner: Learner,
-    data: Images,
-    held_out: Images,
-    pixels: PixelStatistics | None,
-    options: TrainOptions,
-) -> dict[str, ProbeResult]:
-    """Probes of frozen features, fitted on training images and read on held-out ones."""
-    if data.labels is None or held_out.labels is None or len(data.labels.unique()) < 2:
-        return {}
-    y_read = held_out.labels
-    places = torch.linspace(0, len(data.images) - 1, min(_PROBED, len(data.images))).long()
-    y = data.labels[places]
-    data = _part(data, places)
-    layers = ["backbone", "projector"]
-    device = next(learner.parameters()).device
-    parts = []
-    for part in (data, held_out):
-        images = part.images.to(device).float() / 255
-        images = images if pixels is None else pixels.standardise(images)
-        parts.append(features(learner.encoder, images, layers))
-    found = {}
-    for layer in layers:
-        fitted, read = (part[layer].cpu() for part in parts)
-        found[f"knn_{layer}"] = knn_accuracy(fitted, y, read, y_read, k=min(20, len(fitted)))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the solver's convergence: the accuracy is reported
-            found[f"linear_{layer}"] = linear_probe(fitted, y, read, y_read, seed=options.seed)
-    return found
+    return True
 
 
 def _headline(

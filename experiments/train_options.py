@@ -82,7 +82,7 @@ class TrainOptions:
     similarity : {"cosine", "dot"} or None
         Of SimCLR. Default: cosine.
     temperature : float or None
-        Of SimCLR. Default: 0.5.
+        Of SimCLR (default 0.5), SwAV and DINO (default 0.1).
     steps : int
         Updates in all.
     batch : int

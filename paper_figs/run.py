@@ -64,7 +64,7 @@ def draw_run_comparison(folder: str | os.PathLike[str]) -> Path:
     scaled = [None if step is None or scale is None else scale * step for step in predicted]
     title = f"{result['method']}, {result['encoder']} on {Path(result['data']).name}: "
     title += (
-        "no step to compare"
+        "no two steps to compare"
         if result["mean_scaled_relative_error"] is None
         else f"step ratios off by {100 * result['mean_scaled_relative_error']:.0f} %"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -45,6 +44,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
 
     Examples
     --------
+    >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> for step in (10, 20, 30):
     ...     path = save_checkpoint(folder, step, {"weight": torch.ones(2)})
@@ -54,15 +54,16 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
     path = folder / f"checkpoint-{step:09d}.pt"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-", delete=False) as file:
-            try:
+        partial = folder / f".writing-{os.getpid()}"
+        try:
+            with partial.open("wb") as file:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
     except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
         raise ValueError(f"{path} cannot be written: {error}") from error
     found = checkpoints(folder)

@@ -157,7 +157,7 @@ def largest(value: float) -> float:
         return value
     held = torch.tensor(value, dtype=torch.float64)
     if dist.get_backend() == "nccl":
-        held = held.cuda()
+        held = held.to("cuda")
     dist.all_reduce(held, op=dist.ReduceOp.MAX)
     return float(held)
 

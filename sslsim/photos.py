@@ -70,16 +70,20 @@ def find_photos(
     if split not in parts:
         raise ValueError(f"{folder} has no split {split!r}; expected one of {', '.join(parts)}")
 
-    found = []  # (path, its place inside the part)
-    for part in parts[split]:
+    places = {}  # of each part's photos inside it
+    for part in parts["all"]:
         root = folder / part
-        inside = sorted(path.relative_to(root) for path in root.rglob("*") if _is_photo(path, root))
-        found += [(root / path, path) for path in inside]
+        places[part] = sorted(
+            path.relative_to(root) for path in root.rglob("*") if _is_photo(path, root)
+        )
+    found = [(folder / part / inside, inside) for part in parts[split] for inside in places[part]]
     if not found:
         raise ValueError(f"{folder} holds no images; expected files {', '.join(_SUFFIXES)}")
     paths = [path for path, _ in found]
-    classes = sorted({inside.parts[0] for _, inside in found if len(inside.parts) > 1})
-    if len(classes) < 2 or any(len(inside.parts) == 1 for _, inside in found):
+    # A class has one number in all parts, also where one of them lacks it.
+    everywhere = [inside for part in places.values() for inside in part]
+    classes = sorted({inside.parts[0] for inside in everywhere if len(inside.parts) > 1})
+    if len(classes) < 2 or any(len(inside.parts) == 1 for inside in everywhere):
         return paths, None
     number = {name: k for k, name in enumerate(classes)}
     return paths, np.array([number[inside.parts[0]] for _, inside in found], dtype=np.int64)

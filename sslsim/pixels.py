@@ -50,7 +50,7 @@ def pixel_statistics(images: torch.Tensor) -> PixelStatistics:
     Returns
     -------
     PixelStatistics
-        On the CPU; from exact integer sums, so that every device gives the same.
+        On the CPU; from integer sums, so that every device gives the same.
 
     Raises
     ------
@@ -78,7 +78,6 @@ def pixel_statistics(images: torch.Tensor) -> PixelStatistics:
         total[1] += values.square().sum(dim=(0, 2, 3)).cpu()
     count = images.numel() // images.shape[1]
     mean = total[0].double() / count
-    # Sums are exact integers, and so is n sum v^2 - (sum v)^2 while it fits.
     variance = (total[1].double() / count - mean.square()).clamp(min=0)
     std = variance.sqrt() / 255
     return PixelStatistics(mean / 255, torch.where(std > 0, std, 1.0))

@@ -90,7 +90,9 @@ def draw_probe(
         raise ValueError(f"the probe set has {count} image(s); expected at least 2")
     chosen = images[torch.arange(count, device=images.device) * len(images) // count].cpu()
     generator = derived_generator(seed, _PROBE, 0)
-    x, x_prime = (draw_view(chosen, kind, generator).to(images.device) for _ in range(2))
+    x, x_prime = (
+        draw_view(chosen, kind, generator, which=which).to(images.device) for which in range(2)
+    )
     if pixels is not None:
         x, x_prime = pixels.standardise(x), pixels.standardise(x_prime)
     return ProbeSet(x, x_prime)

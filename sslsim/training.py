@@ -6,6 +6,7 @@ a batch. A run that resumes from a checkpoint needs nothing else to continue wit
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import sys
 from contextlib import nullcontext
@@ -119,7 +120,8 @@ def train(
     batches = training_batches(data, kind, options, device)
     losses = torch.zeros(2, dtype=torch.float64, device=device)  # sum and number since a record
     recorder = Recorder(folder)
-    start = _resume(learner, optimizer, losses, recorder, kind, options, device)
+    drawn_on = _fingerprint(data, probe)
+    start = _resume(learner, optimizer, losses, recorder, kind, options, drawn_on, device)
     module = _wrapped(learner, options, device)
     planned = [] if probe is None else record_steps(options.steps, options.records)
     due = {step for step in planned if step > start}
@@ -150,7 +152,7 @@ def train(
         mean_loss(step)
         if rank() == 0:
             recorder.save()
-            state = _state(learner, optimizer, losses, kind, options, step)
+            state = _state(learner, optimizer, losses, kind, options, drawn_on, step)
             save_checkpoint(folder / "checkpoints", step, state)
 
     def update(step: int) -> None:
@@ -183,7 +185,8 @@ def train(
         ) as shown,
     ):
         for step in range(start, options.steps + 1):
-            stopping = any_stopped(noted)
+            # Processes have to ask each other, which takes time.
+            stopping = (world_size() == 1 or step % _CHECK_EVERY == 0) and any_stopped(noted)
             if step in due:
                 record(step)
             regular = step % options.checkpoint_every == 0 or step == options.steps
@@ -215,16 +218,29 @@ def _wrapped(learner: Learner, options: TrainingOptions, device: torch.device) -
     return parallel(module, **settings)
 
 
+def _fingerprint(data: Images, probe: ProbeSet | None) -> str:
+    """Digest of what a run is trained and recorded on."""
+    digest = hashlib.blake2b(digest_size=16)
+    tensors = [data.images, data.labels, *([] if probe is None else [probe.x, probe.x_prime])]
+    for tensor in tensors:
+        if tensor is not None:
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
 def _state(
     learner: Learner,
     optimizer: torch.optim.Optimizer,
     losses: torch.Tensor,
     kind: str,
     options: TrainingOptions,
+    drawn_on: str,
     step: int,
 ) -> dict[str, Any]:
     return {
         "step": step,
+        "images": drawn_on,
         "options": {**asdict(options), "views": kind},
         "learner": learner.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -240,6 +256,7 @@ def _resume(
     recorder: Recorder,
     kind: str,
     options: TrainingOptions,
+    drawn_on: str,
     device: torch.device,
 ) -> int:
     """Load the newest checkpoint; return the updates done, -1 if there is none."""
@@ -255,6 +272,10 @@ def _resume(
             raise ValueError(
                 f"{folder} holds a run with {name} {state['options'].get(name)}, now it is "
                 f"{wanted[name]}; expected the same options, or another folder"
+            )
+        if state["images"] != drawn_on:
+            raise ValueError(
+                f"{folder} holds a run on other images; expected the same ones, or another folder"
             )
         try:
             learner.load_state_dict(state["learner"])

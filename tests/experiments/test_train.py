@@ -6,14 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from experiments.compare_run import agreement, compare_run
 from experiments.options import CompareOptions
 from experiments.runs import read_arrays, read_json
-from experiments.train import split_data, train_network
+from experiments.train import train_network
 from experiments.train_options import TrainOptions, training_options
+from experiments.train_setup import initial_learner, split_data
 from paper_figs.embeddings import animate, principal_points
 from paper_figs.run import draw_run, draw_run_comparison
+from sslsim.checkpoints import load_newest_checkpoint
+from sslsim.methods.learner import PairLearner
+from sslsim.pixels import pixel_statistics
+from sslsim.probes import knn_accuracy
 from sslsim.training_options import TrainingOptions
 
 LINEAR = {
@@ -174,3 +180,196 @@ def test_held_out_images_are_not_trained_on(tmp_path):
     assert len(seen) == 36
     assert not seen & kept
     assert torch.equal(data.images.sort(dim=0).values, data.images)
+
+
+def recorded(folder):
+    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+
+
+def test_other_images_are_not_gone_on_with(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "some.npz", images=images)
+    options = {"data": str(tmp_path / "some.npz"), "limit": None, "evaluate": False}
+    run(tmp_path / "run", **options)
+    np.savez(tmp_path / "some.npz", images=255 - images)
+    with pytest.raises(ValueError, match="holds a run on other images"):
+        run(tmp_path / "run", **options)
+    run(tmp_path / "digits", evaluate=False)
+    with pytest.raises(ValueError, match="holds a run with split train, now it is test"):
+        run(tmp_path / "digits", evaluate=False, split="test")
+
+
+@pytest.mark.parametrize("encoder", ["linear", "mlp"])
+def test_networks_of_one_size_take_crops(tmp_path, encoder):
+    folder = run(tmp_path, encoder=encoder, views="crops", limit=200)
+    result = read_json(folder / "training.json")
+    assert result["probes"]["knn_backbone"]["test_size"] == 360
+    compare_run(CompareOptions(run=folder))
+
+
+def test_probes_that_the_images_do_not_allow_are_left_out(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "each.npz", images=images, labels=np.arange(20))
+    with pytest.warns(UserWarning, match="is left out"):
+        folder = run(tmp_path / "run", data=str(tmp_path / "each.npz"), limit=None)
+    result = read_json(folder / "training.json")
+    assert "linear_backbone" not in result["probes"]
+    assert result["detected_steps"] >= 0
+
+
+def test_held_out_images_are_of_all_classes(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (200, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "periodic.npz", images=images, labels=np.arange(200) % 10)
+    data, held_out = split_data(TrainOptions(data=str(tmp_path / "periodic.npz")))
+    assert torch.bincount(held_out.labels).tolist() == [2] * 10
+    assert torch.bincount(data.labels).tolist() == [18] * 10
+
+
+def test_the_trained_network_is_probed_as_it_is_fed(tmp_path):
+    """Accuracies are those of features computed here, of the network that the checkpoint holds."""
+    options = TrainOptions(
+        encoder="mlp", widths=(64,), limit=300, steps=60, records=8, probe=32, device="cpu",
+        out=tmp_path,
+    )  # fmt: skip
+    folder = train_network(options)
+    data, held_out = split_data(options)
+    learner = initial_learner(options, data)
+    pixels = pixel_statistics(data.images)
+
+    def accuracies():
+        parts = [
+            learner.encoder.backbone(pixels.standardise(part.images.float() / 255)).detach()
+            for part in (data, held_out)
+        ]
+        return knn_accuracy(parts[0], data.labels, parts[1], held_out.labels).accuracy
+
+    untrained = accuracies()
+    learner.load_state_dict(load_newest_checkpoint(folder / "checkpoints", "cpu")["learner"])
+    found = read_json(folder / "training.json")["probes"]["knn_backbone"]["accuracy"]
+    assert found == accuracies() != untrained
+    raw = knn_accuracy(
+        *(
+            value
+            for part in (data, held_out)
+            for value in (learner.encoder.backbone(part.images / 255).detach(), part.labels)
+        )
+    )
+    assert found != raw.accuracy
+
+
+def test_recorded_times_count_momentum_and_schedule(tmp_path):
+    folder = run(tmp_path, encoder="linear", evaluate=False, lr=0.01, schedule="cosine")
+    for line in recorded(folder):
+        rates = [0.01 * (1 + np.cos(np.pi * step / 20)) / 2 for step in range(line["step"])]
+        assert line["time"] == pytest.approx(sum(rates) / 0.1)
+
+
+def test_teachers_follow_more_slowly_towards_the_end(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(PairLearner, "after_step", lambda self, done: seen.append(done))
+    run(tmp_path, encoder="linear", evaluate=False, steps=4)
+    assert seen == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_prediction_of_a_deep_network_starts_from_its_spectrum(tmp_path):
+    folder = run(tmp_path, encoder="mlp", widths=(16,), limit=300, evaluate=False, dim=3)
+    compare_run(CompareOptions(run=folder))
+    found = read_json(folder / "comparison.json")
+    assert found["theory"] == "barlow_twins near the origin"
+    start = np.abs(read_arrays(folder / "records.npz")["cross_spectrum"][0].astype(float))
+    gamma = np.array(found["eigenvalues"])
+    expected = np.log(1 / start - 1) / (8 * gamma)
+    np.testing.assert_allclose(found["predicted_step_times"], expected, rtol=1e-6)
+
+
+def test_methods_without_a_theory_are_compared_with_barlow_twins(tmp_path):
+    largest = {}
+    for method in ("byol", "vicregl"):
+        options = {"method": method, "limit": 64, "steps": 6, "evaluate": False, "views": "weak"}
+        folder = run(tmp_path / method, **options)
+        compare_run(CompareOptions(run=folder))
+        found = read_json(folder / "comparison.json")
+        assert found["theory"] == f"barlow_twins near the origin (there is none of {method})"
+        largest[method] = found["eigenvalues"][0]
+    # VICRegL is blind to the mean; uncentred, the mean image is the largest mode by far.
+    assert largest["byol"] > 3 * largest["vicregl"]
+
+
+def test_vicreg_is_predicted_only_where_its_theory_holds(tmp_path):
+    folder = run(tmp_path / "a", method="vicreg", limit=64, steps=6, evaluate=False)
+    with pytest.warns(UserWarning, match=r"expected below 0\.0001"):
+        compare_run(CompareOptions(run=folder))
+    assert read_json(folder / "comparison.json")["predicted_step_times"][0] is None
+    folder = run(tmp_path / "b", method="vicreg", limit=64, steps=6, evaluate=False, init_scale=0.1)
+    compare_run(CompareOptions(run=folder))
+    found = read_json(folder / "comparison.json")
+    assert found["theory"] == "vicreg near the origin"
+    assert found["predicted_step_times"][0] > 0
+
+
+def test_fewer_pairs_can_be_asked_for(linear):
+    for pairs in (50, 20):
+        compare_run(CompareOptions(run=linear, pairs=pairs))
+        assert read_json(linear / "comparison.json")["n_pairs"] == pairs
+    with pytest.raises(ValueError, match="pairs is 1"):
+        compare_run(CompareOptions(run=linear, pairs=1))
+
+
+def test_results_of_another_run_do_not_stay(tmp_path):
+    folder = run(tmp_path, evaluate=False)
+    draw_run(folder)
+    for path in (folder / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="finite"):
+        run(tmp_path, evaluate=False, lr=1e20)
+    assert not (folder / "training.json").exists()
+    assert not (folder / "run.png").exists()
+
+
+def test_fitted_factor_is_the_geometric_mean_of_the_ratios():
+    found = agreement(np.array([1.0, 1.0]), np.array([1.0, 4.0]))
+    assert found["fitted_time_scale"] == pytest.approx(2.0)
+
+
+def test_principal_directions_are_those_of_three_open_dimensions():
+    """Three dimensions open one after another; a fourth comes to outweigh the third."""
+    rng = np.random.default_rng(0)
+    z = np.linalg.qr(rng.standard_normal((50, 4)))[0] * np.sqrt(50)
+    z = z - z.mean(axis=0)
+    turn = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    heights = np.array([[1, 0, 0, 0], [1, 0.9, 0.8, 0], [1, 0.9, 0.8, 0.85]])
+    scores, axes, spectra = [], [], []
+    for height in heights:
+        left, scale, right = np.linalg.svd(z * height @ turn.T, full_matrices=False)
+        scores.append(left * scale)
+        axes.append(right.T)
+        spectra.append(scale**2 / 50)
+    records = {"scores": np.array(scores), "axes": np.array(axes)}
+    points = principal_points({**records, "covariance_spectrum": np.array(spectra)})
+    open_ = points[1]
+    for height, found in zip(heights, points, strict=True):
+        expected = (z * height @ turn.T) @ np.linalg.lstsq(z * heights[1] @ turn.T, open_)[0]
+        np.testing.assert_allclose(found, expected, atol=1e-8)
+    np.testing.assert_allclose(points[2].std(axis=0), points[1].std(axis=0), rtol=1e-6)
+
+
+def photo(path, size, value=90):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value // 2, 10)).save(path)
+
+
+def test_the_test_split_of_a_folder_is_used_or_its_fault_is_told(tmp_path):
+    for k in range(8):
+        photo(tmp_path / "train" / "ab"[k % 2] / f"{k}.png", (23, 17), 20 * k)
+        photo(tmp_path / "test" / "ab"[k % 2] / f"{k}.png", (23, 17), 20 * k)
+    data, held_out = split_data(TrainOptions(data=str(tmp_path)))
+    assert data.images.shape == held_out.images.shape == (8, 3, 17, 23)
+    (tmp_path / "test" / "a" / "0.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"0\.png"):
+        split_data(TrainOptions(data=str(tmp_path)))
+    for k in range(8):
+        photo(tmp_path / "test" / "ab"[k % 2] / f"{k}.png", (12, 17))
+    with pytest.raises(ValueError, match="expected one shape"):
+        split_data(TrainOptions(data=str(tmp_path)))
+    data, held_out = split_data(TrainOptions(data=str(tmp_path), size=16))
+    assert data.images.shape == held_out.images.shape == (8, 3, 16, 16)

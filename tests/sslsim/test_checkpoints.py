@@ -169,3 +169,9 @@ def test_a_whole_file_replaces_or_leaves_the_old_one(tmp_path):
         whole_file(Path("nowhere") / "note"),
     ):
         pass
+
+
+def test_others_may_read_a_checkpoint_as_any_other_file(tmp_path):
+    path = save_checkpoint(tmp_path, 1, state(1))
+    (tmp_path / "plain").write_text("")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode

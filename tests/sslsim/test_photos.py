@@ -150,3 +150,11 @@ def test_sixteen_bits_are_refused_rather_than_clipped(tmp_path):
 def test_a_size_below_one():
     with pytest.raises(ValueError, match="size is 0"):
         read_photos([], 0)
+
+
+def test_a_class_has_one_number_in_all_parts(tmp_path):
+    for name in ("train/a/1.png", "train/b/1.png", "train/c/1.png", "test/b/1.png", "test/c/1.png"):
+        save(tmp_path / name)
+    assert find_photos(tmp_path, "train")[1].tolist() == [0, 1, 2]
+    assert find_photos(tmp_path, "test")[1].tolist() == [1, 2]
+    assert find_photos(tmp_path, "all")[1].tolist() == [0, 1, 2, 1, 2]

@@ -208,3 +208,14 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="run cannot be made: Not a directory"):
         Recorder(tmp_path / "file" / "run").resume(-1)
+
+
+def test_the_second_view_of_a_probe_set_is_the_second_of_its_recipe():
+    """Of ``strong`` every first view is blurred and no first view solarised."""
+    images = load_images(limit=400).images.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    probe = draw_probe(images, "strong", 400, seed=0)
+    # A tenth of the second views is blurred: they keep more of their sharp edges.
+    sharp = [
+        view.diff(dim=-1).abs().amax(dim=(1, 2, 3)).mean() for view in (probe.x, probe.x_prime)
+    ]
+    assert sharp[1] > 1.2 * sharp[0]

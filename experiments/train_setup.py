@@ -1,0 +1,241 @@
+"""What a training run starts from: device, images of both splits, and the learner."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from experiments.train_options import TrainOptions
+from sslsim.data import Images, load_images
+from sslsim.methods.build import build_learner
+from sslsim.methods.learner import Learner
+from sslsim.single_view import VIEWS, view_shape
+
+_HELD_OUT = 10  # one image in so many, where a data set has no test split
+_READ = 5000  # held-out images at most
+
+
+def chosen_device(name: str) -> torch.device:
+    """Device by its name.
+
+    Parameters
+    ----------
+    name : str
+        ``auto`` (cuda if there is one, else cpu) or anything torch knows.
+
+    Returns
+    -------
+    torch.device
+        Available on this machine.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+
+    Examples
+    --------
+    >>> chosen_device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device is {name!r}, which is not there; expected auto or cpu") from error
+    return device
+
+
+def split_data(options: TrainOptions) -> tuple[Images, Images]:
+    """Training images and held-out ones.
+
+    Parameters
+    ----------
+    options : TrainOptions
+        Say the data set.
+
+    Returns
+    -------
+    data, held_out : Images
+        The test split where there is one; else a tenth of every class is held out, two images at
+        least.
+
+    Raises
+    ------
+    ValueError
+        If the data cannot be loaded, there are fewer than four images, or the two splits differ in
+        shape.
+
+    Examples
+    --------
+    >>> data, held_out = split_data(TrainOptions(limit=100))
+    >>> len(data.images), len(held_out.images)
+    (100, 360)
+    """
+    data = load_images(
+        options.data, options.root, split=options.split, size=options.size, limit=options.limit
+    )
+    if len(data.images) < 4:
+        raise ValueError(f"{options.data} gives {len(data.images)} image(s); expected at least 4")
+    if options.split in ("train", "unlabeled"):
+        held_out = _test_split(options, data)
+        if held_out is not None:
+            return data, held_out
+    count = len(data.images)
+    # One in so many of every class, chosen by lot once and for all: not by the seed of the run.
+    places = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    if data.labels is not None:
+        places = places[data.labels[places].argsort(stable=True)]
+    every = min(_HELD_OUT, count // 2)
+    kept_out = torch.zeros(count, dtype=torch.bool)
+    kept_out[places[every - 1 :: every]] = True
+    return part_of(data, ~kept_out), part_of(data, kept_out)
+
+
+def _test_split(options: TrainOptions, data: Images) -> Images | None:
+    """Test images at the size of the training images; None if there is no such split."""
+    height, width = data.images.shape[2:]
+    for size in (options.size, height if height == width else None):
+        try:
+            found = load_images(options.data, options.root, split="test", size=size, limit=_READ)
+        except ValueError as error:
+            if "has no split" in str(error):
+                return None
+            raise
+        if found.images.shape[1:] == data.images.shape[1:]:
+            return found
+    raise ValueError(
+        f"{options.data}: test images are {tuple(found.images.shape[1:])} and training images "
+        f"{tuple(data.images.shape[1:])}; expected one shape (--size gives photographs one)"
+    )
+
+
+def as_fed(data: Images, kind: str) -> Images:
+    """Plain images at the size of the views that a network was built for.
+
+    Parameters
+    ----------
+    data : Images
+        Of any split.
+    kind : str
+        Kind of the views.
+
+    Returns
+    -------
+    Images
+        The centre of each image where views are smaller crops, else the images.
+
+    Examples
+    --------
+    >>> as_fed(split_data(TrainOptions(limit=20))[0], "crops").images.shape
+    torch.Size([20, 1, 6, 6])
+    """
+    height, width = fed_shape(data, kind)[1:]
+    top, left = (data.images.shape[2] - height) // 2, (data.images.shape[3] - width) // 2
+    return replace(data, images=data.images[..., top : top + height, left : left + width])
+
+
+def fed_shape(data: Images, kind: str) -> tuple[int, int, int]:
+    """Shape of what a network is fed with.
+
+    Parameters
+    ----------
+    data : Images
+        The training images.
+    kind : str
+        Kind of the views.
+
+    Returns
+    -------
+    tuple of int
+        Channels, height and width of a view; of multi-crop those of the global ones.
+
+    Examples
+    --------
+    >>> fed_shape(split_data(TrainOptions(limit=20))[0], "crops")
+    (1, 6, 6)
+    """
+    shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
+    return view_shape(kind, shape) if kind in VIEWS else shape
+
+
+def initial_learner(options: TrainOptions, data: Images) -> Learner:
+    """The learner at its initialisation, the same at every call.
+
+    Parameters
+    ----------
+    options : TrainOptions
+        Method, network and initialisation.
+    data : Images
+        Training images: their shape, and the classes when supervised.
+
+    Returns
+    -------
+    Learner
+        On the CPU.
+
+    Raises
+    ------
+    ValueError
+        If options do not fit together.
+
+    Examples
+    --------
+    >>> options = TrainOptions(limit=100)
+    >>> initial_learner(options, split_data(options)[0]).encoder.dim
+    8
+    """
+    dim = options.dim
+    if options.method == "supervised":
+        if data.labels is None:
+            raise ValueError(f"{options.data} has no labels; expected labels when supervised")
+        if data.labels.min() < 0:
+            raise ValueError(f"labels go from {int(data.labels.min())}; expected classes from 0")
+        dim = int(data.labels.max()) + 1
+        if options.dim not in (None, dim):
+            raise ValueError(f"dim is {options.dim}; expected the {dim} classes, or none given")
+    return build_learner(
+        options.method,
+        fed_shape(data, options.views or "simclr"),  # no method's own views are smaller
+        8 if dim is None and options.method != "mae" else dim,
+        encoder=options.encoder,
+        seed=options.seed,
+        widths=options.widths,
+        parameterization=options.parameterization,
+        projector=options.projector,
+        projector_widths=options.projector_widths,
+        init_scale=options.init_scale,
+        init_which=options.init_which,
+        init_batch_norm=options.init_batch_norm,
+        barlow_form=options.barlow_form,
+        similarity=options.similarity,
+        temperature=options.temperature,
+    )
+
+
+def part_of(data: Images, chosen: torch.Tensor) -> Images:
+    """Some images of a data set.
+
+    Parameters
+    ----------
+    data : Images
+        The data set.
+    chosen : Tensor
+        Places, or a mask of bools.
+
+    Returns
+    -------
+    Images
+        With their labels.
+
+    Examples
+    --------
+    >>> data = Images(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.arange(3), "x")
+    >>> part_of(data, torch.tensor([2, 0])).labels.tolist()
+    [2, 0]
+    """
+    labels = None if data.labels is None else data.labels[chosen]
+    return replace(data, images=data.images[chosen], labels=labels)
