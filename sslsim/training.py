@@ -185,8 +185,9 @@ def train(
         ) as shown,
     ):
         for step in range(start, options.steps + 1):
-            # Processes have to ask each other, which takes time.
-            stopping = (world_size() == 1 or step % _CHECK_EVERY == 0) and any_stopped(noted)
+            # Processes have to ask each other; a GPU would wait for the answer at every step.
+            asked = world_size() == 1 or device.type == "cpu" or step % _CHECK_EVERY == 0
+            stopping = asked and any_stopped(noted)
             if step in due:
                 record(step)
             regular = step % options.checkpoint_every == 0 or step == options.steps
