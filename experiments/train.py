@@ -11,6 +11,7 @@ import math
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,9 @@ def train_network(options: TrainOptions) -> Path:
     with process_group(chosen_device(options.device)) as device:
         data, held_out = split_data(options)
         learner = initial_learner(options, data)
+        known = ("backbone", "projector", *learner.encoder.layers)
+        if missing := [name for name in options.layers if name not in known]:
+            raise ValueError(f"layers holds {missing[0]!r}; expected some of {', '.join(known)}")
         kind = options.views or learner.views
         folder = options.out
         goes_on = _goes_on(options)  # every process looks before the first one writes
@@ -143,7 +147,8 @@ def train_network(options: TrainOptions) -> Path:
     write_json(folder / "training.json", result)
     probes = {}
     if options.evaluate:  # the result is safe by now
-        probes = probed_features(learner, plain, plain_held_out, pixels, seed=options.seed)
+        probing: dict[str, Any] = {"layers": options.layers, "seed": options.seed}
+        probes = probed_features(learner, plain, plain_held_out, pixels, **probing)
         result["probes"] = {name: asdict(found) for name, found in probes.items()}
         write_json(folder / "training.json", result)
     print(_report(result, steps, probes))
@@ -233,6 +238,7 @@ def probed_features(
     held_out: Images,
     pixels: PixelStatistics | None,
     *,
+    layers: Sequence[str] = ("backbone", "projector"),
     seed: int = 0,
 ) -> dict[str, ProbeResult]:
     """Probes of frozen features, fitted on training images and read on held-out ones.
@@ -245,14 +251,16 @@ def probed_features(
         Plain images of the size that the network was built for.
     pixels : PixelStatistics or None
         By which images are standardised.
+    layers : sequence of str
+        ``backbone``, ``projector`` or any of the encoder's ``layers``.
     seed : int
         Of the validation part by which a penalty is chosen.
 
     Returns
     -------
     dict of str to ProbeResult
-        ``knn`` and ``linear`` of ``backbone`` and ``projector``; those that the images do not allow
-        (classes too small) are left out with a warning, all of them without two classes.
+        ``knn`` and ``linear`` of each layer; those that the images do not allow (classes too small)
+        are left out with a warning, all of them without two classes.
 
     Examples
     --------
@@ -266,13 +274,12 @@ def probed_features(
         return {}
     places = torch.linspace(0, len(data.images) - 1, min(_PROBED, len(data.images))).long()
     y, y_read = data.labels[places], held_out.labels
-    layers = ["backbone", "projector"]
     device = next(learner.parameters()).device
     parts = []
     for part in (part_of(data, places), held_out):
         images = part.images.to(device).float() / 255
         images = images if pixels is None else pixels.standardise(images)
-        parts.append(features(learner.encoder, images, layers))
+        parts.append(features(learner.encoder, images, list(layers)))
     found = {}
     for layer in layers:
         fitted, read = (part[layer].cpu() for part in parts)
@@ -297,7 +304,7 @@ def _goes_on(options: TrainOptions) -> bool:
     if not path.exists() or not checkpoints(options.out / "checkpoints"):
         return False
     kept = read_json(path).get("options", {})
-    free = ("out", "root", "device", "evaluate")
+    free = ("out", "root", "device", "evaluate", "layers")
     for name, value in asdict(options).items():
         held = kept.get(name)
         given = list(value) if isinstance(value, tuple) else value

@@ -83,6 +83,10 @@ class TrainOptions:
         Of SimCLR. Default: cosine.
     temperature : float or None
         Of SimCLR (default 0.5), SwAV and DINO (default 0.1).
+    prototypes : int or None
+        Of SwAV (default 128) and DINO (default 1024).
+    teacher_momentum : float or None
+        Of the teachers of BYOL and DINO at the start (default 0.996); 1 at the end.
     steps : int
         Updates in all.
     batch : int
@@ -124,6 +128,9 @@ class TrainOptions:
     evaluate : bool
         Where images have labels: read nearest neighbours at every tenth snapshot, and probe the
         frozen features at the end (nearest neighbours, logistic regression).
+    layers : tuple of str
+        Whose features to probe at the end: backbone (the representation), projector (the
+        embedding), or a layer of the backbone, such as layer1.
     out : Path
         Run folder: config.json, training.json, records.jsonl, records.npz, checkpoints, run.png.
     """
@@ -147,6 +154,8 @@ class TrainOptions:
     barlow_form: Literal["theory", "published"] | None = None
     similarity: Literal["cosine", "dot"] | None = None
     temperature: float | None = None
+    prototypes: int | None = None
+    teacher_momentum: float | None = None
     steps: int = 2400
     batch: int = 256
     optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
@@ -167,6 +176,7 @@ class TrainOptions:
     seed: int = 0
     device: str = "auto"
     evaluate: bool = True
+    layers: tuple[str, ...] = ("backbone", "projector")
     out: Path = Path("runs/train")
 
 

@@ -213,6 +213,8 @@ def initial_learner(options: TrainOptions, data: Images) -> Learner:
         barlow_form=options.barlow_form,
         similarity=options.similarity,
         temperature=options.temperature,
+        prototypes=options.prototypes,
+        teacher_momentum=options.teacher_momentum,
     )
 
 

@@ -145,6 +145,8 @@ def test_one_class_and_no_labels_are_no_obstacle(tmp_path):
         ({"method": "mae"}, "mae"),
         ({"data": "nowhere"}, "unknown data set"),
         ({"temperature": 0.5}, "temperature is 0.5"),
+        ({"prototypes": 5}, "prototypes is 5"),
+        ({"layers": ("layer9",)}, "layers holds 'layer9'; expected some of backbone"),
     ],
 )
 def test_bad_options_are_refused_in_words(tmp_path, options, message):
@@ -373,3 +375,9 @@ def test_the_test_split_of_a_folder_is_used_or_its_fault_is_told(tmp_path):
         split_data(TrainOptions(data=str(tmp_path)))
     data, held_out = split_data(TrainOptions(data=str(tmp_path), size=16))
     assert data.images.shape == held_out.images.shape == (8, 3, 16, 16)
+
+
+def test_any_layer_can_be_probed(tmp_path):
+    folder = run(tmp_path, limit=300, layers=("layer1", "backbone"))
+    probes = read_json(folder / "training.json")["probes"]
+    assert {"knn_layer1", "linear_layer1", "knn_backbone", "linear_backbone"} == set(probes)
