@@ -86,8 +86,7 @@ def plan_blocks(
     # Gradients held whole: as found, stacked, and wide.
     held = sum(parameters[name].numel() * (2 * item * n + 8) for name, n in whole.items())
     held += sum(parameters[name].numel() * (2 * item + 8) for name in by_func)
-    # The graph, and gradients on their way through it.
-    sample = 2 * seen.sample_bytes + held
+    sample = seen.sample_bytes + held
     work = min(budget // 8, _WORK)
     longest = max(size)
     count, least = 1, 0

@@ -290,19 +290,21 @@ def _convolution_weight(
 ) -> Iterator[torch.Tensor]:
     n, groups, patch = len(g), layer.groups, layer.kernel_size[0] * layer.kernel_size[1]
     places, outputs = g.shape[2], g.shape[1] // groups
-    a = _padded(layer, x).unflatten(1, (groups, -1))  # (n, groups, channels, h, w)
+    a = x.unflatten(1, (groups, -1))  # (n, groups, channels, h, w)
     g = g.unflatten(1, (groups, -1))  # (n, groups, o, T)
-    entries = n * patch * (places + 3 * outputs) * g.element_size()  # of one input channel
+    # Of one input channel: patches, gradients in two types, the image padded.
+    entries = n * (patch * (places + 3 * outputs) + 2 * x[0, 0].numel()) * g.element_size()
     channels = a.shape[2]
     limit = work // entries if work else None
     # Whole groups where they are many and small (depthwise), else channels of one group.
     for some in _chunks(groups, None if limit is None else limit // channels):
         for part in _chunks(channels, limit):
-            images = a[:, some, part]
+            left = g[:, some]
+            images = _padded(layer, a[:, some, part].flatten(1, 2))
             patches = functional.unfold(
-                images.flatten(1, 2), layer.kernel_size, layer.dilation, stride=layer.stride
-            ).reshape(n, images.shape[1], -1, places)
-            yield (g[:, some] @ patches.transpose(2, 3)).flatten(1)
+                images, layer.kernel_size, layer.dilation, stride=layer.stride
+            ).reshape(n, left.shape[1], -1, places)
+            yield (left @ patches.transpose(2, 3)).flatten(1)
 
 
 def _padded(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:

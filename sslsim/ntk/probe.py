@@ -39,7 +39,8 @@ class Probe:
     shapes : tuple of WeightShape
         Of the weights of the calls seen.
     sample_bytes : int
-        What a forward pass keeps of a sample.
+        What a forward pass keeps of a sample; four times the largest of it, for gradients on their
+        way; four copies of the sample itself.
     """
 
     dim: int
@@ -133,7 +134,8 @@ def probe(module: nn.Module, x: torch.Tensor) -> Probe:
         names=tuple(names.values()),
         visits={name: visits[p] for p, name in names.items() if 0 < visits[p] == uses[p]},
         shapes=tuple(shapes),
-        sample_bytes=sum(kept.values()) // 2,
+        sample_bytes=(sum(kept.values()) + 4 * max(kept.values())) // 2
+        + 4 * x[0].numel() * x.element_size(),
     )
 
 
