@@ -1,4 +1,4 @@
-"""The ``sslsim`` command: predict, compare, train, bench.
+"""The ``sslsim`` command: predict, compare, train, ntk, bench.
 
 Results go to standard output and into the run folder; errors and warnings to standard error, one
 line each. Exit status: 0 done, 2 bad input, 130 interrupted.
@@ -94,12 +94,14 @@ def _parsed(arguments: list[str]) -> Any:
 def _commands() -> Any:
     """Union of the options of every command, each under its name."""
     from experiments.bench.options import BenchOptions
+    from experiments.ntk import NtkOptions
     from experiments.train_options import TrainOptions
 
     commands: list[Any] = [
         Annotated[PredictOptions, tyro.conf.subcommand("predict")],
         Annotated[CompareOptions, tyro.conf.subcommand("compare")],
         Annotated[TrainOptions, tyro.conf.subcommand("train")],
+        Annotated[NtkOptions, tyro.conf.subcommand("ntk")],
         Annotated[BenchOptions, tyro.conf.subcommand("bench")],
     ]
     return Union[tuple(commands)]  # noqa: UP007  (made of a list)
@@ -126,6 +128,12 @@ def _run(options: Any) -> Path:
 
     if isinstance(options, TrainOptions):
         return _train(options)
+    from experiments.ntk import NtkOptions, ntk
+
+    if isinstance(options, NtkOptions):
+        from paper_figs.ntk import draw as draw_ntk
+
+        return draw_ntk(ntk(options)).parent
     from experiments.bench.theory import BenchTheoryOptions, bench_theory
     from experiments.bench.train import bench_train
 

@@ -11,7 +11,6 @@ and what is judged is the ratio of the times.
 from __future__ import annotations
 
 import warnings
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from scipy.linalg import eigh
 from scipy.stats import spearmanr
 
 from experiments.options import CompareOptions
-from experiments.runs import read_arrays, read_json, write_json
+from experiments.runs import read_arrays, write_json
 from experiments.tables import number, table
 from experiments.train import found_steps, watched_spectrum
 from experiments.train_options import TrainOptions
-from experiments.train_setup import initial_learner, split_data
+from experiments.train_setup import initial_learner, read_train_options, split_data
 from sslsim.batches import fixed_views
 from sslsim.data import Images
 from sslsim.pixels import pixel_statistics
@@ -71,7 +70,7 @@ def compare_run(options: CompareOptions) -> Path:
     """
     assert options.run is not None
     folder = Path(options.run)
-    trained = _train_options(folder)
+    trained = read_train_options(folder)
     records = read_arrays(folder / "records.npz")
     steps = found_steps(records, trained)
     measured = np.where(steps.detected, steps.times, np.inf)
@@ -238,25 +237,6 @@ def _drawn(
         return tuple(view[places] for view in fixed_views(data, kind, trained.seed).views)
     images = data.images[places]
     return draw_views(images, kind, derived_generator(trained.seed, _DRAWS, 0)).views
-
-
-def _train_options(folder: Path) -> TrainOptions:
-    config = read_json(folder / "config.json")
-    if config.get("command") != "train":
-        raise ValueError(
-            f"{folder} holds a run of {config.get('command')!r}; expected one of sslsim train"
-        )
-    kept = dict(config["options"])
-    for field in fields(TrainOptions):
-        value = kept.get(field.name)
-        if isinstance(value, list):
-            kept[field.name] = tuple(value)
-        if field.name in ("root", "out") and value is not None:
-            kept[field.name] = Path(value)
-    try:
-        return TrainOptions(**kept)
-    except TypeError as error:
-        raise ValueError(f"{folder}/config.json holds options unknown here: {error}") from error
 
 
 def _report(gamma: Array, predicted: Array, measured: Array, judged: dict[str, Any]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import torch
 
+from experiments.runs import read_json
 from experiments.train_options import TrainOptions
 from sslsim.data import Images, load_images
 from sslsim.methods.build import build_learner
@@ -241,3 +243,45 @@ def part_of(data: Images, chosen: torch.Tensor) -> Images:
     """
     labels = None if data.labels is None else data.labels[chosen]
     return replace(data, images=data.images[chosen], labels=labels)
+
+
+def read_train_options(folder: Path) -> TrainOptions:
+    """Options that a run was trained with.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+
+    Returns
+    -------
+    TrainOptions
+        Of its ``config.json``.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no training run, or one of options unknown here.
+
+    Examples
+    --------
+    >>> read_train_options(Path("nowhere"))
+    Traceback (most recent call last):
+    ValueError: nowhere/config.json cannot be read: No such file or directory
+    """
+    config = read_json(folder / "config.json")
+    if config.get("command") != "train":
+        raise ValueError(
+            f"{folder} holds a run of {config.get('command')!r}; expected one of sslsim train"
+        )
+    kept = dict(config["options"])
+    for field in fields(TrainOptions):
+        value = kept.get(field.name)
+        if isinstance(value, list):
+            kept[field.name] = tuple(value)
+        if field.name in ("root", "out") and value is not None:
+            kept[field.name] = Path(value)
+    try:
+        return TrainOptions(**kept)
+    except TypeError as error:
+        raise ValueError(f"{folder}/config.json holds options unknown here: {error}") from error
