@@ -38,8 +38,16 @@ def draw(folder: str | os.PathLike[str]) -> Path:
         modes, times = figure.subplots(1, 2)
         modes.bar(np.arange(1, len(shares) + 1), shares, color=colours)
         modes.axhline(result["chance"], color=QUIET, lw=1.0, ls=(0, (3, 2)))
-        modes.text(0.98, result["chance"] + 0.02, "chance", color=QUIET, ha="right",
-                   transform=modes.get_yaxis_transform(), fontsize=7.5)  # fmt: skip
+        modes.text(
+            0.98,
+            result["chance"] + 0.02,
+            "chance",
+            color=INK,
+            ha="right",
+            transform=modes.get_yaxis_transform(),
+            fontsize=7.5,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0},
+        )
         modes.set(xlabel="mode of the kernel", ylabel="share in the embedding", ylim=(0, 1.05))
         modes.set_title(f"{result['method']}, {result['encoder']}, update {result['step']}")
         pairs = zip(result["predicted_step_times"], result["measured_step_times"], strict=True)
