@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sslsim.augment import STRONG
 from sslsim.encoders.patches import default_patch_size
 from sslsim.masking import mask_patches
+from sslsim.seeds import derived_generator, derived_seed
 from sslsim.single_view import (
     NOISE,
     VIEWS,
@@ -228,7 +229,7 @@ class PairStream:
     def __iter__(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         left = self.n_pairs
         for number, chunk in enumerate(self.images.split(self.images_per_chunk)):
-            generator = torch.Generator(self.images.device).manual_seed(_seed(self.seed, 1, number))
+            generator = derived_generator(self.seed, 1, number, self.images.device)
             repeated = chunk.repeat_interleave(self.pairs_per_image, dim=0)
             x, x_prime = (
                 placed_view(
@@ -332,7 +333,7 @@ def draw_pairs(
         )
     draw_view(images[:1], kind, torch.Generator(images.device), dtype=dtype, noise=noise)  # checks
     row = 2 * 8 * math.prod(view_shape(kind, images.shape[1:]))
-    chosen = np.random.default_rng(_seed(seed, 0, 0)).permutation(len(images))[:needed]
+    chosen = np.random.default_rng(derived_seed(seed, 0, 0)).permutation(len(images))[:needed]
     return PairStream(
         images=images[torch.from_numpy(chosen).to(images.device)],
         kind=kind,
@@ -343,9 +344,3 @@ def draw_pairs(
         dtype=dtype,
         noise=noise,
     )
-
-
-def _seed(seed: int, purpose: int, number: int) -> int:
-    """A seed of 64 bits of its own for every purpose and number."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(purpose, number))
-    return int(sequence.generate_state(1, np.uint64)[0])
