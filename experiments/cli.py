@@ -18,8 +18,7 @@ from typing import Annotated, Any, TextIO, Union
 
 import tyro
 
-from experiments.options import CompareOptions, PredictOptions
-from sslsim.interruption import Interrupted
+from experiments.options import CompareOptions, NtkOptions, PredictOptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(f"sslsim {metadata.version('sslsim')}")
         return 0
+    from sslsim.interruption import Interrupted  # with torch, which --version can do without
+
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _show_warning
@@ -94,7 +95,6 @@ def _parsed(arguments: list[str]) -> Any:
 def _commands() -> Any:
     """Union of the options of every command, each under its name."""
     from experiments.bench.options import BenchOptions
-    from experiments.ntk import NtkOptions
     from experiments.train_options import TrainOptions
 
     commands: list[Any] = [
@@ -128,9 +128,8 @@ def _run(options: Any) -> Path:
 
     if isinstance(options, TrainOptions):
         return _train(options)
-    from experiments.ntk import NtkOptions, ntk
-
     if isinstance(options, NtkOptions):
+        from experiments.ntk import ntk
         from paper_figs.ntk import draw as draw_ntk
 
         return draw_ntk(ntk(options)).parent

@@ -8,7 +8,7 @@ eigenvalues date the steps. The keys of ``ntk.json`` are explained in ``experime
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from experiments.compare_run import agreement
+from experiments.options import NtkOptions
 from experiments.runs import open_run, read_json, write_arrays, write_json
 from experiments.tables import number, table
 from experiments.train_setup import initial_learner, read_train_options, split_data
@@ -31,32 +32,6 @@ from theory.closed_form import step_times
 from theory.kernel import embed, kernel_initialization, kernel_modes
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class NtkOptions:
-    """Predict embeddings and steps of a run from its network's tangent kernel.
-
-    Attributes
-    ----------
-    run : Path
-        Folder of a finished `sslsim train`.
-    checkpoint : int or None
-        Updates after which to take the kernel: 0 for the initialisation, else a checkpoint that the
-        run still holds. Default: the newest.
-    samples : int
-        Held-out pairs n; the kernel is 2n x 2n.
-    memory : int
-        Budget of the kernel's computation in MiB.
-    out : Path
-        Run folder: config.json, ntk.json, ntk.npz, ntk.png.
-    """
-
-    run: Path
-    checkpoint: int | None = None
-    samples: int = 128
-    memory: int = 1024
-    out: Path = Path("runs/ntk")
 
 
 def ntk(options: NtkOptions) -> Path:

@@ -108,3 +108,29 @@ class CompareOptions(ModelOptions):
     run: Path | None = None
     max_iterations: int = 200_000
     out: Path = Path("runs/compare")
+
+
+@dataclass(frozen=True)
+class NtkOptions:
+    """Predict embeddings and steps of a run from its network's tangent kernel.
+
+    Attributes
+    ----------
+    run : Path
+        Folder of a finished `sslsim train`.
+    checkpoint : int or None
+        Updates after which to take the kernel: 0 for the initialisation, else a checkpoint that the
+        run still holds. Default: the newest.
+    samples : int
+        Held-out pairs n; the kernel is 2n x 2n.
+    memory : int
+        Budget of the kernel's computation in MiB.
+    out : Path
+        Run folder: config.json, ntk.json, ntk.npz, ntk.png.
+    """
+
+    run: Path
+    checkpoint: int | None = None
+    samples: int = 128
+    memory: int = 1024
+    out: Path = Path("runs/ntk")

@@ -146,6 +146,39 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     return values
 
 
+def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Read a file of one JSON object a line.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    list of dict
+        ``None`` stands for what was infinite or NaN.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, cannot be read or is not JSON.
+
+    Examples
+    --------
+    >>> read_lines("nowhere.jsonl")
+    Traceback (most recent call last):
+    ValueError: nowhere.jsonl cannot be read: No such file or directory
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {_reason(error)}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+
+
 def write_arrays(path: str | os.PathLike[str], **arrays: Any) -> None:
     """Write arrays into an ``.npz`` file, whole or not at all.
 

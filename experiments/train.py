@@ -6,7 +6,6 @@ The keys of ``training.json`` and every recorded metric are explained in
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.runs import open_run, read_arrays, read_json, write_json
+from experiments.runs import open_run, read_arrays, read_json, read_lines, write_json
 from experiments.tables import number, table
 from experiments.train_options import TrainOptions, training_options
 from experiments.train_setup import as_fed, chosen_device, initial_learner, part_of, split_data
@@ -122,7 +121,7 @@ def train_network(options: TrainOptions) -> Path:
             return folder
         records = read_arrays(folder / "records.npz")
     steps = found_steps(records, options)
-    lines = (folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = read_lines(folder / "records.jsonl")
     result = {
         "method": options.method,
         "encoder": options.encoder,
@@ -141,8 +140,8 @@ def train_network(options: TrainOptions) -> Path:
         "step_heights": steps.heights,
         "detected_steps": int(steps.detected.sum()),
         "probes": {},
-        "first_record": read_line(lines[0]),
-        "last_record": read_line(lines[-1]),
+        "first_record": lines[0],
+        "last_record": lines[-1],
     }
     write_json(folder / "training.json", result)
     probes = {}
@@ -207,29 +206,6 @@ def found_steps(records: dict[str, Any], options: TrainOptions) -> Steps:
         never = np.full(curves.shape[1], np.inf)
         return Steps(never, never, np.zeros_like(never), never, np.zeros(len(never), dtype=bool))
     return detect_eigenvalue_steps(times, curves)
-
-
-def read_line(line: str) -> dict[str, Any]:
-    """A line of ``records.jsonl``.
-
-    Parameters
-    ----------
-    line : str
-        JSON.
-
-    Returns
-    -------
-    dict
-        Numbers; None for what was not finite.
-
-    Examples
-    --------
-    >>> read_line('{"step": 3}')
-    {'step': 3}
-    """
-    found = json.loads(line)
-    assert isinstance(found, dict)
-    return found
 
 
 def probed_features(

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.runs import read_arrays, read_json
+from experiments.runs import read_arrays, read_json, read_lines
 from paper_figs.style import BAND, INK, QUIET, mode_colours, save, styled
 
 _SHOWN = 32  # eigenvalues drawn at most
@@ -88,7 +88,8 @@ def _draw(
 ) -> Path:
     records = read_arrays(folder / "records.npz")
     times, curves = records["times"], records[result["spectrum"]][:, :_SHOWN]
-    lines = [line for line in _lines(folder) if line["step"] in set(records["steps"].tolist())]
+    known = set(records["steps"].tolist())
+    lines = [line for line in read_lines(folder / "records.jsonl") if line["step"] in known]
     kind = "probe_loss" if "probe_loss" in lines[0] else "loss"
     loss = np.array([np.nan if line[kind] is None else line[kind] for line in lines])
     seen = [step for step in steps if step is not None]
@@ -122,13 +123,3 @@ def _draw(
         else:
             below.set_xlim(0, times[-1])
         return save(figure, folder / name)
-
-
-def _lines(folder: Path) -> list[dict[str, Any]]:
-    import json
-
-    try:
-        text = (folder / "records.jsonl").read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{folder} holds no records.jsonl; expected a training run") from error
-    return [json.loads(line) for line in text.splitlines()]

@@ -7,7 +7,7 @@ import torch
 from sslsim.distributed import gather
 from sslsim.encoders.encoder import Encoder
 from sslsim.encoders.heads import predictor
-from sslsim.methods.learner import Learner
+from sslsim.methods.learner import Learner, pair_of
 from sslsim.methods.teacher import cosine_momentum, follow, teacher_of
 from sslsim.objectives import byol
 from sslsim.views import Views
@@ -51,11 +51,10 @@ class ByolLearner(Learner):
 
     def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
         """Loss of the pairs of the global batch; labels are of no account."""
-        if len(batch.views) != 2:
-            raise ValueError(f"{len(batch.views)} view(s) were drawn; expected the two of a pair")
-        predictions = [gather(self.predictor(self.encoder(view))) for view in batch.views]
+        pair = pair_of(batch)
+        predictions = [gather(self.predictor(self.encoder(view))) for view in pair]
         with torch.no_grad():
-            targets = [gather(self.teacher(view)) for view in batch.views]
+            targets = [gather(self.teacher(view)) for view in pair]
         with torch.autocast(predictions[0].device.type, enabled=False):
             return byol(*predictions, *targets)
 

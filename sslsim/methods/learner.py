@@ -57,6 +57,35 @@ class Learner(nn.Module):
         """Update what follows the parameters without a gradient; ``done`` of the run, in (0, 1]."""
 
 
+def pair_of(batch: Views) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two views of a batch of pairs.
+
+    Parameters
+    ----------
+    batch : Views
+        As drawn.
+
+    Returns
+    -------
+    x, x_prime : Tensor, shape (n, c, h, w)
+        Its views.
+
+    Raises
+    ------
+    ValueError
+        If there are not two.
+
+    Examples
+    --------
+    >>> pair_of(Views((torch.zeros(1, 1, 2, 2),), None))
+    Traceback (most recent call last):
+    ValueError: 1 view(s) were drawn; expected the two of a pair
+    """
+    if len(batch.views) != 2:
+        raise ValueError(f"{len(batch.views)} view(s) were drawn; expected the two of a pair")
+    return batch.views[0], batch.views[1]
+
+
 class PairLearner(Learner):
     """Two views of an image, embedded by one encoder, and an objective of the embeddings.
 
@@ -84,9 +113,7 @@ class PairLearner(Learner):
 
     def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
         """Loss of the pairs of the global batch; labels are of no account."""
-        if len(batch.views) != 2:
-            raise ValueError(f"{len(batch.views)} view(s) were drawn; expected the two of a pair")
-        z, z_prime = (gather(self.encoder(view)) for view in batch.views)
+        z, z_prime = (gather(self.encoder(view)) for view in pair_of(batch))
         with torch.autocast(z.device.type, enabled=False):
             return self.objective(z, z_prime)
 

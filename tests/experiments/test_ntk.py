@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.ntk import NtkOptions, embedding_agreement, ntk
+from experiments.ntk import embedding_agreement, ntk
+from experiments.options import NtkOptions
 from experiments.runs import read_arrays, read_json
 from experiments.train import train_network
 from experiments.train_options import TrainOptions
