@@ -87,8 +87,8 @@ def compare_run(options: CompareOptions) -> Path:
     )
     dim = min(len(measured), x.shape[1])
     measured = measured[:dim]
-    linear = trained.method == "barlow_twins" and trained.encoder == "linear"
-    if linear and trained.widths is None:
+    theory_form = trained.method == "barlow_twins" and trained.barlow_form != "published"
+    if theory_form and trained.encoder == "linear" and trained.widths is None:
         w0 = next(learner.encoder.parameters()).detach().double().numpy()
         found = predict_steps_from(x, x_prime, w0)
         gamma, predicted, theory = found.eigenvalues, found.step_times, "exact initial map"

@@ -381,3 +381,11 @@ def test_any_layer_can_be_probed(tmp_path):
     folder = run(tmp_path, limit=300, layers=("layer1", "backbone"))
     probes = read_json(folder / "training.json")["probes"]
     assert {"knn_layer1", "linear_layer1", "knn_backbone", "linear_backbone"} == set(probes)
+
+
+def test_the_exact_theory_is_of_the_theory_form_alone(tmp_path):
+    folder = run(tmp_path, encoder="linear", barlow_form="published", evaluate=False, limit=200)
+    compare_run(CompareOptions(run=folder))
+    found = read_json(folder / "comparison.json")
+    assert found["spectrum"] == "covariance_spectrum"
+    assert "none of the published form" in found["theory"]
