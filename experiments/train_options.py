@@ -121,6 +121,9 @@ class TrainOptions:
         Images in the probe set.
     checkpoint_every : int
         Updates between checkpoints.
+    checkpoints_kept : int
+        How many of the newest stay; 0 keeps all, from the initialisation on, as forecasts and
+        studies over training need.
     seed : int
         Of everything random.
     device : str
@@ -173,6 +176,7 @@ class TrainOptions:
     records: int = 150
     probe: int = 256
     checkpoint_every: int = 500
+    checkpoints_kept: int = 2
     seed: int = 0
     device: str = "auto"
     evaluate: bool = True

@@ -30,7 +30,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
     state : dict
         Of tensors, numbers, strings, lists and dictionaries.
     keep : int
-        Checkpoints to keep, at least 1; two let a damaged one fall back.
+        Checkpoints to keep; two let a damaged one fall back, 0 keeps all.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
         raise ValueError(f"{path} cannot be written: {error}") from error
     found = checkpoints(folder)
     place = found.index(path)
-    for other in (*found[:place], *found[place + max(keep, 1) :]):
+    for other in (*found[:place], *(found[place + keep :] if keep else ())):
         other.unlink()
     for partial in folder.glob(".writing-*"):  # of a process that was killed
         partial.unlink(missing_ok=True)

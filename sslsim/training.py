@@ -153,7 +153,8 @@ def train(
         if rank() == 0:
             recorder.save()
             state = _state(learner, optimizer, losses, kind, options, drawn_on, step)
-            save_checkpoint(folder / "checkpoints", step, state)
+            kept = options.checkpoints_kept
+            save_checkpoint(folder / "checkpoints", step, state, keep=kept)
 
     def update(step: int) -> None:
         for group in optimizer.param_groups:
@@ -191,7 +192,8 @@ def train(
             if step in due:
                 record(step)
             regular = step % options.checkpoint_every == 0 or step == options.steps
-            if stopping or (regular and step > start):
+            first = step == 0 and options.checkpoints_kept == 0
+            if stopping or (regular and step > start) or first:
                 save(step)
             if stopping:
                 raise Interrupted(f"stopped at step {step} of {options.steps}; saved")

@@ -53,6 +53,9 @@ class TrainingOptions:
         Held-out images in it.
     checkpoint_every : int
         Updates between checkpoints; the end and an interruption make one as well.
+    checkpoints_kept : int
+        How many of the newest stay; 0 keeps all of them and one of the initialisation, for what
+        looks back over training.
     seed : int
         Of everything random.
 
@@ -84,6 +87,7 @@ class TrainingOptions:
     records: int = 150
     probe: int = 256
     checkpoint_every: int = 500
+    checkpoints_kept: int = 2
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -97,6 +101,10 @@ class TrainingOptions:
         if self.precision not in PRECISIONS:
             raise ValueError(
                 f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}"
+            )
+        if self.checkpoints_kept < 0:
+            raise ValueError(
+                f"checkpoints_kept is {self.checkpoints_kept}; expected a number, or 0 for all"
             )
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}; expected at least 0")

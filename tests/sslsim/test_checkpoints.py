@@ -71,6 +71,12 @@ def test_the_oldest_go_beyond_those_to_keep(tmp_path):
     assert names(tmp_path / "one") == ["checkpoint-000000006.pt"]
 
 
+def test_keeping_all_removes_only_those_of_a_later_step(tmp_path):
+    for step in (0, 5, 10, 999_999_999, 15):
+        save_checkpoint(tmp_path, step, state(step), keep=0)
+    assert names(tmp_path) == [f"checkpoint-{step:09d}.pt" for step in (0, 5, 10, 15)]
+
+
 @pytest.mark.parametrize("damage", [cut, empty, flip, other])
 def test_a_damaged_one_falls_back_to_the_one_before(tmp_path, damage):
     for step in (10, 20):

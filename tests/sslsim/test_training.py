@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sslsim.batches import training_batches
-from sslsim.checkpoints import load_newest_checkpoint
+from sslsim.checkpoints import checkpoints, load_checkpoint, load_newest_checkpoint
 from sslsim.data import Images, load_images
 from sslsim.encoders.encoder import build_encoder
 from sslsim.interruption import noting_signals
@@ -188,6 +188,7 @@ def test_fixed_views_are_the_same_in_every_epoch_and_fresh_ones_are_not(kind):
         ({"batch": 1}, "batch is 1 and probe 256; expected at least 2 images"),
         ({"precision": "float16"}, "precision is 'float16'; expected one of float32, bfloat16"),
         ({"seed": -1}, "seed is -1; expected at least 0"),
+        ({"checkpoints_kept": -1}, "checkpoints_kept is -1; expected a number, or 0 for all"),
         ({"schedule": "linear"}, "unknown schedule 'linear'"),
         ({"warmup": 99, "steps": 9}, "a warm-up of 99; expected"),
         ({"records": 1}, "records 1; expected"),
@@ -196,6 +197,15 @@ def test_fixed_views_are_the_same_in_every_epoch_and_fresh_ones_are_not(kind):
 def test_options_out_of_range_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         TrainingOptions(**changes)
+
+
+def test_all_checkpoints_are_kept_from_the_initialisation_on(tmp_path):
+    start = {name: value.clone() for name, value in make_learner().state_dict().items()}
+    run(tmp_path, steps=7, checkpoint_every=3, checkpoints_kept=0)
+    held = [load_checkpoint(path, CPU) for path in checkpoints(tmp_path / "checkpoints")]
+    assert [state["step"] for state in held] == [7, 6, 3, 0]
+    for name, value in start.items():
+        assert torch.equal(held[-1]["learner"][name], value)
 
 
 def test_nothing_is_recorded_without_a_probe_set(tmp_path):
