@@ -62,7 +62,8 @@ class TrainOptions:
         Dimension of the embedding. Default: 8, the number of classes when supervised, the dimension
         of the representation of mae.
     widths : tuple of int or None
-        Widths of the layers of linear, mlp and convnet.
+        Widths of the layers of linear, mlp and convnet; of ResNets the one width of the first
+        stage, 64 by default.
     parameterization : {"standard", "ntk"}
         Of the small networks: scales in the initial weights, or in the forward pass.
     projector : {"linear", "mlp", "none"} or None
@@ -70,6 +71,8 @@ class TrainOptions:
         encoder.
     projector_widths : tuple of int or None
         Hidden widths of the mlp projector.
+    norm : {"batch", "none"} or None
+        Of ResNets: BatchNorm (the default), or none.
     init_scale : float
         Factor on the encoder's parameters at initialisation; small for stepwise learning.
     init_which : {"all", "weights", "last"}
@@ -151,6 +154,7 @@ class TrainOptions:
     parameterization: Literal["standard", "ntk"] = "standard"
     projector: Literal["linear", "mlp", "none"] | None = None
     projector_widths: tuple[int, ...] | None = None
+    norm: Literal["batch", "none"] | None = None
     init_scale: float = 0.5
     init_which: Literal["all", "weights", "last"] = "all"
     init_batch_norm: Literal["keep", "gain"] = "keep"

@@ -209,6 +209,7 @@ def initial_learner(options: TrainOptions, data: Images) -> Learner:
         parameterization=options.parameterization,
         projector=options.projector,
         projector_widths=options.projector_widths,
+        norm=options.norm,
         init_scale=options.init_scale,
         init_which=options.init_which,
         init_batch_norm=options.init_batch_norm,

@@ -9,7 +9,7 @@ from torch import nn
 
 from sslsim.encoders import heads, small
 from sslsim.encoders.checks import check_count, check_counts
-from sslsim.encoders.resnet import FEATURE_DIMS, resnet
+from sslsim.encoders.resnet import FEATURE_DIMS, WIDTH, resnet
 from sslsim.encoders.seeding import seeded
 from sslsim.encoders.vit import VisionTransformer
 
@@ -88,6 +88,7 @@ def build_encoder(
     parameterization: str = "standard",
     projector: str | None = None,
     projector_widths: Sequence[int] | None = None,
+    norm: str | None = None,
 ) -> Encoder:
     """Build an encoder whose initial parameters depend on the seed alone.
 
@@ -105,7 +106,7 @@ def build_encoder(
         At least 0. The caller's random state is left as it is.
     widths : sequence of int, optional
         Widths of the layers of linear (default ``(dim,)``: one map), mlp (default 512, 512) and
-        convnet (default 32, 64, 128).
+        convnet (default 32, 64, 128); of ResNets the one width of the first stage (default 64).
     parameterization : {"standard", "ntk"}
         See ``sslsim.encoders.small``; "ntk" for linear, mlp and convnet without an mlp projector.
     projector : {"linear", "mlp", "none"}, optional
@@ -114,6 +115,8 @@ def build_encoder(
         "linear" for all others.
     projector_widths : sequence of int, optional
         Hidden widths of the mlp projector, by default 2048, 2048.
+    norm : {"batch", "none"}, optional
+        Normalisation in ResNets, by default "batch".
 
     Returns
     -------
@@ -147,15 +150,18 @@ def build_encoder(
         raise ValueError(
             f"parameterization is {parameterization!r}; expected one of {small.PARAMETERIZATIONS}"
         )
-    if name.startswith(("resnet", "vit")):
-        if widths is not None:
-            raise ValueError(f"widths is {widths!r} for {name}; expected None, they are fixed")
-        if parameterization == "ntk":
-            raise ValueError(f"parameterization is 'ntk' for {name}; expected 'standard'")
+    if norm is not None and not name.startswith("resnet"):
+        raise ValueError(f"norm is {norm!r} for {name}; expected None, only ResNets have a choice")
+    if name.startswith("resnet") and widths is not None and len(widths) != 1:
+        raise ValueError(f"widths is {widths!r} for {name}; expected one, that of its first stage")
+    if name.startswith("vit") and widths is not None:
+        raise ValueError(f"widths is {widths!r} for {name}; expected None, they are fixed")
+    if name.startswith(("resnet", "vit")) and parameterization == "ntk":
+        raise ValueError(f"parameterization is 'ntk' for {name}; expected 'standard'")
     if parameterization == "ntk" and projector == "mlp":
         raise ValueError("parameterization is 'ntk' with projector 'mlp'; expected 'standard'")
     with seeded(seed):
-        backbone, feature_dim = _backbone(name, shape, dim, widths, parameterization)
+        backbone, feature_dim = _backbone(name, shape, dim, widths, parameterization, norm)
         if projector == "linear":
             head: nn.Module = small.linear_map(feature_dim, dim, parameterization)
         elif projector == "mlp":
@@ -181,12 +187,15 @@ def _backbone(
     dim: int,
     widths: Sequence[int] | None,
     parameterization: str,
+    norm: str | None,
 ) -> tuple[nn.Module, int]:
     channels, *size = shape
     if name.startswith("resnet"):
         depth = int(name.removeprefix("resnet"))
         stem = "small" if max(size) < 64 else "imagenet"
-        return resnet(depth, channels, stem), FEATURE_DIMS[depth]
+        (width,) = (WIDTH,) if widths is None else check_counts("widths", widths)
+        backbone = resnet(depth, channels, stem, width=width, norm=norm or "batch")
+        return backbone, FEATURE_DIMS[depth] * width // WIDTH
     if name in _VITS:
         width, blocks, attention = _VITS[name]
         return VisionTransformer(shape, width, blocks, attention), width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 from torch import nn
 
@@ -10,11 +11,20 @@ from sslsim.encoders.checks import check_count
 from sslsim.encoders.small import mean_over_places
 from sslsim.vision import torchvision
 
-FEATURE_DIMS = {18: 512, 34: 512, 50: 2048}
+WIDTH = 64
+FEATURE_DIMS = {18: 512, 34: 512, 50: 2048}  # at this width
 STEMS = ("small", "imagenet")
+NORMS = ("batch", "none")
 
 
-def resnet(depth: int, channels: int = 3, stem: str = "imagenet") -> nn.Sequential:
+def resnet(
+    depth: int,
+    channels: int = 3,
+    stem: str = "imagenet",
+    *,
+    width: int = WIDTH,
+    norm: str = "batch",
+) -> nn.Sequential:
     """ResNet of 18, 34 or 50 layers (arXiv 1512.03385, table 1) up to the mean over places.
 
     Parameters
@@ -27,17 +37,23 @@ def resnet(depth: int, channels: int = 3, stem: str = "imagenet") -> nn.Sequenti
         "imagenet": 7 x 7 convolution of stride 2 and max-pooling, which make 224 px into 56.
         "small": 3 x 3 convolution of stride 1 and padding 1, no pooling: 32 px stay 32
         (arXiv 2002.05709, appendix B.9).
+    width : int
+        Channels of the stem and the first stage; every stage has twice those of the one before.
+    norm : {"batch", "none"}
+        BatchNorm, or nothing in its place: the network is then homogeneous in its weights, and its
+        tangent kernel depends on no batch.
 
     Returns
     -------
     nn.Sequential
-        (n, channels, h, w) -> (n, 512), or (n, 2048) for depth 50; children ``stem``, ``layer1``
+        (n, channels, h, w) -> (n, 8 width), or (n, 32 width) for depth 50; children ``stem``,
+        ``layer1``
         to ``layer4``, ``pool``. Drawn from torch's global generator (see ``seeding.seeded``).
 
     Raises
     ------
     ValueError
-        If depth or stem is unknown or there are no channels.
+        If depth, stem or norm is unknown or there are no channels.
 
     Examples
     --------
@@ -50,15 +66,40 @@ def resnet(depth: int, channels: int = 3, stem: str = "imagenet") -> nn.Sequenti
         raise ValueError(f"depth is {depth!r}; expected one of {tuple(FEATURE_DIMS)}")
     if stem not in STEMS:
         raise ValueError(f"stem is {stem!r}; expected one of {STEMS}")
+    if norm not in NORMS:
+        raise ValueError(f"norm is {norm!r}; expected one of {NORMS}")
     check_count("channels", channels)
-    whole = getattr(torchvision.models, f"resnet{depth}")(weights=None)
+    check_count("width", width)
+    norm_layer: type[nn.Module] = nn.BatchNorm2d if norm == "batch" else nn.Identity
+    whole = _ResNet(depth, width, norm_layer)
     first = (7, 2, 3) if stem == "imagenet" else (3, 1, 1)
-    convolution = nn.Conv2d(channels, 64, *first, bias=False)
+    convolution = nn.Conv2d(channels, width, *first, bias=False)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-    layers = OrderedDict[str, nn.Module](stem=nn.Sequential(convolution, whole.bn1, whole.relu))
+    layers = OrderedDict[str, nn.Module](
+        stem=nn.Sequential(convolution, norm_layer(width), whole.relu)
+    )
     if stem == "imagenet":
         layers["stem"].append(whole.maxpool)  # type: ignore[operator]
     for name in ("layer1", "layer2", "layer3", "layer4"):
         layers[name] = getattr(whole, name)
     layers["pool"] = mean_over_places()
     return nn.Sequential(layers)
+
+
+class _ResNet(torchvision.models.ResNet):
+    """torchvision's ResNet whose stages are of another width than 64, 128, 256 and 512."""
+
+    def __init__(self, depth: int, width: int, norm_layer: Any) -> None:
+        self.width = width
+        blocks = torchvision.models.resnet
+        block = blocks.Bottleneck if depth == 50 else blocks.BasicBlock
+        counts = [2, 2, 2, 2] if depth == 18 else [3, 4, 6, 3]
+        super().__init__(block, counts, norm_layer=norm_layer)
+
+    def _make_layer(self, block: Any, planes: int, *args: Any, **options: Any) -> nn.Sequential:
+        if planes == WIDTH:
+            self.inplanes = self.width  # of the stem that comes before the first stage
+        layer: nn.Sequential = super()._make_layer(
+            block, planes * self.width // WIDTH, *args, **options
+        )
+        return layer

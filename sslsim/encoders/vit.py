@@ -173,12 +173,15 @@ class VisionTransformer(nn.Module):
             x = torch.cat([self.class_token.expand(len(x), 1, -1), x], dim=1)
         return self.norm(self.blocks(x))
 
+    def pool(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens (n, t, width) of the last norm -> representation (n, width)."""
+        if self.pooling == "class":
+            return tokens[:, 0]
+        return tokens[:, self.class_token is not None :].mean(dim=1)
+
     def forward(self, images: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
         """Images (n, c, h, w) -> representation (n, width), of the kept patches if given."""
-        x = self.tokens(images, kept)
-        if self.pooling == "class":
-            return x[:, 0]
-        return x[:, self.class_token is not None :].mean(dim=1)
+        return self.pool(self.tokens(images, kept))
 
 
 def draw_linear(module: nn.Module) -> None:

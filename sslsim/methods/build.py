@@ -59,6 +59,7 @@ def build_learner(
     parameterization: str = "standard",
     projector: str | None = None,
     projector_widths: Sequence[int] | None = None,
+    norm: str | None = None,
     init_scale: float = 1.0,
     init_which: str = "all",
     init_batch_norm: str = "keep",
@@ -83,7 +84,7 @@ def build_learner(
         One of ``sslsim.encoders.encoder.ENCODERS``.
     seed : int
         At least 0. The caller's random state is left as it is.
-    widths, parameterization, projector, projector_widths
+    widths, parameterization, projector, projector_widths, norm
         Of the encoder, as in ``sslsim.encoders.encoder.build_encoder``; ``mae`` has no projector.
     init_scale, init_which, init_batch_norm
         Factor on the encoder's initial parameters, and which of them, as in
@@ -146,6 +147,7 @@ def build_learner(
         parameterization=parameterization,
         projector="linear" if method == "mae" else projector,
         projector_widths=projector_widths,
+        norm=norm,
     )
     if method == "mae":
         net = _without_projector(net, dim)

@@ -59,6 +59,29 @@ def test_parameters_of_resnets(depth, classified):
     assert count(resnet(depth, channels=1, stem="small")) == known - 64 * (3 * 49 - 9)
 
 
+@pytest.mark.parametrize(("depth", "width"), [(18, 16), (34, 4), (50, 8)])
+def test_a_narrow_resnet_has_the_channels_of_a_wide_one_in_proportion(depth, width):
+    narrow, wide = (
+        {name: parameter.shape for name, parameter in net.named_parameters()}
+        for net in (resnet(depth, width=width), resnet(depth))
+    )
+    assert narrow.keys() == wide.keys()
+    for name, shape in wide.items():
+        inputs = (
+            [] if len(shape) == 1 else [3] if name.startswith("stem") else [shape[1] * width // 64]
+        )
+        assert list(narrow[name]) == [shape[0] * width // 64, *inputs, *shape[2:]]
+    encoder = build_encoder(f"resnet{depth}", (1, 8, 8), 3, seed=0, widths=(width,))
+    assert encoder(images((1, 8, 8))).shape[1] == 3
+
+
+def test_a_resnet_without_normalisation_is_homogeneous_in_its_input():
+    net = resnet(18, channels=1, stem="small", width=8, norm="none").double()
+    assert not any("bn" in name or "bias" in name for name, _ in net.named_parameters())
+    x = images((1, 8, 8)).double()
+    torch.testing.assert_close(net(3 * x), 3 * net(x))
+
+
 def test_a_resnet_is_torchvision_s_without_classifier():
     torch.manual_seed(3)
     reference = torchvision.models.resnet18(weights=None)
@@ -262,6 +285,10 @@ def test_projectors_by_name():
         ({"parameterization": "ntk", "projector": "mlp"}, "expected 'standard'"),
         ({"name": "resnet18", "parameterization": "ntk"}, "expected 'standard'"),
         ({"name": "vit_tiny", "widths": (3,)}, "they are fixed"),
+        ({"name": "resnet18", "widths": (3, 4)}, "expected one, that of its first stage"),
+        ({"name": "resnet18", "widths": (0,)}, "widths is"),
+        ({"name": "resnet18", "norm": "layer"}, "norm is 'layer'"),
+        ({"norm": "batch"}, "only ResNets have a choice"),
     ],
 )
 def test_what_cannot_be_built(changes, message):
