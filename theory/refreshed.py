@@ -84,7 +84,7 @@ def refreshed_curves(
     if len(times) and times[0] < starts[0]:
         raise ValueError(f"times begin at {times[0]}; expected none before {starts[0]}")
     ends = np.append(starts[1:], np.inf)
-    curves = [np.zeros((0, dim))]
+    curves: list[Array] = [np.zeros((0, dim))]
     for kernel, start, end in zip(kernels, starts, ends, strict=True):
         kernel = symmetric_matrix("kernels", kernel, tolerance=_ASYMMETRY)
         if not len(times) or times[-1] < start:
@@ -93,7 +93,7 @@ def refreshed_curves(
         stop = end if np.isfinite(end) else times[-1]
         states = _integrated(kernel, state, start, np.union1d(wanted, [stop]))
         shown = cross_correlations(states[: len(wanted)])
-        curves.append(np.linalg.eigvalsh(shown)[:, ::-1])
+        curves.append(np.asarray(np.linalg.eigvalsh(shown)[:, ::-1], dtype=np.float64))
         state = states[-1]
     return np.concatenate(curves)
 

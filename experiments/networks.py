@@ -1,0 +1,192 @@
+"""The network that a command looks at: of a run at a checkpoint, or the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from experiments.train_setup import initial_learner, read_train_options, split_data
+from sslsim.checkpoints import checkpoints, load_checkpoint
+from sslsim.data import Images
+from sslsim.methods.learner import Learner
+
+
+def kept_steps(run: Path) -> list[int]:
+    """Updates after which a run's network can be had.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of ``sslsim train``.
+
+    Returns
+    -------
+    list of int
+        Ascending; 0, the initialisation, follows from the run's options and is always there.
+
+    Examples
+    --------
+    >>> kept_steps(Path("nowhere"))
+    [0]
+    """
+    held = (int(path.stem.removeprefix("checkpoint-")) for path in checkpoints(run / "checkpoints"))
+    return sorted({0, *held})
+
+
+def network_at(
+    run: Path, checkpoint: int | None = None, data: Images | None = None
+) -> tuple[Learner, int]:
+    """Learner of a run at a kept checkpoint.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of ``sslsim train``.
+    checkpoint : int, optional
+        Updates after which to take it, one of :func:`kept_steps`. Default: the newest.
+    data : Images, optional
+        The run's training images, where the caller has loaded them.
+
+    Returns
+    -------
+    learner : Learner
+        On the CPU, in evaluation mode; its ``encoder`` is the network.
+    step : int
+        Updates it has seen.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no training run, or not that checkpoint (the kept ones are listed), or
+        a damaged one.
+
+    Examples
+    --------
+    >>> network_at(Path("nowhere"))
+    Traceback (most recent call last):
+    ValueError: nowhere/config.json cannot be read: No such file or directory
+    """
+    trained = read_train_options(run)
+    steps = kept_steps(run)
+    step = steps[-1] if checkpoint is None else checkpoint
+    if step not in steps:
+        known = ", ".join(map(str, steps))
+        raise ValueError(f"checkpoint is {checkpoint}; {run} holds {known}")
+    learner = initial_learner(trained, split_data(trained)[0] if data is None else data)
+    if step:
+        path = run / "checkpoints" / f"checkpoint-{step:09d}.pt"
+        state = load_checkpoint(path, torch.device("cpu"))
+        learner.load_state_dict(state["learner"])
+    return learner.eval(), step
+
+
+def load_module(name: str, weights: Path | None = None) -> nn.Module:
+    """Build a user's own network and load its weights.
+
+    Parameters
+    ----------
+    name : str
+        ``package.module:factory``, imported from the installed packages or the current directory.
+        The factory is called without arguments and returns an ``nn.Module``.
+    weights : Path, optional
+        File of ``torch.save`` with a state dict, plain or under ``state_dict`` or ``model``.
+        Default: the weights that the factory gives.
+
+    Returns
+    -------
+    nn.Module
+        On the CPU, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If the name has no colon, the module or its factory is not there, the factory raises or
+        returns something else, or the weights cannot be read or do not fit (the first key that
+        does not is named).
+
+    Examples
+    --------
+    >>> type(load_module("torch.nn:Identity")).__name__
+    'Identity'
+    >>> load_module("torch.nn.Identity")
+    Traceback (most recent call last):
+    ValueError: module is 'torch.nn.Identity'; expected package.module:factory
+    """
+    place, colon, factory = name.partition(":")
+    if not (place and colon and factory):
+        raise ValueError(f"module is {name!r}; expected package.module:factory")
+    with _current_directory():
+        try:
+            module = importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"module is {name!r}, but there is {_told(error)}") from error
+        except Exception as error:
+            raise ValueError(f"{place} cannot be imported: {_told(error)}") from error
+        build = getattr(module, factory, None)
+        if not callable(build):
+            what = "has no" if build is None else "cannot be called by"
+            raise ValueError(f"{place} {what} {factory!r}; expected a function without arguments")
+        try:
+            network = build()
+        except Exception as error:
+            raise ValueError(f"{name} raised {_told(error)}; expected an nn.Module") from error
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{name} returned a {type(network).__name__}; expected an nn.Module")
+    if weights is not None:
+        _load_weights(network, Path(weights))
+    return network.cpu().eval()
+
+
+def _load_weights(network: nn.Module, path: Path) -> None:
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(f"weights {path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # damage shows in many ways: pickle, zip, key
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"weights {path} are no file of torch.save: {reason}") from error
+    for key in ("state_dict", "model"):
+        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
+            held = held[key]
+    wanted = network.state_dict()
+    if not isinstance(held, Mapping) or not all(isinstance(key, str) for key in held):
+        raise ValueError(f"weights {path} hold a {type(held).__name__}; expected a state dict")
+    for key, value in wanted.items():
+        if key not in held:
+            raise ValueError(f"weights {path} lack {key!r}, which the module has")
+        shapes = [tuple(getattr(part, "shape", ())) for part in (held[key], value)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"weights {path}: {key!r} is {shapes[0]}; expected {shapes[1]}")
+    if other := [key for key in held if key not in wanted]:
+        raise ValueError(f"weights {path} hold {other[0]!r}, which the module lacks")
+    try:
+        network.load_state_dict(dict(held))
+    except Exception as error:  # extra states are the module's own affair
+        raise ValueError(f"weights {path} do not fit: {_told(error)}") from error
+
+
+@contextmanager
+def _current_directory() -> Iterator[None]:
+    """Import from the current directory too, as ``python -m`` does and an entry point does not."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _told(error: Exception) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError):
+        return text[:1].lower() + text[1:]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
