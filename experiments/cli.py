@@ -120,6 +120,11 @@ def _run(options: Any) -> Path:
             from paper_figs.run import draw_run_comparison
 
             return draw_run_comparison(compare_run(options)).parent
+        if options.width:
+            from experiments.wide import wide
+            from paper_figs.wide import draw as draw_wide
+
+            return draw_wide(wide(options)).parent
         from experiments.compare import compare
         from paper_figs.staircase import draw as draw_staircase
 

@@ -95,6 +95,12 @@ class CompareOptions(ModelOptions):
 
     Attributes
     ----------
+    width : tuple of int
+        Widths of the hidden layer: instead of the linear model, train networks of these widths and
+        compare with their tangent kernels at initialisation. `init_scale` is then a factor on the
+        initial outputs, and `pairs` at most 100 by default.
+    repeats : int
+        Networks drawn of every width, at least 2.
     run : Path or None
         Folder of `sslsim train`: compare what it recorded with what theory predicts from its data.
         Of the other options only `pairs` counts then.
@@ -102,9 +108,11 @@ class CompareOptions(ModelOptions):
         Bound on the training; modes predicted to step later are reported as not reached.
     out : Path
         Run folder: config.json, comparison.json, comparison.npz, comparison.png. With `run` the
-        comparison is written into that folder.
+        comparison is written into that folder, with `width` its files are called wide.
     """
 
+    width: tuple[int, ...] = ()
+    repeats: int = 3
     run: Path | None = None
     max_iterations: int = 200_000
     out: Path = Path("runs/compare")
