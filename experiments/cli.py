@@ -138,11 +138,14 @@ def _run(options: Any) -> Path:
         from paper_figs.ntk import draw as draw_ntk
 
         return draw_ntk(ntk(options)).parent
+    from experiments.bench.ntk import BenchNtkOptions, bench_ntk
     from experiments.bench.theory import BenchTheoryOptions, bench_theory
     from experiments.bench.train import bench_train
 
     if isinstance(options.study, BenchTheoryOptions):
         return bench_theory(options.study)
+    if isinstance(options.study, BenchNtkOptions):
+        return bench_ntk(options.study)
     return bench_train(options.study)
 
 

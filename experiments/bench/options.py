@@ -7,11 +7,13 @@ from typing import Annotated, Union
 
 import tyro
 
+from experiments.bench.ntk import BenchNtkOptions
 from experiments.bench.theory import BenchTheoryOptions
 from experiments.bench.train import BenchTrainOptions
 
 Theory = Annotated[BenchTheoryOptions, tyro.conf.subcommand("theory")]
 Train = Annotated[BenchTrainOptions, tyro.conf.subcommand("train")]
+Ntk = Annotated[BenchNtkOptions, tyro.conf.subcommand("ntk")]
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,10 @@ class BenchOptions:
 
     Attributes
     ----------
-    study : BenchTheoryOptions or BenchTrainOptions
+    study : BenchTheoryOptions, BenchTrainOptions or BenchNtkOptions
         theory: predictions beside a bare diagonalisation, beyond what fits in memory, and beside
-        training. train: losses, augmentations and training steps beside those of others.
+        training. train: losses, augmentations and training steps beside those of others. ntk:
+        exact tangent kernels beside other ways to them.
     """
 
-    study: Union[Theory, Train]  # noqa: UP007  (tyro reads the annotations)
+    study: Union[Theory, Train, Ntk]  # noqa: UP007  (tyro reads the annotations)

@@ -16,8 +16,6 @@ Three measurements go into ``bench.json``:
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -30,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import theory
+from experiments.bench.memory import peak_bytes
 from experiments.runs import open_run, write_json
 from experiments.tables import table
 from sslsim.data import load_images
@@ -170,7 +169,7 @@ def _streamed_alone(options: BenchTheoryOptions) -> dict[str, Any]:
     n, m = options.streamed_pairs, 3 * options.streamed_edge**2
     x, x_prime = _byte_pairs(n, m, options.seed)
     chunks = [(x[i : i + 512], x_prime[i : i + 512]) for i in range(0, n, 512)]
-    before = _peak_bytes()
+    before = peak_bytes()
     dim = min(options.dim, m)
 
     def run() -> Any:
@@ -189,7 +188,7 @@ def _streamed_alone(options: BenchTheoryOptions) -> dict[str, Any]:
         "converged": not caught,
         "data_bytes": 2 * x.nbytes,
         "peak_bytes_before": before,
-        "peak_bytes": _peak_bytes(),
+        "peak_bytes": peak_bytes(),
     }
 
 
@@ -249,19 +248,6 @@ def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start
-
-
-def _peak_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    try:
-        # What getrusage gives is inherited from the process that started this one.
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _report(found: dict[str, Any]) -> str:
