@@ -1,9 +1,9 @@
 r"""Bounds and limits of the coding rate and its reduction, a = d / (n eps^2) throughout.
 
 Bounds hold for every embedding, limits for a distortion far above or far below every singular
-value. A bound that suggests itself is false: the reduction can exceed d/2 times the entropy of the
-proportions of the groups (a numerical counterexample is among the tests), as more groups than
-dimensions still gain by being coded apart.
+value. A bound that suggests itself is false: d/2 times the entropy of the proportions of the groups
+does not depend on eps, while the reduction grows without end as eps vanishes, unless every group
+has the rank of the whole (:func:`small_eps_slope`).
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def gradient_norm_bound(n: int, d: int, eps: float) -> float:
 
 
 def large_eps_reduction(z: ArrayLike, groups: ArrayLike, eps: float) -> float:
-    """Coding rate reduction to leading order in 1 / eps, a spread of second moments.
+    """Coding rate reduction to leading order in 1 / eps, which is an upper bound at every eps.
 
     Parameters
     ----------
@@ -128,13 +128,19 @@ def large_eps_reduction(z: ArrayLike, groups: ArrayLike, eps: float) -> float:
     -------
     float
         ``1/4 (d / eps^2)^2 sum_k p_k ||S_k - S||_F^2`` with ``p_k = n_k / n`` and S, S_k the second
-        moments (uncentred) of all samples and of a group. The reduction is this but for terms of
-        ``1 / eps^6``.
+        moments (uncentred) of all samples and of a group.
 
     Raises
     ------
     ValueError
         As :func:`theory.coding_rate.coding_rate_reduction`.
+
+    Notes
+    -----
+    The reduction is what the concave ``f(S) = 1/2 logdet(I + c S)``, ``c = d / eps^2``, loses by
+    averaging. Its curvature ``1/2 c^2 ||(I + c S)^-1/2 H (I + c S)^-1/2||_F^2`` along H is at most
+    ``1/2 c^2 ||H||_F^2`` and at least that over ``(1 + c mu)^2``, mu the largest eigenvalue of
+    any S_k, and so is the reduction beside what is returned here.
 
     Examples
     --------

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from sslsim.coding_rate import coding_rate
 from theory.coding_rate import coding_rate as twin
+from theory.coding_rate import coding_rate_gradient
+from theory.coding_rate_bounds import energy_bounds, gradient_norm_bound, hadamard_bound
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12)) | st.just((3, 40)) | st.just((40, 3))
@@ -40,34 +42,156 @@ def test_both_rooms_agree(seed, shape, eps, dtype, deficient):
     assert abs(found.item() - exact) < bound(z, eps) + 1e-13 * exact
 
 
-@given(SEEDS, SHAPES, EPS)
-def test_rotation_transposition_scale_and_duplication(seed, shape, eps):
+def torch_gradient(z, eps):
+    z = z.clone().requires_grad_()
+    return torch.autograd.grad(coding_rate(z, eps), z)[0]
+
+
+ROOMS = pytest.mark.parametrize(
+    "rate",
+    [lambda z, eps: coding_rate(z, eps).item(), lambda z, eps: twin(z.numpy(), eps)],
+    ids=["sslsim", "theory"],
+)
+GRADIENTS = pytest.mark.parametrize(
+    "gradient",
+    [torch_gradient, lambda z, eps: torch.from_numpy(coding_rate_gradient(z.numpy(), eps))],
+    ids=["sslsim", "theory"],
+)
+
+
+@ROOMS
+@given(SEEDS, SHAPES, st.floats(-1, 1).map(lambda power: 10**power))
+def test_sum_over_singular_values_and_determinants_of_both_sides(rate, seed, shape, eps):
     n, d = shape
     z = normal(seed, n, d)
-    rate, close = coding_rate(z, eps).item(), 2 * bound(z, eps) + 1e-12
-    left, right = (torch.linalg.qr(normal(seed + k, k, k)).Q for k in (n, d))
-    assert abs(coding_rate(left @ z @ right, eps).item() - rate) < close * (1 + rate)
-    assert abs(coding_rate(z.flip(0), eps).item() - rate) < close * (1 + rate)
-    assert abs(coding_rate(3 * z, 3 * eps).item() - rate) < close * (1 + rate)
-    assert abs(coding_rate(torch.cat([z, z]), eps).item() - rate) < close * (1 + rate)
-    # On the other side d and n change places, so eps grows by d / n.
-    assert abs(coding_rate(z.T, eps * n / d).item() - rate) < close * (1 + rate)
+    a, close = d / (n * eps**2), 2 * bound(z, eps) + 1e-12
+    sigma = np.linalg.svd(z.numpy())[1]
+    found = rate(z, eps)
+    assert abs(found - 0.5 * np.log1p(a * sigma**2).sum()) < close * (1 + found)
+    for gram in (z.T @ z, z @ z.T):
+        exact = 0.5 * np.linalg.slogdet(np.eye(len(gram)) + a * gram.numpy())[1]
+        assert abs(found - exact) < (close + 1e-14 * a * z.square().sum().item()) * (1 + found)
 
 
+@ROOMS
 @given(SEEDS, SHAPES, EPS)
-def test_between_one_direction_and_all_alike(seed, shape, eps):
+def test_rotation_permutation_transposition_scale_and_duplication(rate, seed, shape, eps):
+    n, d = shape
+    z = normal(seed, n, d)
+    exact, close = rate(z, eps), 2 * bound(z, eps) + 1e-12
+    left, right = (torch.linalg.qr(normal(seed + k, k, k)).Q for k in (n, d))
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(n))
+    same = [
+        rate(left @ z @ right, eps),
+        rate(z[order], eps),
+        rate(3 * z, 3 * eps),
+        rate(torch.cat([z, z]), eps),
+        rate(z.T, eps * n / d),  # on the other side d and n change places, so eps grows by d / n
+        # Dimensions of zeros are noticed, as d enters the distortion of each.
+        rate(torch.cat([z, 0 * z], dim=1), math.sqrt(2) * eps),
+    ]
+    assert max(abs(found - exact) for found in same) < close * (1 + exact)
+    assert rate(torch.cat([z, 0 * z], dim=1), eps) > exact
+
+
+@ROOMS
+@given(SEEDS, SHAPES, EPS)
+def test_between_one_direction_and_all_alike(rate, seed, shape, eps):
     n, d = shape
     z = normal(seed, n, d)
     a, energy, q = d / (n * eps**2), z.square().sum().item(), min(n, d)
-    rate, close = coding_rate(z, eps).item(), bound(z, eps) + 1e-12
-    lines = a * z.square().sum(dim=0 if d < n else 1)  # Hadamard, on the smaller side
-    assert 0.5 * math.log1p(a * energy) <= rate + close * (1 + rate)
-    assert rate <= q / 2 * math.log1p(a * energy / q) + close * (1 + rate)
-    assert rate <= 0.5 * torch.log1p(lines).sum().item() + close * (1 + rate)
-    assert coding_rate(0 * z, eps) == 0
-    more = torch.cat([z, math.sqrt((n + 1) / n) * normal(seed + 1, 1, d)])
-    grown = coding_rate(math.sqrt((n + 1) / n) * more, eps).item()  # the same a
-    assert grown >= rate - (close + bound(more, eps)) * (1 + rate)
+    found, close = rate(z, eps), bound(z, eps) + 1e-12
+    low, high = energy_bounds(energy, n, d, eps)
+    assert low <= found + close * (1 + found)
+    assert found <= high + close * (1 + found)
+    assert high <= a * energy / 2 * (1 + 1e-15)
+    one = math.sqrt(energy) * torch.outer(unit(z[:, 0]), unit(z[0]))
+    assert abs(rate(one, eps) - low) < (bound(one, eps) + 1e-12) * (1 + low)
+    alike = torch.linalg.qr(normal(seed, max(n, d), q)).Q * math.sqrt(energy / q)
+    alike = alike if n >= d else alike.T
+    assert abs(rate(alike, eps) - high) < (bound(alike, eps) + 1e-12) * (1 + high)
+    assert rate(0 * z, eps) == 0
+    assert found > 0 or a * energy < 1e-12
+
+
+def unit(vector):
+    return vector / vector.norm()
+
+
+@ROOMS
+@given(SEEDS, SHAPES, EPS)
+def test_hadamard_reached_by_orthogonal_samples_or_dimensions(rate, seed, shape, eps):
+    n, d = shape
+    z = normal(seed, n, d)
+    found, close = rate(z, eps), bound(z, eps) + 1e-12
+    a, least = d / (n * eps**2), hadamard_bound(z.numpy(), eps)
+    for axis in (0, 1):
+        assert least <= 0.5 * torch.log1p(a * z.square().sum(dim=axis)).sum() * (1 + 1e-12)
+    assert found <= least + close * (1 + found)
+    orthogonal = torch.linalg.qr(normal(seed, max(n, d), min(n, d))).Q * z[0, 0]
+    orthogonal *= torch.arange(1, min(n, d) + 1)
+    for these in (orthogonal, orthogonal.T):
+        reached = hadamard_bound(these.numpy(), eps)
+        assert abs(rate(these, eps) - reached) < (bound(these, eps) + 1e-12) * (1 + reached)
+
+
+@ROOMS
+@given(SEEDS, SHAPES, EPS, st.floats(0.1, 0.9))
+def test_monotone_and_concave_in_the_second_moment(rate, seed, shape, eps, share):
+    n, d = shape
+    z, other = normal(seed, n, d), normal(seed + 1, n, d)
+    # Stacked, second moments add, and rows of twice the number have twice the eps^2.
+    more, twice = torch.cat([z, other]), eps / math.sqrt(2)
+    zero = torch.cat([z, 0 * z])
+    close = (bound(more, twice) + 1e-12) * (1 + rate(more, twice))
+    assert abs(rate(zero, twice) - rate(z, eps)) < close
+    assert rate(more, twice) >= rate(zero, twice) - close
+    mixed = torch.cat([math.sqrt(share) * z, math.sqrt(1 - share) * other])
+    mean = share * rate(z, eps) + (1 - share) * rate(other, eps)
+    assert rate(mixed, twice) >= mean - close
+    if n >= d:  # of full rank: bounded below by the curvature, hence strictly concave
+        c, moments = d / eps**2, [z.T @ z / n, other.T @ other / n]
+        largest = max(torch.linalg.matrix_norm(moment, 2).item() for moment in moments)
+        apart = (moments[0] - moments[1]).square().sum().item()
+        least = 0.25 * share * (1 - share) * c**2 * apart / (1 + c * largest) ** 2
+        assert rate(mixed, twice) - mean >= least - close
+
+
+@ROOMS
+@given(SEEDS, st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6)), EPS)
+def test_sub_additive_over_groups_additive_iff_orthogonal(rate, seed, sizes, eps):
+    n, m, d = sizes
+    first, second = normal(seed, n, d), normal(seed + 1, m, d)
+
+    def at_fixed_a(z):  # a = d / ((n + m) eps^2) for every one of them
+        return rate(z, eps * math.sqrt((n + m) / len(z)))
+
+    both = torch.cat([first, second])
+    close = 3 * (bound(both, eps) + 1e-12) * (1 + rate(both, eps))
+    gap = at_fixed_a(first) + at_fixed_a(second) - at_fixed_a(both)
+    assert gap >= -close
+    apart = torch.cat([torch.cat([first, 0 * first], 1), torch.cat([0 * second, second], 1)])
+    eps *= math.sqrt(2)  # as there are twice the dimensions
+    parts = [torch.cat([z, 0 * z], 1) for z in (first, second)]
+    gap = sum(map(at_fixed_a, parts)) - at_fixed_a(apart)
+    assert abs(gap) < close
+
+
+@GRADIENTS
+@given(SEEDS, SHAPES, EPS)
+def test_gradient_is_bounded_and_reaches_its_bound(gradient, seed, shape, eps):
+    n, d = shape
+    z = normal(seed, n, d)
+    a, most = d / (n * eps**2), gradient_norm_bound(n, d, eps)
+    found = gradient(z, eps)
+    # a Z (I + a Z^T Z)^-1 is solved for, in a matrix of that condition.
+    condition = 1 + a * torch.linalg.matrix_norm(z, 2).item() ** 2
+    exact = a * torch.linalg.solve(torch.eye(d) + a * z.T @ z, z.T).T
+    assert (found - exact).abs().max() < 1e-14 * condition * most
+    assert torch.linalg.matrix_norm(found, 2) <= most * (1 + 1e-9)
+    reaching = torch.outer(unit(z[:, 0]), unit(z[0])) / math.sqrt(a)
+    norm = torch.linalg.matrix_norm(gradient(reaching, eps), 2).item()
+    assert abs(norm - most) < 1e-9 * most
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (3, 5), (1, 1)])
