@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator
 from numpy.typing import NDArray
 
 from experiments.runs import read_arrays, read_json
@@ -50,14 +51,14 @@ def draw(folder: str | os.PathLike[str]) -> Path:
         for column, (way, title) in enumerate(_WAYS.items()):
             _errors(panels[0, column], result, way, title)
             _staircase(panels[1, column], curves, way)
-            panels[1, column].set_title(f"width {max(result['widths'])}, one network")
-        low = min(axes.get_ylim()[0] for axes in panels[0])
+            panels[1, column].set_title(f"width {max(result['widths'])}: {title}")
+        low = min(axes.get_ylim()[0] for axes in panels[0]) / 6  # room for the legend
         high = max(axes.get_ylim()[1] for axes in panels[0])
         for axes in panels[0]:
             axes.set_ylim(low, high)
         panels[0, 0].set_ylabel("mean relative error of step times")
         panels[1, 0].set_ylabel("eigenvalue")
-        panels[1, 0].legend(handles=_legend(), loc="upper left")
+        panels[1, 0].legend(handles=_legend(), loc="center", bbox_to_anchor=(0.4, 0.5))
         return save(figure, Path(folder) / "wide.png")
 
 
@@ -69,9 +70,8 @@ def _errors(axes: Axes, result: dict[str, Any], way: str, title: str) -> None:
         found = result["ways"][way][name]
         at = widths * _APART ** (place - 1)
         errors = _floats(found["mean_relative_error"])
-        axes.plot(
-            np.repeat(at, errors.shape[1]), errors.ravel(), ".", ms=4, color=colour, alpha=0.4
-        )
+        seeds = np.repeat(at, errors.shape[1])
+        axes.plot(seeds, errors.ravel(), "o", ms=2.2, mew=0.6, mfc="white", color=colour, zorder=3)
         mean, low, high = (_floats(found[key])[order] for key in ("geometric_mean", "low", "high"))
         exponent = found["exponent"]
         law = "" if exponent is None else f" (width$^{{{exponent:.2f}}}$)"
@@ -80,7 +80,7 @@ def _errors(axes: Axes, result: dict[str, Any], way: str, title: str) -> None:
             mean,
             yerr=np.maximum([mean - low, high - mean], 0.0),
             fmt=marker + "-",
-            ms=4.5,
+            ms=5.5,
             lw=1.2,
             capsize=2,
             color=colour,
@@ -89,7 +89,7 @@ def _errors(axes: Axes, result: dict[str, Any], way: str, title: str) -> None:
     axes.set(xscale="log", yscale="log", xlabel="width", title=title)
     axes.set_xticks(widths, [f"{width:g}" for width in widths])
     axes.minorticks_off()
-    shown = (0.003, 0.01, 0.03, 0.05, 0.1, 0.3, 1.0)
+    shown = (0.001, 0.003, 0.01, 0.03, 0.05, 0.1, 0.3, 1.0)
     axes.set_yticks(shown, [f"{100 * tick:g} %" for tick in shown])
     axes.legend(loc="lower left", title="step times predicted by", alignment="left")
 
@@ -111,6 +111,9 @@ def _staircase(axes: Axes, curves: dict[str, NDArray[Any]], way: str) -> None:
     start = times[max(int(first[0]) if first.size else 1, 1)]
     axes.set(xscale="log", xlabel="time (learning rate $\\times$ iteration)", ylim=(-0.03, 1.06))
     axes.set_xlim(start, max(times[-1], 2 * start))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
+    axes.minorticks_off()
 
 
 def _legend() -> list[Line2D]:
