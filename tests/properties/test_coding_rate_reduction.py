@@ -163,7 +163,7 @@ def test_large_eps_spread_of_second_moments(reduction, seed, shape, eps, soft):
 @GRADIENTS
 @given(SEEDS, SHAPES, st.booleans(), st.booleans())
 def test_small_eps_slope_is_a_difference_of_ranks(gradient, seed, shape, soft, deficient):
-    z, groups, rng = drawn(seed, shape, soft)
+    z, groups, _ = drawn(seed, shape, soft)
     n, d = shape
     if deficient:
         z[:, d // 2 + 1 :] = 0
