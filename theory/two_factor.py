@@ -1,0 +1,177 @@
+r"""The two-factor law: how the growth of a mode speeds up as features adapt to it.
+
+Let a mode's amplitude be a product of two factors, a = w phi, the size w of what reads the features
+and the size phi of the features along the mode, and lambda = a^2 its eigenvalue in units of the
+value at which it saturates. Gradient flow on any loss of lambda moves both,
+
+    dw/dt = g(lambda) w phi^2,    dphi/dt = g(lambda) w^2 phi,    d ln(lambda)/dt = A + B,
+
+with A = 2 g phi^2 the share of the reading layer in the rate and B = 2 g w^2 that of all before it.
+phi^2 - w^2 is conserved, and A B is proportional to g^2 lambda. With g proportional to
+1 - lambda, as for Barlow Twins (arXiv 2303.15438, equation of the linear dynamics),
+
+    d ln(lambda)/dt = (1 - lambda) sqrt(delta^2 + kappa lambda),
+    delta = |A - B| / (1 - lambda),    kappa = 4 A B / (lambda (1 - lambda)^2),
+
+so that the two shares at one moment, which gradients give, fix the whole rise. At small lambda the
+rate is delta + kappa lambda / (2 delta): it rises linearly; later as sqrt(kappa lambda), the
+power of two layers that grow together. kappa = 0 is the logistic curve of a fixed kernel. For one
+mode of a two-layer linear network the law is exact; for deeper ones all layers before the last are
+taken as one factor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TwoFactorLaw:
+    """Constants of the law for one mode.
+
+    Attributes
+    ----------
+    imbalance : float
+        delta, the rate as lambda tends to zero, in inverse flow time.
+    coupling : float
+        kappa, in inverse squared flow time: the squared rate over 1 - lambda rises by it.
+    """
+
+    imbalance: float
+    coupling: float
+
+
+def two_factor_law(lam: float, reading: float, features: float) -> TwoFactorLaw:
+    """The law through one moment of a rise.
+
+    Parameters
+    ----------
+    lam : float
+        Eigenvalue now, in units of its ceiling, between 0 and 1.
+    reading, features : float
+        Shares A and B in d ln(lambda)/dt of the reading layer and of all layers before it, in
+        inverse flow time, at least 0.
+
+    Returns
+    -------
+    TwoFactorLaw
+        Its rate at ``lam`` is A + B.
+
+    Raises
+    ------
+    ValueError
+        If lambda is not between 0 and 1 or a share is negative or not finite.
+
+    Examples
+    --------
+    >>> two_factor_law(0.5, reading=1.0, features=1.0)
+    TwoFactorLaw(imbalance=0.0, coupling=32.0)
+    """
+    _open_unit("lam", lam)
+    for name, share in (("reading", reading), ("features", features)):
+        if not (np.isfinite(share) and share >= 0):
+            raise ValueError(f"{name} is {share}; expected a finite share of at least 0")
+    rest = 1.0 - lam
+    return TwoFactorLaw(abs(reading - features) / rest, 4 * reading * features / (lam * rest**2))
+
+
+def growth_rate(law: TwoFactorLaw, lam: ArrayLike) -> Array:
+    """Rate ``d ln(lambda) / dt`` of the law.
+
+    Parameters
+    ----------
+    law : TwoFactorLaw
+        Of the mode.
+    lam : array_like
+        Eigenvalues between 0 and 1.
+
+    Returns
+    -------
+    ndarray
+        In inverse flow time.
+
+    Examples
+    --------
+    >>> float(growth_rate(TwoFactorLaw(imbalance=2.0, coupling=0.0), 0.25))
+    1.5
+    """
+    lam = np.asarray(lam, dtype=np.float64)
+    found: Array = (1.0 - lam) * np.sqrt(law.imbalance**2 + law.coupling * lam)
+    return found
+
+
+def growth_time(law: TwoFactorLaw, start: float, end: ArrayLike) -> Array:
+    r"""Flow time that a mode takes from one eigenvalue to another.
+
+    Parameters
+    ----------
+    law : TwoFactorLaw
+        Of the mode.
+    start : float
+        Eigenvalue at the start, between 0 and 1.
+    end : array_like
+        Eigenvalues at the end, between 0 and 1; 1/2 is the step. Smaller ones than ``start`` give
+        negative times.
+
+    Returns
+    -------
+    ndarray
+        Infinite where the law stands still.
+
+    Raises
+    ------
+    ValueError
+        If an eigenvalue is not between 0 and 1.
+
+    Notes
+    -----
+    The integral of ``1 / (lambda (1 - lambda) sqrt(delta^2 + kappa lambda))`` is elementary: with
+    ``y = sqrt(delta^2 + kappa lambda)`` and R its value at 1,
+
+        (2 / delta) [asinh(delta / sqrt(kappa lambda))] from end to start
+        + (1 / R) [2 ln(R + y) - ln(1 - lambda)] from start to end.
+
+    Examples
+    --------
+    A fixed kernel has a logistic rise:
+
+    >>> law = TwoFactorLaw(imbalance=2.0, coupling=0.0)
+    >>> bool(np.isclose(growth_time(law, 0.1, 0.5), np.log(9) / 2))
+    True
+    """
+    _open_unit("start", start)
+    end = np.asarray(end, dtype=np.float64)
+    for value in end.flat:
+        _open_unit("end", float(value))
+    delta, kappa = law.imbalance, law.coupling
+    ceiling = np.sqrt(delta**2 + kappa)
+    if ceiling == 0.0:
+        return np.where(end == start, 0.0, np.copysign(np.inf, end - start))
+    y0, y1 = (np.sqrt(delta**2 + kappa * lam) for lam in (start, end))
+    late = 2 * np.log((ceiling + y1) / (ceiling + y0)) + np.log1p(-start) - np.log1p(-end)
+    if kappa == 0.0:
+        early = np.log(end / start) / delta
+    else:
+        early = 2 * (_over(delta, kappa * start) - _over(delta, kappa * end))
+    found: Array = np.asarray(early + late / ceiling)
+    return found
+
+
+def _over(delta: float, squared: ArrayLike) -> Array:
+    """``asinh(delta / s) / delta`` at ``s^2 = squared``, which tends to 1/s as delta vanishes."""
+    s = np.sqrt(np.asarray(squared, dtype=np.float64))
+    x = delta / s
+    small = x < 1e-4  # asinh(x) = x - x^3/6 + ...
+    exact = np.arcsinh(x) / np.where(small, 1.0, delta)
+    found: Array = np.where(small, (1 - x**2 / 6) / s, exact)
+    return found
+
+
+def _open_unit(name: str, value: float) -> None:
+    if not 0.0 < value < 1.0:
+        raise ValueError(f"{name} is {value}; expected a number between 0 and 1")
