@@ -12,6 +12,7 @@ from sslsim.methods.learner import Learner
 from sslsim.methods.multicrop import embed_views, has_maps
 from sslsim.methods.teacher import cosine_momentum, follow, teacher_of
 from sslsim.objectives import dino, dino_center
+from sslsim.unit_rows import unit_rows
 from sslsim.views import Views
 
 
@@ -38,8 +39,7 @@ class UnitLinear(nn.Module):
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """Embedding (n, dim) -> output (n, outputs)."""
-        unit = nn.functional.normalize
-        return nn.functional.linear(unit(z, dim=1), unit(self.weight, dim=1))
+        return nn.functional.linear(unit_rows(z), unit_rows(self.weight))
 
 
 class DinoLearner(Learner):

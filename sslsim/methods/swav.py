@@ -11,6 +11,7 @@ from sslsim.encoders.encoder import Encoder
 from sslsim.methods.learner import Learner
 from sslsim.methods.multicrop import embed_views, has_maps
 from sslsim.objectives import swav
+from sslsim.unit_rows import unit_rows
 from sslsim.views import Views
 
 
@@ -76,13 +77,11 @@ class SwavLearner(Learner):
         """Loss of the views of the global batch, the first two the full ones."""
         embeddings = [gather(z) for z in embed_views(self.encoder, batch.views)]
         with torch.autocast(embeddings[0].device.type, enabled=False):
-            scores = [
-                self.prototypes(nn.functional.normalize(z.float(), dim=1)) for z in embeddings
-            ]
+            scores = [self.prototypes(unit_rows(z.float())) for z in embeddings]
             return swav(scores, temperature=self.temperature, eps=self.eps)
 
     @torch.no_grad()
     def after_step(self, done: float) -> None:
         """Bring the prototypes back to unit length."""
         weight = self.prototypes.weight
-        weight.copy_(nn.functional.normalize(weight, dim=1))
+        weight.copy_(unit_rows(weight))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from sslsim.objectives._checks import batch
+from sslsim.unit_rows import unit_rows
 
 
 def byol(
@@ -57,5 +58,5 @@ def byol(
 
 
 def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    a, b = (torch.nn.functional.normalize(v, dim=1) for v in (a, b))
+    a, b = unit_rows(a), unit_rows(b)
     return 2 - 2 * (a * b).sum(dim=1).mean()

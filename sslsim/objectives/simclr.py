@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from sslsim.objectives._checks import batch, positive
+from sslsim.unit_rows import unit_rows
 
 SIMILARITIES = ("cosine", "dot")
 
@@ -56,7 +57,7 @@ def simclr(
     positive(temperature=temperature)
     both = torch.cat([z, z_prime])  # (2 n, d)
     if similarity == "cosine":
-        both = torch.nn.functional.normalize(both, dim=1)
+        both = unit_rows(both)
     logits = both @ both.T / temperature  # (2 n, 2 n)
     n, indices = len(z), torch.arange(len(both), device=z.device)
     logits = logits.fill_diagonal_(-torch.inf)
