@@ -1,0 +1,388 @@
+r"""Bi-level fine-tuning of a trained learner (arXiv 2410.00772, eq. 8).
+
+With f_e frozen, theta the parameters of f_l and of whatever else the learner trains (its
+pre-trained projector, predictor, prototypes), and the views of one image as a group,
+
+    outer   max_theta  coding_rate DeltaR(Z_l(phi*(theta))) - loss(phi*(theta))
+    inner   phi*(theta) = argmin_phi loss(phi) + beta D(P_last(phi), P_early)     from phi = theta.
+
+The loss is the learner's own on its own views. Both levels see the same batch, a new one at every
+outer step. What is kept in the end is theta.
+
+BatchNorms of f_l use the statistics of the batch in every step, as the learner's training did; for
+the Jacobians of ``volume``, which are those of single samples, their running statistics. Running
+statistics, and DINO's centre, move once an outer step, by the batch at theta. Teachers follow theta
+as in training. Measurements on held-out images are made in evaluation mode.
+
+Everything random is drawn from (seed, purpose, step): a run that resumes continues with the same
+bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from sslsim.batches import training_batches
+from sslsim.checkpoints import load_newest_checkpoint, save_checkpoint
+from sslsim.data import Images
+from sslsim.distributed import world_size
+from sslsim.interruption import Interrupted, any_stopped, noting_signals
+from sslsim.methods.learner import Learner, SupervisedLearner
+from sslsim.methods.mae import MaeLearner
+from sslsim.records import Recorder
+from sslsim.schedules import learning_rate_factor
+from sslsim.seeds import derived_seed
+from sslsim.training_options import TrainingOptions
+from sslsim.umm.convergence import LEAST_RECORDS, Convergence, diagnose
+from sslsim.umm.held_out import Measured, check_held_out, held_out_batch, measure
+from sslsim.umm.hypergradient import Hypergradient, darts, implicit, unrolled
+from sslsim.umm.levels import Levels
+from sslsim.umm.options import UmmOptions
+from sslsim.umm.split import Split, frozen_early, split_encoder
+
+_NOISE = 7  # purpose of the draws that networks make by themselves, as dropout does
+
+
+@dataclass(frozen=True, eq=False)
+class Undone:
+    """A fine-tuned learner and what became of it.
+
+    Attributes
+    ----------
+    learner : Learner
+        The one handed in.
+    before, after : Measured
+        On held-out images.
+    convergence : Convergence or None
+        None of runs too short to tell.
+    """
+
+    learner: Learner
+    before: Measured
+    after: Measured
+    convergence: Convergence | None
+
+
+def undo_memorization(
+    learner: Learner,
+    data: Images,
+    held_out: Images,
+    kind: str,
+    options: UmmOptions,
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> Undone:
+    """Fine-tune a trained learner, and resume where an earlier run of it stopped.
+
+    Parameters
+    ----------
+    learner : Learner
+        As its training left it, of any method that embeds two views of an image; fine-tuned in
+        place, but for the early part of its encoder, which keeps its bits.
+    data : Images
+        The images to fine-tune on, usually those it was trained on.
+    held_out : Images
+        Other images, to measure on before and after.
+    kind : str
+        Kind of the views, usually that of the training.
+    options : UmmOptions
+        How to fine-tune.
+    folder : Path
+        Receives ``checkpoints/``, ``records.jsonl`` and ``records.npz``; made if need be. If it
+        holds checkpoints of a run of the same options from the same learner, that run goes on.
+    device : torch.device or str
+        Where to compute.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Undone
+
+    Raises
+    ------
+    ValueError
+        If the split or the method does not fit, the held-out images are among the others, the
+        folder holds another run, or a number is no longer finite (the last good checkpoint stays).
+    Interrupted
+        If the process was interrupted (SIGINT, SIGTERM); the state is saved.
+
+    Notes
+    -----
+    A record has ``step`` (outer steps done), ``time`` (sum of outer learning rates); at theta
+    before the step ``coding_rate_reduction``, ``loss`` and ``alignment``; ``gradient_norm`` of the
+    hypergradient, ``objective``, the outer one at phi*, which is maximised; ``inner_start``,
+    ``inner_end``, the inner loss, and ``residual`` of the implicit linear system. With ``joint``
+    the objective is that of the one level and the last three are null.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sslsim.data import load_images
+    >>> from sslsim.methods.build import build_learner
+    >>> learner = build_learner("simclr", (1, 8, 8), 4, encoder="mlp", widths=(16, 8), seed=0)
+    >>> options = UmmOptions(split="layer1", steps=4, batch=16, held_out=16)
+    >>> done = undo_memorization(
+    ...     learner, load_images(limit=32), load_images(split="test", limit=32), "noise", options,
+    ...     Path(tempfile.mkdtemp())
+    ... )
+    >>> done.learner is learner, done.before == done.after, done.convergence
+    (True, False, None)
+    """
+    device = torch.device(device)
+    if world_size() > 1:
+        raise ValueError(f"there are {world_size()} processes; expected one for fine-tuning")
+    split = split_encoder(learner.encoder, options.split)
+    names = trained_names(learner, split, options)
+    check_held_out(data, held_out)
+    run = {"options": {**asdict(options), "views": kind}, "start": _digest(learner, data, held_out)}
+    learner.to(device)
+    theta = [learner.get_parameter(name) for name in names]
+    optimizer: torch.optim.Optimizer = (
+        torch.optim.Adam(theta, options.outer_lr)
+        if options.optimizer == "adam"
+        else torch.optim.SGD(theta, options.outer_lr)
+    )
+    drawn = TrainingOptions(batch=options.batch, standardise=options.standardise, seed=options.seed)
+    batches = training_batches(data, kind, drawn, device)
+    recorder = Recorder(folder)
+    state = _load(folder, run, device)
+    step, phi, before = 0, None, None
+    if state is not None:
+        learner.load_state_dict(state["learner"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, phi, before = int(state["step"]), state["phi"], Measured(**state["before"])
+    recorder.resume(-1 if state is None else step)
+
+    views, labels = held_out_batch(data, held_out, kind, options, device)
+    measured = Levels(learner, split, options, views, labels, names)
+    if before is None:
+        before = measure(measured)
+
+    def save(step: int) -> None:
+        if not all(bool(p.isfinite().all()) for p in theta):
+            raise ValueError(_not_finite("a parameter", step, options))
+        recorder.save()
+        held = {
+            "step": step, "learner": learner.state_dict(), "optimizer": optimizer.state_dict(),
+            "phi": phi, "before": asdict(before),
+        }  # fmt: skip
+        save_checkpoint(folder / "checkpoints", step, run | held)
+
+    with (
+        noting_signals() as noted,
+        tqdm(
+            desc="undoing", initial=step, total=options.steps, disable=not progress, file=sys.stderr
+        ) as shown,
+    ):
+        while True:
+            stopping = any_stopped(noted)
+            if stopping or step % options.checkpoint_every == 0 or step == options.steps:
+                save(step)
+            if stopping:
+                raise Interrupted(f"stopped at step {step} of {options.steps}; saved")
+            if step == options.steps:
+                break
+            factor = learning_rate_factor(options.schedule, step, options.steps)
+            for group in optimizer.param_groups:
+                group["lr"] = options.outer_lr * factor
+            levels = Levels(learner, split, options, *batches(step), names)
+            # All passes of a step draw alike, so that losses are functions of the parameters.
+            with frozen_early(learner, split), torch.random.fork_rng(devices=[]):
+                torch.random.default_generator.manual_seed(derived_seed(options.seed, _NOISE, step))
+                gradient, phi, line = outer_step(levels, phi)
+            for p, g in zip(theta, gradient, strict=True):
+                p.grad = g
+            if any(value is not None and not math.isfinite(value) for value in line.values()):
+                raise ValueError(_not_finite("a loss or the hypergradient", step, options))
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+            learner.after_step(step / options.steps)
+            elapsed = recorder.lines[-1]["time"] if recorder.lines else 0.0
+            recorder.add({"step": step, "time": elapsed + options.outer_lr * factor, **line})
+            shown.update()
+            shown.set_postfix(DeltaR=f"{line['coding_rate_reduction']:.4g}", refresh=False)
+    convergence = diagnose(recorder.lines) if len(recorder.lines) >= LEAST_RECORDS else None
+    return Undone(learner, before, measure(measured), convergence)
+
+
+def outer_step(
+    levels: Levels, phi: Sequence[torch.Tensor] | None = None
+) -> tuple[tuple[torch.Tensor, ...], list[torch.Tensor] | None, dict[str, float | None]]:
+    """Gradient of one outer step at the learner's parameters, and its record.
+
+    Parameters
+    ----------
+    levels : Levels
+        Of a batch. The learner's buffers move once, by this batch.
+    phi : sequence of Tensor, optional
+        Where the inner steps of the implicit hypergradient start; of no account to the others.
+
+    Returns
+    -------
+    gradient : tuple of Tensor
+        Of the outer loss, which is minimised, with respect to ``levels.names``.
+    phi : list of Tensor or None
+        Where the inner steps ended; None unless the next call goes on from there.
+    record : dict of str to float or None
+        As in the notes of :func:`undo_memorization`.
+
+    Examples
+    --------
+    >>> from sslsim.methods.build import build_learner
+    >>> from sslsim.views import Views
+    >>> learner = build_learner("simclr", (1, 8, 8), 4, encoder="mlp", widths=(16, 8), seed=0)
+    >>> split, options = split_encoder(learner.encoder, "layer1"), UmmOptions(split="layer1")
+    >>> pair = Views((torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8)), None)
+    >>> names = trained_names(learner, split, options)
+    >>> with frozen_early(learner, split):
+    ...     gradient, _, record = outer_step(Levels(learner, split, options, pair, None, names))
+    >>> [tuple(g.shape) for g in gradient], record["gradient_norm"] > 0
+    ([(8, 16), (4, 8)], True)
+    """
+    options = levels.options
+    theta = tuple(levels.learner.get_parameter(name) for name in levels.names)
+    reading = levels.read_own()
+    aligned = levels.alignment(reading, theta)
+    reduction = levels.coding_rate_reduction(reading)
+    inner_start = inner_end = residual = None
+    if options.joint:
+        value = levels.joint(reading, theta)
+        gradient = torch.autograd.grad(value, theta, materialize_grads=True)
+        objective, end = -float(value.detach()), None
+    else:
+        found = _hypergradient(levels, theta, phi)
+        gradient, objective = found.gradient, -found.outer
+        inner_start, inner_end, residual = found.inner_start, found.inner_end, found.residual
+        end = list(found.phi) if options.hypergradient == "implicit" else None
+    norm = torch.stack([g.double().norm() for g in gradient]).norm()
+    record = {
+        "coding_rate_reduction": float(reduction.detach()),
+        "loss": float(reading.loss.detach()),
+        "alignment": float(aligned.detach()),
+        "gradient_norm": float(norm),
+        "objective": objective,
+        "inner_start": inner_start,
+        "inner_end": inner_end,
+        "residual": residual,
+    }
+    return gradient, end, record
+
+
+def _hypergradient(
+    levels: Levels, theta: Sequence[torch.Tensor], phi: Sequence[torch.Tensor] | None
+) -> Hypergradient:
+    options = levels.options
+    methods: dict[str, Any] = {
+        "unrolled": unrolled,
+        "darts": partial(darts, radius=options.radius),
+        "implicit": partial(
+            implicit, phi=phi, proximal=options.proximal, damping=options.damping,
+            solver=options.solver, iterations=options.solver_iterations,
+        ),
+    }  # fmt: skip
+    method = methods[options.hypergradient]
+    return method(levels.inner, levels.outer, theta, options.inner_lr, options.inner_steps)
+
+
+def trained_names(learner: Learner, split: Split, options: UmmOptions) -> tuple[str, ...]:
+    """Names of the parameters that fine-tuning trains: the learner's, but for the early part.
+
+    Parameters
+    ----------
+    learner : Learner
+        Of any method that embeds two views.
+    split : Split
+        Of its encoder.
+    options : UmmOptions
+        Say which features are raised.
+
+    Returns
+    -------
+    tuple of str
+        In the learner's order.
+
+    Raises
+    ------
+    ValueError
+        If the method does not embed two views of an image, or what is raised would not depend on
+        what is trained.
+
+    Examples
+    --------
+    >>> from sslsim.methods.build import build_learner
+    >>> learner = build_learner("byol", (1, 8, 8), 4, encoder="convnet", seed=0)
+    >>> split = split_encoder(learner.encoder, "layer2")
+    >>> trained_names(learner, split, UmmOptions())[:3]
+    ('encoder.backbone.layer3.0.weight', 'encoder.projector.0.weight', 'predictor.0.weight')
+    """
+    if isinstance(learner, (MaeLearner, SupervisedLearner)):
+        raise ValueError(
+            f"the learner is a {type(learner).__name__}, which embeds one view of every image; "
+            "expected a method that embeds two, for its coding rate reduction is that of views"
+        )
+    raised = [*split.late.parameters()]
+    if options.features == "embedding":
+        raised += split.projector.parameters()
+    if not raised:
+        raise ValueError(
+            f"no parameter lies between split layer {split.layer!r} and the {options.features}; "
+            f"expected an earlier one of {', '.join(learner.encoder.layers)}, or another of "
+            "'representation' and 'embedding'"
+        )
+    early = {id(p) for p in split.early.parameters()}
+    return tuple(
+        name for name, p in learner.named_parameters() if p.requires_grad and id(p) not in early
+    )
+
+
+def _not_finite(what: str, step: int, options: UmmOptions) -> str:
+    return (
+        f"{what} is no longer finite at step {step}; expected smaller learning rates than "
+        f"{options.outer_lr:g} and {options.inner_lr:g} (the last good checkpoint is kept)"
+    )
+
+
+def _digest(learner: Learner, data: Images, held_out: Images) -> str:
+    """What a run starts from: the learner and both sets of images."""
+    digest = hashlib.blake2b(digest_size=16)
+    tensors: Iterable[torch.Tensor] = (
+        *learner.state_dict().values(), data.images, held_out.images
+    )  # fmt: skip
+    for tensor in tensors:
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _load(folder: Path, run: dict[str, Any], device: torch.device) -> dict[str, Any] | None:
+    """The newest checkpoint of this very run, None if there is none."""
+    state = load_newest_checkpoint(folder / "checkpoints", device)
+    if state is None:
+        return None
+    held = state.get("options", {})
+    for name, wanted in run["options"].items():
+        if held.get(name) != wanted:
+            raise ValueError(
+                f"{folder} holds a run with {name} {held.get(name)}, now it is {wanted}; expected "
+                "the same options, or another folder"
+            )
+    if state.get("start") != run["start"]:
+        raise ValueError(
+            f"{folder} holds a run from another learner or on other images; expected the same, or "
+            "another folder"
+        )
+    return state

@@ -1,0 +1,140 @@
+"""Options of bi-level fine-tuning."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sslsim.schedules import learning_rate_factor
+from sslsim.umm.alignment import ALIGNMENTS
+from sslsim.umm.hypergradient import SOLVERS
+from sslsim.umm.reading import FEATURES
+
+OPTIMIZERS = ("adam", "sgd")
+HYPERGRADIENTS = ("unrolled", "darts", "implicit")
+
+
+@dataclass(frozen=True)
+class UmmOptions:
+    """How to fine-tune.
+
+    The paper's own numbers are not known but for eps^2 = 0.1, one inner step and Adam in its code.
+
+    Attributes
+    ----------
+    split : str
+        Last layer of the early part, one of ``encoder.layers``.
+    features : {"representation", "embedding"}
+        Whose coding rate reduction the outer level raises and whose distribution the inner level
+        aligns: before or after the projector.
+    eps : float
+        Distortion of coding rates, for features of unit norm; eps itself, not its square.
+    beta : float
+        Weight of the alignment in the inner loss; 0 leaves it out.
+    coding_rate : float
+        Weight of the coding rate reduction in the outer objective; 0 leaves it out.
+    alignment : {"gradient", "volume", "reduction", "cka"}
+        See ``sslsim.umm.alignment``. It is measured even where ``beta`` is 0.
+    joint : bool
+        One level: descend loss + beta alignment - coding_rate DeltaR in one; without inner steps.
+    hypergradient : {"unrolled", "darts", "implicit"}
+        See ``sslsim.umm.hypergradient``.
+    inner_lr : float
+        Of the inner gradient steps.
+    inner_steps : int
+        Of them in every outer step.
+    radius : float
+        Of the differences of darts alone: 0.01 as published. On networks with ReLUs smaller ones
+        come closer, down to where float32 rounds, at about 1e-4.
+    proximal, damping : float
+        Of the implicit hypergradient alone.
+    solver : {"cg", "neumann"}
+        Of the implicit hypergradient alone.
+    solver_iterations : int
+        Of the implicit hypergradient alone: most products with the Hessian.
+    optimizer : {"adam", "sgd"}
+        Of the outer level; sgd without momentum.
+    outer_lr : float
+        Its base learning rate.
+    schedule : {"constant", "cosine", "step", "exponential"}
+        Of the outer learning rate, see ``sslsim.schedules``.
+    steps : int
+        Outer steps.
+    batch : int
+        Images of a batch, which both levels see; at most all there are.
+    held_out : int
+        Images on which to measure before and after, spread evenly; all where there are fewer.
+    standardise : bool
+        As in ``sslsim.training_options``; as the learner was trained.
+    checkpoint_every : int
+        Outer steps between checkpoints; the end and an interruption make one as well.
+    seed : int
+        Of everything random.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range or a name unknown.
+
+    Examples
+    --------
+    >>> UmmOptions(split="layer2", beta=0.0).hypergradient
+    'unrolled'
+    """
+
+    split: str = "layer2"
+    features: str = "representation"
+    eps: float = 0.1**0.5
+    beta: float = 1.0
+    coding_rate: float = 1.0
+    alignment: str = "gradient"
+    joint: bool = False
+    hypergradient: str = "unrolled"
+    inner_lr: float = 0.01
+    inner_steps: int = 1
+    radius: float = 0.01
+    proximal: float = 1.0
+    damping: float = 0.0
+    solver: str = "cg"
+    solver_iterations: int = 10
+    optimizer: str = "adam"
+    outer_lr: float = 1e-4
+    schedule: str = "constant"
+    steps: int = 500
+    batch: int = 256
+    held_out: int = 256
+    standardise: bool = True
+    checkpoint_every: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in {
+            "features": FEATURES,
+            "alignment": ALIGNMENTS,
+            "hypergradient": HYPERGRADIENTS,
+            "solver": SOLVERS,
+            "optimizer": OPTIMIZERS,
+        }.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}"
+                )
+        for name in ("eps", "inner_lr", "outer_lr", "radius", "proximal"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; expected a finite number above zero"
+                )
+        for name in ("beta", "coding_rate", "damping"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; expected a finite number of at least 0"
+                )
+        for name in ("inner_steps", "solver_iterations", "steps", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("batch", "held_out"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 2 images")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; expected at least 0")
+        learning_rate_factor(self.schedule, 0, self.steps)  # checks
