@@ -1,4 +1,4 @@
-"""The ``sslsim`` command: predict, compare, train, ntk, bench.
+"""The ``sslsim`` command: predict, compare, train, ntk, forecast, bench.
 
 Results go to standard output and into the run folder; errors and warnings to standard error, one
 line each. Exit status: 0 done, 2 bad input, 130 interrupted.
@@ -18,7 +18,7 @@ from typing import Annotated, Any, TextIO, Union
 
 import tyro
 
-from experiments.options import CompareOptions, NtkOptions, PredictOptions
+from experiments.options import CompareOptions, ForecastOptions, NtkOptions, PredictOptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,6 +102,7 @@ def _commands() -> Any:
         Annotated[CompareOptions, tyro.conf.subcommand("compare")],
         Annotated[TrainOptions, tyro.conf.subcommand("train")],
         Annotated[NtkOptions, tyro.conf.subcommand("ntk")],
+        Annotated[ForecastOptions, tyro.conf.subcommand("forecast")],
         Annotated[BenchOptions, tyro.conf.subcommand("bench")],
     ]
     return Union[tuple(commands)]  # noqa: UP007  (made of a list)
@@ -138,7 +139,13 @@ def _run(options: Any) -> Path:
         from paper_figs.ntk import draw as draw_ntk
 
         return draw_ntk(ntk(options)).parent
+    from experiments.bench.coding_rate import BenchCodingRateOptions, bench_coding_rate
     from experiments.bench.ntk import BenchNtkOptions, bench_ntk
+    if isinstance(options, ForecastOptions):
+        from experiments.forecast import forecast
+        from paper_figs.forecast import draw as draw_forecast
+
+        return draw_forecast(forecast(options)).parent
     from experiments.bench.theory import BenchTheoryOptions, bench_theory
     from experiments.bench.train import bench_train
 
@@ -146,6 +153,8 @@ def _run(options: Any) -> Path:
         return bench_theory(options.study)
     if isinstance(options.study, BenchNtkOptions):
         return bench_ntk(options.study)
+    if isinstance(options.study, BenchCodingRateOptions):
+        return bench_coding_rate(options.study)
     return bench_train(options.study)
 
 

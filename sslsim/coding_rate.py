@@ -103,17 +103,49 @@ def coding_rate_reduction(
     tensor(True)
     """
     z = _checked(z, eps, rows=2)
-    n = len(z)
-    groups = torch.as_tensor(groups, device=z.device)
-    whole = half_logdet(z, _root(z, n, eps))
+    return half_logdet(z, _root(z, len(z), eps)) - grouped_coding_rate(z, groups, eps)
+
+
+def grouped_coding_rate(
+    z: torch.Tensor, groups: torch.Tensor | ArrayLike, eps: float
+) -> torch.Tensor:
+    """Mean coding rate R^c of groups coded one by one, weighted by their sizes.
+
+    Parameters
+    ----------
+    z : Tensor, shape (n, d)
+        Embeddings, samples in rows.
+    groups : Tensor of int, shape (n,), or of float, shape (n, k)
+        Labels or shares, as :func:`coding_rate_reduction`.
+    eps : float
+        Distortion, in the unit of the embeddings.
+
+    Returns
+    -------
+    Tensor of float64, shape ()
+        In nats, differentiable any number of times.
+
+    Raises
+    ------
+    ValueError
+        As :func:`coding_rate_reduction`.
+
+    Examples
+    --------
+    >>> z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    >>> grouped_coding_rate(z, torch.tensor([0, 0, 1, 1]), eps=1.0)  # 1/2 log 3
+    tensor(0.5493, dtype=torch.float64)
+    """
+    z = _checked(z, eps, rows=2)
+    n, groups = len(z), torch.as_tensor(groups, device=z.device)
     if groups.ndim == 2:
-        return whole - _rate_of_shares(z, _shares(groups, n), eps)
+        return _rate_of_shares(z, _shares(groups, n), eps)
     if groups.shape != (n,) or groups.is_floating_point() or groups.is_complex():
         raise ValueError(
             f"groups has shape {tuple(groups.shape)} and type {groups.dtype}; expected {n} integer "
             f"labels, one a row of z, or shares of shape ({n}, k)"
         )
-    return whole - _rate_of_labels(z, groups, eps)
+    return _rate_of_labels(z, groups, eps)
 
 
 def instance_groups(n: int, views: int) -> torch.Tensor:

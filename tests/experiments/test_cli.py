@@ -151,12 +151,13 @@ def test_the_module_runs_as_a_process():
     assert "unknown data set" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["theory", "train", "ntk"])
+@pytest.mark.parametrize("name", ["theory", "train", "ntk", "coding-rate"])
 def test_a_benchmark_is_chosen_by_name(capsys, monkeypatch, name):
-    chosen = []
-    monkeypatch.setattr(f"experiments.bench.{name}.bench_{name}", lambda o: chosen.append(o) or "x")
+    chosen, module = [], name.replace("-", "_")
+    function = f"experiments.bench.{module}.bench_{module}"
+    monkeypatch.setattr(function, lambda o: chosen.append(o) or "x")
     assert cli.main(["bench", name, "--repeats", "7"]) == 0
-    assert type(chosen[0]).__name__ == f"Bench{name.title()}Options"
+    assert type(chosen[0]).__name__ == f"Bench{name.title().replace('-', '')}Options"
     assert chosen[0].repeats == 7
     assert capsys.readouterr().out == "written to x\n"
 
