@@ -75,6 +75,8 @@ def network_at(
     """
     trained = read_train_options(run)
     steps = kept_steps(run)
+    if checkpoint is None and steps == [0]:
+        raise ValueError(f"{run} holds no checkpoint of its training; expected some, or 0 asked")
     step = steps[-1] if checkpoint is None else checkpoint
     if step not in steps:
         known = ", ".join(map(str, steps))

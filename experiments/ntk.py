@@ -7,31 +7,36 @@ eigenvalues date the steps. The keys of ``ntk.json`` are explained in ``experime
 
 from __future__ import annotations
 
-import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from experiments.compare_run import agreement
+from experiments.networks import load_module, network_at
+from experiments.ntk_across import across_networks
+from experiments.ntk_measures import Array, kernel_agreement, predictions
+from experiments.ntk_pairs import held_out_pairs, taken
+from experiments.ntk_training import over_training, report_training
 from experiments.options import NtkOptions
 from experiments.runs import open_run, read_json, write_arrays, write_json
 from experiments.tables import number, table
-from experiments.train_setup import initial_learner, read_train_options, split_data
-from sslsim.checkpoints import checkpoints, load_checkpoint
-from sslsim.encoders.encoder import Encoder
-from sslsim.metrics import linear_cka, subspace_alignment
-from sslsim.ntk import pair_ntk
-from sslsim.pixels import pixel_statistics
-from sslsim.recording import draw_probe
-from sslsim.single_view import VIEWS
+from experiments.train_options import TrainOptions
+from experiments.train_setup import initial_learner, read_train_options
 from theory.closed_form import step_times
-from theory.kernel import embed, kernel_initialization, kernel_modes
+from theory.kernel import kernel_initialization, kernel_modes
 
-Array = NDArray[np.float64]
+_RESULTS = (
+    "ntk.json",
+    "ntk.npz",
+    "ntk.png",
+    "ntk_training.png",
+    "ntk_across.json",
+    "ntk_across.npz",
+    "ntk_across.png",
+)
+_OF_DATA = ("data", "split", "size", "limit", "standardise", "seed")  # which a run has of its own
 
 
 def ntk(options: NtkOptions) -> Path:
@@ -40,170 +45,152 @@ def ntk(options: NtkOptions) -> Path:
     Parameters
     ----------
     options : NtkOptions
-        Run, checkpoint and size.
+        Network, checkpoint and size.
 
     Returns
     -------
     Path
-        The run folder, with ``config.json``, ``ntk.json`` and ``ntk.npz``.
+        The run folder, with ``config.json`` and ``ntk.json`` and ``ntk.npz``, or of several runs
+        ``ntk_across.json`` and ``ntk_across.npz``.
 
     Raises
     ------
     ValueError
-        If the folder does not hold a run, or not that checkpoint, or an option is out of range.
+        If the folder does not hold a run, or not that checkpoint, the module cannot be had or does
+        not take the data, or an option is out of range or does not fit the others.
 
     Examples
     --------
-    >>> ntk(NtkOptions(run=Path("nowhere")))
+    >>> ntk(NtkOptions(run=(Path("nowhere"),)))
     Traceback (most recent call last):
     ValueError: nowhere/config.json cannot be read: No such file or directory
     """
-    trained = read_train_options(options.run)
+    _check(options)
+    config = {"command": "ntk", "options": asdict(options)}
+    if len(options.run) > 1:
+        found, arrays, report = across_networks(options)
+        folder = open_run(options.out, config, results=_RESULTS)
+        write_arrays(folder / "ntk_across.npz", **arrays)
+        write_json(folder / "ntk_across.json", found)
+    else:
+        found, arrays, report = _of_run(options) if options.run else _of_module(options)
+        folder = open_run(options.out, config, results=_RESULTS)
+        write_arrays(folder / "ntk.npz", **arrays)
+        write_json(folder / "ntk.json", found)
+    print(report)
+    return folder
+
+
+def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
+    assert options.module is not None
+    network = load_module(options.module, options.weights)
+    asked = {field: getattr(options, field) for field in (*_OF_DATA, "root")}
+    pairs = held_out_pairs(TrainOptions(**asked), "simclr", options)
+    kernel, z = taken(network, pairs, options, options.standardise)
+    found, _, predicted = predictions(kernel, z)
+    found |= {"module": options.module, "data": options.data, "views": pairs.kind}
+    return found, {"kernel": kernel, "embeddings": z, "predicted": predicted}, _report(found)
+
+
+def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
+    (run,) = options.run
+    trained = read_train_options(run)
+    recorded = read_json(run / "training.json")
+    pairs = held_out_pairs(trained, recorded["views"], options)
+    network, step = network_at(run, options.checkpoint, pairs.data)
+    begun = initial_learner(trained, pairs.data).encoder.eval()
+    first, z0 = taken(begun, pairs, options, trained.standardise)
+    if step == 0:
+        kernel, z = first, z0
+    else:
+        kernel, z = taken(network.encoder, pairs, options, trained.standardise)
+    found, modes, predicted = predictions(kernel, z)
+    found |= {
+        "step": step,
+        **kernel_agreement(kernel, first),
+        "method": trained.method,
+        "encoder": trained.encoder,
+        "data": trained.data,
+        "views": pairs.kind,
+    }
+    # Times are predicted from the kernel and the embeddings at the start.
+    at_start = modes if step == 0 else kernel_modes(first, len(modes.gamma))
+    _, s0 = kernel_initialization(at_start, z0)
+    times = step_times(at_start.gamma[: len(s0)], s0)
+    measured = np.array([np.inf if t is None else t for t in recorded["step_times"][: len(times)]])
+    found |= {
+        "initial_eigenvalues": at_start.gamma,
+        "predicted_step_times": times[: len(measured)],
+        "measured_step_times": measured,
+        **agreement(times[: len(measured)], measured),
+    }
+    arrays = {"kernel": kernel, "embeddings": z, "predicted": predicted}
+    report = _report(found)
+    if options.over_training is not None:
+        known = {0: (first, z0), step: (kernel, z)}
+        followed, more = over_training(run, trained, pairs, options, known, measured)
+        found, arrays = found | followed, arrays | more
+        report += "\n" + report_training(found)
+    return found, arrays, report
+
+
+def _check(options: NtkOptions) -> None:
     if options.samples < 2 or options.memory < 1:
         raise ValueError(
             f"samples is {options.samples} and memory {options.memory}; expected at least 2 pairs "
             "and 1 MiB"
         )
-    data, held_out = split_data(trained)
-    learner = initial_learner(trained, data)
-    kind = trained.views or learner.views
-    kind = kind if kind in VIEWS and kind != "mask" else "simclr"
-    pixels = pixel_statistics(data.images) if trained.standardise else None
-    probe = draw_probe(held_out.images, kind, options.samples, trained.seed, pixels)
-    step, state = _state_at(options)
-    folder = open_run(
-        options.out,
-        {"command": "ntk", "options": asdict(options)},
-        results=("ntk.json", "ntk.npz", "ntk.png"),
-    )
-    stacked = torch.cat([probe.x, probe.x_prime])
-    first = _kernel(learner.encoder, probe.x, probe.x_prime, options)
-    z0 = _embedded(learner.encoder, stacked)
-    if state is not None:
-        learner.load_state_dict(state)
-    kernel = first if step == 0 else _kernel(learner.encoder, probe.x, probe.x_prime, options)
-    z = _embedded(learner.encoder, stacked)
-    dim = min(z.shape[1], len(z) // 2)
-    modes = kernel_modes(kernel, dim)
-    recorded = read_json(options.run / "training.json")["step_times"]
-    found = {
-        **embedding_agreement(embed(modes, kernel), z),
-        "step": step,
-        "eigenvalues": modes.gamma,
-        "positive_modes": modes.positive_modes,
-        "dropped": modes.truncation.dropped,
-        "most_negative": modes.truncation.most_negative,
-        "kernel_alignment": _cosine(kernel, first),
-        "n_pairs": len(probe.x),
-        "method": trained.method,
-        "encoder": trained.encoder,
-        "data": trained.data,
-    }
-    # Times are predicted from the kernel and the embeddings at the start.
-    at_start = modes if step == 0 else kernel_modes(first, dim)
-    _, s0 = kernel_initialization(at_start, z0)
-    predicted = step_times(at_start.gamma[: len(s0)], s0)
-    measured = np.array([np.inf if t is None else t for t in recorded[: len(predicted)]])
-    found |= {
-        "initial_eigenvalues": at_start.gamma,
-        "predicted_step_times": predicted,
-        "measured_step_times": measured,
-        **agreement(predicted, measured),
-    }
-    write_arrays(folder / "ntk.npz", kernel=kernel, embeddings=z, predicted=embed(modes, kernel))
-    write_json(folder / "ntk.json", found)
-    print(_report(found))
-    return folder
-
-
-def embedding_agreement(predicted: Array, found: Array) -> dict[str, Any]:
-    """How far two embeddings of the same points agree.
-
-    Parameters
-    ----------
-    predicted, found : ndarray, shape (p, d)
-        Embeddings, samples in rows.
-
-    Returns
-    -------
-    dict
-        ``subspace_alignment``, ``||V^T V'||_F^2 / d`` of orthonormal bases of the columns, in
-        [0, 1]; ``chance``, its mean for a random subspace, d/p; ``cka``, linear and centred; and
-        ``mode_alignment`` (d,): the share of each predicted mode in the span of the other's.
-
-    Examples
-    --------
-    >>> z = np.random.default_rng(0).standard_normal((50, 2))
-    >>> found = embedding_agreement(z, z @ [[1.0, 2.0], [0.0, 1.0]])
-    >>> round(found["subspace_alignment"], 6), found["chance"]
-    (1.0, 0.04)
-    """
-    bases = [np.linalg.qr(z)[0] for z in (predicted, found)]
-    u, v = (torch.from_numpy(basis) for basis in bases)
-    norms = np.linalg.norm(predicted, axis=0)
-    unit = predicted / np.where(norms > 0, norms, 1.0)
-    return {
-        "subspace_alignment": float(subspace_alignment(u, v)),
-        "chance": predicted.shape[1] / len(predicted),
-        "cka": float(linear_cka(torch.from_numpy(predicted), torch.from_numpy(found))),
-        "mode_alignment": np.sum((bases[1].T @ unit) ** 2, axis=0),
-    }
-
-
-def _state_at(options: NtkOptions) -> tuple[int, Any]:
-    """Step and state of the learner at the checkpoint asked for; None at the initialisation."""
-    if options.checkpoint == 0:
-        return 0, None
-    held = checkpoints(options.run / "checkpoints")
-    steps = [int(path.stem.removeprefix("checkpoint-")) for path in held]
-    wanted = steps[0] if options.checkpoint is None and steps else options.checkpoint
-    if wanted not in steps:
-        known = ", ".join(map(str, [0, *sorted(steps)]))
-        raise ValueError(f"checkpoint is {options.checkpoint}; {options.run} holds {known}")
-    state = load_checkpoint(held[steps.index(wanted)], torch.device("cpu"))
-    return int(state["step"]), state["learner"]
-
-
-def _kernel(encoder: Encoder, x: torch.Tensor, x_prime: torch.Tensor, options: NtkOptions) -> Array:
-    encoder.eval()
-    found: Array = pair_ntk(
-        encoder,
-        x,
-        x_prime,
-        memory_budget=options.memory * 2**20,
-        progress=sys.stderr.isatty(),
-    ).numpy()
-    return found
-
-
-@torch.no_grad()
-def _embedded(encoder: Encoder, x: torch.Tensor) -> Array:
-    encoder.eval()
-    found: Array = encoder(x).double().numpy()
-    return found
-
-
-def _cosine(a: Array, b: Array) -> float:
-    return float(np.sum(a * b) / (np.linalg.norm(a) * np.linalg.norm(b)))
+    if options.outputs is not None and options.outputs < 1:
+        raise ValueError(f"outputs is {options.outputs}; expected at least 1, or none given")
+    if bool(options.run) == (options.module is not None):
+        given = "both run and module are" if options.run else "neither run nor module is"
+        raise ValueError(f"{given} given; expected one of --run DIR and --module package.module:f")
+    defaults = {field.name: field.default for field in fields(NtkOptions)}
+    runs = "a run" if len(options.run) == 1 else "several runs" if options.run else "a module"
+    foreign = {
+        "a run": (*_OF_DATA, "weights", "modes", "center"),
+        "several runs": (*_OF_DATA, "weights", "over_training"),
+        "a module": ("checkpoint", "over_training", "modes", "center"),
+    }[runs]
+    for name in foreign:
+        if getattr(options, name) != defaults[name]:
+            raise ValueError(
+                f"{name.replace('_', '-')} is {getattr(options, name)}, which means nothing for "
+                f"{runs}; expected none given"
+            )
+    if options.over_training is not None:
+        if options.over_training < 2:
+            raise ValueError(
+                f"over-training is {options.over_training}; expected at least 2 checkpoints, the "
+                "initialisation and the last"
+            )
+        if options.checkpoint is not None:
+            raise ValueError("both checkpoint and over-training are given; expected one of them")
 
 
 def _report(found: dict[str, Any]) -> str:
-    rows = [
-        [
-            str(mode + 1),
-            number(found["eigenvalues"][mode]),
-            f"{found['mode_alignment'][mode]:.2f}",
-            number(found["predicted_step_times"][mode]),
-            number(found["measured_step_times"][mode]),
-        ]
-        for mode in range(len(found["predicted_step_times"]))
+    lines = []
+    headers = ["mode", "gamma", "in the embedding"]
+    columns = [
+        [number(gamma) for gamma in found["eigenvalues"]],
+        [f"{share:.2f}" for share in found["mode_alignment"]],
     ]
-    lines = [table(["mode", "gamma", "in the embedding", "predicted step", "measured"], rows)]
-    lines.append(
+    if "predicted_step_times" in found:
+        headers += ["predicted step", "measured"]
+        columns += [
+            [number(time) for time in found[f"{name}_step_times"]]
+            for name in ("predicted", "measured")
+        ]
+    rows = [[str(mode + 1), *row] for mode, row in enumerate(zip(*columns, strict=False))][:16]
+    lines.append(table(headers, rows))
+    line = (
         f"subspace alignment {found['subspace_alignment']:.3f} (chance {found['chance']:.3f}), "
-        f"CKA {found['cka']:.3f}; kernel's alignment with its start {found['kernel_alignment']:.3f}"
+        f"CKA {found['cka']:.3f}"
     )
-    if found["mean_scaled_relative_error"] is not None:
+    if "kernel_alignment" in found:
+        line += f"; kernel's alignment with its start {found['kernel_alignment']:.3f}"
+    lines.append(line)
+    if found.get("mean_scaled_relative_error") is not None:
         raw, scaled = found["mean_relative_error"], found["mean_scaled_relative_error"]
         lines.append(
             f"step times from the initial kernel off by {100 * raw:.0f} %, "

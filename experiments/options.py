@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Views = Literal["crops", "noise", "simclr"]
+PairViews = Literal["crops", "noise", "simclr", "weak", "strong"]
 
 
 @dataclass(frozen=True)
@@ -120,25 +121,64 @@ class CompareOptions(ModelOptions):
 
 @dataclass(frozen=True)
 class NtkOptions:
-    """Predict embeddings and steps of a run from its network's tangent kernel.
+    """Predict embeddings and steps of a network from its tangent kernel.
+
+    The network is that of a run (`--run DIR`), those of several runs (`--run A B C`: do they learn
+    the same, and what their kernels predict?), or your own (`--module package.module:factory`).
 
     Attributes
     ----------
-    run : Path
-        Folder of a finished `sslsim train`.
+    run : tuple of Path
+        One or more folders of a finished `sslsim train`.
+    module : str or None
+        A function without arguments that returns a torch module (n, c, h, w) -> (n, d), imported
+        from the installed packages or the current directory.
+    weights : Path or None
+        State dict of the module: a file of torch.save.
+    data, split, size, limit, standardise, seed
+        What the module is fed with: as `sslsim train` has them. A run has its own.
+    root : Path or None
+        Folder of the torchvision data sets, for runs too where it has moved.
+    views : str or None
+        How the two views of an image differ. Default: as the (first) run was trained, else simclr.
     checkpoint : int or None
         Updates after which to take the kernel: 0 for the initialisation, else a checkpoint that the
         run still holds. Default: the newest.
+    over_training : int or None
+        Take the kernel at so many of the checkpoints that the run holds, from the initialisation to
+        the last, and follow the kernel, its predictions and the steps that it dates.
+    modes : int or None
+        Of several runs: dimension of the subspaces compared. Default: the smallest embedding's.
+    center : bool
+        Of several runs: subtract the mean of embeddings and predictions before comparing them.
+    outputs : int or None
+        Sum the kernel over so many random combinations of the outputs, where there are more.
+        Default: over all outputs.
     samples : int
         Held-out pairs n; the kernel is 2n x 2n.
     memory : int
         Budget of the kernel's computation in MiB.
     out : Path
-        Run folder: config.json, ntk.json, ntk.npz, ntk.png.
+        Run folder: config.json, ntk.json, ntk.npz, ntk.png; of several runs ntk_across.json, .npz
+        and .png.
     """
 
-    run: Path
+    run: tuple[Path, ...] = ()
+    module: str | None = None
+    weights: Path | None = None
+    data: str = "digits"
+    root: Path | None = None
+    split: str = "train"
+    size: int | None = None
+    limit: int | None = None
+    views: PairViews | None = None
+    standardise: bool = True
+    seed: int = 0
     checkpoint: int | None = None
+    over_training: int | None = None
+    modes: int | None = None
+    center: bool = True
+    outputs: int | None = None
     samples: int = 128
     memory: int = 1024
     out: Path = Path("runs/ntk")

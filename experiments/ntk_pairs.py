@@ -1,0 +1,228 @@
+"""Held-out pairs, and a network's kernel and embeddings of them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from experiments.options import NtkOptions
+from experiments.train_options import TrainOptions
+from experiments.train_setup import split_data
+from sslsim.data import Images
+from sslsim.ntk import pair_ntk
+from sslsim.pixels import PixelStatistics, pixel_statistics
+from sslsim.recording import draw_probe
+from sslsim.seeds import derived_generator
+from sslsim.single_view import VIEWS
+
+Array = NDArray[np.float64]
+_OUTPUTS = 10  # purpose of the draws of combined outputs
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Held-out positive pairs.
+
+    Attributes
+    ----------
+    x, x_prime : Tensor, shape (n, c, h, w)
+        Views with pixels in [0, 1] (of noise around it).
+    pixels : PixelStatistics
+        Of the training images.
+    data : Images
+        The training images.
+    kind : str
+        Kind of the views.
+    """
+
+    x: torch.Tensor
+    x_prime: torch.Tensor
+    pixels: PixelStatistics
+    data: Images
+    kind: str
+
+    def fed(self, standardise: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both views as a network is fed with them."""
+        if not standardise:
+            return self.x, self.x_prime
+        return self.pixels.standardise(self.x), self.pixels.standardise(self.x_prime)
+
+
+def held_out_pairs(trained: TrainOptions, kind: str, options: NtkOptions) -> Pairs:
+    """Draw the pairs that kernels are taken on.
+
+    Parameters
+    ----------
+    trained : TrainOptions
+        Say the data set and the seed of the draws.
+    kind : str
+        Kind of the views; ``simclr`` for kinds that make no pairs (masks, multi-crops).
+    options : NtkOptions
+        Say how many, where the data lie, and perhaps another kind.
+
+    Returns
+    -------
+    Pairs
+        Of images spread over the held-out ones, fewer than asked for where there are fewer.
+
+    Raises
+    ------
+    ValueError
+        If the data cannot be loaded.
+
+    Examples
+    --------
+    >>> pairs = held_out_pairs(TrainOptions(limit=100), "mask", NtkOptions(samples=20))
+    >>> pairs.x.shape, pairs.kind
+    (torch.Size([20, 1, 8, 8]), 'simclr')
+    """
+    if options.root is not None:
+        trained = replace(trained, root=options.root)
+    data, held_out = split_data(trained)
+    kind = options.views or (kind if kind in VIEWS and kind != "mask" else "simclr")
+    probe = draw_probe(held_out.images, kind, options.samples, trained.seed)
+    return Pairs(probe.x, probe.x_prime, pixel_statistics(data.images), data, kind)
+
+
+@torch.no_grad()
+def embedded(network: nn.Module, x: torch.Tensor, x_prime: torch.Tensor) -> Array:
+    """Embeddings of both views, stacked.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode.
+    x, x_prime : Tensor, shape (n, c, h, w)
+        The views.
+
+    Returns
+    -------
+    ndarray, shape (2n, d)
+        First views first.
+
+    Raises
+    ------
+    ValueError
+        If the network does not take views of that shape, or returns anything but finite numbers of
+        shape (2n, d).
+
+    Examples
+    --------
+    >>> embedded(nn.Flatten(), torch.zeros(3, 1, 2, 2), torch.ones(3, 1, 2, 2)).shape
+    (6, 4)
+    """
+    stacked = torch.cat([x, x_prime])
+    shape = f"{tuple(stacked.shape)} and type {str(stacked.dtype).removeprefix('torch.')}"
+    try:
+        z = network(stacked)
+    except Exception as error:  # whatever a network of the user's raises
+        told = " ".join(str(error).split())
+        raise ValueError(f"the network does not take inputs of shape {shape}: {told}") from error
+    if not isinstance(z, torch.Tensor) or z.ndim != 2 or len(z) != len(stacked):
+        got = tuple(z.shape) if isinstance(z, torch.Tensor) else type(z).__name__
+        raise ValueError(f"the network gives {got} for inputs of shape {shape}; expected (2n, d)")
+    if not bool(z.isfinite().all()):
+        raise ValueError("embeddings of the pairs are not finite; expected finite numbers")
+    found: Array = z.double().numpy()
+    return found
+
+
+def tangent_kernel(
+    network: nn.Module, x: torch.Tensor, x_prime: torch.Tensor, options: NtkOptions
+) -> Array:
+    """Kernel of the pairs: the trace over outputs, divided by their number.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode.
+    x, x_prime : Tensor, shape (n, c, h, w)
+        The views.
+    options : NtkOptions
+        Say the memory, and perhaps to combine the outputs: where there are more, the kernel is the
+        mean over so many combinations with weights +-1/sqrt(d), signs by lot (always the same), in
+        expectation the same.
+
+    Returns
+    -------
+    ndarray, shape (2n, 2n)
+
+    Raises
+    ------
+    ValueError
+        As :func:`sslsim.ntk.pair_ntk`.
+
+    Examples
+    --------
+    >>> from torch.nn import Flatten, Linear, Sequential
+    >>> network = Sequential(Flatten(), Linear(4, 3, bias=False))
+    >>> x = torch.eye(4).reshape(4, 1, 2, 2)
+    >>> tangent_kernel(network, x[:2], x[2:], NtkOptions()).round(6).tolist()[0]
+    [1.0, 0.0, 0.0, 0.0]
+    """
+    output: Any = "trace"
+    with torch.no_grad():
+        dim = network(x[:2]).shape[1]
+    if options.outputs is not None and options.outputs < dim:
+        generator = derived_generator(0, _OUTPUTS, dim)
+        signs = torch.randint(2, (dim, options.outputs), generator=generator) * 2 - 1
+        output = signs.to(x.dtype) / dim**0.5
+    found: Array = pair_ntk(
+        network,
+        x,
+        x_prime,
+        output=output,
+        memory_budget=options.memory * 2**20,
+        progress=sys.stderr.isatty(),
+    ).numpy()
+    return found
+
+
+def taken(
+    network: nn.Module, pairs: Pairs, options: NtkOptions, standardise: bool
+) -> tuple[Array, Array]:
+    """Kernel and embeddings of the pairs, as the network is fed with them.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode.
+    pairs : Pairs
+        The pairs.
+    options : NtkOptions
+        Of :func:`tangent_kernel`.
+    standardise : bool
+        Whether the network is fed with standardised pixels.
+
+    Returns
+    -------
+    kernel : ndarray, shape (2n, 2n)
+        Of :func:`tangent_kernel`.
+    z : ndarray, shape (2n, d)
+        Of :func:`embedded`.
+
+    Raises
+    ------
+    ValueError
+        As the two.
+
+    Examples
+    --------
+    >>> from torch.nn import Flatten, Linear, Sequential
+    >>> pairs = held_out_pairs(TrainOptions(limit=100), "simclr", NtkOptions(samples=5))
+    >>> network = Sequential(Flatten(), Linear(64, 3))
+    >>> [found.shape for found in taken(network, pairs, NtkOptions(), standardise=True)]
+    [(10, 10), (10, 3)]
+    """
+    x, x_prime = pairs.fed(standardise)
+    first = next(network.parameters(), None)
+    if first is not None and first.is_floating_point():
+        x, x_prime = x.to(first.dtype), x_prime.to(first.dtype)
+    z = embedded(network, x, x_prime)  # first: it says more plainly what does not fit
+    return tangent_kernel(network, x, x_prime, options), z
