@@ -30,11 +30,10 @@ from dataclasses import dataclass
 
 import torch
 
+from sslsim.umm.solvers import SOLVERS, conjugate_gradients, neumann
+
 Parameters = tuple[torch.Tensor, ...]
 Loss = Callable[[Parameters], torch.Tensor]
-
-SOLVERS = ("cg", "neumann")
-_TOLERANCE = 1e-10  # relative residual at which the linear system counts as solved
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +132,8 @@ def darts(
         As for :func:`unrolled`; ``inner`` once differentiable.
     radius : float
         Length of the step to either side along the vector, 0.01 as published, above zero. The error
-        is of the order of radius^2 times the fourth derivative, plus machine epsilon / radius.
+        is of the order of radius^2 times a fourth derivative, plus machine epsilon / radius, as
+        long as no ReLU turns on or off within the radius; as large as the result where one does.
 
     Returns
     -------
@@ -204,7 +204,8 @@ def implicit(
     inner, outer, theta, lr, steps
         As for :func:`unrolled`, the steps those of ``inner(phi) + rho/2 |phi - theta|^2``. The
         derivative is that of the exact minimiser: the further the steps end from it, the less it
-        is that of ``outer`` at their end.
+        is that of ``outer`` at their end. With phi warm-started, lr times steps times rho well
+        below one lets phi lag behind theta.
     phi : sequence of Tensor, optional
         Where the steps start: phi of the call before; by default theta.
     proximal : float
@@ -276,54 +277,14 @@ def implicit(
 
     target = _flat(right)
     if solver == "cg":
-        solution, rest = _conjugate_gradients(product, target, iterations, proximal + damping)
+        solution, rest = conjugate_gradients(product, target, iterations, proximal + damping)
     else:
-        solution, rest = _neumann(product, target, lr, iterations)
+        solution, rest = neumann(product, target, lr, iterations)
     size = float(target.norm())
     found = _unflat(proximal * solution, at)
     end = tuple(p.detach() for p in at)
     residual = float(rest.norm()) / size if size > 0 else 0.0
     return Hypergradient(found, outer_value, end, first, _value(whole, end), residual)
-
-
-Product = Callable[[torch.Tensor], torch.Tensor]
-
-
-def _conjugate_gradients(
-    product: Product, target: torch.Tensor, iterations: int, floor: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Solution of A x = target, A = H + floor I, and what is left of the target."""
-    x, rest = torch.zeros_like(target), target.clone()
-    direction, energy = rest.clone(), rest @ rest
-    enough = _TOLERANCE**2 * energy
-    for _ in range(iterations):
-        if energy <= enough:
-            break
-        image = product(direction)
-        curvature = direction @ image
-        if curvature <= 0:
-            # The quadratic has no minimum this way. At the very first, do as if there were no H.
-            if not x.any():
-                x, rest = direction / floor, target - image / floor
-            break
-        step = energy / curvature
-        x, rest = x + step * direction, rest - step * image
-        energy, before = rest @ rest, energy
-        direction = rest + energy / before * direction
-    return x, rest
-
-
-def _neumann(
-    product: Product, target: torch.Tensor, lr: float, iterations: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Partial sum of the series, and what is left of the target: (I - lr A)^iterations target."""
-    x, rest = torch.zeros_like(target), target.clone()
-    for _ in range(iterations):
-        x = x + lr * rest
-        rest = rest - lr * product(rest)
-        if rest.norm() <= _TOLERANCE * target.norm():
-            break
-    return x, rest
 
 
 def _check(lr: float, steps: int) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sslsim.schedules import learning_rate_factor
 from sslsim.umm.alignment import ALIGNMENTS
-from sslsim.umm.hypergradient import SOLVERS
 from sslsim.umm.reading import FEATURES
+from sslsim.umm.solvers import SOLVERS
 
 OPTIMIZERS = ("adam", "sgd")
 HYPERGRADIENTS = ("unrolled", "darts", "implicit")
