@@ -139,13 +139,13 @@ def _run(options: Any) -> Path:
         from paper_figs.ntk import draw as draw_ntk
 
         return draw_ntk(ntk(options)).parent
-    from experiments.bench.coding_rate import BenchCodingRateOptions, bench_coding_rate
-    from experiments.bench.ntk import BenchNtkOptions, bench_ntk
     if isinstance(options, ForecastOptions):
         from experiments.forecast import forecast
         from paper_figs.forecast import draw as draw_forecast
 
         return draw_forecast(forecast(options)).parent
+    from experiments.bench.coding_rate import BenchCodingRateOptions, bench_coding_rate
+    from experiments.bench.ntk import BenchNtkOptions, bench_ntk
     from experiments.bench.theory import BenchTheoryOptions, bench_theory
     from experiments.bench.train import bench_train
 

@@ -135,12 +135,23 @@ class NtkOptions:
         from the installed packages or the current directory.
     weights : Path or None
         State dict of the module: a file of torch.save.
-    data, split, size, limit, standardise, seed
-        What the module is fed with: as `sslsim train` has them. A run has its own.
+    data : str
+        Of a module (a run has its own, as of all options up to `seed` but `root` and `views`): what
+        pairs are drawn of, as of `sslsim train`.
     root : Path or None
         Folder of the torchvision data sets, for runs too where it has moved.
+    split : str
+        Part of the data set whose statistics standardise the pixels; pairs are of held-out images.
+    size : int or None
+        Side in pixels to which photographs are brought. Default: as they are if equal, else 96.
+    limit : int or None
+        Keep at most so many images of that part.
     views : str or None
         How the two views of an image differ. Default: as the (first) run was trained, else simclr.
+    standardise : bool
+        Subtract the mean of every channel, divide by its standard deviation.
+    seed : int
+        Of the views.
     checkpoint : int or None
         Updates after which to take the kernel: 0 for the initialisation, else a checkpoint that the
         run still holds. Default: the newest.
@@ -182,3 +193,44 @@ class NtkOptions:
     samples: int = 128
     memory: int = 1024
     out: Path = Path("runs/ntk")
+
+
+@dataclass(frozen=True)
+class ForecastOptions:
+    """Forecast when the modes of a network in training will be learned.
+
+    With `--at STEP` forecasts are made from that checkpoint, of every mode not yet learned. Without
+    it they are made all along the runs, for every mode each time it passes another size, and
+    compared with what happened. Runs keep their checkpoints by `sslsim train --checkpoints-kept 0`.
+
+    Attributes
+    ----------
+    run : tuple of Path
+        One or more folders of `sslsim train`.
+    at : int or None
+        Updates after which to forecast, a checkpoint that the run holds.
+    root : Path or None
+        Folder of the torchvision data sets, where it has moved since.
+    pairs : int
+        Training pairs, spread evenly, on which modes and rates are measured; the very pairs of a
+        run with fixed views.
+    kernel : bool
+        Forecast by the tangent kernel of every mode's direction too, learned functions projected
+        out (Barlow Twins only).
+    hessian : bool
+        Forecast by the most negative eigenvalue of the loss's Hessian too; takes some 30 products
+        with it for every plateau.
+    interval_level : float
+        Confidence level of the intervals of step times.
+    out : Path
+        Run folder: config.json, forecast.json, forecast.npz, forecast.png.
+    """
+
+    run: tuple[Path, ...]
+    at: int | None = None
+    root: Path | None = None
+    pairs: int = 512
+    kernel: bool = True
+    hessian: bool = False
+    interval_level: float = 0.9
+    out: Path = Path("runs/forecast")

@@ -1,0 +1,430 @@
+"""When will the next mode be learned? ``sslsim forecast``.
+
+A forecast knows one checkpoint and what the run did before it. The next rise follows from how the
+mode grows now and how its rate splits between the last layer and all before it (the two-factor law,
+:mod:`theory.two_factor`); how far to trust it, from how earlier forecasts of the same run came out.
+Beside it stand forecasts that hold the rate fixed. Keys of ``forecast.json`` are explained in
+``experiments/docs/forecast.md``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.stats import t as student
+from tqdm import tqdm
+
+from experiments.options import ForecastOptions
+from experiments.runs import open_run, write_arrays, write_json
+from experiments.tables import number, table
+from experiments.watched import WatchedRun, watch
+from sslsim.growth import Growth, growth, hessian_product
+from sslsim.ntk import pair_ntk
+from sslsim.recording import ProbeSet
+from theory.plateau import plateau_rate
+from theory.two_factor import growth_time, two_factor_law
+
+Array = NDArray[np.float64]
+
+SIZES = (1e-4, 1e-3, 1e-2, 1e-1)
+"""Eigenvalues, in units of the ceiling, at which a backtest makes forecasts."""
+
+JUDGED = 1e-3  # where forecasts are summed up
+
+# Before a run has shown how its forecasts come out, they are taken to be right within a factor 1.5
+# (one standard deviation), an opinion worth two observations.
+_PRIOR_SPREAD, _PRIOR_WEIGHT = np.log(1.5), 2
+_LEARNED = 0.2  # a mode above this is learned or about to be: its size says what a ceiling is
+_HESSIAN_PAIRS = 256
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A forecast of one mode's rise, and what came of it.
+
+    Attributes
+    ----------
+    run, method, encoder : str
+        Folder, and what was trained.
+    mode : int
+        From 1.
+    size : float or None
+        The eigenvalue, in units of the ceiling, whose first passing occasioned the forecast.
+    step : int
+        Updates done.
+    time : float
+        Flow time then.
+    lam : float
+        Eigenvalue in units of the ceiling.
+    ceiling : float
+        Value at which the mode is expected to saturate.
+    rate : float
+        d ln(lambda) / dt at that moment, exactly.
+    own_rate : float
+        Part of it by the pull on the mode itself.
+    reading_rate : float
+        Share of the last layer in ``own_rate``.
+    rates : dict of str to float
+        Forecasts of the mean rate until the eigenvalue is ten times as large: ``two_factor``,
+        ``last_rate`` (the rate measured since the checkpoint before), ``last_layer`` (fixed
+        features) and, where computed, ``kernel`` and ``hessian``.
+    step_times : dict of str to float
+        Forecasts of the flow time at which the eigenvalue is half the ceiling.
+    low, high : float
+        Interval of ``step_times["two_factor"]``.
+    measured_rate, measured_step_time : float
+        What happened; NaN and infinity where the run ended before.
+    """
+
+    run: str
+    method: str
+    encoder: str
+    mode: int
+    size: float | None
+    step: int
+    time: float
+    lam: float
+    ceiling: float
+    rate: float
+    own_rate: float
+    reading_rate: float
+    rates: dict[str, float]
+    step_times: dict[str, float]
+    low: float
+    high: float
+    measured_rate: float
+    measured_step_time: float
+
+
+def forecast(options: ForecastOptions) -> Path:
+    """Forecast the steps of runs, and compare with what happened.
+
+    Parameters
+    ----------
+    options : ForecastOptions
+        Runs, and when to forecast.
+
+    Returns
+    -------
+    Path
+        The run folder, with ``config.json``, ``forecast.json`` and ``forecast.npz``.
+
+    Raises
+    ------
+    ValueError
+        If a folder holds no run, or not enough checkpoints, or its method has no loss of pairs of
+        embeddings, or an option is out of range.
+
+    Examples
+    --------
+    >>> forecast(ForecastOptions(run=()))
+    Traceback (most recent call last):
+    ValueError: no run is given; expected --run DIR, a folder of sslsim train
+    """
+    if not options.run:
+        raise ValueError("no run is given; expected --run DIR, a folder of sslsim train")
+    if options.at is not None and len(options.run) > 1:
+        raise ValueError(f"at is {options.at} for {len(options.run)} runs; expected one run")
+    if options.pairs < 2 or not 0 < options.interval_level < 1:
+        raise ValueError(
+            f"pairs is {options.pairs} and interval_level {options.interval_level}; "
+            "expected at least 2 and a number between 0 and 1"
+        )
+    quiet = not sys.stderr.isatty()
+    watched = [watch(run, options.pairs, options.root, progress=not quiet) for run in options.run]
+    folder = open_run(
+        options.out,
+        {"command": "forecast", "options": asdict(options)},
+        results=("forecast.json", "forecast.npz", "forecast.png"),
+    )
+    found: list[Forecast] = []
+    for run in watched:
+        if options.at is not None:
+            if options.at not in run.steps:
+                known = f"{run.steps[0]}, {run.steps[1]}, ..., {run.steps[-1]}"
+                raise ValueError(f"at is {options.at}; {run.folder} holds checkpoints {known}")
+            index = run.steps.index(options.at)
+            moments = [*_passings(run, until=index), *_modes_left(run, index)]
+        else:
+            moments = _passings(run)
+        found += _forecasts(run, moments, options, quiet)
+    if options.at is not None:
+        found = [one for one in found if one.size is None]
+    curves = {
+        f"{name}_{place}": values
+        for place, run in enumerate(watched)
+        for name, values in (("times", run.times), ("eigenvalues", run.lam))
+    }
+    write_arrays(folder / "forecast.npz", **curves)
+    judged = [one for one in found if one.size in (None, JUDGED)]
+    summary = {} if options.at is not None else summarise(judged)
+    write_json(
+        folder / "forecast.json",
+        {
+            "runs": [str(run.folder) for run in watched],
+            "at": options.at,
+            "judged_at": None if options.at is not None else JUDGED,
+            "interval_level": options.interval_level,
+            "forecasts": [asdict(one) for one in found],
+            "summary": summary,
+        },
+    )
+    print(_report(judged, summary))
+    return folder
+
+
+def summarise(forecasts: Sequence[Forecast]) -> dict[str, Any]:
+    """How forecasts came out.
+
+    Parameters
+    ----------
+    forecasts : sequence of Forecast
+        Of modes whose rise has been seen, or not.
+
+    Returns
+    -------
+    dict
+        ``plateaus``, the number whose step came; for each forecaster ``median_rate_error`` (of
+        |forecast / measured - 1|), ``median_time_error`` (of the remaining time, likewise),
+        ``median_time_ratio`` (forecast / measured) and ``counted``; ``covered``, the share of
+        steps inside the interval; and the same by method and network under ``groups``.
+
+    Examples
+    --------
+    >>> summarise([])["plateaus"]
+    0
+    """
+    found = _errors(forecasts)
+    groups: dict[str, list[Forecast]] = {}
+    for one in forecasts:
+        groups.setdefault(f"{one.method}, {one.encoder}", []).append(one)
+    return {**found, "groups": {name: _errors(group) for name, group in groups.items()}}
+
+
+def _errors(forecasts: Sequence[Forecast]) -> dict[str, Any]:
+    came = [one for one in forecasts if np.isfinite(one.measured_step_time)]
+    names = list(dict.fromkeys(name for one in forecasts for name in one.rates))
+    by_name = {}
+    for name in names:
+        rates = [
+            abs(one.rates[name] / one.measured_rate - 1)
+            for one in forecasts
+            if name in one.rates and np.isfinite(one.measured_rate)
+        ]
+        ratios = np.array(
+            [
+                (one.step_times[name] - one.time) / (one.measured_step_time - one.time)
+                for one in came
+                if name in one.step_times
+            ]
+        )
+        by_name[name] = {
+            "counted": len(ratios),
+            "median_rate_error": float(np.median(rates)) if rates else None,
+            "median_time_error": float(np.median(np.abs(ratios - 1))) if len(ratios) else None,
+            "median_time_ratio": float(np.median(ratios)) if len(ratios) else None,
+        }
+    inside = [one.low <= one.measured_step_time <= one.high for one in came]
+    return {
+        "plateaus": len(came),
+        "covered": float(np.mean(inside)) if inside else None,
+        "forecasters": by_name,
+    }
+
+
+def _passings(run: WatchedRun, until: int | None = None) -> list[tuple[int, int, float | None]]:
+    """(checkpoint, mode, size): where modes first pass the sizes, in the order of time."""
+    last = len(run.steps) - 1 if until is None else until - 1
+    found: list[tuple[int, int, float | None]] = []
+    for mode in range(run.lam.shape[1]):
+        for size in SIZES:
+            above = [
+                index
+                for index in range(last + 1)
+                if run.lam[index, mode] >= size * _ceiling(run, index, mode)
+            ]
+            # Above at the start, it passed nowhere; above the next size too, it jumped.
+            if above and above[0] > 0:
+                index = above[0]
+                if run.lam[index, mode] < 10 * size * _ceiling(run, index, mode):
+                    found.append((index, mode, size))
+    return sorted(found, key=lambda moment: moment[:2])
+
+
+def _modes_left(run: WatchedRun, index: int) -> list[tuple[int, int, float | None]]:
+    lam = run.lam[index]
+    return [
+        (index, mode, None)
+        for mode in range(len(lam))
+        if 0 < lam[mode] < 0.5 * _ceiling(run, index, mode)
+    ]
+
+
+def _ceiling(run: WatchedRun, index: int, mode: int) -> float:
+    """Where a mode will saturate: at 1 by theory, else where the last learned one did."""
+    if run.ceiling is not None:
+        return run.ceiling
+    learned = [value for value in run.lam[index, :mode] if value >= _LEARNED]
+    return float(learned[-1]) if learned else 1.0
+
+
+def _forecasts(
+    run: WatchedRun,
+    moments: Sequence[tuple[int, int, float | None]],
+    options: ForecastOptions,
+    quiet: bool,
+) -> list[Forecast]:
+    """Forecasts in the order of time; each knows how those before came out, if they did by then."""
+    found: list[Forecast] = []
+    for index, mode, size in tqdm(moments, desc="forecasts", disable=quiet, file=sys.stderr):
+        known = [
+            np.log((one.measured_step_time - one.time) / (one.step_times["two_factor"] - one.time))
+            for one in found
+            if one.measured_step_time <= run.times[index]
+            and one.size is not None
+            # those made at about the same size are the ones that tell
+            and (size is None or one.size == size)
+        ]
+        found.append(_forecast(run, index, mode, size, known, options))
+    return found
+
+
+def _forecast(
+    run: WatchedRun,
+    index: int,
+    mode: int,
+    size: float | None,
+    known: Sequence[float],
+    options: ForecastOptions,
+) -> Forecast:
+    encoder = run.encoder_at(index)
+    now = growth(encoder, run.pairs, run.objective, [mode], spectrum=run.spectrum)
+    ceiling = _ceiling(run, index, mode)
+    lam, time = float(now.lam[mode]) / ceiling, float(run.times[index])
+    own, reading = float(now.own[0]), float(now.reading[0])
+    # A share can be negative where another pull prevails; nothing adapts then.
+    law = two_factor_law(lam, max(reading, 0.0), max(own - reading, 0.0))
+    rest = 1.0 - lam
+    fixed = {"last_rate": _last_rate(run, index, mode), "last_layer": reading}
+    if size in (None, JUDGED):
+        if options.kernel and run.ceiling is not None:
+            fixed["kernel"] = rest * _kernel_rate(encoder, run.pairs, now, mode)
+        if options.hessian:
+            fixed["hessian"] = _hessian_rate(encoder, run)
+    remaining = float(growth_time(law, lam, 0.5)) if lam < 0.5 else 0.0
+    decade = min(10 * lam, 0.5)
+    rates = {"two_factor": np.log(decade / lam) / float(growth_time(law, lam, decade)), **fixed}
+    steps = {"two_factor": time + remaining}
+    for name, rate in fixed.items():
+        steps[name] = time + np.log(rest / lam) * rest / rate if rate > 0 else np.inf
+    spread = _spread(known, options.interval_level)
+    return Forecast(
+        run=str(run.folder),
+        method=run.trained.method,
+        encoder=run.trained.encoder,
+        mode=mode + 1,
+        size=size,
+        step=run.steps[index],
+        time=time,
+        lam=lam,
+        ceiling=ceiling,
+        rate=float(now.rates[0]),
+        own_rate=own,
+        reading_rate=reading,
+        rates={name: float(rate) for name, rate in rates.items()},
+        step_times={name: float(value) for name, value in steps.items()},
+        low=time + remaining / spread,
+        high=time + remaining * spread,
+        measured_rate=_measured_rate(run, index, mode, decade * ceiling),
+        measured_step_time=run.passing(mode, 0.5 * ceiling, after=index),
+    )
+
+
+def _spread(known: Sequence[float], level: float) -> float:
+    """Factor by which a remaining time may be off, from logarithms of ratios seen before."""
+    count = _PRIOR_WEIGHT + len(known)
+    variance = (_PRIOR_WEIGHT * _PRIOR_SPREAD**2 + float(np.sum(np.square(known)))) / count
+    return float(np.exp(student.ppf((1 + level) / 2, count) * np.sqrt(variance)))
+
+
+def _last_rate(run: WatchedRun, index: int, mode: int) -> float:
+    """Rate since the checkpoint before, what a curve alone tells."""
+    before, now = run.lam[index - 1, mode], run.lam[index, mode]
+    if index == 0 or before <= 0:
+        return float("nan")
+    return float(np.log(now / before) / (run.times[index] - run.times[index - 1]))
+
+
+def _measured_rate(run: WatchedRun, index: int, mode: int, end: float) -> float:
+    reached = run.passing(mode, end, after=index)
+    if not np.isfinite(reached):
+        return float("nan")
+    return float(np.log(end / run.lam[index, mode]) / (reached - run.times[index]))
+
+
+def _kernel_rate(encoder: torch.nn.Module, pairs: ProbeSet, now: Growth, mode: int) -> float:
+    u = now.directions[:, mode : mode + 1]
+    x, x_prime = pairs.x, pairs.x_prime
+    kernel = pair_ntk(encoder.eval(), x, x_prime, output=u.to(x.dtype)).numpy()
+    learned = now.lam[:mode] >= _LEARNED
+    functions = now.functions[:, :mode][:, learned].numpy()
+    return plateau_rate(kernel, functions, now.lam[:mode][learned].numpy())
+
+
+def _hessian_rate(encoder: torch.nn.Module, run: WatchedRun) -> float:
+    """Twice the rate at which the steepest escape from a saddle grows."""
+    x, x_prime = run.pairs.x, run.pairs.x_prime
+    count = min(_HESSIAN_PAIRS, len(x))
+    batch = ProbeSet(x[:count], x_prime[:count])
+    product, size = hessian_product(encoder, [batch], run.objective)
+
+    def applied(vector: Array) -> Array:
+        found: Array = product(torch.from_numpy(vector.ravel())).numpy()
+        return found
+
+    operator = LinearOperator((size, size), matvec=applied, dtype=np.float64)
+    start = np.random.default_rng(0).standard_normal(size)
+    lowest = eigsh(operator, 1, which="SA", v0=start, tol=0.02, return_eigenvectors=False)
+    return max(-2.0 * float(lowest[0]), 0.0)
+
+
+def _report(forecasts: Sequence[Forecast], summary: dict[str, Any]) -> str:
+    rows = [
+        [
+            Path(one.run).name,
+            str(one.mode),
+            number(one.time),
+            number(one.lam, 2),
+            number(one.rates["two_factor"], 3),
+            number(one.measured_rate, 3),
+            number(one.step_times["two_factor"]),
+            f"{number(one.low)} to {number(one.high)}",
+            number(one.step_times["last_rate"]),
+            number(one.measured_step_time),
+        ]
+        for one in forecasts
+    ]
+    headers = ["run", "mode", "at", "lambda", "rate", "measured", "step", "interval", "naive"]
+    lines = [table([*headers, "measured"], rows)]
+    for name, found in summary.get("forecasters", {}).items():
+        if found["counted"]:
+            lines.append(
+                f"{name}: median error of rates {_percent(found['median_rate_error'])}, of "
+                f"remaining times {_percent(found['median_time_error'])} "
+                f"({found['counted']} plateaus)"
+            )
+    if summary.get("covered") is not None:
+        lines.append(f"steps inside their interval: {_percent(summary['covered'])}")
+    return "\n".join(lines)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"

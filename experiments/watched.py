@@ -1,0 +1,182 @@
+"""A training run looked back upon: eigenvalues of its training pairs at every kept checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from experiments.networks import kept_steps
+from experiments.train import watched_spectrum
+from experiments.train_options import TrainOptions, training_options
+from experiments.train_setup import initial_learner, read_train_options, split_data
+from sslsim.batches import fixed_views
+from sslsim.checkpoints import load_checkpoint
+from sslsim.embedding_spectra import covariance_spectrum, cross_spectrum
+from sslsim.encoders.encoder import Encoder
+from sslsim.methods.learner import Learner, PairLearner
+from sslsim.pixels import pixel_statistics
+from sslsim.recording import ProbeSet, probing
+from sslsim.seeds import derived_generator
+from sslsim.training_options import flow_time
+from sslsim.views import draw_views
+
+Array = NDArray[np.float64]
+
+_DRAWS = 9  # purpose of pairs drawn after the training
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedRun:
+    """A run at its kept checkpoints.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the run.
+    trained : TrainOptions
+        What it was trained with.
+    pairs : ProbeSet
+        Training pairs.
+    objective : callable
+        The run's loss of the embeddings of both views.
+    spectrum : {"cross", "covariance"}
+        Which eigenvalues its method learns step by step.
+    ceiling : float or None
+        Value at which eigenvalues saturate, where theory knows it.
+    steps : list of int
+        Updates at the checkpoints, ascending.
+    times : ndarray, shape (t,)
+        Flow times.
+    lam : ndarray, shape (t, d)
+        Eigenvalues on the pairs, descending.
+    """
+
+    folder: Path
+    trained: TrainOptions
+    pairs: ProbeSet
+    objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    spectrum: str
+    ceiling: float | None
+    steps: list[int]
+    times: Array
+    lam: Array
+    _learner: Learner
+
+    def encoder_at(self, index: int) -> Encoder:
+        """The network at a checkpoint; the next call changes it."""
+        return _load(self._learner, self.folder, self.steps[index])
+
+    def passing(self, mode: int, value: float, after: int = 0) -> float:
+        """Flow time at which an eigenvalue first reaches a value, infinite if it does not.
+
+        Between checkpoints it is taken to grow exponentially.
+        """
+        lam = self.lam[:, mode]
+        above = np.flatnonzero(lam[after:] >= value) + after
+        if not len(above):
+            return np.inf
+        index = int(above[0])
+        if index == after or lam[index - 1] <= 0:
+            return float(self.times[index])
+        share = np.log(value / lam[index - 1]) / np.log(lam[index] / lam[index - 1])
+        return float(self.times[index - 1] + share * np.diff(self.times)[index - 1])
+
+
+def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = False) -> WatchedRun:
+    """Embed training pairs of a run at all its kept checkpoints.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of ``sslsim train --checkpoints-kept 0``.
+    pairs : int
+        How many, spread evenly over the training images; the very pairs of a run that fixed its
+        views, else fresh ones.
+    root : Path, optional
+        Folder of the data sets, where it has moved.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    WatchedRun
+        Costs a forward pass of the pairs a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no run, fewer than three checkpoints, or one of a method without a loss
+        of pairs of embeddings.
+
+    Examples
+    --------
+    >>> watch(Path("nowhere"), 100)
+    Traceback (most recent call last):
+    ValueError: nowhere/config.json cannot be read: No such file or directory
+    """
+    trained = read_train_options(run)
+    if root is not None:
+        trained = replace(trained, root=root)
+    steps = kept_steps(run)
+    if len(steps) < 3:
+        raise ValueError(
+            f"{run} holds {len(steps) - 1} checkpoint(s); expected those of a run with "
+            "--checkpoints-kept 0"
+        )
+    data, _ = split_data(trained)
+    learner = initial_learner(trained, data)
+    if not isinstance(learner, PairLearner):
+        raise ValueError(
+            f"{run} was trained by {trained.method}; expected barlow_twins, simclr, vicreg or "
+            "spectral, whose loss is one of pairs of embeddings"
+        )
+    kind = trained.views or learner.views
+    places = torch.arange(min(pairs, len(data.images))) * len(data.images)
+    places = places // min(pairs, len(data.images))
+    if trained.fixed_views:
+        views = tuple(view[places] for view in fixed_views(data, kind, trained.seed).views)
+    else:
+        generator = derived_generator(trained.seed, _DRAWS, 1)
+        views = draw_views(data.images[places], kind, generator).views
+    if trained.standardise:
+        pixels = pixel_statistics(data.images)
+        views = tuple(pixels.standardise(view) for view in views)
+    drawn = ProbeSet(*views[:2])
+    spectrum = watched_spectrum(trained).removesuffix("_spectrum")
+    lam = []
+    for step in tqdm(steps, desc="checkpoints", disable=not progress, file=sys.stderr):
+        encoder = _load(learner, run, step)
+        with torch.no_grad(), probing(encoder):
+            z, z_prime = encoder(drawn.x), encoder(drawn.x_prime)
+        if spectrum == "cross":
+            lam.append(cross_spectrum(z, z_prime).numpy())
+        else:
+            lam.append(covariance_spectrum(torch.cat([z, z_prime])).numpy())
+    options = training_options(trained)
+    theory_form = trained.method == "barlow_twins" and trained.barlow_form != "published"
+    return WatchedRun(
+        folder=run,
+        trained=trained,
+        pairs=drawn,
+        objective=learner.objective,
+        spectrum=spectrum,
+        ceiling=1.0 if theory_form else None,
+        steps=steps,
+        times=np.array([flow_time(options, step) for step in steps]),
+        lam=np.array(lam),
+        _learner=learner,
+    )
+
+
+def _load(learner: Learner, run: Path, step: int) -> Encoder:
+    path = run / "checkpoints" / f"checkpoint-{step:09d}.pt"
+    if path.exists():
+        learner.load_state_dict(load_checkpoint(path, torch.device("cpu"))["learner"])
+    return learner.eval().encoder
