@@ -1,5 +1,6 @@
 """Tangent kernels by the contraction of full Jacobians: slow, in memory at once, one line long."""
 
+import copy
 import warnings
 
 import torch
@@ -13,6 +14,8 @@ def draw(*shape, seed=3):
 
 def full_kernel(module, x1, x2=None):
     """Contraction of the Jacobians of every sample: all of them in memory at once."""
+    # A copy: functional_call leaves a module that holds a layer twice without its parameters.
+    module = copy.deepcopy(module)
     parameters = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
 
     def jacobian(x):

@@ -228,7 +228,11 @@ def _function(
     return parameters, outputs
 
 
-_SIDES = {"hooks": empirical_ntk, "jacrev": _jacobians, "vmap_grad": _gradients}
+_SIDES: dict[str, Callable[[nn.Module, torch.Tensor], torch.Tensor]] = {
+    "hooks": empirical_ntk,
+    "jacrev": _jacobians,
+    "vmap_grad": _gradients,
+}
 
 
 def _neural_tangents(options: BenchNtkOptions) -> dict[str, Any]:

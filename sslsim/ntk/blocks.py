@@ -89,7 +89,7 @@ def plan_blocks(
     sample = seen.sample_bytes + held
     work = min(budget // 8, _WORK)
     longest = max(size)
-    count, least = 1, 0
+    count = 1
     while True:
         rows = -(-longest // count)
         block = (min(rows, size[0]), min(rows, size[1]))
@@ -103,10 +103,14 @@ def plan_blocks(
             else:
                 entries = together * shape.patch * (shape.places + 3 * shape.outputs)
                 floor = max(floor, entries * item)
-        least = together * sample + sum(pairs) + 2 * max(pairs) + max(work, floor)
-        if least <= budget:
+        fixed = together * sample + sum(pairs) + 2 * max(pairs)
+        if fixed + max(work, floor) <= budget:
             return Blocks(rows, work)
         if rows == 1:
+            # What is usually set aside for gradients grows with the budget: the least is less.
+            least = fixed + floor
+            if least <= budget:
+                return Blocks(rows, min(work, budget - fixed))
             raise ValueError(
                 f"memory_budget is {budget} bytes; expected {least} or more, for two samples"
             )

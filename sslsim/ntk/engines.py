@@ -14,11 +14,11 @@ from contextlib import ExitStack
 
 import torch
 from torch import nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sslsim.ntk.layers import Call, Split, gradients, product, products
-from sslsim.ntk.probe import Probe, hook_layers
+from sslsim.ntk.probe import Probe, check_finite, hook_layers, in_place_told, with_parameters
 
 Add = Callable[[str, torch.Tensor], None]
 
@@ -54,8 +54,8 @@ def add_by_hooks(
     Raises
     ------
     ValueError
-        If an output is not finite, an input of a layer was changed in place, or the module calls
-        other layers for these rows than for those it was probed with.
+        If an output is not finite, a value that gradients need was changed in place, or the module
+        calls other layers for these rows than for those it was probed with.
 
     Examples
     --------
@@ -90,15 +90,12 @@ def add_by_hooks(
     def watch(call: Call, output: torch.Tensor) -> None:
         output.register_hook(lambda g: take(call, g.detach()))
 
-    with torch.enable_grad(), ExitStack() as hooks:
+    with torch.enable_grad(), in_place_told(module), ExitStack() as hooks:
         hook_layers(module, watch, hooks)
         # Gradients flow to the inputs, hence through every layer that depends on them.
         leaf = x.detach().clone().requires_grad_()
         out = module(leaf.clone())
-        if not bool(out.isfinite().all()):
-            raise ValueError(
-                f"outputs of {type(module).__name__} are not finite; expected finite numbers"
-            )
+        check_finite(module, out)
         for i, vector in enumerate(vectors):
             last = i + 1 == len(vectors)
             torch.autograd.grad(out, leaf, vector.to(out), retain_graph=not last, allow_unused=True)
@@ -141,7 +138,7 @@ def add_by_func(
     Raises
     ------
     ValueError
-        If ``torch.func`` cannot differentiate the module row by row.
+        If an output is not finite or ``torch.func`` cannot differentiate the module row by row.
 
     Examples
     --------
@@ -152,26 +149,27 @@ def add_by_func(
     ... )
     [[1.0, 1.0], [1.0, 1.0]]
     """
-    own = {name: p.detach() for name, p in module.named_parameters()}
-    fixed = {name: own.pop(name) for name in list(own) if name not in names}
-    fixed |= {name: value.detach() for name, value in module.named_buffers()}
+    own = {name: p.detach() for name, p in module.named_parameters() if name in names}
 
     def scalar(
         values: dict[str, torch.Tensor], row: torch.Tensor, vector: torch.Tensor
-    ) -> torch.Tensor:
-        return (functional_call(module, (values, fixed), (row[None],))[0] * vector).sum()
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        # A copy: the module may change its input in place, and every vector needs it as it was.
+        out = with_parameters(module, values, row[None].clone())[0]
+        return (out * vector).sum(), out
 
-    differentiate = vmap(grad(scalar), in_dims=(None, 0, 0))
+    differentiate = vmap(grad(scalar, has_aux=True), in_dims=(None, 0, 0))
     # Fused attention has no rule for batches of gradients, and warns that it falls back.
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop")
         for vector in vectors:
             try:
-                found = differentiate(own, x, vector.to(x))
+                found, out = differentiate(own, x, vector.to(x))
             except RuntimeError as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise ValueError(
                     f"torch.func cannot differentiate {type(module).__name__} row by row: {reason}"
                 ) from error
+            check_finite(module, out)
             for name in own:
                 add(name, product(found.pop(name).flatten(1), split))

@@ -1,4 +1,4 @@
-"""Checks of the inputs of tangent kernels."""
+"""Checks of what goes into tangent kernels and of what comes out."""
 
 from __future__ import annotations
 
@@ -79,3 +79,35 @@ def check_input(name: str, x: torch.Tensor) -> None:
         )
     if not bool(x.isfinite().all()):
         raise ValueError(f"{name} holds NaN or infinite values; expected finite numbers")
+
+
+def check_block(module: nn.Module, block: torch.Tensor) -> torch.Tensor:
+    """Return a block of a kernel after a check that it is finite.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Whose kernel it is.
+    block : Tensor
+        Any part of it.
+
+    Returns
+    -------
+    Tensor
+        The block.
+
+    Raises
+    ------
+    ValueError
+        If it holds NaN or infinite values, as gradients did.
+
+    Examples
+    --------
+    >>> check_block(nn.Linear(1, 1), torch.ones(1))
+    tensor([1.])
+    """
+    if not bool(block.isfinite().all()):
+        raise ValueError(
+            f"gradients of {type(module).__name__} are not finite; expected finite numbers"
+        )
+    return block

@@ -29,7 +29,7 @@ from sslsim.ntk.blocks import (
     plan_blocks,
 )
 from sslsim.ntk.engines import add_by_func, add_by_hooks
-from sslsim.ntk.inputs import check_input, checked_inputs
+from sslsim.ntk.inputs import check_block, check_input, checked_inputs
 from sslsim.ntk.probe import Probe, probe
 
 ENGINES = ("auto", "hooks", "func")
@@ -100,9 +100,10 @@ def empirical_ntk(
     Raises
     ------
     ValueError
-        If inputs or outputs are unfit, a BatchNorm or Dropout is in training mode, samples are
-        coupled, the budget is too small (it says what is needed), the folder holds another kernel,
-        or an engine cannot see a parameter (it is named).
+        If inputs, outputs or gradients are unfit, a BatchNorm or Dropout is in training mode,
+        samples are coupled, the module changes in place what gradients need, the budget is too
+        small (it says what is needed), the folder holds another kernel, or an engine cannot see a
+        parameter (it is named).
 
     Examples
     --------
@@ -122,7 +123,7 @@ def empirical_ntk(
             sums[0] += part.cpu()
 
         _add_block(task, rows, columns, add)
-        return sums[0]
+        return check_block(module, sums[0])
 
     def store(rows: slice, columns: slice) -> None:
         block = kept_block(folder, rows, columns, lambda: compute(rows, columns))
@@ -182,6 +183,7 @@ def layer_ntks(
 
         _add_block(task, rows, columns, add)
         for name, block in sums.items():
+            check_block(module, block)
             _place(parts[name], rows, columns, block, task.x2 is None)
 
     _each_block(task, store, progress)

@@ -10,13 +10,14 @@ does not number samples. Parameters that fail are left to the other engine, neve
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from sslsim.distributed import GlobalBatchNorm
 from sslsim.ntk.layers import HANDLED, Call, WeightShape, weight_shape
@@ -67,8 +68,8 @@ def probe(module: nn.Module, x: torch.Tensor) -> Probe:
     Raises
     ------
     ValueError
-        If a submodule couples samples or is random, nothing requires gradients, or the output is
-        not (n, d), not finite or not the same twice.
+        If a submodule couples samples or is random, nothing requires gradients, the module changes
+        in place what gradients need, or the output is not (n, d), not finite or not the same twice.
 
     Examples
     --------
@@ -96,7 +97,7 @@ def probe(module: nn.Module, x: torch.Tensor) -> Probe:
         index = len(calls) - 1
         output.register_hook(lambda g: seen.__setitem__(index, g.detach()))
 
-    with torch.enable_grad(), ExitStack() as hooks:
+    with torch.enable_grad(), in_place_told(module), ExitStack() as hooks:
         hook_layers(module, watch, hooks)
         leaf = two.detach().clone().requires_grad_()
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
@@ -137,6 +138,104 @@ def probe(module: nn.Module, x: torch.Tensor) -> Probe:
         sample_bytes=(sum(kept.values()) + 4 * max(kept.values())) // 2
         + 4 * x[0].numel() * x.element_size(),
     )
+
+
+def check_finite(module: nn.Module, out: torch.Tensor) -> None:
+    """Raise if outputs of a module are not finite.
+
+    Parameters
+    ----------
+    module : nn.Module
+        To be named.
+    out : Tensor
+        Its outputs.
+
+    Raises
+    ------
+    ValueError
+        If one is NaN or infinite.
+
+    Examples
+    --------
+    >>> check_finite(nn.Linear(1, 1), torch.ones(1, 1))
+    """
+    if not bool(out.isfinite().all()):
+        raise ValueError(f"outputs of {_kind(module)} are not finite; expected finite numbers")
+
+
+def with_parameters(
+    module: nn.Module, values: dict[str, torch.Tensor], x: torch.Tensor
+) -> torch.Tensor:
+    """Outputs of a module under other values of some parameters.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Left as it is, also where it holds a submodule twice: there ``torch.func.functional_call``
+        that ties weights by itself puts plain tensors in the place of parameters.
+    values : dict of str to Tensor
+        By the name in ``named_parameters``; a parameter that is shared changes wherever it is. The
+        others are held constant.
+    x : Tensor, shape (n, ...)
+        Inputs.
+
+    Returns
+    -------
+    Tensor, shape (n, d)
+
+    Examples
+    --------
+    >>> layer = nn.Linear(1, 1, bias=False)
+    >>> with_parameters(nn.Sequential(layer, layer), {"0.weight": 3 * torch.ones(1, 1)},
+    ...     torch.ones(1, 1))
+    tensor([[9.]])
+    >>> isinstance(layer.weight, nn.Parameter)
+    True
+    """
+    first = {p: name for name, p in module.named_parameters()}
+    every = {
+        f"{prefix}.{key}" if prefix else key: values.get(first[p], p.detach())
+        for prefix, part in module.named_modules()
+        for key, p in part._parameters.items()
+        if p is not None
+    }
+    out: torch.Tensor = functional_call(module, every, (x,), tie_weights=False)
+    return out
+
+
+@contextmanager
+def in_place_told(module: nn.Module) -> Iterator[None]:
+    """Tell in one line of values that a gradient needs and the module has overwritten.
+
+    Parameters
+    ----------
+    module : nn.Module
+        To be named.
+
+    Raises
+    ------
+    ValueError
+        In place of torch's RuntimeError.
+
+    Examples
+    --------
+    >>> y = torch.ones(2, requires_grad=True).exp()
+    >>> with in_place_told(nn.Identity()):
+    ...     y.zero_().sum().backward()  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: Identity changes in place what its gradient needs (...); expected new tensors there
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "inplace" not in str(error) and "in-place" not in str(error):
+            raise
+        reason = str(error).splitlines()[0].split(": [")[0]
+        raise ValueError(
+            f"{_kind(module)} changes in place what its gradient needs ({reason}); "
+            "expected new tensors there"
+        ) from error
 
 
 def hook_layers(
@@ -192,8 +291,7 @@ def _check_output(module: nn.Module, out: Any, n: int) -> None:
     if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != n or out.shape[1] < 1:
         given = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
         raise ValueError(f"{_kind(module)} gives {given} for {n} samples; expected shape ({n}, d)")
-    if not bool(out.isfinite().all()):
-        raise ValueError(f"outputs of {_kind(module)} are not finite; expected finite numbers")
+    check_finite(module, out)
     if not out.requires_grad:
         raise ValueError(f"outputs of {_kind(module)} carry no gradient; expected a graph")
 

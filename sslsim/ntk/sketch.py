@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.func import functional_call, jvp
+from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from sslsim.encoders.checks import check_count
 from sslsim.ntk.inputs import checked_inputs
-from sslsim.ntk.probe import probe
+from sslsim.ntk.probe import probe, with_parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +98,7 @@ def sketched_ntk(
     check_count("batch_size", batch_size)
     x1, x2 = checked_inputs(module, x1, x2)
     probe(module, x1)
-    values = {name: p.detach() for name, p in module.named_parameters()}
-    trained = [name for name, p in module.named_parameters() if p.requires_grad]
-    fixed = {name: value for name, value in values.items() if name not in trained}
-    fixed |= {name: value.detach() for name, value in module.named_buffers()}
-    values = {name: values[name] for name in trained}
+    values = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
     x = x1 if x2 is None else torch.cat([x1, x2])
     n1, n2 = len(x1), len(x1 if x2 is None else x2)
     total = torch.zeros(n1, n2, dtype=torch.float64)
@@ -115,7 +111,7 @@ def sketched_ntk(
             for name, value in values.items()
         }
         change = torch.cat(
-            [_change(module, values, fixed, direction, batch) for batch in x.split(batch_size)]
+            [_change(module, values, direction, batch) for batch in x.split(batch_size)]
         )
         change = change.double().cpu()
         product = change[:n1] @ change[len(change) - n2 :].T
@@ -129,12 +125,12 @@ def sketched_ntk(
 def _change(
     module: nn.Module,
     values: dict[str, torch.Tensor],
-    fixed: dict[str, torch.Tensor],
     direction: dict[str, torch.Tensor],
     batch: torch.Tensor,
 ) -> torch.Tensor:
     def outputs(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
-        return functional_call(module, (parameters, fixed), (batch,))
+        # A copy: the module may change its input in place.
+        return with_parameters(module, parameters, batch.clone())
 
     try:
         # Fused attention has no forward-mode derivative.
