@@ -23,7 +23,7 @@ _CHOLESKY_ERROR = 1e-10
 # The same for G / sqrt(a), of norm at most 1/2, multiplied out in the type of Z: its machine
 # epsilon * sqrt(a) ||Z||_F, as ||B|| <= 1.
 _PRODUCT_ERROR = 5e-6
-_ROWS, _COLUMNS = 256, 64  # of a block of a Gram matrix, to stay in the cache
+_ROWS, _COLUMNS = 256, 96  # of a block of a Gram matrix, to stay in the cache
 
 
 def half_logdet(z: torch.Tensor, root: float) -> torch.Tensor:
