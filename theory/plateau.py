@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from theory.checks import finite_array
 from theory.kernel import kernel_modes
+from theory.matrices import symmetric_matrix
 
 Array = NDArray[np.float64]
 
@@ -44,7 +45,8 @@ def plateau_rate(kernel: ArrayLike, learned: ArrayLike, lam: ArrayLike) -> float
     Raises
     ------
     ValueError
-        If shapes do not fit or an eigenvalue is not above zero.
+        If shapes do not fit, the kernel is not symmetric, a value is not finite or an eigenvalue
+        not above zero.
 
     Notes
     -----
@@ -60,12 +62,15 @@ def plateau_rate(kernel: ArrayLike, learned: ArrayLike, lam: ArrayLike) -> float
     >>> round(plateau_rate(k, f, [2.0]), 9)
     4.0
     """
-    kernel = finite_array("kernel", kernel, 2)
+    # float32 kernels are symmetric to about 1e-6 of their largest entry.
+    kernel = symmetric_matrix("kernel", kernel, tolerance=1e-5)
     learned = finite_array("learned", learned, 2)
     lam = finite_array("lam", lam, 1)
     size = len(kernel)
-    if kernel.shape != (size, size) or size % 2:
-        raise ValueError(f"kernel has shape {kernel.shape}; expected (2n, 2n)")
+    if size % 2 or size < 4:
+        raise ValueError(
+            f"kernel has shape {kernel.shape}; expected (2n, 2n) for both views of n >= 2 samples"
+        )
     if learned.shape != (size, len(lam)):
         raise ValueError(
             f"learned has shape {learned.shape} with {len(lam)} eigenvalues; "
@@ -80,4 +85,4 @@ def plateau_rate(kernel: ArrayLike, learned: ArrayLike, lam: ArrayLike) -> float
     # Rounding leaves about machine epsilon of the kernel where everything is projected out.
     if scale <= 1e-12 * float(np.abs(kernel).max(initial=0.0)):
         return 0.0
-    return max(8.0 * float(kernel_modes((deflated + deflated.T) / 2, 1).gamma[0]), 0.0)
+    return max(8.0 * float(kernel_modes((deflated + deflated.T) / 2).eigenvalues[0]), 0.0)

@@ -88,12 +88,17 @@ def growth_rate(law: TwoFactorLaw, lam: ArrayLike) -> Array:
     law : TwoFactorLaw
         Of the mode.
     lam : array_like
-        Eigenvalues between 0 and 1.
+        Eigenvalues from 0, where the rate is delta, to 1, where it vanishes.
 
     Returns
     -------
     ndarray
         In inverse flow time.
+
+    Raises
+    ------
+    ValueError
+        If an eigenvalue is not from 0 to 1.
 
     Examples
     --------
@@ -101,7 +106,9 @@ def growth_rate(law: TwoFactorLaw, lam: ArrayLike) -> Array:
     1.5
     """
     lam = np.asarray(lam, dtype=np.float64)
-    found: Array = (1.0 - lam) * np.sqrt(law.imbalance**2 + law.coupling * lam)
+    if not ((lam >= 0) & (lam <= 1)).all():
+        raise ValueError(f"lam goes from {lam.min()} to {lam.max()}; expected numbers from 0 to 1")
+    found: Array = np.asarray((1.0 - lam) * _root(law, lam))
     return found
 
 
@@ -130,11 +137,14 @@ def growth_time(law: TwoFactorLaw, start: float, end: ArrayLike) -> Array:
 
     Notes
     -----
-    The integral of ``1 / (lambda (1 - lambda) sqrt(delta^2 + kappa lambda))`` is elementary: with
-    ``y = sqrt(delta^2 + kappa lambda)`` and R its value at 1,
+    The integral of ``1 / (lambda (1 - lambda) y)``, ``y = sqrt(delta^2 + kappa lambda)``, is
+    elementary. With R = y(1) and ``w = (end - start) / (y(start) + y(end))`` it is
 
-        (2 / delta) [asinh(delta / sqrt(kappa lambda))] from end to start
-        + (1 / R) [2 ln(R + y) - ln(1 - lambda)] from start to end.
+        (2 / delta) asinh(delta w / sqrt(start end))
+        + (2 / R) asinh(R w / sqrt((1 - start) (1 - end))),
+
+    two terms of one sign, by the addition theorem of asinh: nothing cancels, however short the
+    rise, and neither delta nor kappa need be above zero.
 
     Examples
     --------
@@ -148,27 +158,26 @@ def growth_time(law: TwoFactorLaw, start: float, end: ArrayLike) -> Array:
     end = np.asarray(end, dtype=np.float64)
     for value in end.flat:
         _open_unit("end", float(value))
-    delta, kappa = law.imbalance, law.coupling
-    ceiling = np.sqrt(delta**2 + kappa)
+    low, high = _root(law, start), _root(law, end)
+    ceiling = float(_root(law, 1.0))
     if ceiling == 0.0:
         return np.where(end == start, 0.0, np.copysign(np.inf, end - start))
-    y0, y1 = (np.sqrt(delta**2 + kappa * lam) for lam in (start, end))
-    late = 2 * np.log((ceiling + y1) / (ceiling + y0)) + np.log1p(-start) - np.log1p(-end)
-    if kappa == 0.0:
-        early = np.log(end / start) / delta
-    else:
-        early = 2 * (_over(delta, kappa * start) - _over(delta, kappa * end))
-    found: Array = np.asarray(early + late / ceiling)
+    w = (end - start) / (low + high)
+    early = _asinh_over(law.imbalance, w / (np.sqrt(start) * np.sqrt(end)))
+    late = _asinh_over(ceiling, w / (np.sqrt(1.0 - start) * np.sqrt(1.0 - end)))
+    found: Array = np.asarray(2 * (early + late))
     return found
 
 
-def _over(delta: float, squared: ArrayLike) -> Array:
-    """``asinh(delta / s) / delta`` at ``s^2 = squared``, which tends to 1/s as delta vanishes."""
-    s = np.sqrt(np.asarray(squared, dtype=np.float64))
-    x = delta / s
-    small = x < 1e-4  # asinh(x) = x - x^3/6 + ...
-    exact = np.arcsinh(x) / np.where(small, 1.0, delta)
-    found: Array = np.where(small, (1 - x**2 / 6) / s, exact)
+def _root(law: TwoFactorLaw, lam: ArrayLike) -> Array:
+    """``sqrt(delta^2 + kappa lambda)``, whose squares may lie beyond the largest number."""
+    found: Array = np.hypot(law.imbalance, np.sqrt(law.coupling) * np.sqrt(lam))
+    return found
+
+
+def _asinh_over(delta: float, x: Array) -> Array:
+    """``asinh(delta x) / delta``, which is x where delta vanishes."""
+    found: Array = np.arcsinh(delta * x) / delta if delta > 0 else x
     return found
 
 
