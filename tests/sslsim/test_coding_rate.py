@@ -61,6 +61,8 @@ def test_transforms_of_torch_func_agree_with_autograd(eps):
     second = torch.autograd.functional.hessian(rate, z)
     for transform in (hessian(rate), jacrev(jacrev(rate)), jacrev(jacfwd(rate))):
         torch.testing.assert_close(transform(z), second, rtol=1e-6, atol=1e-6)
+    third = jacrev(jacrev(jacrev(rate)))(z)
+    torch.testing.assert_close(jacfwd(jacrev(jacrev(rate)))(z), third, rtol=1e-6, atol=1e-6)
     with pytest.raises(RuntimeError, match="data-dependent"):
         vmap(rate)(torch.stack([z, z]))
     stack = torch.stack([z, 2 * z])
@@ -69,18 +71,20 @@ def test_transforms_of_torch_func_agree_with_autograd(eps):
 
 
 @pytest.mark.parametrize("shape", [(90, 300), (300, 90), (520, 300)])  # one block and many
-@pytest.mark.parametrize("eps", [1.0, 0.3, 0.03, 1e-5])
-def test_gradient_of_float32_is_as_exact_as_documented(shape, eps):
+@pytest.mark.parametrize("eps", [1.0, 0.5, 0.03, 1e-5])
+@pytest.mark.parametrize("directions", [1, 300])  # one: the product that loses the most digits
+def test_gradient_of_float32_is_as_exact_as_documented(shape, eps, directions):
     n, d = shape
-    z = torch.nn.functional.normalize(normal(n, d), dim=1).float().requires_grad_()
+    z = normal(n, directions) @ normal(directions, d, seed=1)
+    z = torch.nn.functional.normalize(z, dim=1).float().requires_grad_()
     rate = coding_rate(z, eps)
     (found,) = torch.autograd.grad(rate, z)
     assert found.dtype == torch.float32
     exact = twin.coding_rate_gradient(z.detach().numpy(), eps)
     most = math.sqrt(d / n) / eps / 2
-    assert np.linalg.norm(found.numpy() - exact, 2) < 1e-5 * most
+    assert np.linalg.norm(found.numpy() - exact, 2) < 5e-5 * most
     expected = twin.coding_rate(z.detach().numpy(), eps)
-    assert abs(rate.item() - expected) < 1e-10 * expected
+    assert abs(rate.item() - expected) < 1e-10 * min(n, d)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
