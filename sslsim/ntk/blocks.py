@@ -87,7 +87,9 @@ def plan_blocks(
     held = sum(parameters[name].numel() * (2 * item * n + 8) for name, n in whole.items())
     held += sum(parameters[name].numel() * (2 * item + 8) for name in by_func)
     sample = seen.sample_bytes + held
-    work = min(budget // 8, _WORK)
+    # Tensors of many sizes come and go: the allocator holds up to a third more than they need.
+    usable = budget * 3 // 4
+    work = min(usable // 8, _WORK)
     longest = max(size)
     count = 1
     while True:
@@ -104,15 +106,16 @@ def plan_blocks(
                 entries = together * shape.patch * (shape.places + 3 * shape.outputs)
                 floor = max(floor, entries * item)
         fixed = together * sample + sum(pairs) + 2 * max(pairs)
-        if fixed + max(work, floor) <= budget:
+        if fixed + max(work, floor) <= usable:
             return Blocks(rows, work)
         if rows == 1:
             # What is usually set aside for gradients grows with the budget: the least is less.
             least = fixed + floor
-            if least <= budget:
-                return Blocks(rows, min(work, budget - fixed))
+            if least <= usable:
+                return Blocks(rows, min(work, usable - fixed))
             raise ValueError(
-                f"memory_budget is {budget} bytes; expected {least} or more, for two samples"
+                f"memory_budget is {budget} bytes; expected {-(-4 * least // 3)} or more, for two "
+                "samples"
             )
         count = max(count + 1, int(1.1 * count))
 

@@ -79,8 +79,9 @@ def empirical_ntk(
     memory_budget : int, optional
         Bytes beyond the module, the inputs and the result; 1 GiB by default. Blocks of samples (and
         of outputs, for "full") are as large as an estimate allows: what a forward pass keeps of
-        their samples, gradients on their way through it, and the buffers of the costliest layer.
-        Buffers inside torch's kernels and its allocator come on top, some 30 MB on a CPU.
+        their samples, gradients on their way through it, and the buffers of the costliest layer,
+        with a quarter of the budget left to the allocator. Buffers inside torch's kernels come on
+        top, some 30 MB on a CPU.
     engine : {"auto", "hooks", "func"}
         "hooks": linear maps, 2d convolutions and normalisations by their inputs and output
         gradients. "func": per-sample gradients by ``torch.func``, which takes any parameter.
