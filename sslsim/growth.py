@@ -125,7 +125,8 @@ def growth(
     if not all(0 <= mode < len(lam) for mode in modes):
         raise ValueError(f"modes is {list(modes)}; expected numbers from 0 to {len(lam) - 1}")
     loss = objective(z, z_prime)
-    pulls = torch.autograd.grad(loss, (z, z_prime), retain_graph=True)
+    # Zeros where the loss does not look at one of the views.
+    pulls = torch.autograd.grad(loss, (z, z_prime), retain_graph=True, materialize_grads=True)
     downhill = _gradient(loss, parameters)
     found = []
     for mode in modes:
