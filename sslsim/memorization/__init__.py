@@ -1,0 +1,28 @@
+"""Memorisation in self-supervised learning: alignment losses, SSLMem scores and what they rank."""
+
+from sslsim.memorization.alignment import (
+    AlignmentLoss,
+    alignment_loss,
+    alignment_losses,
+)
+from sslsim.memorization.distances import DISTANCES, distances
+from sslsim.memorization.ranking import most_memorized, rank_points, remaining_points
+from sslsim.memorization.representations import representations
+from sslsim.memorization.scores import FORMS, Memorization, looks_swapped, score_encoders, ssl_mem
+
+__all__ = [
+    "DISTANCES",
+    "FORMS",
+    "AlignmentLoss",
+    "Memorization",
+    "alignment_loss",
+    "alignment_losses",
+    "distances",
+    "looks_swapped",
+    "most_memorized",
+    "rank_points",
+    "remaining_points",
+    "representations",
+    "score_encoders",
+    "ssl_mem",
+]

@@ -1,0 +1,71 @@
+"""Distances between the representations of two views."""
+
+from __future__ import annotations
+
+import torch
+
+from sslsim.unit_rows import unit_rows
+
+DISTANCES = ("l2", "l1", "cosine", "angular", "sqeuclidean")
+
+
+def distances(
+    z: torch.Tensor, z_prime: torch.Tensor, distance: str = "l2", *, normalise: bool = True
+) -> torch.Tensor:
+    r"""Distance between every row and its partner.
+
+    Parameters
+    ----------
+    z, z_prime : Tensor, shape (n, d)
+        Representations of two views, samples in rows.
+    distance : {"l2", "l1", "cosine", "angular", "sqeuclidean"}
+        Euclidean, sum of absolute differences, one minus the cosine of the angle, that angle in
+        radians (arccos of the cosine), squared Euclidean.
+    normalise : bool
+        Divide rows by their Euclidean norm first, as the published code does. Cosine and angular
+        distances do not depend on it. A row of zeros stays, and is at a right angle to all others.
+
+    Returns
+    -------
+    Tensor, shape (n,)
+        None negative; exactly zero for equal rows.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are no matrices, or the distance is unknown.
+
+    Notes
+    -----
+    arXiv 2401.12233, section 3. With a = ||u - v|| and b = ||u + v|| of unit rows the angle is
+    2 atan2(a, b) and one minus its cosine 2 a^2 / (a^2 + b^2): the arccos of a rounded cosine would
+    turn the angle of two equal rows into one of 1e-8.
+
+    Examples
+    --------
+    >>> z, z_prime = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 2.0]])
+    >>> [round(distances(z, z_prime, name).item(), 4) for name in DISTANCES]
+    [1.4142, 2.0, 1.0, 1.5708, 2.0]
+    """
+    if distance not in DISTANCES:
+        raise ValueError(f"distance is {distance!r}; expected one of {', '.join(DISTANCES)}")
+    if z.ndim != 2 or z.shape != z_prime.shape:
+        raise ValueError(
+            f"z has shape {tuple(z.shape)} and z_prime {tuple(z_prime.shape)}; "
+            "expected equal shapes (n, d)"
+        )
+    angles = distance in ("cosine", "angular")
+    if normalise or angles:
+        z, z_prime = unit_rows(z), unit_rows(z_prime)
+    gap = z - z_prime
+    if distance == "l1":
+        return gap.abs().sum(dim=1)
+    squares = gap.square().sum(dim=1)
+    if distance == "sqeuclidean":
+        return squares
+    if not angles:
+        return squares.sqrt()
+    sums = (z + z_prime).square().sum(dim=1)
+    if distance == "angular":
+        return 2 * torch.atan2(squares.sqrt(), sums.sqrt())
+    return 2 * squares / torch.where(squares == 0, 1.0, squares + sums)

@@ -1,0 +1,221 @@
+"""SSLMem scores: how much better encoders align what they were trained on (2401.12233)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from sslsim.memorization.alignment import alignment_losses
+from sslsim.memorization.representations import representations
+
+FORMS = ("raw", "ratio")
+
+
+@dataclass(frozen=True, eq=False)
+class Memorization:
+    """Memorisation scores of n points.
+
+    Attributes
+    ----------
+    scores : Tensor of float64, shape (n,)
+        High for points that f aligns better than g.
+    standard_error : Tensor of float64, shape (n,)
+        Over the encoders of both families; NaN where a family has one encoder only.
+    f_mean, g_mean : Tensor of float64, shape (n,)
+        Mean alignment losses over each family.
+    form : {"raw", "ratio"}
+        What ``scores`` are.
+    """
+
+    scores: torch.Tensor
+    standard_error: torch.Tensor
+    f_mean: torch.Tensor
+    g_mean: torch.Tensor
+    form: str
+
+
+def ssl_mem(
+    f_losses: torch.Tensor | ArrayLike, g_losses: torch.Tensor | ArrayLike, form: str = "raw"
+) -> Memorization:
+    """SSLMem scores from the alignment losses of two families of encoders.
+
+    Parameters
+    ----------
+    f_losses : Tensor or array_like, shape (families, n) or (n,)
+        Alignment losses under the encoders trained with the points, one encoder a row.
+    g_losses : Tensor or array_like, shape (families, n) or (n,)
+        Under those trained without them; the number of encoders may differ.
+    form : {"raw", "ratio"}
+        ``g - f`` of the families' means, in the unit of the losses, or ``(g - f) / (g + f)``, in
+        [-1, 1] and free of that unit; 0 / 0 is 0.
+
+    Returns
+    -------
+    Memorization
+
+    Raises
+    ------
+    ValueError
+        If the numbers of points differ or are zero, a loss is negative, NaN or infinite, or the
+        form is unknown.
+
+    Notes
+    -----
+    m(x) = E_g L_align(g, x) - E_f L_align(f, x) (2401.12233, section 3.2). The standard error of
+    the ratio is that of its linearisation in the two means.
+
+    Examples
+    --------
+    >>> found = ssl_mem([[0.25, 0.5], [0.75, 0.5]], [1.5, 0.5], form="ratio")
+    >>> found.scores.tolist(), found.f_mean.tolist()
+    ([0.5, 0.0], [0.5, 0.5])
+    """
+    if form not in FORMS:
+        raise ValueError(f"form is {form!r}; expected one of {', '.join(FORMS)}")
+    f, g = _losses("f_losses", f_losses), _losses("g_losses", g_losses)
+    if f.shape[1] != g.shape[1]:
+        raise ValueError(
+            f"f_losses holds {f.shape[1]} points and g_losses {g.shape[1]}; expected the same"
+        )
+    f_mean, g_mean = f.mean(dim=0), g.mean(dim=0)
+    f_var, g_var = _variance_of_mean(f), _variance_of_mean(g)
+    scores, error = g_mean - f_mean, (f_var + g_var).sqrt()
+    if form == "ratio":
+        total = f_mean + g_mean
+        total = torch.where(total == 0, 1.0, total)
+        # Shares first: the squares of tiny losses would underflow.
+        scores, f_share, g_share = scores / total, f_mean / total, g_mean / total
+        error = 2 * (g_share**2 * f_var + f_share**2 * g_var).sqrt() / total
+    return Memorization(scores, error, f_mean, g_mean, form)
+
+
+def score_encoders(
+    f: Sequence[nn.Module],
+    g: Sequence[nn.Module],
+    images: torch.Tensor,
+    kind: str,
+    *,
+    layer: str | None = None,
+    form: str = "raw",
+    **options: Any,
+) -> Memorization:
+    """SSLMem scores of images under two families of encoders, which see the same views.
+
+    Parameters
+    ----------
+    f, g : sequence of Module
+        Encoders trained with the images and without them, of one architecture.
+    images, kind
+        As for :func:`sslsim.memorization.alignment.alignment_losses`.
+    layer : str, optional
+        As for :func:`sslsim.memorization.alignment.alignment_loss`.
+    form : {"raw", "ratio"}
+        Of :func:`ssl_mem`.
+    **options
+        Further ones of :func:`sslsim.memorization.alignment.alignment_losses`.
+
+    Returns
+    -------
+    Memorization
+
+    Raises
+    ------
+    ValueError
+        If a family is empty, two encoders differ in architecture, or as the functions named.
+
+    Examples
+    --------
+    >>> images = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+    >>> f = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    >>> score_encoders([f], [f], images, "crops").scores.tolist()
+    [0.0, 0.0, 0.0, 0.0, 0.0]
+    """
+    if not f or not g:
+        raise ValueError(f"{len(f)} encoders f and {len(g)} g were given; expected at least one")
+    first = _architecture(f[0])
+    for name, family in (("f", f), ("g", g)):
+        for i, encoder in enumerate(family):
+            if differs := _architecture(encoder) ^ first:
+                raise ValueError(
+                    f"{name}[{i}] and f[0] are of different architectures, from "
+                    f"{min(differs)[0] or 'the whole'!r} on; expected the same"
+                )
+    represent = representations([*f, *g], None if layer is None else [layer])
+    losses = torch.stack(
+        [loss.mean for loss in alignment_losses(represent, images, kind, **options)]
+    )
+    return ssl_mem(losses[: len(f)], losses[len(f) :], form)
+
+
+def looks_swapped(
+    scores: torch.Tensor | ArrayLike, candidates: ArrayLike, independent: ArrayLike
+) -> bool:
+    """Whether f and g seem to have been given in each other's place.
+
+    Parameters
+    ----------
+    scores : Tensor or array_like, shape (n,) or (pairs, n)
+        Of one or more pairs of encoders (f, g).
+    candidates, independent : array_like of int
+        Places of the points that only f was trained on (S_C), and only g (S_I): two each at least.
+
+    Returns
+    -------
+    bool
+        True if S_C lies below S_I in every pair, by four standard errors or more over the points of
+        all. Candidates can only lie above where f was trained on them and g was not.
+
+    Raises
+    ------
+    ValueError
+        If a set has fewer than two points or the scores are not finite.
+
+    Examples
+    --------
+    >>> looks_swapped([0.9, 1.0, 0.1, 0.0], [2, 3], [0, 1])
+    True
+    """
+    table = torch.atleast_2d(torch.as_tensor(scores, dtype=torch.float64))
+    if not bool(torch.isfinite(table).all()):
+        raise ValueError("scores holds NaN or infinite values; expected finite numbers")
+    sets = [table[:, torch.as_tensor(places)] for places in (candidates, independent)]
+    if min(part.shape[1] for part in sets) < 2:
+        raise ValueError(
+            f"{sets[0].shape[1]} candidates and {sets[1].shape[1]} independent points were given; "
+            "expected at least 2 each"
+        )
+    above = sets[0].mean(dim=1) - sets[1].mean(dim=1)
+    noise = sum(part.var(dim=1) / part.shape[1] for part in sets)
+    spread = torch.as_tensor(noise).mean().sqrt() / len(table) ** 0.5
+    return bool((above < 0).all() and above.mean() < -4 * spread)
+
+
+def _losses(name: str, value: torch.Tensor | ArrayLike) -> torch.Tensor:
+    losses = torch.as_tensor(value, dtype=torch.float64)
+    if losses.ndim not in (1, 2) or losses.numel() == 0:
+        raise ValueError(
+            f"{name} has shape {tuple(losses.shape)}; expected (families, n) or (n,), none zero"
+        )
+    if not bool(torch.isfinite(losses).all()):
+        raise ValueError(f"{name} holds NaN or infinite values; expected finite alignment losses")
+    if losses.min() < 0:
+        raise ValueError(f"{name} holds {losses.min():.3g}; expected distances, none negative")
+    return torch.atleast_2d(losses)
+
+
+def _variance_of_mean(losses: torch.Tensor) -> torch.Tensor:
+    families = len(losses)
+    if families == 1:
+        return torch.full_like(losses[0], torch.nan)
+    return losses.var(dim=0) / families
+
+
+def _architecture(encoder: nn.Module) -> set[tuple[str, str]]:
+    """What kinds of modules and what shapes of tensors an encoder is made of."""
+    modules = {(name, type(module).__name__) for name, module in encoder.named_modules()}
+    return modules | {(name, str(tuple(t.shape))) for name, t in encoder.state_dict().items()}
