@@ -1,4 +1,4 @@
-"""The ``sslsim`` command: predict, compare, train, ntk, forecast, bench.
+"""The ``sslsim`` command: predict, compare, train, ntk, forecast, overfitting, bench.
 
 Results go to standard output and into the run folder; errors and warnings to standard error, one
 line each. Exit status: 0 done, 2 bad input, 130 interrupted.
@@ -95,6 +95,7 @@ def _parsed(arguments: list[str]) -> Any:
 def _commands() -> Any:
     """Union of the options of every command, each under its name."""
     from experiments.bench.options import BenchOptions
+    from experiments.overfitting_options import OverfittingOptions
     from experiments.train_options import TrainOptions
 
     commands: list[Any] = [
@@ -103,6 +104,7 @@ def _commands() -> Any:
         Annotated[TrainOptions, tyro.conf.subcommand("train")],
         Annotated[NtkOptions, tyro.conf.subcommand("ntk")],
         Annotated[ForecastOptions, tyro.conf.subcommand("forecast")],
+        Annotated[OverfittingOptions, tyro.conf.subcommand("overfitting")],
         Annotated[BenchOptions, tyro.conf.subcommand("bench")],
     ]
     return Union[tuple(commands)]  # noqa: UP007  (made of a list)
@@ -144,6 +146,13 @@ def _run(options: Any) -> Path:
         from paper_figs.forecast import draw as draw_forecast
 
         return draw_forecast(forecast(options)).parent
+    from experiments.overfitting_options import OverfittingOptions
+
+    if isinstance(options, OverfittingOptions):
+        from experiments.overfitting import overfitting
+        from paper_figs.overfitting import draw as draw_overfitting
+
+        return draw_overfitting(overfitting(options)).parent
     from experiments.bench.coding_rate import BenchCodingRateOptions, bench_coding_rate
     from experiments.bench.ntk import BenchNtkOptions, bench_ntk
     from experiments.bench.theory import BenchTheoryOptions, bench_theory
