@@ -81,7 +81,7 @@ def leave_one_out_scores(points: Points, tolerance: float = 1e-6) -> LeaveOneOut
     before, rank = alignment_losses(points), len(points.gamma)
     after, errors = np.empty_like(before), np.full_like(before, np.inf)
     accepted = tolerance * before / points.n_pairs
-    for extra, depth in ((8, 2), (16, 3), (48, 4)):
+    for extra, depth in ((12, 4), (32, 5)):
         size = points.dim + extra + 2 * points.sums.shape[1] * depth
         left = np.flatnonzero(errors > accepted)
         # Beyond half the size a small problem saves nothing.
