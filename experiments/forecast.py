@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 from scipy.stats import t as student
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from experiments.options import ForecastOptions
@@ -43,6 +44,8 @@ JUDGED = 1e-3  # where forecasts are summed up
 # (one standard deviation), an opinion worth two observations.
 _PRIOR_SPREAD, _PRIOR_WEIGHT = np.log(1.5), 2
 _LEARNED = 0.2  # a mode above this is learned or about to be: its size says what a ceiling is
+_STEP = 0.5  # of the ceiling: the mode is learned
+_NOISE = 1e-12  # of the largest eigenvalue: below it, float32 embeddings tell nothing
 _HESSIAN_PAIRS = 256
 
 
@@ -140,6 +143,12 @@ def forecast(options: ForecastOptions) -> Path:
         )
     quiet = not sys.stderr.isatty()
     watched = [watch(run, options.pairs, options.root, progress=not quiet) for run in options.run]
+    if options.at is not None and options.at not in watched[0].steps:
+        steps = watched[0].steps
+        raise ValueError(
+            f"at is {options.at}; {watched[0].folder} holds checkpoints {steps[0]}, {steps[1]}, "
+            f"..., {steps[-1]}"
+        )
     folder = open_run(
         options.out,
         {"command": "forecast", "options": asdict(options)},
@@ -148,9 +157,6 @@ def forecast(options: ForecastOptions) -> Path:
     found: list[Forecast] = []
     for run in watched:
         if options.at is not None:
-            if options.at not in run.steps:
-                known = f"{run.steps[0]}, {run.steps[1]}, ..., {run.steps[-1]}"
-                raise ValueError(f"at is {options.at}; {run.folder} holds checkpoints {known}")
             index = run.steps.index(options.at)
             moments = [*_passings(run, until=index), *_modes_left(run, index)]
         else:
@@ -217,7 +223,7 @@ def _errors(forecasts: Sequence[Forecast]) -> dict[str, Any]:
         rates = [
             abs(one.rates[name] / one.measured_rate - 1)
             for one in forecasts
-            if name in one.rates and np.isfinite(one.measured_rate)
+            if np.isfinite(one.rates.get(name, np.nan)) and np.isfinite(one.measured_rate)
         ]
         ratios = np.array(
             [
@@ -242,20 +248,15 @@ def _errors(forecasts: Sequence[Forecast]) -> dict[str, Any]:
 
 def _passings(run: WatchedRun, until: int | None = None) -> list[tuple[int, int, float | None]]:
     """(checkpoint, mode, size): where modes first pass the sizes, in the order of time."""
-    last = len(run.steps) - 1 if until is None else until - 1
+    last = len(run.steps) if until is None else until
     found: list[tuple[int, int, float | None]] = []
     for mode in range(run.lam.shape[1]):
+        lam = np.array([run.lam[i, mode] / _ceiling(run, i, mode) for i in range(last)])
         for size in SIZES:
-            above = [
-                index
-                for index in range(last + 1)
-                if run.lam[index, mode] >= size * _ceiling(run, index, mode)
-            ]
-            # Above at the start, it passed nowhere; above the next size too, it jumped.
-            if above and above[0] > 0:
-                index = above[0]
-                if run.lam[index, mode] < 10 * size * _ceiling(run, index, mode):
-                    found.append((index, mode, size))
+            above = np.flatnonzero(lam >= size)
+            # Above at the start, it passed nowhere; above the next size or the step, it jumped.
+            if len(above) and above[0] > 0 and lam[above[0]] < min(10 * size, _STEP):
+                found.append((int(above[0]), mode, size))
     return sorted(found, key=lambda moment: moment[:2])
 
 
@@ -264,7 +265,7 @@ def _modes_left(run: WatchedRun, index: int) -> list[tuple[int, int, float | Non
     return [
         (index, mode, None)
         for mode in range(len(lam))
-        if 0 < lam[mode] < 0.5 * _ceiling(run, index, mode)
+        if _NOISE * lam.max() < lam[mode] < _STEP * _ceiling(run, index, mode)
     ]
 
 
@@ -289,6 +290,7 @@ def _forecasts(
             np.log((one.measured_step_time - one.time) / (one.step_times["two_factor"] - one.time))
             for one in found
             if one.measured_step_time <= run.times[index]
+            and np.isfinite(one.step_times["two_factor"])
             and one.size is not None
             # those made at about the same size are the ones that tell
             and (size is None or one.size == size)
@@ -308,19 +310,19 @@ def _forecast(
     encoder = run.encoder_at(index)
     now = growth(encoder, run.pairs, run.objective, [mode], spectrum=run.spectrum)
     ceiling = _ceiling(run, index, mode)
-    lam, time = float(now.lam[mode]) / ceiling, float(run.times[index])
+    lam, time = float(run.lam[index, mode]) / ceiling, float(run.times[index])
     own, reading = float(now.own[0]), float(now.reading[0])
     # A share can be negative where another pull prevails; nothing adapts then.
     law = two_factor_law(lam, max(reading, 0.0), max(own - reading, 0.0))
     rest = 1.0 - lam
     fixed = {"last_rate": _last_rate(run, index, mode), "last_layer": reading}
-    if size in (None, JUDGED):
-        if options.kernel and run.ceiling is not None:
+    if size == (JUDGED if options.at is None else None):
+        if options.kernel and run.ceiling is not None and not _batch_normalised(encoder):
             fixed["kernel"] = rest * _kernel_rate(encoder, run.pairs, now, mode)
         if options.hessian:
             fixed["hessian"] = _hessian_rate(encoder, run)
-    remaining = float(growth_time(law, lam, 0.5)) if lam < 0.5 else 0.0
-    decade = min(10 * lam, 0.5)
+    remaining = float(growth_time(law, lam, _STEP))
+    decade = min(10 * lam, _STEP)
     rates = {"two_factor": np.log(decade / lam) / float(growth_time(law, lam, decade)), **fixed}
     steps = {"two_factor": time + remaining}
     for name, rate in fixed.items():
@@ -344,7 +346,7 @@ def _forecast(
         low=time + remaining / spread,
         high=time + remaining * spread,
         measured_rate=_measured_rate(run, index, mode, decade * ceiling),
-        measured_step_time=run.passing(mode, 0.5 * ceiling, after=index),
+        measured_step_time=run.passing(mode, _STEP * ceiling, after=index),
     )
 
 
@@ -368,6 +370,11 @@ def _measured_rate(run: WatchedRun, index: int, mode: int, end: float) -> float:
     if not np.isfinite(reached):
         return float("nan")
     return float(np.log(end / run.lam[index, mode]) / (reached - run.times[index]))
+
+
+def _batch_normalised(encoder: torch.nn.Module) -> bool:
+    """Whether outputs depend on the other samples, so that there is no kernel of two of them."""
+    return any(isinstance(part, _BatchNorm) for part in encoder.modules())
 
 
 def _kernel_rate(encoder: torch.nn.Module, pairs: ProbeSet, now: Growth, mode: int) -> float:

@@ -216,7 +216,7 @@ class ForecastOptions:
         run with fixed views.
     kernel : bool
         Forecast by the tangent kernel of every mode's direction too, learned functions projected
-        out (Barlow Twins only).
+        out (Barlow Twins without BatchNorm only).
     hessian : bool
         Forecast by the most negative eigenvalue of the loss's Hessian too; takes some 30 products
         with it for every plateau.

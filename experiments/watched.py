@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,10 +70,11 @@ class WatchedRun:
     times: Array
     lam: Array
     _learner: Learner
+    _initial: dict[str, Any]
 
     def encoder_at(self, index: int) -> Encoder:
         """The network at a checkpoint; the next call changes it."""
-        return _load(self._learner, self.folder, self.steps[index])
+        return _load(self._learner, self._initial, self.folder, self.steps[index])
 
     def passing(self, mode: int, value: float, after: int = 0) -> float:
         """Flow time at which an eigenvalue first reaches a value, infinite if it does not.
@@ -127,8 +130,8 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
     steps = kept_steps(run)
     if len(steps) < 3:
         raise ValueError(
-            f"{run} holds {len(steps) - 1} checkpoint(s); expected those of a run with "
-            "--checkpoints-kept 0"
+            f"{run} holds {len(steps) - 1} checkpoint(s) beside its start; expected those of a run "
+            "with --checkpoints-kept 0"
         )
     data, _ = split_data(trained)
     learner = initial_learner(trained, data)
@@ -137,6 +140,7 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
             f"{run} was trained by {trained.method}; expected barlow_twins, simclr, vicreg or "
             "spectral, whose loss is one of pairs of embeddings"
         )
+    initial = copy.deepcopy(learner.state_dict())
     kind = trained.views or learner.views
     places = torch.arange(min(pairs, len(data.images))) * len(data.images)
     places = places // min(pairs, len(data.images))
@@ -152,7 +156,7 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
     spectrum = watched_spectrum(trained).removesuffix("_spectrum")
     lam = []
     for step in tqdm(steps, desc="checkpoints", disable=not progress, file=sys.stderr):
-        encoder = _load(learner, run, step)
+        encoder = _load(learner, initial, run, step)
         with torch.no_grad(), probing(encoder):
             z, z_prime = encoder(drawn.x), encoder(drawn.x_prime)
         if spectrum == "cross":
@@ -172,11 +176,14 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
         times=np.array([flow_time(options, step) for step in steps]),
         lam=np.array(lam),
         _learner=learner,
+        _initial=initial,
     )
 
 
-def _load(learner: Learner, run: Path, step: int) -> Encoder:
-    path = run / "checkpoints" / f"checkpoint-{step:09d}.pt"
-    if path.exists():
-        learner.load_state_dict(load_checkpoint(path, torch.device("cpu"))["learner"])
+def _load(learner: Learner, initial: dict[str, Any], run: Path, step: int) -> Encoder:
+    state = initial
+    if step:  # the start need not be kept, it follows from the options
+        path = run / "checkpoints" / f"checkpoint-{step:09d}.pt"
+        state = load_checkpoint(path, torch.device("cpu"))["learner"]
+    learner.load_state_dict(state)
     return learner.eval().encoder

@@ -30,8 +30,8 @@ def draw(folder: str | os.PathLike[str]) -> Path:
     -------
     Path
         Of ``forecast.png`` in the same folder. Of a backtest: remaining times, forecast against
-        measured, and how forecasts of one run tightened as each mode grew. Of a forecast from one
-        checkpoint: eigenvalues so far and the rises to come.
+        measured, and how forecasts tightened as modes grew. Of a forecast from one checkpoint:
+        eigenvalues so far and the rises to come.
 
     Raises
     ------
@@ -86,14 +86,18 @@ def _draw_scatter(axes: Axes, result: dict[str, Any]) -> None:
             label=", ".join(kind),
         )
         axes.plot(remaining, naive, marker, ms=4.5, mfc="none", mec=QUIET, mew=0.8, ls="none")
-        everything += [*remaining, *told, *naive[np.isfinite(naive) & (naive > 0)]]
-    axes.set(xscale="log", yscale="log", xlabel="time to the step, measured", ylabel="forecast")
+        shown = np.concatenate([remaining, told, naive])
+        everything += shown[np.isfinite(shown) & (shown > 0)].tolist()
+    axes.set(xlabel="time to the step, measured", ylabel="forecast")
     axes.set_title(f"forecast at $\\lambda$ = {result['judged_at']:g}")
-    if everything:
-        ends = [min(everything) / 1.5, max(everything) * 1.5]
-        axes.plot(ends, ends, color=INK, lw=0.8)
-        axes.plot([], [], "o", mfc="none", mec=QUIET, mew=0.8, ls="none", label="last rate kept up")
-        axes.legend(loc="upper left")
+    if not everything:
+        axes.text(0.5, 0.5, "no step was seen", ha="center", transform=axes.transAxes)
+        return
+    ends = [min(everything) / 1.5, max(everything) * 1.5]
+    axes.set(xscale="log", yscale="log")
+    axes.plot(ends, ends, color=INK, lw=0.8)
+    axes.plot([], [], "o", mfc="none", mec=QUIET, mew=0.8, ls="none", label="last rate kept up")
+    axes.legend(loc="best")
 
 
 def _draw_tightening(axes: Axes, result: dict[str, Any]) -> None:
@@ -116,17 +120,19 @@ def _draw_tightening(axes: Axes, result: dict[str, Any]) -> None:
                 middle.append(np.median(ratios))
                 low.append(np.quantile(ratios, 0.1))
                 high.append(np.quantile(ratios, 0.9))
+        if not held:
+            continue
+        axes.set(xscale="log", yscale="log")
         axes.plot(held, middle, marker=marker, ms=4, color=colour, label=label)
         axes.fill_between(held, low, high, color=colour, alpha=0.18, lw=0)
     axes.axhline(1.0, color=INK, lw=0.8)
     axes.set(
-        xscale="log",
-        yscale="log",
         xlabel=r"eigenvalue $\lambda$ at the forecast",
         ylabel="remaining time, forecast / measured",
     )
     axes.set_title("median and 10 to 90 % of all plateaus")
-    axes.legend(loc="upper right")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="best")
 
 
 def _draw_future(axes: Axes, result: dict[str, Any], curves: dict[str, Any]) -> None:
@@ -134,11 +140,11 @@ def _draw_future(axes: Axes, result: dict[str, Any], curves: dict[str, Any]) -> 
     told = result["forecasts"]
     now = told[0]["time"] if told else times[-1]
     colours = mode_colours(lam.shape[1])
-    past = times <= now
+    past, rest = times <= now, times >= now
     for mode, colour in enumerate(colours):
         values = np.where(lam[:, mode] > 0, lam[:, mode], np.nan)
         axes.plot(times[past], values[past], color=colour)
-        axes.plot(times[~past], values[~past], color=colour, lw=0.8, ls=":")
+        axes.plot(times[rest], values[rest], color=colour, lw=0.8, ls=":")
     for one in told:
         reading = max(one["reading_rate"], 0.0)
         law = two_factor_law(one["lam"], reading, max(one["own_rate"] - reading, 0.0))
