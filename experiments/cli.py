@@ -1,4 +1,4 @@
-"""The ``sslsim`` command: predict, compare, train, ntk, forecast, overfitting, bench.
+"""The ``sslsim`` command: predict, compare, train, ntk, forecast, overfitting, umm, bench.
 
 Results go to standard output and into the run folder; errors and warnings to standard error, one
 line each. Exit status: 0 done, 2 bad input, 130 interrupted.
@@ -97,6 +97,7 @@ def _commands() -> Any:
     from experiments.bench.options import BenchOptions
     from experiments.overfitting_options import OverfittingOptions
     from experiments.train_options import TrainOptions
+    from experiments.umm_options import UmmCommand, UmmSweepCommand
 
     commands: list[Any] = [
         Annotated[PredictOptions, tyro.conf.subcommand("predict")],
@@ -105,6 +106,8 @@ def _commands() -> Any:
         Annotated[NtkOptions, tyro.conf.subcommand("ntk")],
         Annotated[ForecastOptions, tyro.conf.subcommand("forecast")],
         Annotated[OverfittingOptions, tyro.conf.subcommand("overfitting")],
+        Annotated[UmmCommand, tyro.conf.subcommand("umm")],
+        Annotated[UmmSweepCommand, tyro.conf.subcommand("umm-sweep")],
         Annotated[BenchOptions, tyro.conf.subcommand("bench")],
     ]
     return Union[tuple(commands)]  # noqa: UP007  (made of a list)
@@ -146,6 +149,18 @@ def _run(options: Any) -> Path:
         from paper_figs.forecast import draw as draw_forecast
 
         return draw_forecast(forecast(options)).parent
+    from experiments.umm_options import UmmCommand, UmmSweepCommand
+
+    if isinstance(options, UmmCommand):
+        from experiments.umm import umm
+        from paper_figs.umm import draw as draw_umm
+
+        return draw_umm(umm(options)).parent
+    if isinstance(options, UmmSweepCommand):
+        from experiments.umm_sweep import umm_sweep
+        from paper_figs.umm import draw_sweep
+
+        return draw_sweep(umm_sweep(options)).parent
     from experiments.overfitting_options import OverfittingOptions
 
     if isinstance(options, OverfittingOptions):

@@ -85,8 +85,27 @@ def network_at(
     if step:
         path = run / "checkpoints" / f"checkpoint-{step:09d}.pt"
         state = load_checkpoint(path, torch.device("cpu"))
-        learner.load_state_dict(state["learner"])
+        _fit_in(learner, state.get("learner"), path)
     return learner.eval(), step
+
+
+def _fit_in(learner: Learner, held: object, path: Path) -> None:
+    """Load weights into the learner that the options of their run say."""
+    if not isinstance(held, Mapping):
+        raise ValueError(f"{path} holds no learner; expected a checkpoint of sslsim train")
+    for key, value in learner.state_dict().items():
+        shapes = [
+            tuple(part.shape) if part is not None else None for part in (held.get(key), value)
+        ]
+        if shapes[0] != shapes[1]:
+            given = "is missing" if shapes[0] is None else f"is {shapes[0]}"
+            raise ValueError(
+                f"{path} is of another network: {key!r} {given}; expected {shapes[1]}, as "
+                "config.json beside it says"
+            )
+    if other := [key for key in held if key not in learner.state_dict()]:
+        raise ValueError(f"{path} is of another network: it holds {other[0]!r}, which is not there")
+    learner.load_state_dict(dict(held))
 
 
 def load_module(name: str, weights: Path | None = None) -> nn.Module:

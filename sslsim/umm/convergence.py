@@ -16,6 +16,10 @@ _GROWTH = 3.0
 _ERRORS = 3.0
 
 
+class Diverged(ValueError):
+    """A loss, a gradient or a parameter is no longer finite."""
+
+
 @dataclass(frozen=True)
 class Convergence:
     """Three ways not to converge. Made by :func:`diagnose`.

@@ -20,11 +20,12 @@ bits.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from sslsim.records import Recorder
 from sslsim.schedules import learning_rate_factor
 from sslsim.seeds import derived_seed
 from sslsim.training_options import TrainingOptions
-from sslsim.umm.convergence import LEAST_RECORDS, Convergence, diagnose
+from sslsim.umm.convergence import LEAST_RECORDS, Convergence, Diverged, diagnose
 from sslsim.umm.held_out import Measured, check_held_out, held_out_batch, measure
 from sslsim.umm.levels import Levels
 from sslsim.umm.options import UmmOptions
@@ -112,8 +113,9 @@ def undo_memorization(
     Raises
     ------
     ValueError
-        If the split or the method does not fit, the held-out images are among the others, the
-        folder holds another run, or a number is no longer finite (the last good checkpoint stays).
+        If the split or the method does not fit, the held-out images are among the others, or the
+        folder holds another run; ``Diverged``, a kind of it, if a number is no longer finite (the
+        last good checkpoint stays).
     Interrupted
         If the process was interrupted (SIGINT, SIGTERM); the state is saved.
 
@@ -145,8 +147,13 @@ def undo_memorization(
     split = split_encoder(learner.encoder, options.split)
     names = trained_names(learner, split, options)
     check_held_out(data, held_out)
-    run = {"options": {**asdict(options), "views": kind}, "start": _digest(learner, data, held_out)}
+    run = {
+        "options": {**asdict(options), "views": kind},
+        "start": start_digest(learner, data, held_out),
+    }
     learner.to(device)
+    # Still as handed in, here: what alignment is held on to.
+    start = copy.deepcopy(learner) if options.hold > 0 else None
     theta = [learner.get_parameter(name) for name in names]
     optimizer: torch.optim.Optimizer = (
         torch.optim.Adam(theta, options.outer_lr)
@@ -171,7 +178,7 @@ def undo_memorization(
 
     def save(step: int) -> None:
         if not all(bool(p.isfinite().all()) for p in theta):
-            raise ValueError(_not_finite("a parameter", step, options))
+            raise Diverged(_not_finite("a parameter", step, options))
         recorder.save()
         held = {
             "step": step, "learner": learner.state_dict(), "optimizer": optimizer.state_dict(),
@@ -197,14 +204,17 @@ def undo_memorization(
             for group in optimizer.param_groups:
                 group["lr"] = options.outer_lr * factor
             levels = Levels(learner, split, options, *batches(step), names)
+            noise = derived_seed(options.seed, _NOISE, step)
+            if start is not None:
+                levels = replace(levels, held=_alignment_at(start, levels, noise))
             # All passes of a step draw alike, so that losses are functions of the parameters.
             with frozen_early(learner, split), torch.random.fork_rng(devices=[]):
-                torch.random.default_generator.manual_seed(derived_seed(options.seed, _NOISE, step))
+                torch.random.default_generator.manual_seed(noise)
                 gradient, phi, line = outer_step(levels, phi)
             for p, g in zip(theta, gradient, strict=True):
                 p.grad = g
             if any(value is not None and not math.isfinite(value) for value in line.values()):
-                raise ValueError(_not_finite("a loss or the hypergradient", step, options))
+                raise Diverged(_not_finite("a loss or the hypergradient", step, options))
             optimizer.step()
             optimizer.zero_grad()
             step += 1
@@ -224,8 +234,39 @@ def _not_finite(what: str, step: int, options: UmmOptions) -> str:
     )
 
 
-def _digest(learner: Learner, data: Images, held_out: Images) -> str:
-    """What a run starts from: the learner and both sets of images."""
+def _alignment_at(start: Learner, levels: Levels, noise: int) -> torch.Tensor:
+    """Alignment of the learner as handed in, on the batch of the step."""
+    split = split_encoder(start.encoder, levels.split.layer)
+    with frozen_early(start, split), torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(noise)
+        return replace(levels, learner=start, split=split).alignment_now()
+
+
+def start_digest(learner: Learner, data: Images, held_out: Images) -> str:
+    """What a run starts from, in 32 characters.
+
+    Parameters
+    ----------
+    learner : Learner
+        As its training left it.
+    data, held_out : Images
+        Both sets of images.
+
+    Returns
+    -------
+    str
+        Hexadecimal; another one for any other bits.
+
+    Examples
+    --------
+    >>> from sslsim.data import load_images
+    >>> from sslsim.methods.build import build_learner
+    >>> few, images = load_images(limit=4), load_images(limit=8)
+    >>> learners = [build_learner("simclr", (1, 8, 8), 4, encoder="mlp", seed=s) for s in (0, 0, 1)]
+    >>> first, same, other = (start_digest(learner, images, few) for learner in learners)
+    >>> first == same, first == other, first == start_digest(learners[0], few, images)
+    (True, False, False)
+    """
     digest = hashlib.blake2b(digest_size=16)
     tensors: Iterable[torch.Tensor] = (
         *learner.state_dict().values(), data.images, held_out.images

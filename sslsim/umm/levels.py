@@ -17,10 +17,11 @@ from sslsim.umm.alignment import (
     uniform_divergence,
     volume_logits,
 )
+from sslsim.umm.convergence import Diverged
 from sslsim.umm.hypergradient import Parameters
 from sslsim.umm.options import UmmOptions
 from sslsim.umm.reading import Reading, instance_reduction, read
-from sslsim.umm.split import Split, evaluating
+from sslsim.umm.split import Split, evaluating, split_encoder
 from sslsim.views import Views
 
 
@@ -42,6 +43,8 @@ class Levels:
         Handed to the learner.
     names : tuple of str
         Of the learner's parameters that are trained, in the order of ``phi`` everywhere here.
+    held : Tensor or None
+        Alignment that ``options.hold`` holds on to; none without.
     """
 
     learner: Learner
@@ -50,20 +53,28 @@ class Levels:
     batch: Views
     labels: torch.Tensor | None
     names: tuple[str, ...]
+    held: torch.Tensor | None = None
+
+    @property
+    def early(self) -> Split:
+        """The cut whose features are the early ones of the alignment."""
+        if self.options.early in (None, self.split.layer):
+            return self.split
+        return split_encoder(self.learner.encoder, self.options.early)
 
     def read(self, phi: Sequence[torch.Tensor]) -> Reading:
         """Run the learner at some parameters; its buffers stay as they are."""
         state = dict(zip(self.names, phi, strict=True))
         state |= {name: held.clone() for name, held in self.learner.named_buffers()}
-        return self._finite(read(self.learner, self.split, self.batch, self.labels, state))
+        return self._finite(read(self.learner, self.early, self.batch, self.labels, state))
 
     def read_own(self) -> Reading:
         """Run it at its own parameters; running statistics and centres move."""
-        return self._finite(read(self.learner, self.split, self.batch, self.labels))
+        return self._finite(read(self.learner, self.early, self.batch, self.labels))
 
     def _finite(self, reading: Reading) -> Reading:
         if not bool(reading.loss.isfinite() & self._features(reading).isfinite().all()):
-            raise ValueError(
+            raise Diverged(
                 "the loss or the features are no longer finite; expected smaller learning rates "
                 f"than {self.options.outer_lr:g} and {self.options.inner_lr:g}, or finite images"
             )
@@ -91,13 +102,15 @@ class Levels:
         return cka_distance(pooled, late)
 
     def _volume_logits(self, early: torch.Tensor, phi: Sequence[torch.Tensor]) -> torch.Tensor:
-        parts = [self.split.late]
+        cut = self.early
+        parts = [cut.late]
         if self.options.features == "embedding":
-            parts.append(self.split.projector)
+            parts.append(cut.projector)
         late = nn.Sequential(*parts)
         names = {id(p): name for name, p in self.learner.named_parameters()}
         values = dict(zip(self.names, phi, strict=True))
-        state = {name: values[names[id(p)]] for name, p in late.named_parameters()}
+        # What lies between an earlier layer and the split is frozen.
+        state = {name: values.get(names[id(p)], p) for name, p in late.named_parameters()}
         with evaluating(late):
             return volume_logits(lambda z: functional_call(late, state, (z,)), early)
 
@@ -111,8 +124,19 @@ class Levels:
         return self._outer(self.read(phi))
 
     def joint(self, reading: Reading, phi: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Loss of one level in place of two, ``loss + beta alignment - coding_rate DeltaR``."""
-        return self._outer(reading) + self._weighed_alignment(reading, phi)
+        """Loss of one level in place of two, ``loss + beta alignment - coding_rate DeltaR``.
+
+        Plus ``hold (alignment - held)^2``.
+        """
+        value = self._outer(reading) + self._weighed_alignment(reading, phi)
+        if self.held is not None:
+            value = value + self.options.hold * (self.alignment(reading, phi) - self.held) ** 2
+        return value
+
+    def alignment_now(self) -> torch.Tensor:
+        """Alignment of the learner as it is, without a gradient; its buffers stay as they are."""
+        phi = tuple(self.learner.get_parameter(name) for name in self.names)
+        return self.alignment(self.read(phi), phi).detach()
 
     def _weighed_alignment(
         self, reading: Reading, phi: Sequence[torch.Tensor]

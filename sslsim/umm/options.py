@@ -35,8 +35,15 @@ class UmmOptions:
         Weight of the coding rate reduction in the outer objective; 0 leaves it out.
     alignment : {"gradient", "volume", "reduction", "cka"}
         See ``sslsim.umm.alignment``. It is measured even where ``beta`` is 0.
+    early : str or None
+        Layer whose features are the early ones of the alignment: the split's, the default, or an
+        earlier one.
     joint : bool
         One level: descend loss + beta alignment - coding_rate DeltaR in one; without inner steps.
+        With ``beta`` and ``coding_rate`` 0 this is plain further training of the late part.
+    hold : float
+        Of ``joint`` alone: weight of (alignment - A)^2, A that of the learner as handed in on the
+        same batch. Raises DeltaR while the alignment is held: an intervention, not fine-tuning.
     hypergradient : {"unrolled", "darts", "implicit"}
         See ``sslsim.umm.hypergradient``.
     inner_lr : float
@@ -88,7 +95,9 @@ class UmmOptions:
     beta: float = 1.0
     coding_rate: float = 1.0
     alignment: str = "gradient"
+    early: str | None = None
     joint: bool = False
+    hold: float = 0.0
     hypergradient: str = "unrolled"
     inner_lr: float = 0.01
     inner_steps: int = 1
@@ -124,11 +133,13 @@ class UmmOptions:
                 raise ValueError(
                     f"{name} is {getattr(self, name)}; expected a finite number above zero"
                 )
-        for name in ("beta", "coding_rate", "damping"):
+        for name in ("beta", "coding_rate", "hold", "damping"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(
                     f"{name} is {getattr(self, name)}; expected a finite number of at least 0"
                 )
+        if self.hold > 0 and not self.joint:
+            raise ValueError(f"hold is {self.hold} without joint; expected 0, or one level")
         for name in ("inner_steps", "solver_iterations", "steps", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")

@@ -13,7 +13,7 @@ from sslsim.methods.mae import MaeLearner
 from sslsim.umm.hypergradient import Hypergradient, darts, implicit, unrolled
 from sslsim.umm.levels import Levels
 from sslsim.umm.options import UmmOptions
-from sslsim.umm.split import Split
+from sslsim.umm.split import Split, split_encoder
 
 
 def outer_step(
@@ -116,8 +116,8 @@ def trained_names(learner: Learner, split: Split, options: UmmOptions) -> tuple[
     Raises
     ------
     ValueError
-        If the method does not embed two views of an image, or what is raised would not depend on
-        what is trained.
+        If the method does not embed two views of an image, what is raised would not depend on
+        what is trained, or the early features would.
 
     Examples
     --------
@@ -133,6 +133,14 @@ def trained_names(learner: Learner, split: Split, options: UmmOptions) -> tuple[
             f"the learner is a {type(learner).__name__}, which embeds one view of every image; "
             "expected a method that embeds two, for its coding rate reduction is that of views"
         )
+    layers = learner.encoder.layers
+    if options.early is not None:
+        split_encoder(learner.encoder, options.early)  # checks the name
+        if layers.index(options.early) > layers.index(split.layer):
+            raise ValueError(
+                f"early is {options.early!r}, behind split layer {split.layer!r}; expected one of "
+                f"{', '.join(layers[: layers.index(split.layer) + 1])}, which stay as they are"
+            )
     raised = [*split.late.parameters()]
     if options.features == "embedding":
         raised += split.projector.parameters()

@@ -573,3 +573,89 @@ def test_an_inner_rate_too_large_is_noticed(tmp_path):
     assert not calm.convergence.inner_rises
     assert wild.convergence.inner_rises
     assert isinstance(calm.after, Measured)
+
+
+# Early features of another layer; alignment held.
+
+
+@pytest.mark.parametrize("alignment", ["gradient", "volume", "reduction", "cka"])
+def test_an_earlier_layer_can_feed_the_alignment(alignment):
+    def taken(split, early, features="embedding"):
+        learner = learner_of("simclr", widths=(5, 6, 4))
+        levels = levels_of(
+            learner, split=split, early=early, alignment=alignment, features=features
+        )
+        with frozen_early(levels.learner, levels.split):
+            reading = levels.read_own()
+            phi = tuple(levels.learner.get_parameter(name) for name in levels.names)
+            value = levels.alignment(reading, phi)
+            gradient = torch.autograd.grad(value, phi, materialize_grads=True)
+        return value.item(), dict(zip(levels.names, gradient, strict=True))
+
+    value, gradient = taken("layer2", "layer1")
+    own, _ = taken("layer2", None)
+    cut, whole = taken("layer1", None)
+    # What feeds the alignment does not hang on where the frozen part ends.
+    assert value == pytest.approx(cut, rel=1e-9)
+    assert abs(value - own) > 1e-6
+    assert not any(name.startswith("encoder.backbone.layer2") for name in gradient)
+    for name, held in gradient.items():
+        torch.testing.assert_close(held, whole[name], rtol=1e-6, atol=1e-12)
+    assert taken("layer2", "layer2")[0] == own
+
+
+def test_early_features_lie_before_the_split(tmp_path):
+    with pytest.raises(ValueError, match="early is 'layer2', behind split layer 'layer1'; exp"):
+        run(tmp_path, learner_of("simclr"), early="layer2")
+    with pytest.raises(ValueError, match="'layer9'; expected one of layer1, layer2"):
+        run(tmp_path, learner_of("simclr"), early="layer9")
+    with pytest.raises(ValueError, match="without joint; expected 0, or one level"):
+        options_of(hold=1.0)
+
+
+def test_alignment_is_held_on_the_same_batch(tmp_path):
+    """Raising DeltaR moves the distance; holding it keeps it where it was."""
+    settings = {"joint": True, "beta": 0.0, "alignment": "cka", "steps": 12, "outer_lr": 3e-3}
+    moved = {}
+    for hold in (0.0, 1e4):
+        learner = learner_of("simclr")
+        first = state_of(learner)
+        run(tmp_path / str(hold), learner, hold=hold, **settings)
+        lines = records(tmp_path / str(hold))
+        # Where it starts the square has no gradient.
+        if hold == 0:
+            free = lines[0]
+        else:
+            assert lines[0]["gradient_norm"] == pytest.approx(free["gradient_norm"], rel=1e-5)
+        gaps = []
+        for seed in range(3):
+            now = levels_of(learner, seed=seed, **settings)
+            before = levels_of(learner_of("simclr"), seed=seed, **settings)
+            before.learner.load_state_dict(first)
+            gaps.append(abs(float(now.alignment_now() - before.alignment_now())))
+        moved[hold] = sum(gaps)
+        assert lines[-1]["coding_rate_reduction"] > lines[0]["coding_rate_reduction"]
+    assert moved[1e4] < 0.3 * moved[0.0]
+
+
+def test_a_run_that_holds_resumes_with_the_same_bits(tmp_path, monkeypatch):
+    settings = {"joint": True, "beta": 0.0, "hold": 10.0, "steps": 4, "checkpoint_every": 2}
+    whole = learner_of("simclr")
+    run(tmp_path / "whole", whole, **settings)
+    import sslsim.umm.finetune as finetune
+
+    step = finetune.outer_step
+
+    def dying(levels, phi):
+        if any(file.name == "checkpoint-000000002.pt" for file in tmp_path.glob("parts/*/*.pt")):
+            raise RuntimeError
+        return step(levels, phi)
+
+    monkeypatch.setattr(finetune, "outer_step", dying)
+    with pytest.raises(RuntimeError):
+        run(tmp_path / "parts", learner_of("simclr"), **settings)
+    monkeypatch.undo()
+    resumed = learner_of("simclr")
+    run(tmp_path / "parts", resumed, **settings)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name

@@ -1,0 +1,250 @@
+"""Fine-tuning of several runs in several variants, in one table: ``sslsim umm-sweep``.
+
+A cell is one run in one setting. Settings are variants of the mechanism (its ablations, the
+control, interventions) and single options varied one at a time. What a setting changes is measured
+after minus before, and against the control of the same run: plain training of the same layers by
+the run's own loss, for as many updates of the same size. Runs that differ by their seed are the
+unit of means and intervals. The keys of ``table.json`` are explained in
+``experiments/docs/umm.md``.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from experiments.runs import open_run, plain, read_json, write_json
+from experiments.train_setup import chosen_device
+from experiments.umm_options import (
+    RENAMED,
+    VARIED,
+    UmmSweepCommand,
+    variant_options,
+)
+from experiments.umm_start import Start, measured, start_from
+from experiments.umm_table import group_names, report, tabled
+from sslsim.files import whole_file
+from sslsim.umm import UmmOptions, undo_memorization
+from sslsim.umm.convergence import Diverged
+from sslsim.umm.finetune import start_digest
+
+_RESULTS = ("table.json", "table.txt", "umm_sweep.png")
+_OF_CONTROL = ("split", "outer_lr", "optimizer", "schedule", "batch")  # what control depends on
+CONTROL = "control"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to fine-tune.
+
+    Attributes
+    ----------
+    name : str
+        A variant, or ``name=value``.
+    options : UmmOptions
+        How.
+    control : str
+        Name of the setting that it is compared with.
+    """
+
+    name: str
+    options: UmmOptions
+    control: str
+
+
+def umm_sweep(options: UmmSweepCommand) -> Path:
+    """Run the cells that are not yet done, and write the table.
+
+    Parameters
+    ----------
+    options : UmmSweepCommand
+        Runs, variants and settings.
+
+    Returns
+    -------
+    Path
+        The folder, with ``config.json``, ``cells/``, ``table.json`` and ``table.txt``.
+
+    Raises
+    ------
+    ValueError
+        If no run is given, or one is no run, or an option or variant does not fit. Where numbers
+        cease to be finite only the cell fails, which the table says.
+    sslsim.interruption.Interrupted
+        If the process was interrupted; the state is saved.
+
+    Examples
+    --------
+    >>> umm_sweep(UmmSweepCommand())
+    Traceback (most recent call last):
+    ValueError: no run is given; expected --run DIR ..., folders of sslsim train
+    """
+    if not options.run:
+        raise ValueError("no run is given; expected --run DIR ..., folders of sslsim train")
+    if not 0 < options.interval_level < 1:
+        raise ValueError(f"interval_level is {options.interval_level}; expected between 0 and 1")
+    device = chosen_device(options.device)
+    starts = [start_from(run, options) for run in options.run]
+    groups = group_names([start.trained for start in starts])
+    settings = [settings_of(options, start.options) for start in starts]
+    folder = open_run(
+        options.out, {"command": "umm-sweep", "options": asdict(options)}, results=_RESULTS
+    )
+    cells = []
+    work = [(place, setting) for place in range(len(starts)) for setting in settings[place]]
+    for place, setting in tqdm(
+        work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
+    ):
+        start = starts[place]
+        found = _cell(start, setting, options, folder / "cells", device)
+        cells.append(
+            {
+                "run": str(start.run),
+                "group": groups[place],
+                "seed": start.trained.seed,
+                "setting": setting.name,
+                "control": setting.control,
+                **found,
+            }
+        )
+    result = tabled(cells, options.interval_level)
+    write_json(folder / "table.json", result)
+    text = report(plain(result))
+    with whole_file(folder / "table.txt") as file:
+        file.write(text.encode() + b"\n")
+    print(text)
+    return folder
+
+
+def settings_of(options: UmmSweepCommand, base: UmmOptions) -> list[Setting]:
+    """Settings of one run.
+
+    Parameters
+    ----------
+    options : UmmSweepCommand
+        Variants and what to vary.
+    base : UmmOptions
+        Of the full mechanism on this run.
+
+    Returns
+    -------
+    list of Setting
+        Variants as given, then varied options, then the controls that these need.
+
+    Raises
+    ------
+    ValueError
+        If a name or a value of ``vary`` is unknown.
+
+    Examples
+    --------
+    >>> options = UmmSweepCommand(variants=("full",), vary=("eps=0.1,1", "batch=64"))
+    >>> [(one.name, one.control) for one in settings_of(options, UmmOptions())]
+    ... # doctest: +NORMALIZE_WHITESPACE
+    [('full', 'control'), ('eps=0.1', 'control'), ('eps=1.0', 'control'),
+     ('batch=64', 'control, batch=64'), ('control', 'control'),
+     ('control, batch=64', 'control, batch=64')]
+    """
+    asked = [name for name in dict.fromkeys(options.variants) if name != CONTROL]
+    found = [
+        Setting(name, variant_options(base, name, options.push, options.hold), CONTROL)
+        for name in asked
+    ]
+    controls = {CONTROL: variant_options(base, CONTROL)}
+    first = found[0].options if found else base
+    for given in options.vary:
+        ours, values = _varied(given)
+        name = RENAMED.get(ours, ours)
+        for value in values:
+            told = f"{ours}={value}"
+            against = CONTROL
+            if name in _OF_CONTROL and value != getattr(base, name):
+                against = f"{CONTROL}, {told}"
+                controls[against] = variant_options(replace(base, **{name: value}), CONTROL)
+            found.append(Setting(told, replace(first, **{name: value}), against))
+    return [*found, *(Setting(name, held, name) for name, held in controls.items())]
+
+
+def _varied(given: str) -> tuple[str, list[Any]]:
+    """NAME and values of NAME=VALUE,VALUE, each of the type of the option."""
+    asked, _, values = given.partition("=")
+    ours = asked.strip().replace("-", "_")
+    if ours not in VARIED or not values:
+        known = ", ".join(sorted(VARIED)).replace("_", "-")
+        raise ValueError(
+            f"vary holds {given!r}; expected NAME=VALUE,VALUE with NAME one of {known}"
+        )
+    name = RENAMED.get(ours, ours)
+    default = getattr(UmmOptions(), name)
+    kind: type = str if default is None else type(default)
+    try:
+        return ours, [kind(value.strip()) for value in values.split(",")]
+    except ValueError as error:
+        raise ValueError(f"vary holds {given!r}; expected values like {default}") from error
+
+
+def _cell(
+    start: Start, setting: Setting, options: UmmSweepCommand, cells: Path, device: Any
+) -> dict[str, Any]:
+    """Before and after of one cell: as found, or run now."""
+    identity = plain(
+        {
+            "start": start_digest(start.learner, start.data, start.held_out),
+            "views": start.kind,
+            "options": asdict(setting.options),
+            # By which all cells of the run are measured, whatever they vary.
+            "measured": asdict(start.options) | {"steps": None, "checkpoint_every": None},
+            "test_images": options.test_images,
+            "transfer": [options.transfer, options.transfer_limit],
+        }
+    )
+    folder = cells / _short(identity)
+    path = folder / "cell.json"
+    if path.exists():
+        kept = read_json(path)
+        if kept.get("identity") == identity:
+            return {key: kept[key] for key in ("failed", "before", "after")}
+    folder.mkdir(parents=True, exist_ok=True)
+    before = _before(start, identity, options, cells, device)
+    learner = copy.deepcopy(start.learner).to(device)
+    failed = after = None
+    try:
+        undo_memorization(
+            learner, start.data, start.held_out, start.kind, setting.options, folder,
+            device=device, progress=sys.stderr.isatty(),
+        )  # fmt: skip
+        after = measured(start, learner, options.test_images)
+    except Diverged as error:
+        failed = str(error)
+    found = {"failed": failed, "before": before, "after": after}
+    write_json(path, {"identity": identity, "run": start.run, "setting": setting.name, **found})
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # what it was for is measured
+    return plain(found)
+
+
+def _before(
+    start: Start, identity: dict[str, Any], options: UmmSweepCommand, cells: Path, device: Any
+) -> dict[str, Any]:
+    """What is measured of the run itself, once for all its cells."""
+    same = {key: value for key, value in identity.items() if key != "options"}
+    path = cells / f"before-{_short(same)}.json"
+    if path.exists():
+        kept = read_json(path)
+        if kept.get("identity") == same:
+            return kept["before"]
+    before = plain(measured(start, start.learner.to(device), options.test_images))
+    write_json(path, {"identity": same, "before": before})
+    return before
+
+
+def _short(identity: dict[str, Any]) -> str:
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

@@ -1,0 +1,158 @@
+"""What fine-tuning changed: of one run, layer by layer, and of a sweep, beyond the controls."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.runs import read_json, read_lines
+from paper_figs.style import BAND, INK, QUIET, mode_colours, save, styled
+
+_LAYERS = (  # key, headline, factor
+    ("linear", "linear probe, %", 100.0),
+    ("knn", "nearest neighbours, %", 100.0),
+    ("instance_reduction", r"$\Delta R$ of instances, nats", 1.0),
+    ("early_distance", "1 - CKA with {early}", 1.0),
+)
+_TABLE = (
+    ("linear_backbone", "linear probe, points", 100.0),
+    ("knn_backbone", "nearest neighbours, points", 100.0),
+    ("coding_rate_reduction", r"$\Delta R$, nats", 1.0),
+    ("alignment", "distance to early features", 1.0),
+)
+_MARKERS = "osD^vP"
+
+
+def draw(folder: str | os.PathLike[str]) -> Path:
+    """Draw what a folder of ``sslsim umm`` holds.
+
+    Parameters
+    ----------
+    folder : path
+        Run folder with ``umm.json`` and ``records.jsonl``.
+
+    Returns
+    -------
+    Path
+        Of ``umm.png`` in the same folder: every layer before (hollow) and after (solid), and the
+        course of the fine-tuning.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not hold the result or cannot be written to.
+    """
+    folder = Path(folder)
+    result, records = read_json(folder / "umm.json"), read_lines(folder / "records.jsonl")
+    with styled():
+        figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+        panels = figure.subplots(2, 3)
+        for axes, (key, title, factor) in zip(panels[:, :2].flat, _LAYERS, strict=True):
+            _draw_layers(axes, result, key, factor)
+            axes.set_title(title.format(early=result["early"]))
+        panels[0, 1].tick_params(labelleft=False)
+        panels[1, 1].tick_params(labelleft=False)
+        _draw_course(panels[:, 2], records, result)
+        panels[0, 0].legend(loc="upper left", bbox_to_anchor=(0.0, -0.12), ncol=2)
+        return save(figure, folder / "umm.png")
+
+
+def draw_sweep(folder: str | os.PathLike[str]) -> Path:
+    """Draw what a folder of ``sslsim umm-sweep`` holds.
+
+    Parameters
+    ----------
+    folder : path
+        Run folder with ``table.json``.
+
+    Returns
+    -------
+    Path
+        Of ``umm_sweep.png`` in the same folder: what every setting changes beyond its control, with
+        intervals over seeds; points are runs.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not hold the result or cannot be written to.
+    """
+    folder = Path(folder)
+    result = read_json(folder / "table.json")
+    rows = [row for row in result["rows"] if row["control"] != row["setting"] and row["seeds"]]
+    settings = list(dict.fromkeys(row["setting"] for row in rows))
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    colours = mode_colours(max(len(groups), 1))
+    with styled():
+        height = 1.3 + 0.2 * max(len(settings), 1) * max(len(groups), 1)
+        figure = Figure(figsize=(8.8, height), layout="constrained")
+        panels = figure.subplots(1, len(_TABLE), sharey=True)
+        for axes, (key, title, factor) in zip(panels, _TABLE, strict=True):
+            axes.axvline(0.0, color=QUIET, lw=0.8)
+            for row in rows:
+                group = groups.index(row["group"])
+                offset = (group - (len(groups) - 1) / 2) * 0.6 / len(groups)
+                found = row["measures"].get(key, {}).get("from_control")
+                if found is not None:
+                    place = settings.index(row["setting"]) + offset
+                    _draw_interval(axes, found, factor, place, colours[group], _MARKERS[group % 6])
+            axes.set_title(title)
+            axes.margins(x=0.1)
+        for place in range(0, len(settings), 2):
+            for axes in panels:
+                axes.axhspan(place - 0.5, place + 0.5, color=BAND, alpha=0.3, lw=0, zorder=0)
+        panels[0].set_yticks(range(len(settings)), settings)
+        panels[0].set_ylim(len(settings) - 0.5, -0.5)
+        for group, colour in enumerate(colours[: len(groups)]):
+            panels[0].plot([], [], _MARKERS[group % 6], ms=4, color=colour, label=groups[group])
+        level = 100 * result["interval_level"]
+        figure.supxlabel(
+            f"change beyond the control's; mean over runs with {level:g} % interval", fontsize=9
+        )
+        figure.legend(loc="outside upper right", ncol=len(groups))
+        return save(figure, folder / "umm_sweep.png")
+
+
+def _draw_interval(
+    axes: Axes, found: dict[str, Any], factor: float, place: float, colour: str, marker: str
+) -> None:
+    if found["low"] is not None:
+        ends = [factor * found["low"], factor * found["high"]]
+        axes.plot(ends, [place, place], color=colour, lw=1.0)
+    axes.plot(factor * np.array(found["values"]), [place] * len(found["values"]), "|", color=QUIET)
+    axes.plot(factor * found["mean"], place, marker, ms=4, color=colour)
+
+
+def _draw_layers(axes: Axes, result: dict[str, Any], key: str, factor: float) -> None:
+    layers = list(result["before"]["layers"])
+    for place, layer in enumerate(layers):
+        before, after = (result[when]["layers"][layer].get(key) for when in ("before", "after"))
+        if before is None or after is None:
+            continue
+        axes.plot([factor * before, factor * after], [place, place], color=INK, lw=1.0)
+        first = "before" if place == 0 else None
+        second = "after" if place == 0 else None
+        axes.plot(factor * before, place, "o", ms=6, mfc="white", mec=INK, mew=0.9, label=first)
+        axes.plot(factor * after, place, "o", ms=3, color=INK, label=second)
+    split = layers.index(result["split"])
+    axes.axhspan(-0.5, split + 0.5, color=BAND, alpha=0.5, lw=0, zorder=0)
+    axes.set_yticks(range(len(layers)), layers)
+    axes.set_ylim(-0.5, len(layers) - 0.5)
+    axes.margins(x=0.12)
+
+
+def _draw_course(panels: Any, records: list[dict[str, Any]], result: dict[str, Any]) -> None:
+    steps = [line["step"] for line in records]
+    top, below = panels
+    top.plot(steps, [line["coding_rate_reduction"] for line in records], color=INK, lw=1.0)
+    top.set_title(r"$\Delta R$ of the batches")
+    below.plot(steps, [line["alignment"] for line in records], color=INK, lw=1.0)
+    below.set_title(f"distance ({result['alignment']}) of the batches")
+    below.set_xlabel("outer step")
+    found = result["convergence"]
+    if found is not None and not found["converges"]:
+        top.text(0.02, 0.92, "does not converge", transform=top.transAxes, fontsize=8)
