@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from experiments.train_options import TrainOptions
 from sslsim.umm import UmmOptions
 
 Variant = Literal[
@@ -213,17 +214,15 @@ _SAME = (
 VARIED = tuple(name for name in (*_SAME, *RENAMED) if name != "checkpoint_every")
 
 
-def core_options(settings: UmmSettings, seed: int, standardise: bool) -> UmmOptions:
+def core_options(settings: UmmSettings, trained: TrainOptions) -> UmmOptions:
     """Options of the fine-tuning itself.
 
     Parameters
     ----------
     settings : UmmSettings
         Of either command.
-    seed : int
-        Of the run, where the settings give none.
-    standardise : bool
-        As the run was trained.
+    trained : TrainOptions
+        Of the run: its seed, where the settings give none, and how it is fed.
 
     Returns
     -------
@@ -233,17 +232,26 @@ def core_options(settings: UmmSettings, seed: int, standardise: bool) -> UmmOpti
     Raises
     ------
     ValueError
-        If a number is out of range, or ablations are asked of the control.
+        If a number is out of range, ablations are asked of the control, or another seed is given
+        for a run whose views follow from its own.
 
     Examples
     --------
-    >>> core_options(UmmCommand(alignment=False, steps=3), seed=7, standardise=True).beta
+    >>> core_options(UmmCommand(alignment=False), TrainOptions(seed=7)).beta
     0.0
     """
     given = {name: getattr(settings, name) for name in _SAME}
     given |= {theirs: getattr(settings, ours) for ours, theirs in RENAMED.items()}
+    if trained.fixed_views and settings.seed not in (None, trained.seed):
+        raise ValueError(
+            f"seed is {settings.seed} for a run with fixed views, drawn by seed {trained.seed}; "
+            "expected none given"
+        )
     options = UmmOptions(
-        **given, seed=seed if settings.seed is None else settings.seed, standardise=standardise
+        **given,
+        seed=trained.seed if settings.seed is None else settings.seed,
+        standardise=trained.standardise,
+        fixed_views=trained.fixed_views,
     )
     if not isinstance(settings, UmmCommand):
         return options

@@ -99,7 +99,7 @@ def start_from(run: Path, settings: UmmSettings) -> Start:
     if settings.test_images < 2:
         raise ValueError(f"test_images is {settings.test_images}; expected at least 2")
     trained = read_train_options(run)
-    options = core_options(settings, trained.seed, trained.standardise)
+    options = core_options(settings, trained)
     if settings.root is not None:
         trained = replace(trained, root=settings.root)
     data, held_out = split_data(trained)
@@ -158,7 +158,7 @@ def measured_layers(
     >>> trained, settings = TrainOptions(limit=60), UmmSettings(held_out=8)
     >>> data, held_out = split_data(trained)
     >>> learner = initial_learner(trained, data)
-    >>> options = core_options(settings, 0, True)
+    >>> options = core_options(settings, trained)
     >>> start = Start(Path("x"), trained, learner, 0, data, held_out, "simclr", options, None)
     >>> found = measured_layers(start, learner)
     >>> list(found), abs(found["layer2"]["early_distance"]) < 1e-9
@@ -221,7 +221,7 @@ def measured(start: Start, learner: Learner, test_images: int) -> dict[str, Any]
     >>> from experiments.train_setup import initial_learner
     >>> trained = TrainOptions(limit=60)
     >>> data, held_out = split_data(trained)
-    >>> learner, options = initial_learner(trained, data), core_options(UmmSettings(), 0, True)
+    >>> learner, options = initial_learner(trained, data), core_options(UmmSettings(), trained)
     >>> start = Start(Path("x"), trained, learner, 0, data, held_out, "simclr", options, None)
     >>> list(measured(start, learner, 30))
     ['coding_rate_reduction', 'loss', 'alignment', 'layers']

@@ -160,7 +160,12 @@ def undo_memorization(
         if options.optimizer == "adam"
         else torch.optim.SGD(theta, options.outer_lr)
     )
-    drawn = TrainingOptions(batch=options.batch, standardise=options.standardise, seed=options.seed)
+    drawn = TrainingOptions(
+        batch=options.batch,
+        standardise=options.standardise,
+        fixed_views=options.fixed_views,
+        seed=options.seed,
+    )
     batches = training_batches(data, kind, drawn, device)
     recorder = Recorder(folder)
     state = _load(folder, run, device)

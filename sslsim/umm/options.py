@@ -73,6 +73,8 @@ class UmmOptions:
         Images on which to measure before and after, spread evenly; all where there are fewer.
     standardise : bool
         As in ``sslsim.training_options``; as the learner was trained.
+    fixed_views : bool
+        Draw the views of every image once: those of a training with this option and this seed.
     checkpoint_every : int
         Outer steps between checkpoints; the end and an interruption make one as well.
     seed : int
@@ -113,6 +115,7 @@ class UmmOptions:
     batch: int = 256
     held_out: int = 256
     standardise: bool = True
+    fixed_views: bool = False
     checkpoint_every: int = 100
     seed: int = 0
 

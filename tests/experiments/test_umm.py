@@ -146,15 +146,19 @@ def test_an_interrupted_run_goes_on_with_the_same_bits(run, undone, tmp_path, mo
 
 
 def test_ablations_change_what_they_say(run, tmp_path):
-    core = core_options(command(run, tmp_path, alignment=False), 3, False)
+    core = core_options(
+        command(run, tmp_path, alignment=False), TrainOptions(seed=3, standardise=False)
+    )
     assert (core.beta, core.coding_rate, core.joint) == (0.0, 1.0, False)
     assert (core.seed, core.standardise) == (3, False)
-    core = core_options(command(run, tmp_path, coding_rate=False, seed=5), 3, True)
+    core = core_options(command(run, tmp_path, coding_rate=False, seed=5), TrainOptions(seed=3))
     assert (core.beta, core.coding_rate, core.joint, core.seed) == (1.0, 0.0, False, 5)
-    core = core_options(command(run, tmp_path, joint=True, distance="cka"), 3, True)
+    core = core_options(command(run, tmp_path, joint=True, distance="cka"), TrainOptions())
     assert (core.beta, core.coding_rate, core.joint, core.alignment) == (1.0, 1.0, True, "cka")
-    core = core_options(command(run, tmp_path, control=True), 3, True)
-    assert (core.beta, core.coding_rate, core.joint) == (0.0, 0.0, True)
+    core = core_options(command(run, tmp_path, control=True), TrainOptions(fixed_views=True))
+    assert (core.beta, core.coding_rate, core.joint, core.fixed_views) == (0.0, 0.0, True, True)
+    with pytest.raises(ValueError, match="seed is 5 for a run with fixed views, drawn by seed 0"):
+        core_options(command(run, tmp_path, seed=5), TrainOptions(fixed_views=True))
     assert variant_options(UmmOptions(), "align", push=7.0).beta == 7.0
     assert variant_options(UmmOptions(), "spread_held", hold=7.0).hold == 7.0
     # Of one level the objective says what is descended.
@@ -174,8 +178,11 @@ def test_ablations_change_what_they_say(run, tmp_path):
             assert line["inner_start"] is None
 
 
-def test_the_control_is_the_run_s_own_training(run, tmp_path):
-    """Adam on the loss of the run alone, the early part left out."""
+@pytest.mark.parametrize("fixed", [False, True])
+def test_the_control_is_the_run_s_own_training(run, tmp_path, fixed):
+    """Adam on the loss of the run alone, on its own kind of views, the early part left out."""
+    if fixed:
+        run = trained(tmp_path / "fixed", fixed_views=True, steps=2)
     from experiments.umm_start import start_from
     from sslsim.batches import training_batches
     from sslsim.training_options import TrainingOptions
@@ -186,7 +193,7 @@ def test_the_control_is_the_run_s_own_training(run, tmp_path):
     learner = start.learner.train()
     late = [p for name, p in learner.named_parameters() if "layer1" not in name]
     adam = torch.optim.Adam(late, options.outer_lr)
-    drawn = TrainingOptions(batch=12, seed=0, standardise=True)
+    drawn = TrainingOptions(batch=12, seed=0, standardise=True, fixed_views=fixed)
     batches = training_batches(start.data, start.kind, drawn, torch.device("cpu"))
     for step in range(3):
         adam.zero_grad()
