@@ -21,7 +21,8 @@ from sslsim.memorization import (
     score_encoders,
     ssl_mem,
 )
-from sslsim.single_view import VIEWS
+from sslsim.seeds import derived_generator
+from sslsim.single_view import VIEWS, draw_view
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.randint(256, (70, 3, 12, 12), dtype=torch.uint8, generator=GENERATOR)
@@ -72,6 +73,16 @@ def test_draws_of_an_image_depend_on_its_number_alone(kind):
     more = alignment_loss(FLAT, IMAGES, kind, pairs=5).losses
     assert torch.equal(more[:, :2], whole)
     assert not torch.equal(alignment_loss(FLAT, IMAGES, kind, pairs=2, seed=1).losses, whole)
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_views_of_a_whole_block_are_those_of_training(kind):
+    seen = Recorder()
+    alignment_loss(seen, IMAGES[:64], kind, pairs=2, seed=3, batch_size=64)
+    generator = derived_generator(3, 12, 0)
+    for number, view in enumerate(seen.views):
+        expected = draw_view(IMAGES[:64], kind, generator, which=number % 2)
+        assert torch.equal(view, expected)
 
 
 def test_every_view_is_drawn_anew():
