@@ -1,7 +1,7 @@
 """When will the next mode be learned? ``sslsim forecast``.
 
 A forecast knows one checkpoint and what the run did before it. The next rise follows from how the
-mode grows now and how its rate splits between the last layer and all before it (the two-factor law,
+mode grows now and how its rate splits between early and late layers (the two-factor law,
 :mod:`theory.two_factor`); how far to trust it, from how earlier forecasts of the same run came out.
 Beside it stand forecasts that hold the rate fixed. Keys of ``forecast.json`` are explained in
 ``experiments/docs/forecast.md``.
@@ -31,7 +31,7 @@ from sslsim.growth import Growth, growth, hessian_product
 from sslsim.ntk import pair_ntk
 from sslsim.recording import ProbeSet
 from theory.plateau import plateau_rate
-from theory.two_factor import growth_time, two_factor_law
+from theory.two_factor import growth_time, most_even_cut, two_factor_law
 
 Array = NDArray[np.float64]
 
@@ -47,6 +47,7 @@ _LEARNED = 0.2  # a mode above this is learned or about to be: its size says wha
 _STEP = 0.5  # of the ceiling: the mode is learned
 _NOISE = 1e-12  # of the largest eigenvalue: below it, float32 embeddings tell nothing
 _HESSIAN_PAIRS = 256
+_LAST_LAYER = "projector"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,11 @@ class Forecast:
         d ln(lambda) / dt at that moment, exactly.
     own_rate : float
         Part of it by the pull on the mode itself.
-    reading_rate : float
+    early_rate, late_rate : float
+        Its shares before and after the cut at which both are most even; 0 where it is negative.
+    cut : str
+        First parameter after the cut.
+    last_layer_rate : float
         Share of the last layer in ``own_rate``.
     rates : dict of str to float
         Forecasts of the mean rate until the eigenvalue is ten times as large: ``two_factor``,
@@ -98,7 +103,10 @@ class Forecast:
     ceiling: float
     rate: float
     own_rate: float
-    reading_rate: float
+    early_rate: float
+    late_rate: float
+    cut: str
+    last_layer_rate: float
     rates: dict[str, float]
     step_times: dict[str, float]
     low: float
@@ -311,11 +319,16 @@ def _forecast(
     now = growth(encoder, run.pairs, run.objective, [mode], spectrum=run.spectrum)
     ceiling = _ceiling(run, index, mode)
     lam, time = float(run.lam[index, mode]) / ceiling, float(run.times[index])
-    own, reading = float(now.own[0]), float(now.reading[0])
-    # A share can be negative where another pull prevails; nothing adapts then.
-    law = two_factor_law(lam, max(reading, 0.0), max(own - reading, 0.0))
+    own, shares = float(now.own[0]), now.shares[0].numpy()
+    early, late, cut = most_even_cut(shares)
+    # Where the pull holds the mode down, the law knows no growth.
+    kept = max(own, 0.0) / (early + late) if early + late > 0 else 0.0
+    early, late = kept * early, kept * late
+    law = two_factor_law(lam, late, early)
+    last = [name.startswith(_LAST_LAYER) for name in now.names]
+    last_layer = float(shares[last].sum())
     rest = 1.0 - lam
-    fixed = {"last_rate": _last_rate(run, index, mode), "last_layer": reading}
+    fixed = {"last_rate": _last_rate(run, index, mode), "last_layer": last_layer}
     if size == (JUDGED if options.at is None else None):
         if options.kernel and run.ceiling is not None and not _batch_normalised(encoder):
             fixed["kernel"] = rest * _kernel_rate(encoder, run.pairs, now, mode)
@@ -340,7 +353,10 @@ def _forecast(
         ceiling=ceiling,
         rate=float(now.rates[0]),
         own_rate=own,
-        reading_rate=reading,
+        early_rate=early,
+        late_rate=late,
+        cut=now.names[cut],
+        last_layer_rate=last_layer,
         rates={name: float(rate) for name, rate in rates.items()},
         step_times={name: float(value) for name, value in steps.items()},
         low=time + remaining / spread,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from sslsim.batches import fixed_views
 from sslsim.checkpoints import load_checkpoint
 from sslsim.embedding_spectra import covariance_spectrum, cross_spectrum
 from sslsim.encoders.encoder import Encoder
+from sslsim.growth import Objective
 from sslsim.methods.learner import Learner, PairLearner
 from sslsim.pixels import pixel_statistics
 from sslsim.recording import ProbeSet, probing
@@ -47,7 +47,8 @@ class WatchedRun:
     pairs : ProbeSet
         Training pairs.
     objective : callable
-        The run's loss of the embeddings of both views.
+        The run's loss of the embeddings of both views: of Barlow Twins over all pairs at once, the
+        loss of the theory; of others the mean over batches of the run's size, which they depend on.
     spectrum : {"cross", "covariance"}
         Which eigenvalues its method learns step by step.
     ceiling : float or None
@@ -63,7 +64,7 @@ class WatchedRun:
     folder: Path
     trained: TrainOptions
     pairs: ProbeSet
-    objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    objective: Objective
     spectrum: str
     ceiling: float | None
     steps: list[int]
@@ -169,7 +170,9 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
         folder=run,
         trained=trained,
         pairs=drawn,
-        objective=learner.objective,
+        objective=learner.objective
+        if theory_form
+        else _in_batches(learner.objective, trained.batch),
         spectrum=spectrum,
         ceiling=1.0 if theory_form else None,
         steps=steps,
@@ -178,6 +181,17 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
         _learner=learner,
         _initial=initial,
     )
+
+
+def _in_batches(objective: Objective, batch: int) -> Objective:
+    """Mean of an objective over batches of pairs."""
+
+    def mean(z: torch.Tensor, z_prime: torch.Tensor) -> torch.Tensor:
+        whole = max(len(z) // batch, 1)  # a rest is spread over the batches
+        parts = zip(z.tensor_split(whole), z_prime.tensor_split(whole), strict=True)
+        return torch.stack([objective(*part) for part in parts]).mean()
+
+    return mean
 
 
 def _load(learner: Learner, initial: dict[str, Any], run: Path, step: int) -> Encoder:

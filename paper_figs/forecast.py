@@ -146,8 +146,7 @@ def _draw_future(axes: Axes, result: dict[str, Any], curves: dict[str, Any]) -> 
         axes.plot(times[past], values[past], color=colour)
         axes.plot(times[rest], values[rest], color=colour, lw=0.8, ls=":")
     for one in told:
-        reading = max(one["reading_rate"], 0.0)
-        law = two_factor_law(one["lam"], reading, max(one["own_rate"] - reading, 0.0))
+        law = two_factor_law(one["lam"], one["late_rate"], one["early_rate"])
         rise = np.geomspace(one["lam"], 0.98, 60)
         when = now + growth_time(law, one["lam"], rise)
         colour = colours[one["mode"] - 1]

@@ -45,8 +45,10 @@ class Growth:
         d ln(lambda_u) / dt of the modes asked for.
     own : Tensor, shape (k,)
         Part of it by the pull on the mode itself.
-    reading : Tensor, shape (k,)
-        Share of the reading parameters in ``own``.
+    shares : Tensor, shape (k, p)
+        Part of ``own`` that every parameter tensor carries, in the module's order.
+    names : tuple of str
+        Of these p parameters.
     loss : float
         The objective on these pairs.
     """
@@ -56,7 +58,8 @@ class Growth:
     functions: torch.Tensor
     rates: torch.Tensor
     own: torch.Tensor
-    reading: torch.Tensor
+    shares: torch.Tensor
+    names: tuple[str, ...]
     loss: float
 
 
@@ -66,7 +69,6 @@ def growth(
     objective: Objective,
     modes: Sequence[int],
     *,
-    reading: str = "projector",
     spectrum: str = "cross",
 ) -> Growth:
     """Modes of the embedding of some pairs, and how fast they grow under gradient flow.
@@ -82,8 +84,6 @@ def growth(
         Loss of the embeddings (n, d) of both views.
     modes : sequence of int
         Whose rates are wanted, from 0; each costs two backward passes.
-    reading : str
-        Beginning of the names of the parameters that read the features.
     spectrum : {"cross", "covariance"}
         Eigenvalues of C, or of the covariance of all 2n embeddings.
 
@@ -113,12 +113,7 @@ def growth(
     if spectrum not in SPECTRA:
         raise ValueError(f"spectrum is {spectrum!r}; expected one of {', '.join(SPECTRA)}")
     moving, parameters, names = _copied(encoder)
-    reads = torch.cat(
-        [
-            torch.full((parameter.numel(),), name.startswith(reading), device=parameter.device)
-            for name, parameter in zip(names, parameters, strict=True)
-        ]
-    )
+    sizes = [parameter.numel() for parameter in parameters]
     with probing(moving):
         z, z_prime = moving(pairs.x.double()), moving(pairs.x_prime.double())
     lam, directions = _modes(z.detach(), z_prime.detach(), spectrum)
@@ -137,13 +132,15 @@ def growth(
             (side @ u) @ (pull @ u) for side, pull in zip((z, z_prime), pulls, strict=True)
         )
         own = -uphill * _gradient(pulled, parameters)
-        found.append(torch.stack([-(uphill @ downhill), own.sum(), own[reads].sum()]) / lam[mode])
+        by_parameter = torch.stack([part.sum() for part in own.split(sizes)])
+        found.append(torch.cat([-(uphill @ downhill)[None], by_parameter]) / lam[mode])
     functions = torch.cat([z, z_prime]).detach() @ directions
     if spectrum == "covariance":
         functions = functions - functions.mean(dim=0)
-    rates = torch.stack(found) if found else lam.new_zeros(0, 3)
-    total, own, read = rates.detach().T
-    return Growth(lam, directions, functions, total, own, read, float(loss.detach()))
+    rates = torch.stack(found).detach() if found else lam.new_zeros(0, 1 + len(sizes))
+    total, shares = rates[:, 0], rates[:, 1:]
+    own_rates = shares.sum(dim=1)
+    return Growth(lam, directions, functions, total, own_rates, shares, names, float(loss.detach()))
 
 
 def moved(
@@ -240,13 +237,13 @@ def hessian_product(
     return product, size
 
 
-def _copied(encoder: nn.Module) -> tuple[nn.Module, list[nn.Parameter], list[str]]:
+def _copied(encoder: nn.Module) -> tuple[nn.Module, list[nn.Parameter], tuple[str, ...]]:
     """A copy in float64, and the parameters that move."""
     copied = copy.deepcopy(encoder).double().eval()
     moving = {name: value for name, value in copied.named_parameters() if value.requires_grad}
     if not moving:
         raise ValueError("the encoder has no parameter that requires a gradient; expected one")
-    return copied, list(moving.values()), list(moving)
+    return copied, list(moving.values()), tuple(moving)
 
 
 def _modes(

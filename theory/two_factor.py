@@ -1,12 +1,12 @@
 r"""The two-factor law: how the growth of a mode speeds up as features adapt to it.
 
-Let a mode's amplitude be a product of two factors, a = w phi, the size w of what reads the features
-and the size phi of the features along the mode, and lambda = a^2 its eigenvalue in units of the
-value at which it saturates. Gradient flow on any loss of lambda moves both,
+Let a mode's amplitude be a product of two factors, a = w phi, what comes late in the network and
+what comes early, and lambda = a^2 its eigenvalue in units of the value at which it saturates.
+Gradient flow on any loss of lambda moves both,
 
     dw/dt = g(lambda) w phi^2,    dphi/dt = g(lambda) w^2 phi,    d ln(lambda)/dt = A + B,
 
-with A = 2 g phi^2 the share of the reading layer in the rate and B = 2 g w^2 that of all before it.
+with A = 2 g phi^2 the late layers' share in the rate and B = 2 g w^2 that of the early ones.
 phi^2 - w^2 is conserved, and A B is proportional to g^2 lambda. With g proportional to
 1 - lambda, as for Barlow Twins (arXiv 2303.15438, equation of the linear dynamics),
 
@@ -16,8 +16,8 @@ phi^2 - w^2 is conserved, and A B is proportional to g^2 lambda. With g proporti
 so that the two shares at one moment, which gradients give, fix the whole rise. At small lambda the
 rate is delta + kappa lambda / (2 delta): it rises linearly; later as sqrt(kappa lambda), the
 power of two layers that grow together. kappa = 0 is the logistic curve of a fixed kernel. For one
-mode of a two-layer linear network the law is exact; for deeper ones all layers before the last are
-taken as one factor.
+mode of a two-layer linear network the law is exact. A deeper one has to be cut in two somewhere;
+at the cut where both sides share most evenly, A B and with it the adaptation is greatest.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from theory.checks import finite_array
 
 Array = NDArray[np.float64]
 
@@ -46,15 +48,49 @@ class TwoFactorLaw:
     coupling: float
 
 
-def two_factor_law(lam: float, reading: float, features: float) -> TwoFactorLaw:
+def most_even_cut(shares: ArrayLike) -> tuple[float, float, int]:
+    """Cut a network in two where both sides share most evenly in a rate.
+
+    Parameters
+    ----------
+    shares : array_like, shape (p,)
+        Of the parameter tensors in the order of depth, p at least 1; what is negative counts as 0.
+
+    Returns
+    -------
+    early, late : float
+        Sums before and after the cut; with one tensor all is late.
+    cut : int
+        Number of tensors before it.
+
+    Raises
+    ------
+    ValueError
+        If there are no shares or they are not finite.
+
+    Examples
+    --------
+    >>> most_even_cut([1.0, 2.0, 4.0, 1.0])
+    (3.0, 5.0, 2)
+    """
+    counted = np.maximum(finite_array("shares", shares, 1), 0.0)
+    if not len(counted):
+        raise ValueError("shares is empty; expected those of one parameter tensor at least")
+    early = np.concatenate([[0.0], np.cumsum(counted)[:-1]])
+    late = np.cumsum(counted[::-1])[::-1]
+    cut = int(np.argmax(early * late))
+    return float(early[cut]), float(late[cut]), cut
+
+
+def two_factor_law(lam: float, late: float, early: float) -> TwoFactorLaw:
     """The law through one moment of a rise.
 
     Parameters
     ----------
     lam : float
         Eigenvalue now, in units of its ceiling, between 0 and 1.
-    reading, features : float
-        Shares A and B in d ln(lambda)/dt of the reading layer and of all layers before it, in
+    late, early : float
+        Shares A and B in d ln(lambda)/dt of the layers after the cut and of those before it, in
         inverse flow time, at least 0.
 
     Returns
@@ -69,15 +105,15 @@ def two_factor_law(lam: float, reading: float, features: float) -> TwoFactorLaw:
 
     Examples
     --------
-    >>> two_factor_law(0.5, reading=1.0, features=1.0)
+    >>> two_factor_law(0.5, late=1.0, early=1.0)
     TwoFactorLaw(imbalance=0.0, coupling=32.0)
     """
     _open_unit("lam", lam)
-    for name, share in (("reading", reading), ("features", features)):
+    for name, share in (("late", late), ("early", early)):
         if not (np.isfinite(share) and share >= 0):
             raise ValueError(f"{name} is {share}; expected a finite share of at least 0")
     rest = 1.0 - lam
-    return TwoFactorLaw(abs(reading - features) / rest, 4 * reading * features / (lam * rest**2))
+    return TwoFactorLaw(abs(late - early) / rest, 4 * late * early / (lam * rest**2))
 
 
 def growth_rate(law: TwoFactorLaw, lam: ArrayLike) -> Array:

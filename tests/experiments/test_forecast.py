@@ -150,6 +150,10 @@ def test_without_theory_the_ceiling_is_where_the_last_mode_was_learned():
     lam = [[4.0, 0.01], [4.0, 0.05], [4.0, 0.3], [4.0, 0.5]]
     assert _passings(planted(lam, ceiling=None)) == [(1, 1, 1e-2), (3, 1, 1e-1)]
     assert _passings(planted(lam, ceiling=1.0)) == [(2, 1, 1e-1)]
+    # Where it is at that moment, not where it will be.
+    lam[3] = [8.0, 0.5]
+    assert _passings(planted(lam, ceiling=None)) == [(1, 1, 1e-2)]
+    lam[3] = [4.0, 0.5]
     # As long as none is learned, it is taken to be 1.
     assert _passings(planted(np.array(lam) / 40, ceiling=None)) == [(1, 1, 1e-3), (3, 1, 1e-2)]
 
@@ -185,7 +189,7 @@ def test_a_backtest_of_a_run(run, backtest, capsys):
             around = np.log(lam[index + 1, mode] / lam[index - 1, mode])
             slope = around / (times[index + 1] - times[index - 1])
             assert one["rate"] == pytest.approx(slope, rel=0.15)
-        assert 0 <= one["reading_rate"] <= one["own_rate"]
+        assert np.isclose(one["early_rate"] + one["late_rate"], max(one["own_rate"], 0), rtol=1e-9)
         told = one["step_times"]["two_factor"]
         assert one["time"] < one["low"] < told < one["high"]
         # As far up as down, in the logarithm of what remains.
@@ -262,7 +266,7 @@ def test_at_a_checkpoint_forecasts_are_those_of_the_backtest(run, backtest, tmp_
         assert found["judged_at"] is None
         (same,) = (other for other in found["forecasts"] if other["mode"] == one["mode"])
         assert same["size"] is None
-        for key in ("step", "time", "lam", "rate", "own_rate", "reading_rate", "measured_rate"):
+        for key in ("step", "time", "lam", "rate", "own_rate", "early_rate", "measured_rate"):
             assert same[key] == one[key]
         for name, value in same["step_times"].items():
             assert value == one["step_times"][name]
@@ -281,7 +285,7 @@ def test_of_a_linear_map_forecasts_are_the_closed_form(linear, tmp_path):
     x, x_prime = (view.flatten(1).double().numpy() for view in (pairs.x, pairs.x_prime))
     gamma = np.linalg.eigvalsh((x.T @ x_prime + x_prime.T @ x) / 120)[::-1][:3]
     for one, value in zip(judged, gamma, strict=True):
-        assert one["reading_rate"] == 0.0  # there is no projector
+        assert one["last_layer_rate"] == 0.0  # there is no projector
         assert one["step_times"]["last_layer"] is None
         # The kernel knows the next mode of the map, the closed form how it rises.
         expected = step_times([value], np.sqrt([one["lam"] / value]))[0]

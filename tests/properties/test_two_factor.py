@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad, solve_ivp
 
-from theory.two_factor import TwoFactorLaw, growth_rate, growth_time, two_factor_law
+from theory.two_factor import TwoFactorLaw, growth_rate, growth_time, most_even_cut, two_factor_law
 
 LAM = st.floats(1e-9, 1 - 1e-9)
 SHARE = st.one_of(st.just(0.0), st.floats(1e-6, 1e6))
@@ -144,3 +144,13 @@ def test_the_ends_are_left_and_approached_for_ever(law, start):
     # Near 1 the rest decays exponentially, at the rate R.
     decay = np.hypot(law.imbalance, np.sqrt(law.coupling))
     np.testing.assert_allclose(times[4] - times[3], np.log(1e3) / decay, rtol=1e-3)
+
+
+@given(shares=st.lists(st.floats(0, 1e6), min_size=1, max_size=12))
+def test_no_other_cut_has_a_greater_product(shares):
+    early, late, cut = most_even_cut(shares)
+    assert np.isclose(early + late, sum(shares), rtol=1e-12)
+    for place in range(len(shares)):
+        product = sum(shares[:place]) * sum(shares[place:])
+        assert product <= early * late * (1 + 1e-12)
+    assert np.isclose(sum(shares[:cut]), early, rtol=1e-12)

@@ -24,7 +24,7 @@ def pairs_of(count, shape, seed=0):
 
 @pytest.mark.parametrize(("name", "widths"), [("convnet", (3, 4)), ("mlp", (5, 4))])
 def test_a_modes_own_part_is_that_of_its_tangent_kernel(name, widths):
-    """(4 / n) (1 - lambda) f'P K_u P f / (f'P f); the reading share by the projector's kernel."""
+    """(4 / n) (1 - lambda) f'P K_u P f / (f'P f); parameters share by their kernels."""
     encoder = build_encoder(name, (1, 5, 5), 3, seed=0, widths=widths).double()
     pairs = pairs_of(7, (1, 5, 5))
     now = growth(encoder, pairs, barlow_twins, [0, 1, 2])
@@ -40,9 +40,11 @@ def test_a_modes_own_part_is_that_of_its_tangent_kernel(name, widths):
         expected = factor * (swapped @ kernel @ swapped)
         torch.testing.assert_close(now.own[mode], expected, rtol=1e-10, atol=0)
         parts = layer_ntks(encoder, views, output=u)
-        last = sum(part for key, part in parts.items() if key.startswith("projector"))
-        expected = factor * (swapped @ last @ swapped)
-        torch.testing.assert_close(now.reading[mode], expected, rtol=1e-10, atol=0)
+        assert tuple(parts) == now.names
+        for share, part in zip(now.shares[mode], parts.values(), strict=True):
+            expected = factor * (swapped @ part @ swapped)
+            torch.testing.assert_close(share, expected, rtol=1e-9, atol=1e-15)
+        torch.testing.assert_close(now.shares[mode].sum(), now.own[mode], rtol=1e-12, atol=0)
 
 
 def test_what_does_not_move_has_no_share():
@@ -51,9 +53,8 @@ def test_what_does_not_move_has_no_share():
     free = growth(encoder, pairs, barlow_twins, [0])
     encoder.backbone.requires_grad_(False)
     frozen = growth(encoder, pairs, barlow_twins, [0])
-    torch.testing.assert_close(frozen.own, free.reading, rtol=1e-12, atol=0)
-    assert frozen.own == frozen.reading
-    assert growth(encoder, pairs, barlow_twins, [0], reading="backbone").reading == 0
+    assert frozen.names == free.names[-1:] == ("projector.0.weight",)
+    torch.testing.assert_close(frozen.own, free.shares[:, -1], rtol=1e-12, atol=0)
     assert growth(encoder, pairs, lambda z, z_prime: 0 * z.sum(), [0]).rates == 0
 
 
@@ -151,8 +152,8 @@ def test_a_two_layer_linear_network_in_training_follows_the_law_of_its_start(rat
     start = growth(network, pairs, barlow_twins, [0, 1])
     torch.testing.assert_close(start.lam, gamma * sizes**4, rtol=1e-9, atol=0)
     laws = [
-        two_factor_law(float(lam), float(reading), float(own - reading))
-        for lam, own, reading in zip(start.lam, start.own, start.reading, strict=True)
+        two_factor_law(float(lam), late=float(share[1]), early=float(share[0]))
+        for lam, share in zip(start.lam, start.shares, strict=True)
     ]
     told = [
         float(growth_time(law, float(lam), 0.5)) for law, lam in zip(laws, start.lam, strict=True)
@@ -202,5 +203,5 @@ def test_bad_input_is_refused(options, message):
 
 def test_without_modes_there_are_no_rates():
     now = growth(nn.Linear(3, 2), pairs_of(4, (3,)), barlow_twins, [])
-    assert now.rates.shape == now.own.shape == now.reading.shape == (0,)
+    assert now.rates.shape == now.own.shape == (0,)
     assert now.lam.shape == (2,)

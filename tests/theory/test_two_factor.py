@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sympy
 
-from theory.two_factor import TwoFactorLaw, growth_rate, growth_time, two_factor_law
+from theory.two_factor import TwoFactorLaw, growth_rate, growth_time, most_even_cut, two_factor_law
 
 
 def test_the_law_follows_from_two_factors():
@@ -107,8 +107,8 @@ def test_shapes_are_those_of_the_ends():
         (lambda: two_factor_law(0.0, 1, 1), "lam is 0.0; expected a number between 0 and 1"),
         (lambda: two_factor_law(1.0, 1, 1), "lam is 1.0; expected"),
         (lambda: two_factor_law(np.nan, 1, 1), "lam is nan; expected"),
-        (lambda: two_factor_law(0.5, -1, 1), "reading is -1; expected a finite share"),
-        (lambda: two_factor_law(0.5, 1, np.inf), "features is inf; expected a finite share"),
+        (lambda: two_factor_law(0.5, -1, 1), "late is -1; expected a finite share"),
+        (lambda: two_factor_law(0.5, 1, np.inf), "early is inf; expected a finite share"),
         (lambda: growth_time(TwoFactorLaw(1, 1), 0.0, 0.5), "start is 0.0; expected a number"),
         (lambda: growth_time(TwoFactorLaw(1, 1), 0.1, [0.5, 1.0]), "end is 1.0; expected a"),
         (lambda: growth_rate(TwoFactorLaw(1, 1), [0.5, 1.5]), "lam goes from 0.5 to 1.5; expected"),
@@ -119,3 +119,24 @@ def test_what_is_no_eigenvalue_or_share_is_refused(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ([3.0], (0.0, 3.0, 0)),
+        ([1.0, 1.0, 1.0, 1.0], (2.0, 2.0, 2)),
+        ([5.0, 1.0, 1.0], (5.0, 2.0, 1)),
+        ([-1.0, 2.0, 3.0], (2.0, 3.0, 2)),
+        ([0.0, 0.0], (0.0, 0.0, 0)),
+    ],
+)
+def test_planted_cuts(shares, expected):
+    assert most_even_cut(shares) == expected
+
+
+def test_no_shares_have_no_cut():
+    with pytest.raises(ValueError, match="shares is empty; expected"):
+        most_even_cut([])
+    with pytest.raises(ValueError, match="shares holds 1 NaN"):
+        most_even_cut([1.0, float("nan")])
