@@ -17,7 +17,7 @@ from torch import nn
 from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sslsim.ntk.layers import Call, Split, gradients, product, products
+from sslsim.ntk.layers import OWN, Call, Split, gradients, product, products
 from sslsim.ntk.probe import Probe, check_finite, hook_layers, in_place_told, with_parameters
 
 Add = Callable[[str, torch.Tensor], None]
@@ -77,7 +77,8 @@ def add_by_hooks(
                 f"the input of a {type(call.layer).__name__} was changed in place after its call; "
                 "expected layers whose inputs stay as they are, or engine 'func'"
             )
-        own = {key: names[p] for key, p in call.layer._parameters.items() if p in names}
+        held = call.layer._parameters
+        own = {key: names[p] for key in OWN if (p := held.get(key)) in names}
         for name in own.values():
             visits[name] += 1
         alone = [key for key, name in own.items() if seen.visits[name] == 1]

@@ -12,8 +12,9 @@ of stepwise learning wants (arXiv 2303.15438, section on kernels). Parameters wi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import nn
@@ -242,7 +243,7 @@ def pair_ntk(
             f"x has shape {tuple(x.shape)} and x_prime {tuple(x_prime.shape)}; "
             "expected equal shapes"
         )
-    views = torch.cat([x, x_prime])
+    views, _ = checked_inputs(module, torch.cat([x, x_prime]), None)
     kernel = empirical_ntk(
         module,
         views,
@@ -298,11 +299,13 @@ def _vectors(output: Output, dim: int) -> torch.Tensor | None:
         if output not in ("trace", "full"):
             raise ValueError(f"output is {output!r}; expected 'trace', 'full', indices or a matrix")
         return None if output == "full" else torch.eye(dim)
-    indices = list(output)
-    good = all(type(k) is int and 0 <= k < dim for k in indices)
+    indices = list(output) if isinstance(output, Iterable) else []
+    good = all(isinstance(k, Integral) and k is not True and 0 <= k < dim for k in indices)
     if not good or not indices or len(set(indices)) < len(indices):
-        raise ValueError(f"output is {output!r}; expected distinct integers from 0 to {dim - 1}")
-    return torch.eye(dim)[:, indices]
+        raise ValueError(
+            f"output is {output!r}; expected a sequence of distinct integers from 0 to {dim - 1}"
+        )
+    return torch.eye(dim)[:, [int(k) for k in indices]]
 
 
 def _each_block(task: _Task, store: Callable[[slice, slice], None], progress: bool) -> None:

@@ -26,6 +26,8 @@ from torch.nn import functional
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 # Exact types: a subclass may compute something else with the same parameters.
 HANDLED = (nn.Linear, nn.Conv2d, *BATCH_NORMS, nn.LayerNorm, nn.GroupNorm)
+# What their calls use. Of other parameters put into them (by pruning, say) they know nothing.
+OWN = ("weight", "bias")
 
 Split = tuple[slice, slice]
 

@@ -20,7 +20,7 @@ from torch import nn
 from torch.func import functional_call
 
 from sslsim.distributed import GlobalBatchNorm
-from sslsim.ntk.layers import HANDLED, Call, WeightShape, weight_shape
+from sslsim.ntk.layers import HANDLED, OWN, Call, WeightShape, weight_shape
 
 _COUPLING = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, GlobalBatchNorm)
 
@@ -126,7 +126,8 @@ def probe(module: nn.Module, x: torch.Tensor) -> Probe:
             continue
         if isinstance(call.layer, nn.LayerNorm) and g.ndim <= len(call.layer.normalized_shape):
             continue
-        visits.update(p for p in call.layer.parameters(recurse=False) if p in names)
+        own = (call.layer._parameters.get(key) for key in OWN)
+        visits.update(p for p in own if p is not None and p in names)
         shape = weight_shape(call.layer, g.shape)
         if shape is not None:
             shapes.append(shape)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 import sslsim.ntk.kernel as kernel_module
 from sslsim.encoders.encoder import build_encoder
@@ -147,6 +148,19 @@ def weight_normed():
     return nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))
 
 
+class Gained(nn.Module):
+    """A layer that holds a parameter for others."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.layer.register_parameter("gain", nn.Parameter(torch.ones(3)))
+
+    def forward(self, x):
+        """(n, 4) -> (n, 3)."""
+        return torch.tanh(self.layer(x)) * self.layer.gain
+
+
 class Tokens(nn.Module):
     """torch's own transformer layer, whose attention uses its parameters without calls."""
 
@@ -161,8 +175,8 @@ class Tokens(nn.Module):
 
 HARD = [
     Functional, lambda: Doubled(4, 3), SequenceFirst, Flattened, Constant, hooked_output,
-    weight_normed, Tokens, lambda: nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 2, 2),
-    nn.Flatten()),
+    weight_normed, Gained, Tokens,
+    lambda: nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 2, 2), nn.Flatten()),
 ]  # fmt: skip
 
 
@@ -181,6 +195,30 @@ def test_the_hook_engine_names_what_it_cannot_see(make):
     module = make().double().eval()
     with pytest.raises(ValueError, match=r"hooks do not see every use of [\w.]+"):
         empirical_ntk(module, draw(4, 4), engine="hooks")
+
+
+class Masked(nn.Module):
+    """What pruning makes of a layer, written out."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.weight, self.bias = layer.weight_orig, layer.bias
+        self.mask = layer.weight_mask
+
+    def forward(self, x):
+        """(n, 4) -> (n, 3)."""
+        return nn.functional.linear(x, self.weight * self.mask, self.bias)
+
+
+def test_a_weight_that_is_made_of_another_parameter():
+    with seeded(3):
+        layer = prune.random_unstructured(nn.Linear(4, 3).double(), "weight", amount=5)
+    x = draw(4, 4)
+    expected = trace(full_kernel(Masked(layer), x))
+    assert_equal(empirical_ntk(layer, x), expected)
+    assert_equal(sum(layer_ntks(layer, x).values()), expected)
+    with pytest.raises(ValueError, match="hooks do not see every use of weight_orig"):
+        empirical_ntk(layer, x, engine="hooks")
 
 
 def test_gradients_of_several_uses_add_before_they_are_multiplied():
@@ -269,6 +307,7 @@ def test_pairs_of_a_linear_map_give_the_spectrum_of_the_prediction():
     u /= u.norm()
     assert_equal(pair_ntk(layer, x, x_prime, output=u), kernel)
     assert_equal(pair_ntk(layer, x, x_prime, output=[2, 0]), kernel)
+    assert_equal(pair_ntk(layer, x, x_prime, output=np.arange(2)), kernel)
 
 
 def test_finished_blocks_are_read_again(tmp_path, monkeypatch):
@@ -406,9 +445,15 @@ def test_modules_that_have_no_kernel_are_refused(module, message):
         ({"x2": torch.full((3, 2), np.inf)}, "x2 holds NaN or infinite"),
         ({"engine": "fast"}, "engine is 'fast'; expected one of"),
         ({"output": "mean"}, "output is 'mean'; expected 'trace', 'full'"),
-        ({"output": [0, 3]}, r"output is \[0, 3\]; expected distinct integers from 0 to 2"),
-        ({"output": [1, 1]}, "expected distinct integers"),
-        ({"output": []}, "expected distinct integers"),
+        (
+            {"output": [0, 3]},
+            r"output is \[0, 3\]; expected a sequence of distinct integers from 0 to 2",
+        ),
+        ({"output": [1, 1]}, "expected a sequence of distinct integers"),
+        ({"output": []}, "expected a sequence of distinct integers"),
+        ({"output": [True]}, "expected a sequence of distinct integers"),
+        ({"output": 2}, "output is 2; expected a sequence of distinct integers from 0 to 2"),
+        ({"output": None}, "output is None; expected a sequence of distinct integers"),
         ({"output": torch.ones(2, 3)}, r"output has shape \(2, 3\); expected \(3, p\)"),
         ({"output": torch.full((3, 1), np.nan)}, "output is no matrix of finite floats"),
     ],
