@@ -79,6 +79,8 @@ def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Arra
                     f"{run} was trained with {field} {getattr(one, field)}, {options.run[0]} with "
                     f"{getattr(trained[0], field)}; expected runs on the same images"
                 )
+    if len({run.resolve() for run in options.run}) < len(options.run):
+        raise ValueError(f"run is {' '.join(map(str, options.run))}; expected different runs")
     first = read_json(options.run[0] / "training.json")
     pairs = held_out_pairs(trained[0], first["views"], options)
     labels = _labels(trained)
@@ -206,10 +208,14 @@ def _labels(trained: list[TrainOptions]) -> list[str]:
 
 def _modes(options: NtkOptions, networks: list[Network]) -> int:
     most = min(min(network.embeddings.shape) for network in networks)
-    most = min(most, len(networks[0].kernel) // 2)
+    # Modes beyond the positive ones predict nothing that could be compared.
+    most = min(most, *(kernel_modes(network.kernel).positive_modes for network in networks))
     modes = most if options.modes is None else options.modes
     if not 1 <= modes <= most:
-        raise ValueError(f"modes is {modes}; expected from 1 to {most}, the smallest embedding's")
+        raise ValueError(
+            f"modes is {modes}; expected from 1 to {most}, the dimensions of the smallest "
+            "embedding or the positive modes of a kernel"
+        )
     return modes
 
 

@@ -53,16 +53,17 @@ def embedding_agreement(predicted: Array, found: Array) -> dict[str, Any]:
     Parameters
     ----------
     predicted : ndarray, shape (p, k)
-        Predicted embedding, samples in rows.
+        Predicted embedding, samples in rows; columns of zeros, modes never learned, do not count.
     found : ndarray, shape (p, d)
-        Embedding, d of at least k; its k leading directions count, all of them where d = k.
+        Embedding, d of at least k; as many of its leading directions count as columns do.
 
     Returns
     -------
     dict
         ``subspace_alignment``, ``||V^T V'||_F^2 / k`` of orthonormal bases, in [0, 1]; ``chance``,
         its mean for a random subspace, k/p; ``cka``, linear and centred, of whole embeddings; and
-        ``mode_alignment`` (k,): the share of each predicted mode in the span of the other's.
+        ``mode_alignment`` (k,): the share of each predicted mode in the span of the other's. k
+        counts the columns that are not zero, but in the last; both are 0 where all are.
 
     Examples
     --------
@@ -71,13 +72,14 @@ def embedding_agreement(predicted: Array, found: Array) -> dict[str, Any]:
     >>> round(found["subspace_alignment"], 6), found["chance"]
     (1.0, 0.04)
     """
-    count = predicted.shape[1]
-    bases = [leading_basis(z, count) for z in (predicted, found)]
-    u, v = (torch.from_numpy(basis) for basis in bases)
     norms = np.linalg.norm(predicted, axis=0)
     unit = predicted / np.where(norms > 0, norms, 1.0)
+    count = int(np.count_nonzero(norms))
+    # Of a matrix that lacks rank, further singular vectors are arbitrary.
+    bases = [leading_basis(z, count) if count else z[:, :0] for z in (predicted, found)]
+    u, v = (torch.from_numpy(basis) for basis in bases)
     return {
-        "subspace_alignment": float(subspace_alignment(u, v)),
+        "subspace_alignment": float(subspace_alignment(u, v)) if count else 0.0,
         "chance": count / len(predicted),
         "cka": float(linear_cka(torch.from_numpy(predicted), torch.from_numpy(found))),
         "mode_alignment": np.sum((bases[1].T @ unit) ** 2, axis=0),

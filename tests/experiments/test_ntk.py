@@ -10,7 +10,7 @@ from torch import nn
 from experiments.cli import main
 from experiments.ntk import ntk
 from experiments.ntk_across import Network, alignment_matrix, by_group
-from experiments.ntk_measures import embedding_agreement, kernel_agreement
+from experiments.ntk_measures import embedding_agreement, kernel_agreement, predictions
 from experiments.ntk_pairs import embedded, tangent_kernel
 from experiments.ntk_training import restarted_steps, spread_steps
 from experiments.options import NtkOptions
@@ -27,10 +27,10 @@ def trained(folder, **options):
         "encoder": "linear",
         "dim": 3,
         "init_scale": 0.01,
-        "lr": 0.004,
+        "lr": 0.008,
         "momentum": 0.0,
         "batch": 2000,
-        "steps": 900,
+        "steps": 450,
         "records": 60,
         "limit": 300,
         "probe": 64,
@@ -45,7 +45,7 @@ def trained(folder, **options):
 def linear(tmp_path_factory):
     """A linear encoder trained on pairs to the end: its kernel is its theory."""
     folder = tmp_path_factory.mktemp("linear")
-    return trained(folder, checkpoints_kept=0, checkpoint_every=100)
+    return trained(folder, checkpoints_kept=0, checkpoint_every=50)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def convnet(tmp_path_factory):
 def test_the_kernel_of_a_linear_map_does_not_move_and_predicts(linear, tmp_path, capsys):
     folder = ntk(NtkOptions(run=(linear,), samples=120, over_training=4, out=tmp_path))
     found = read_json(folder / "ntk.json")
-    assert found["step"] == 900
+    assert found["step"] == 450
     assert found["kernel_alignment"] == pytest.approx(1.0)
     assert found["chance"] == pytest.approx(3 / 240)
     # Trained on fresh views of other images than the kernel is of.
@@ -72,7 +72,7 @@ def test_the_kernel_of_a_linear_map_does_not_move_and_predicts(linear, tmp_path,
     assert np.linalg.matrix_rank(arrays["kernel"], tol=1e-4) <= 64
     lines = found["over_training"]
     assert [line["step"] for line in lines] == arrays["steps"].tolist()
-    assert (lines[0]["step"], lines[-1]["step"], len(lines)) == (0, 900, 4)
+    assert (lines[0]["step"], lines[-1]["step"], len(lines)) == (0, 450, 4)
     for line in lines:
         assert line["kernel_cka"] == pytest.approx(1.0)
         assert line["with_final_embedding"]["subspace_alignment"] == pytest.approx(
@@ -118,9 +118,9 @@ def test_at_initialisation_the_embedding_is_not_yet_what_is_predicted(linear, tm
             ntk(NtkOptions((linear,), checkpoint=step, samples=60, out=tmp_path / str(step)))
             / "ntk.json"
         )
-        for step in (0, 900)
+        for step in (0, 450)
     )
-    assert (start["step"], end["step"]) == (0, 900)
+    assert (start["step"], end["step"]) == (0, 450)
     assert start["subspace_alignment"] < end["subspace_alignment"] - 0.2
 
 
@@ -192,6 +192,21 @@ def test_agreement_of_random_embeddings_is_chance():
     assert np.mean(found) == pytest.approx(chance, abs=4 * np.std(found) / np.sqrt(40))
 
 
+def test_modes_never_learned_do_not_count():
+    """Three inputs teach three modes; an embedding of them in more dimensions holds all three."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((30, 3))
+    views = np.vstack([x, x + 0.1 * rng.standard_normal((30, 3))])
+    with pytest.warns(UserWarning, match="only 3 modes"):
+        found, _, predicted = predictions(views @ views.T, views @ rng.standard_normal((3, 8)))
+    assert predicted.shape == (60, 8)
+    assert found["subspace_alignment"] == pytest.approx(1.0)
+    assert found["chance"] == pytest.approx(3 / 60)
+    np.testing.assert_allclose(found["mode_alignment"], [1, 1, 1, 0, 0, 0, 0, 0], atol=1e-12)
+    nothing = embedding_agreement(np.zeros((60, 2)), views)
+    assert nothing["subspace_alignment"] == nothing["chance"] == 0.0
+
+
 def test_the_centred_alignment_of_kernels_is_blind_to_constants():
     rng = np.random.default_rng(0)
     factor = rng.standard_normal((12, 12))
@@ -252,7 +267,7 @@ def test_networks_that_give_no_embedding_are_refused(network, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"checkpoint": 7}, "checkpoint is 7; .* holds 0, 100, 200"),
+        ({"checkpoint": 7}, "checkpoint is 7; .* holds 0, 50, 100"),
         ({"samples": 1}, "samples is 1"),
         ({"samples": 0}, "samples is 0"),
         ({"memory": 0}, "memory 0"),
@@ -277,6 +292,8 @@ def test_runs_on_other_images_and_too_many_modes_are_refused(linear, convnet, tm
     other = trained(tmp_path / "a", steps=2, limit=200)
     with pytest.raises(ValueError, match=r"trained with limit 200, .* with 300; expected runs on"):
         ntk(NtkOptions((linear, other), out=tmp_path))
+    with pytest.raises(ValueError, match="expected different runs"):
+        ntk(NtkOptions((linear, linear), samples=20, out=tmp_path))
     with pytest.raises(ValueError, match="modes is 4; expected from 1 to 3"):
         ntk(NtkOptions((linear, convnet), modes=4, views="weak", samples=20, out=tmp_path))
     with pytest.raises(ValueError, match="which means nothing for several runs"):
