@@ -11,6 +11,7 @@ and what is judged is the ratio of the times.
 from __future__ import annotations
 
 import warnings
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def compare_run(options: CompareOptions) -> Path:
     Raises
     ------
     ValueError
-        If the folder does not hold a finished training run.
+        If the folder does not hold a finished training run, or another option is given.
 
     Examples
     --------
@@ -69,6 +70,13 @@ def compare_run(options: CompareOptions) -> Path:
     ValueError: nowhere/config.json cannot be read: No such file or directory
     """
     assert options.run is not None
+    for field in fields(options):
+        given = getattr(options, field.name)
+        if field.name not in ("run", "pairs") and given != field.default:
+            raise ValueError(
+                f"{field.name.replace('_', '-')} is {given}, which means nothing for a run; "
+                "expected none but --pairs given"
+            )
     folder = Path(options.run)
     trained = read_train_options(folder)
     records = read_arrays(folder / "records.npz")

@@ -104,7 +104,7 @@ class CompareOptions(ModelOptions):
         Networks drawn of every width, at least 2.
     run : Path or None
         Folder of `sslsim train`: compare what it recorded with what theory predicts from its data.
-        Of the other options only `pairs` counts then.
+        Of the other options only `pairs` may be given then.
     max_iterations : int
         Bound on the training; modes predicted to step later are reported as not reached.
     out : Path
@@ -159,7 +159,8 @@ class NtkOptions:
         Take the kernel at so many of the checkpoints that the run holds, from the initialisation to
         the last, and follow the kernel, its predictions and the steps that it dates.
     modes : int or None
-        Of several runs: dimension of the subspaces compared. Default: the smallest embedding's.
+        Of several runs: dimension of the subspaces compared. Default: the smallest embedding's
+        or, if less, the number of positive modes of a kernel.
     center : bool
         Of several runs: subtract the mean of embeddings and predictions before comparing them.
     outputs : int or None

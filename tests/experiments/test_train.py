@@ -315,6 +315,9 @@ def test_fewer_pairs_can_be_asked_for(linear):
         assert read_json(linear / "comparison.json")["n_pairs"] == pairs
     with pytest.raises(ValueError, match="pairs is 1"):
         compare_run(CompareOptions(run=linear, pairs=1))
+    for other in ({"width": (8,)}, {"seed": 3}, {"out": Path("elsewhere")}):
+        with pytest.raises(ValueError, match=f"{next(iter(other))} is .* means nothing for a run"):
+            compare_run(CompareOptions(run=linear, **other))
 
 
 def test_results_of_another_run_do_not_stay(tmp_path):
