@@ -107,8 +107,13 @@ def bench_ntk(options: BenchNtkOptions) -> Path:
     for name in ("samples", "outputs", "repeats", "threads", "large_samples", "budget"):
         if getattr(options, name) < 1:
             raise ValueError(f"{name} is {getattr(options, name)}; expected at least 1")
-    for name in options.networks:
+    for name in (*options.networks, *([options.large_network] if options.large else [])):
         _network(name, 1)  # a name that is unknown is told before an hour of work
+    if options.jax_python is not None and _JAX_NETWORK not in options.networks:
+        raise ValueError(
+            f"jax_python is given for networks {' '.join(options.networks)}; expected "
+            f"{_JAX_NETWORK} among them, the one that neural-tangents is asked about"
+        )
     folder = open_run(options.out, {"command": "bench", "options": asdict(options)})
     found: dict[str, Any] = {"networks": {}}
     for name in options.networks:

@@ -64,6 +64,10 @@ def test_unfit_options_are_refused(name):
         bench_ntk(BenchNtkOptions(**{name: 0}, out=Path("unused")))
     with pytest.raises(ValueError, match="encoder is 'alexnet'"):
         bench_ntk(BenchNtkOptions(networks=("alexnet",), out=Path("unused")))
+    with pytest.raises(ValueError, match="encoder is 'alexnet'"):
+        bench_ntk(BenchNtkOptions(large=True, large_network="alexnet", out=Path("unused")))
+    with pytest.raises(ValueError, match="jax_python is given for networks convnet; expected resn"):
+        bench_ntk(BenchNtkOptions(networks=("convnet",), jax_python=Path("p"), out=Path("unused")))
 
 
 def test_an_interpreter_without_neural_tangents_is_told():
