@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,10 @@ from numpy.typing import NDArray
 from experiments.runs import read_json
 from paper_figs.style import BAND, INK, QUIET, mode_colours, save, styled
 
-_LAST = "backbone"  # whose overfitting is asked about: the representation
-_NAMES = {"backbone": "representation", "projector": "embedding"}
-_EPS = 0.3  # that of a published code, eps^2 = 0.1; the measured one nearest to it is shown
-_EARLY = "#2a788e"
-_SIGNALS = (  # name, marker, face
-    ("instance", "o", INK),
-    ("class", "s", "white"),
-    ("updates", "x", QUIET),
-)
+_LATE = {"backbone": "representation", "projector": "embedding"}
+_EPS = 0.3  # that of a published code, eps^2 = 0.1; maps show the measured one nearest to it
+_LABEL = 42  # characters in a line of a group's name
+_DASHES: tuple[Any, ...] = ("-", (0, (4, 2)))  # of the late layers
 
 
 def draw(folder: str | os.PathLike[str], group: int = 0) -> Path:
@@ -39,8 +35,8 @@ def draw(folder: str | os.PathLike[str], group: int = 0) -> Path:
     -------
     Path
         Of ``overfitting.png`` in the same folder: accuracy and Delta R by layer and checkpoint,
-        the curves of the first layer and the representation, and, of several runs, the rank
-        correlations of all groups.
+        curves of the first layer, the representation and the embedding, and, of several runs, the
+        rank correlations of all groups.
 
     Raises
     ------
@@ -59,7 +55,7 @@ def draw(folder: str | os.PathLike[str], group: int = 0) -> Path:
     runs = [run for run in runs if run["steps"] == runs[0]["steps"]]
     scale = int(np.argmin(np.abs(np.log(np.array(result["eps"]) / _EPS))))
     several = len(result["runs"]) > 1
-    heights = [5.0, 1.0 + 0.28 * len(groups)] if several else [5.0]
+    heights = [5.0, 1.2 + 0.5 * len(groups)] if several else [5.0]
     with styled():
         figure = Figure(figsize=(7.4, sum(heights)), layout="constrained")
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -82,17 +78,18 @@ def draw(folder: str | os.PathLike[str], group: int = 0) -> Path:
         _draw_accuracies(panels[1, 0], runs)
         _draw_reductions(panels[1, 1], runs, result["eps"])
         if several:
-            pair = parts[1].subplots(1, 2, sharey=True)
-            for axes, span in zip(pair, ("all", "after_peak"), strict=True):
-                _draw_correlations(axes, result, scale, span)
-            handles, labels = pair[0].get_legend_handles_labels()
-            parts[1].suptitle("Rank correlation with the representation's accuracy", fontsize=9.5)
+            grid = parts[1].subplots(2, 2, sharex=True, sharey=True)
+            for row, layer in zip(grid, _LATE, strict=True):
+                for axes, span in zip(row, ("all", "after_peak"), strict=True):
+                    _draw_correlations(axes, result, layer, span)
+            handles, labels = grid[0, 0].get_legend_handles_labels()
+            parts[1].suptitle("Rank correlation with the same layer's accuracy", fontsize=9.5)
             parts[1].legend(handles, labels, loc="outside lower center", ncols=len(labels))
         return save(figure, folder / "overfitting.png")
 
 
 def _name(layer: str) -> str:
-    return _NAMES.get(layer, layer)
+    return _LATE.get(layer, layer)
 
 
 def _draw_map(
@@ -116,7 +113,8 @@ def _over_updates(axes: Axes, steps: list[int]) -> None:
 
 def _draw_accuracies(axes: Axes, runs: list[dict[str, Any]]) -> None:
     layers, steps = runs[0]["layers"], runs[0]["steps"]
-    for layer, colour, dash in ((layers[0], _EARLY, (0, (4, 2))), (_LAST, INK, "-")):
+    drawn = ((layers[0], QUIET, (0, (1, 1))), *zip(_LATE, (INK, "#2a788e"), _DASHES, strict=True))
+    for layer, colour, dash in drawn:
         row = layers.index(layer)
         values = 100 * np.array([run["linear"][row] for run in runs])
         errors = 100 * np.array([run["linear_error"][row] for run in runs])
@@ -127,51 +125,54 @@ def _draw_accuracies(axes: Axes, runs: list[dict[str, Any]]) -> None:
         axes.fill_between(steps, mean - error, mean + error, color=colour, alpha=0.15, lw=0)
     _over_updates(axes, steps)
     axes.set_ylabel("accuracy of a linear probe, %")
-    axes.legend(loc="best")
-
-
-def _draw_reductions(axes: Axes, runs: list[dict[str, Any]], every_eps: list[float]) -> None:
-    """Of the representation, at every eps over its highest."""
-    layers, steps = runs[0]["layers"], runs[0]["steps"]
-    row = layers.index(_LAST)
-    for scale, (eps, colour) in enumerate(
-        zip(every_eps, mode_colours(len(every_eps)), strict=True)
-    ):
-        mean = np.mean([run["instance"]["test"][scale][row] for run in runs], axis=0)
-        if mean.max() > 0:
-            label = f"eps {eps:g}"
-            axes.plot(steps, mean / mean.max(), color=colour, marker="o", ms=3, label=label)
-    _over_updates(axes, steps)
-    axes.set_ylabel(r"$\Delta R$ of the representation")
     axes.legend(loc="best", fontsize=7)
 
 
-def _draw_correlations(axes: Axes, result: dict[str, Any], scale: int, span: str) -> None:
-    groups = result["groups"]
+def _draw_reductions(axes: Axes, runs: list[dict[str, Any]], every_eps: list[float]) -> None:
+    """Of the late layers, at every eps over its highest."""
+    layers, steps = runs[0]["layers"], runs[0]["steps"]
+    for layer, dash in zip(_LATE, _DASHES, strict=True):
+        row, late = layers.index(layer), layer == "projector"
+        for scale, colour in enumerate(mode_colours(len(every_eps))):
+            mean = np.mean([run["instance"]["test"][scale][row] for run in runs], axis=0)
+            label = None if late else f"eps {every_eps[scale]:g}"
+            if mean.max() > 0:
+                mark = "none" if late else "o"
+                axes.plot(
+                    steps, mean / mean.max(), color=colour, ls=dash, marker=mark, ms=3, label=label
+                )
+    axes.plot([], [], color=QUIET, ls=_DASHES[1], label="dashed: embedding")
+    _over_updates(axes, steps)
+    axes.set_ylabel(r"$\Delta R$ by instances, of its highest")
+    axes.legend(loc="best", fontsize=7)
+
+
+def _draw_correlations(axes: Axes, result: dict[str, Any], layer: str, span: str) -> None:
+    groups, every_eps = result["groups"], result["eps"]
+    marks = [
+        ("instance", scale, "o", colour, rf"$\Delta R$, eps {every_eps[scale]:g}")
+        for scale, colour in enumerate(mode_colours(len(every_eps)))
+    ]
+    marks.append(("updates", 0, "x", QUIET, "updates"))
+    offsets = np.linspace(-0.32, 0.32, len(marks))
     axes.axvline(0, color=BAND, lw=1.0, zorder=0)
     for place, group in enumerate(groups):
-        row = group["layers"].index(_LAST)
-        for offset, (signal, marker, face) in zip((-0.22, 0.0, 0.22), _SIGNALS, strict=True):
+        row = group["layers"].index(layer)
+        for offset, (signal, scale, marker, colour, _) in zip(offsets, marks, strict=True):
             height = place + offset
             found = group["correlations"]["linear"][signal][span]
             mean, low, high = (found[key][scale][row] for key in ("mean", "low", "high"))
-            edge = QUIET if marker == "x" else INK
-            seeds = [
-                result["runs"][run]["correlations"]["linear"][signal][span][scale][row]
-                for run in group["runs"]
-            ]
-            known = [value for value in seeds if value is not None]
-            axes.plot(known, [height] * len(known), "|", color=edge, ms=4, mew=0.6)
             if mean is None:
                 continue
             if low is not None:
                 ends = np.clip([low, high], -1, 1)  # an interval may leave what can be
-                axes.plot(ends, [height] * 2, color=edge, lw=0.8)
-            label = None
-            if place == 0:
-                label = signal if signal == "updates" else rf"$\Delta R$, groups by {signal}"
-            axes.plot(mean, height, marker, color=edge, mfc=face, ms=4, ls="none", label=label)
+                axes.plot(ends, [height] * 2, color=colour, lw=0.8)
+            axes.plot(mean, height, marker, color=colour, ms=3.5)
+    for _, _, marker, colour, label in marks:
+        axes.plot([], [], marker, color=colour, ms=3.5, ls="none", label=label)
     axes.set(xlim=(-1.08, 1.08), ylim=(len(groups) - 0.5, -0.5))
-    axes.set_yticks(range(len(groups)), [group["label"].replace("_", " ") for group in groups])
-    axes.tick_params(axis="y", labelsize=7, length=0)
-    axes.set_title("all checkpoints" if span == "all" else "from the peak of the accuracy on")
+    labels = [fill(group["label"].replace("_", " "), _LABEL) for group in groups]
+    axes.set_yticks(range(len(groups)), labels)
+    axes.tick_params(axis="y", labelsize=6.5, length=0)
+    told = "all checkpoints" if span == "all" else "from its peak on"
+    axes.set_title(f"{_name(layer)}, {told}", fontsize=8.5)
