@@ -80,6 +80,9 @@ def umm(options: UmmCommand) -> Path:
         "data": start.trained.data,
         "views": start.kind,
         "transfer": options.transfer,
+        # config.json keeps those of the first call.
+        "transfer_limit": options.transfer_limit,
+        "test_images": min(options.test_images, len(start.held_out.images)),
         "checkpoint": start.step,
         "split": start.options.split,
         "early": start.options.early or start.options.split,

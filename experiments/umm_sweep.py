@@ -15,6 +15,7 @@ import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from sslsim.umm.convergence import Diverged
 from sslsim.umm.finetune import start_digest
 
 _RESULTS = ("table.json", "table.txt", "umm_sweep.png")
-_OF_CONTROL = ("split", "outer_lr", "optimizer", "schedule", "batch")  # what control depends on
+_OF_CONTROL = ("split", "outer_lr", "optimizer", "schedule", "steps", "batch")  # of the control
 CONTROL = "control"
 
 
@@ -76,8 +77,8 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
     Raises
     ------
     ValueError
-        If no run is given, or one is no run, or an option or variant does not fit. Where numbers
-        cease to be finite only the cell fails, which the table says.
+        If no run is given, one is no run, two are alike down to their seed, or an option or variant
+        does not fit. Where numbers cease to be finite only the cell fails, which the table says.
     sslsim.interruption.Interrupted
         If the process was interrupted; the state is saved.
 
@@ -94,6 +95,7 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
     device = chosen_device(options.device)
     starts = [start_from(run, options) for run in options.run]
     groups = group_names([start.trained for start in starts])
+    _check_distinct(starts, groups)
     settings = [settings_of(options, start.options) for start in starts]
     folder = open_run(
         options.out, {"command": "umm-sweep", "options": asdict(options)}, results=_RESULTS
@@ -165,12 +167,27 @@ def settings_of(options: UmmSweepCommand, base: UmmOptions) -> list[Setting]:
         name = RENAMED.get(ours, ours)
         for value in values:
             told = f"{ours}={value}"
+            if any(one.name == told for one in found):
+                continue  # given twice, it would count as two runs
             against = CONTROL
             if name in _OF_CONTROL and value != getattr(base, name):
                 against = f"{CONTROL}, {told}"
                 controls[against] = variant_options(replace(base, **{name: value}), CONTROL)
             found.append(Setting(told, replace(first, **{name: value}), against))
     return [*found, *(Setting(name, held, name) for name, held in controls.items())]
+
+
+def _check_distinct(starts: Sequence[Start], groups: Sequence[str]) -> None:
+    """Raise if two runs are alike down to their seed: an interval would count one of them twice."""
+    seen: dict[tuple[str, int], Path] = {}
+    for start, group in zip(starts, groups, strict=True):
+        seed = start.trained.seed
+        if (group, seed) in seen:
+            raise ValueError(
+                f"{seen[group, seed]} and {start.run} were trained alike, with seed {seed}; "
+                "expected runs of different seeds or options"
+            )
+        seen[group, seed] = start.run
 
 
 def _varied(given: str) -> tuple[str, list[Any]]:

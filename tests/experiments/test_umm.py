@@ -139,7 +139,8 @@ def test_an_interrupted_run_goes_on_with_the_same_bits(run, undone, tmp_path, mo
     assert ours == theirs
     with pytest.raises(ValueError, match=r"holds a run with beta 1.0, now it is 2.0; expected the"):
         umm(replace(options, beta=2.0))
-    umm(replace(options, test_images=20))  # what is measured may change
+    umm(replace(options, test_images=20))  # what is measured may change, and the result says so
+    assert read_json(tmp_path / "b/umm.json")["test_images"] == 20
     assert len(seen) == 22
     with pytest.raises(ValueError, match="holds a run of 'train'; expected another folder"):
         umm(replace(options, out=run))
@@ -264,6 +265,8 @@ def test_runs_that_do_not_fit_are_refused(run, tmp_path, capsys):
         umm_sweep(UmmSweepCommand())
     with pytest.raises(ValueError, match="interval_level is 1"):
         umm_sweep(sweep([run], tmp_path, interval_level=1.0))
+    with pytest.raises(ValueError, match="were trained alike, with seed 0; expected runs of diff"):
+        umm_sweep(sweep([run, run], tmp_path))  # seeds are the unit of the intervals
 
 
 def test_a_sweep_runs_each_cell_once_and_adds_to_its_table(
@@ -350,8 +353,11 @@ def test_settings_that_do_not_exist_are_refused(given, message):
 
 def test_settings_are_compared_with_controls_of_the_same_updates():
     options = UmmSweepCommand(
-        variants=("full",), vary=("schedule=cosine", "beta=3", "distance=cka")
+        variants=("full",),
+        vary=("schedule=cosine", "beta=3", "distance=cka", "steps=9", "beta=3.0,3"),
     )
+    names = [one.name for one in settings_of(options, UmmOptions())]
+    assert len(names) == len(set(names))  # a setting given twice is one
     found = {one.name: one for one in settings_of(options, UmmOptions())}
     assert found["schedule=cosine"].control == "control, schedule=cosine"
     assert found["control, schedule=cosine"].options == replace(
@@ -359,6 +365,7 @@ def test_settings_are_compared_with_controls_of_the_same_updates():
     )
     assert found["beta=3.0"].control == found["distance=cka"].control == "control"
     assert found["distance=cka"].options == UmmOptions(alignment="cka")
+    assert found[found["steps=9"].control].options.steps == 9
 
 
 # The table.
