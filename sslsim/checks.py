@@ -27,7 +27,8 @@ def finite_matrix(name: str, value: torch.Tensor | ArrayLike, rows: int = 1) -> 
     Raises
     ------
     ValueError
-        If it is no matrix, has fewer rows or no columns, or an entry is NaN or infinite.
+        If it is no matrix, has fewer rows or no columns, is complex, or an entry is NaN or
+        infinite.
 
     Examples
     --------
@@ -40,6 +41,8 @@ def finite_matrix(name: str, value: torch.Tensor | ArrayLike, rows: int = 1) -> 
             f"{name} has shape {tuple(matrix.shape)}; expected (n, d) with n of at least {rows} "
             "and d of at least 1"
         )
+    if matrix.is_complex():  # torch would drop the imaginary parts
+        raise ValueError(f"{name} is complex; expected real numbers")
     if not matrix.is_floating_point():
         matrix = matrix.double()
     # A sum is finite only if all of it is, and faster; one that overflows is no proof.

@@ -163,6 +163,7 @@ REFUSED = [
     (Z, LABELS, -1.0, "eps is -1.0; expected"),
     (Z, LABELS, math.nan, "eps is nan; expected"),
     (Z[:1], LABELS[:1], 1.0, r"z has shape \(1, 2\); expected .* at least 2"),
+    (Z * 1j, LABELS, 1.0, "z is complex; expected real numbers"),
     (Z[0], LABELS, 1.0, r"z has shape \(2,\); expected"),
     (Z * math.nan, LABELS, 1.0, "z holds .*NaN"),
     (Z * math.inf, LABELS, 1.0, "z holds .*infinite"),
