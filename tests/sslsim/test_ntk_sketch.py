@@ -73,3 +73,20 @@ def test_unfit_arguments_are_refused(change, message):
     arguments = {"module": nn.Linear(2, 2), "x1": torch.zeros(3, 2), "sketch": 4, "seed": 0}
     with pytest.raises(ValueError, match=message):
         sketched_ntk(**arguments | change)
+
+
+def test_the_error_is_that_of_the_mean_of_few_directions():
+    """Two and three directions, where a divisor of k instead of k - 1 shows."""
+    layer, x = nn.Linear(2, 3, bias=False).double(), torch.tensor([[1.0, 2.0], [0.5, -1.0]])
+    x = x.double()
+    for count in (2, 3):
+        generator = torch.Generator().manual_seed(7)
+        singles = []
+        for _ in range(count):
+            change = x @ torch.randn(3, 2, generator=generator, dtype=torch.float64).T
+            singles.append(change @ change.T)
+        drawn = torch.stack(singles)
+        found = sketched_ntk(layer, x, sketch=count, seed=7)
+        torch.testing.assert_close(found.kernel, drawn.mean(0), rtol=1e-12, atol=1e-12)
+        expected = drawn.std(0, correction=1) / count**0.5
+        torch.testing.assert_close(found.standard_error, expected, rtol=1e-9, atol=1e-12)
