@@ -185,7 +185,7 @@ def test_without_positive_curvature_conjugate_gradients_leave_the_hessian_out():
     def inner(phi):
         return -2 * phi[0].square().sum()
 
-    found = implicit(inner, lambda phi: phi[0].sum(), [torch.ones(2)], 0.1, 1, proximal=1.0)
+    found = implicit(inner, lambda phi: phi[0].sum(), [torch.ones(2)], 0.1, 1, proximal=0.5)
     assert found.gradient[0].tolist() == [1.0, 1.0]
     assert found.residual > 1
 
