@@ -213,8 +213,9 @@ class ForecastOptions:
     root : Path or None
         Folder of the torchvision data sets, where it has moved since.
     pairs : int
-        Training pairs, spread evenly, on which modes and rates are measured; the very pairs of a
-        run with fixed views.
+        Training pairs on which modes and rates are measured: the very ones of a run with fixed
+        views, all there are at most; else fresh ones, spread evenly over the images. Where views
+        differ much, few pairs mix small modes up with learned ones, and forecasts come too soon.
     kernel : bool
         Forecast by the tangent kernel of every mode's direction too, learned functions projected
         out (Barlow Twins without BatchNorm only).
@@ -230,7 +231,7 @@ class ForecastOptions:
     run: tuple[Path, ...]
     at: int | None = None
     root: Path | None = None
-    pairs: int = 512
+    pairs: int = 1024
     kernel: bool = True
     hessian: bool = False
     interval_level: float = 0.9

@@ -101,8 +101,8 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
     run : Path
         Folder of ``sslsim train --checkpoints-kept 0``.
     pairs : int
-        How many, spread evenly over the training images; the very pairs of a run that fixed its
-        views, else fresh ones.
+        How many, spread evenly over the training images: the very pairs of a run that fixed its
+        views, all there are at most; else fresh ones, of which an image may have several.
     root : Path, optional
         Folder of the data sets, where it has moved.
     progress : bool
@@ -143,8 +143,8 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
         )
     initial = copy.deepcopy(learner.state_dict())
     kind = trained.views or learner.views
-    places = torch.arange(min(pairs, len(data.images))) * len(data.images)
-    places = places // min(pairs, len(data.images))
+    count = min(pairs, len(data.images)) if trained.fixed_views else pairs
+    places = torch.arange(count) * len(data.images) // count
     if trained.fixed_views:
         views = tuple(view[places] for view in fixed_views(data, kind, trained.seed).views)
     else:

@@ -301,6 +301,13 @@ def test_of_a_linear_map_forecasts_are_the_closed_form(linear, tmp_path):
     assert width[2] < width[0]
 
 
+def test_an_image_may_have_several_fresh_pairs_but_fixed_ones_are_all_there_are(simclr, run):
+    assert watch(run, 1000).pairs.x.shape[0] == 60
+    pairs = watch(simclr, 150).pairs
+    assert len(pairs.x) == 150
+    assert len(pairs.x.flatten(1).unique(dim=0)) == 150
+
+
 def test_a_loss_without_a_known_ceiling_and_a_network_with_batchnorm(simclr, run, tmp_path):
     folder = forecast(ForecastOptions((simclr, run), pairs=30, out=tmp_path))
     found, arrays = read_json(folder / "forecast.json"), read_arrays(folder / "forecast.npz")
@@ -371,7 +378,7 @@ def test_from_the_command_line(run, capsys):
         ({"run": ()}, "no run is given; expected --run DIR"),
         ({"run": (Path("a"), Path("b")), "at": 3}, "at is 3 for 2 runs; expected one run"),
         ({"pairs": 1}, "pairs is 1 and interval_level 0.9; expected at least 2"),
-        ({"interval_level": 1.0}, "pairs is 512 and interval_level 1.0; .* between 0 and 1"),
+        ({"interval_level": 1.0}, "pairs is 1024 and interval_level 1.0; .* between 0 and 1"),
         ({"interval_level": float("nan")}, "interval_level nan"),
         ({"run": (Path("no"),)}, "no/config.json cannot be read"),
         ({"at": 7}, "at is 7; .* holds checkpoints 0, 10, ..., 450"),
