@@ -26,13 +26,14 @@ from experiments.runs import read_arrays, write_json
 from experiments.tables import number, table
 from experiments.train import found_steps, watched_spectrum
 from experiments.train_options import TrainOptions
-from experiments.train_setup import initial_learner, read_train_options, split_data
-from sslsim.batches import fixed_views
+from experiments.train_setup import (
+    initial_learner,
+    read_train_options,
+    split_data,
+    training_pairs,
+)
 from sslsim.data import Images
-from sslsim.pixels import pixel_statistics
-from sslsim.seeds import derived_generator
 from sslsim.single_view import VIEWS
-from sslsim.views import draw_views
 from theory import predict_steps_from
 from theory.closed_form import step_times
 from theory.near_origin import barlow_twins_operator, simclr_operator
@@ -40,7 +41,6 @@ from theory.vicreg import vicreg_operator
 
 _PAIRED = tuple(kind for kind in VIEWS if kind != "mask")
 _PAIRS = 2000  # drawn for the prediction
-_DRAWS = 9  # purpose of these draws
 _VICREG_EPS = 1e-4  # under the root of the training's objective
 Array = NDArray[np.float64]
 
@@ -88,11 +88,7 @@ def compare_run(options: CompareOptions) -> Path:
     if kind not in _PAIRED:
         raise ValueError(f"the run's views are {kind}; expected pairs ({', '.join(_PAIRED)})")
     views = _drawn(trained, data, kind, options.pairs)
-    pixels = pixel_statistics(data.images)
-    x, x_prime = (
-        (pixels.standardise(view) if trained.standardise else view).flatten(1).double().numpy()
-        for view in views
-    )
+    x, x_prime = (view.flatten(1).double().numpy() for view in views)
     dim = min(len(measured), x.shape[1])
     measured = measured[:dim]
     theory_form = trained.method == "barlow_twins" and trained.barlow_form != "published"
@@ -240,11 +236,7 @@ def _drawn(
     count = min(len(data.images), most if pairs is None else pairs)
     if count < 2:
         raise ValueError(f"pairs is {pairs}; expected at least 2")
-    places = torch.arange(count) * len(data.images) // count
-    if trained.fixed_views:
-        return tuple(view[places] for view in fixed_views(data, kind, trained.seed).views)
-    images = data.images[places]
-    return draw_views(images, kind, derived_generator(trained.seed, _DRAWS, 0)).views
+    return training_pairs(trained, data, kind, count, draw=0)
 
 
 def _report(gamma: Array, predicted: Array, measured: Array, judged: dict[str, Any]) -> str:

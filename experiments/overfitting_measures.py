@@ -10,7 +10,7 @@ import torch
 
 from experiments.overfitting_options import OverfittingOptions
 from experiments.train_options import TrainOptions
-from experiments.train_setup import as_fed, initial_learner, part_of, split_data
+from experiments.train_setup import as_fed, initial_learner, split_data, spread_over
 from sslsim.coding_rate import coding_rate, grouped_coding_rate, instance_groups
 from sslsim.data import Images
 from sslsim.encoders.encoder import Encoder
@@ -96,9 +96,9 @@ def watched_images(trained: TrainOptions, options: OverfittingOptions) -> Watche
     images = min(options.samples, len(data.images), len(held_out.images))
     plain, labels, views, classes = {}, {}, {}, {}
     for place, (split, part) in enumerate(zip(SPLITS, (held_out, data), strict=True)):
-        probed = as_fed(_spread(part, options.probed), kind)
+        probed = as_fed(spread_over(part, options.probed), kind)
         fed = probed.images.float() / 255
-        chosen = _spread(part, images)
+        chosen = spread_over(part, images)
         generator = derived_generator(options.seed, _DRAWS, place)
         each = [
             draw_view(chosen.images, drawn, generator, which=which % 2)
@@ -269,8 +269,3 @@ def layer_reductions(
                 for rate, eps in zip(rates, options.eps, strict=True)
             ]
     return found
-
-
-def _spread(data: Images, count: int) -> Images:
-    n = len(data.images)
-    return part_of(data, torch.arange(min(count, n)) * n // min(count, n))

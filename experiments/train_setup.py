@@ -9,13 +9,18 @@ import torch
 
 from experiments.runs import read_json
 from experiments.train_options import TrainOptions
+from sslsim.batches import fixed_views
 from sslsim.data import Images, load_images
 from sslsim.methods.build import build_learner
 from sslsim.methods.learner import Learner
+from sslsim.pixels import pixel_statistics
+from sslsim.seeds import derived_generator
 from sslsim.single_view import VIEWS, view_shape
+from sslsim.views import draw_views
 
 _HELD_OUT = 10  # one image in so many, where a data set has no test split
 _READ = 5000  # held-out images at most
+_DRAWS = 9  # purpose of views drawn after the training
 
 
 def chosen_device(name: str) -> torch.device:
@@ -244,6 +249,74 @@ def part_of(data: Images, chosen: torch.Tensor) -> Images:
     """
     labels = None if data.labels is None else data.labels[chosen]
     return replace(data, images=data.images[chosen], labels=labels)
+
+
+def spread_over(data: Images, count: int) -> Images:
+    """Some images of a data set, spread evenly over it.
+
+    Parameters
+    ----------
+    data : Images
+        The data set.
+    count : int
+        How many; all where there are fewer.
+
+    Returns
+    -------
+    Images
+        With their labels.
+
+    Examples
+    --------
+    >>> data = Images(torch.zeros(6, 1, 2, 2, dtype=torch.uint8), torch.arange(6), "x")
+    >>> spread_over(data, 3).labels.tolist()
+    [0, 2, 4]
+    """
+    n = len(data.images)
+    return part_of(data, torch.arange(min(count, n)) * n // min(count, n))
+
+
+def training_pairs(
+    options: TrainOptions, data: Images, kind: str, count: int, draw: int
+) -> tuple[torch.Tensor, ...]:
+    """Views as a run was trained on them, of images spread evenly over its data.
+
+    Parameters
+    ----------
+    options : TrainOptions
+        Of the run.
+    data : Images
+        Its training images.
+    kind : str
+        Of the views.
+    count : int
+        How many images: of a run that fixed its views, which are the ones returned, at most all
+        there are; else they repeat beyond that.
+    draw : int
+        Number of the draw, where views are fresh.
+
+    Returns
+    -------
+    tuple of Tensor, shape (count, ...)
+        Standardised if the run's were.
+
+    Examples
+    --------
+    >>> options = TrainOptions(limit=40)
+    >>> data, _ = split_data(options)
+    >>> [len(view) for view in training_pairs(options, data, "crops", 5, 0)]
+    [5, 5]
+    """
+    places = torch.arange(count) * len(data.images) // count
+    if options.fixed_views:
+        views = tuple(view[places] for view in fixed_views(data, kind, options.seed).views)
+    else:
+        generator = derived_generator(options.seed, _DRAWS, draw)
+        views = draw_views(data.images[places], kind, generator).views
+    if not options.standardise:
+        return views
+    pixels = pixel_statistics(data.images)
+    return tuple(pixels.standardise(view) for view in views)
 
 
 def read_train_options(folder: Path) -> TrainOptions:

@@ -11,7 +11,7 @@ import torch
 from experiments.networks import network_at
 from experiments.train import probed_features
 from experiments.train_options import TrainOptions
-from experiments.train_setup import as_fed, part_of, read_train_options, split_data
+from experiments.train_setup import as_fed, read_train_options, split_data, spread_over
 from experiments.umm_options import UmmSettings, core_options
 from sslsim.coding_rate import coding_rate_reduction, instance_groups
 from sslsim.data import Images
@@ -171,7 +171,7 @@ def measured_layers(
         probed["transfer_"] = start.transfer
     for prefix, (fitted, read) in probed.items():
         plain = as_fed(fitted, start.kind)
-        plain_read = as_fed(_spread(read, test_images), start.kind)
+        plain_read = as_fed(spread_over(read, test_images), start.kind)
         results = probed_features(
             learner, plain, plain_read, start.pixels, layers=layers, seed=start.options.seed
         )
@@ -232,8 +232,3 @@ def measured(start: Start, learner: Learner, test_images: int) -> dict[str, Any]
     batch = held_out_batch(start.data, start.held_out, start.kind, start.options, device)
     whole = measure(Levels(learner, split, start.options, *batch, names))
     return {**asdict(whole), "layers": measured_layers(start, learner, test_images)}
-
-
-def _spread(data: Images, count: int) -> Images:
-    n = len(data.images)
-    return part_of(data, torch.arange(min(count, n)) * n // min(count, n))

@@ -16,22 +16,16 @@ from tqdm import tqdm
 from experiments.networks import kept_steps
 from experiments.train import watched_spectrum
 from experiments.train_options import TrainOptions, training_options
-from experiments.train_setup import initial_learner, read_train_options, split_data
-from sslsim.batches import fixed_views
+from experiments.train_setup import initial_learner, read_train_options, split_data, training_pairs
 from sslsim.checkpoints import load_checkpoint
 from sslsim.embedding_spectra import covariance_spectrum, cross_spectrum
 from sslsim.encoders.encoder import Encoder
 from sslsim.growth import Objective
 from sslsim.methods.learner import Learner, PairLearner
-from sslsim.pixels import pixel_statistics
 from sslsim.recording import ProbeSet, probing
-from sslsim.seeds import derived_generator
 from sslsim.training_options import flow_time
-from sslsim.views import draw_views
 
 Array = NDArray[np.float64]
-
-_DRAWS = 9  # purpose of pairs drawn after the training
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,15 +138,7 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
     initial = copy.deepcopy(learner.state_dict())
     kind = trained.views or learner.views
     count = min(pairs, len(data.images)) if trained.fixed_views else pairs
-    places = torch.arange(count) * len(data.images) // count
-    if trained.fixed_views:
-        views = tuple(view[places] for view in fixed_views(data, kind, trained.seed).views)
-    else:
-        generator = derived_generator(trained.seed, _DRAWS, 1)
-        views = draw_views(data.images[places], kind, generator).views
-    if trained.standardise:
-        pixels = pixel_statistics(data.images)
-        views = tuple(pixels.standardise(view) for view in views)
+    views = training_pairs(trained, data, kind, count, draw=1)
     drawn = ProbeSet(*views[:2])
     spectrum = watched_spectrum(trained).removesuffix("_spectrum")
     lam = []
