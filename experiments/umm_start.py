@@ -104,6 +104,8 @@ def start_from(run: Path, settings: UmmSettings) -> Start:
         trained = replace(trained, root=settings.root)
     data, held_out = split_data(trained)
     learner, step = network_at(run, settings.checkpoint, data)
+    # What does not fit is told before anything is written.
+    trained_names(learner, split_encoder(learner.encoder, options.split), options)
     kind = trained.views or learner.views
     transfer = None
     if settings.transfer is not None:

@@ -244,7 +244,7 @@ def test_bad_options_are_refused_in_one_line(run, tmp_path, options, message):
     with pytest.raises(ValueError, match=message) as caught:
         umm(command(run, tmp_path / "bad", **options))
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "bad/umm.json").exists()
+    assert not (tmp_path / "bad").exists()
 
 
 def test_runs_that_do_not_fit_are_refused(run, tmp_path, capsys):
