@@ -1,10 +1,10 @@
-"""Options of ``sslsim train``."""
+"""Options of ``sslsim train``, and those of every command that trains networks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sslsim.training_options import TrainingOptions
 
@@ -34,10 +34,8 @@ Views = Literal["noise", "crops", "simclr", "weak", "strong", "mask", "multicrop
 
 
 @dataclass(frozen=True)
-class TrainOptions:
-    """Train a self-supervised network and record its spectra as it learns.
-
-    A run that was interrupted goes on where it stopped when the same command is given again.
+class LearnerOptions:
+    """Data, method, network and training: what every command that trains networks takes.
 
     Attributes
     ----------
@@ -118,27 +116,10 @@ class TrainOptions:
         Memory layout; faster convolutions.
     compile : bool
         Compile the network with torch.compile.
-    records : int
-        Snapshots of the held-out probe set over the run.
-    probe : int
-        Images in the probe set.
-    checkpoint_every : int
-        Updates between checkpoints.
-    checkpoints_kept : int
-        How many of the newest stay; 0 keeps all, from the initialisation on, as forecasts and
-        studies over training need.
     seed : int
         Of everything random.
     device : str
         cpu, cuda, or auto: cuda if there is one.
-    evaluate : bool
-        Where images have labels: read nearest neighbours at every tenth snapshot, and probe the
-        frozen features at the end (nearest neighbours, logistic regression).
-    layers : tuple of str
-        Whose features to probe at the end: backbone (the representation), projector (the
-        embedding), or a layer of the backbone, such as layer1.
-    out : Path
-        Run folder: config.json, training.json, records.jsonl, records.npz, checkpoints, run.png.
     """
 
     method: Method = "barlow_twins"
@@ -177,29 +158,60 @@ class TrainOptions:
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     compile: bool = False
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class TrainOptions(LearnerOptions):
+    """Train a self-supervised network and record its spectra as it learns.
+
+    A run that was interrupted goes on where it stopped when the same command is given again.
+
+    Attributes
+    ----------
+    records : int
+        Snapshots of the held-out probe set over the run.
+    probe : int
+        Images in the probe set.
+    checkpoint_every : int
+        Updates between checkpoints.
+    checkpoints_kept : int
+        How many of the newest stay; 0 keeps all, from the initialisation on, as forecasts and
+        studies over training need.
+    evaluate : bool
+        Where images have labels: read nearest neighbours at every tenth snapshot, and probe the
+        frozen features at the end (nearest neighbours, logistic regression).
+    layers : tuple of str
+        Whose features to probe at the end: backbone (the representation), projector (the
+        embedding), or a layer of the backbone, such as layer1.
+    out : Path
+        Run folder: config.json, training.json, records.jsonl, records.npz, checkpoints, run.png.
+    """
+
     records: int = 150
     probe: int = 256
     checkpoint_every: int = 500
     checkpoints_kept: int = 2
-    seed: int = 0
-    device: str = "auto"
     evaluate: bool = True
     layers: tuple[str, ...] = ("backbone", "projector")
     out: Path = Path("runs/train")
 
 
-def training_options(options: TrainOptions) -> TrainingOptions:
+def training_options(options: LearnerOptions, **others: Any) -> TrainingOptions:
     """The part of the options that the training loop knows.
 
     Parameters
     ----------
-    options : TrainOptions
-        Of the command.
+    options : LearnerOptions
+        Of a command.
+    **others
+        Fields of ``TrainingOptions`` to set beside or instead of those.
 
     Returns
     -------
     TrainingOptions
-        Fields of the same names.
+        Fields of the same names; what the command has no option for is as it is by default.
 
     Raises
     ------
@@ -211,5 +223,6 @@ def training_options(options: TrainOptions) -> TrainingOptions:
     >>> training_options(TrainOptions(steps=7)).steps
     7
     """
-    names = [field.name for field in fields(TrainingOptions)]
-    return TrainingOptions(**{name: getattr(options, name) for name in names})
+    names = {field.name for field in fields(TrainingOptions)}
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    return TrainingOptions(**{n: v for n, v in given.items() if n in names} | others)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from experiments.runs import read_json
-from experiments.train_options import TrainOptions
+from experiments.train_options import LearnerOptions, TrainOptions
 from sslsim.batches import fixed_views
 from sslsim.data import Images, load_images
 from sslsim.methods.build import build_learner
@@ -56,12 +56,12 @@ def chosen_device(name: str) -> torch.device:
     return device
 
 
-def split_data(options: TrainOptions) -> tuple[Images, Images]:
+def split_data(options: LearnerOptions) -> tuple[Images, Images]:
     """Training images and held-out ones.
 
     Parameters
     ----------
-    options : TrainOptions
+    options : LearnerOptions
         Say the data set.
 
     Returns
@@ -102,7 +102,7 @@ def split_data(options: TrainOptions) -> tuple[Images, Images]:
     return part_of(data, ~kept_out), part_of(data, kept_out)
 
 
-def _test_split(options: TrainOptions, data: Images) -> Images | None:
+def _test_split(options: LearnerOptions, data: Images) -> Images | None:
     """Test images at the size of the training images; None if there is no such split."""
     height, width = data.images.shape[2:]
     for size in (options.size, height if height == width else None):
@@ -169,12 +169,12 @@ def fed_shape(data: Images, kind: str) -> tuple[int, int, int]:
     return view_shape(kind, shape) if kind in VIEWS else shape
 
 
-def initial_learner(options: TrainOptions, data: Images) -> Learner:
+def initial_learner(options: LearnerOptions, data: Images) -> Learner:
     """The learner at its initialisation, the same at every call.
 
     Parameters
     ----------
-    options : TrainOptions
+    options : LearnerOptions
         Method, network and initialisation.
     data : Images
         Training images: their shape, and the classes when supervised.
@@ -277,13 +277,13 @@ def spread_over(data: Images, count: int) -> Images:
 
 
 def training_pairs(
-    options: TrainOptions, data: Images, kind: str, count: int, draw: int
+    options: LearnerOptions, data: Images, kind: str, count: int, draw: int
 ) -> tuple[torch.Tensor, ...]:
     """Views as a run was trained on them, of images spread evenly over its data.
 
     Parameters
     ----------
-    options : TrainOptions
+    options : LearnerOptions
         Of the run.
     data : Images
         Its training images.
