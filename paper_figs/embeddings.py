@@ -24,18 +24,20 @@ from paper_figs.style import BAND, INK, QUIET, styled
 _FRAMES = 60
 
 
-def animate(folder: str | os.PathLike[str]) -> Path:
+def animate(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
     """Animate the embeddings of the probe set over training.
 
     Parameters
     ----------
     folder : path
         Run folder with ``training.json`` and ``records.npz``.
+    out : path, optional
+        Of the animation. Default: ``embeddings.gif`` in the same folder.
 
     Returns
     -------
     Path
-        Of ``embeddings.gif`` in the same folder.
+        Of the animation.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def animate(folder: str | os.PathLike[str]) -> Path:
     with styled():
         for place in shown:
             frames.append(_frame(points[: place + 1], records, int(place), opened, result))
-    path = Path(folder) / "embeddings.gif"
+    path = Path(folder) / "embeddings.gif" if out is None else Path(out)
     with whole_file(path) as file:
         frames[0].save(
             file,

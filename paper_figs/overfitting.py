@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -49,43 +50,111 @@ def draw(folder: str | os.PathLike[str], group: int = 0) -> Path:
     groups = result["groups"]
     if not 0 <= group < len(groups):
         raise ValueError(f"group is {group}; {folder} holds {len(groups)}, counted from 0")
-    shown = groups[group]
-    runs = [result["runs"][place] for place in shown["runs"]]
-    # Seeds measured at other checkpoints have no common mean.
-    runs = [run for run in runs if run["steps"] == runs[0]["steps"]]
-    scale = int(np.argmin(np.abs(np.log(np.array(result["eps"]) / _EPS))))
     several = len(result["runs"]) > 1
     heights = [5.0, 1.2 + 0.5 * len(groups)] if several else [5.0]
     with styled():
         figure = Figure(figsize=(7.4, sum(heights)), layout="constrained")
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+        label, runs = groups[group]["label"].replace("_", " "), runs_shown(result, group)
         told = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
-        label = shown["label"].replace("_", " ")
         parts[0].suptitle(f"{label} ({told})", x=0.01, ha="left", fontsize=10)
-        panels = parts[0].subplots(2, 2, height_ratios=[1.0, 1.3])
-        accuracy = np.mean([run["linear"] for run in runs], axis=0)
-        reduction = np.mean([run["instance"]["test"][scale] for run in runs], axis=0)
-        rows = [  # a layer may be read out as it is: one row for both
-            row
-            for row in range(len(accuracy))
-            if row + 1 == len(accuracy) or (reduction[row] != reduction[row + 1]).any()
-        ]
-        highest = reduction.max(axis=1, keepdims=True)
-        relative = np.divide(reduction, highest, where=highest > 0, out=0 * reduction)
-        eps = f"eps {result['eps'][scale]:g}"
-        _draw_map(panels[0, 0], runs[0], 100 * accuracy, rows, "linear probe, %")
-        _draw_map(panels[0, 1], runs[0], relative, rows, rf"$\Delta R$ of its highest, {eps}")
-        _draw_accuracies(panels[1, 0], runs)
-        _draw_reductions(panels[1, 1], runs, result["eps"])
+        draw_group(parts[0].subplots(2, 2, height_ratios=[1.0, 1.3]), result, group)
         if several:
-            grid = parts[1].subplots(2, 2, sharex=True, sharey=True)
-            for row, layer in zip(grid, _LATE, strict=True):
-                for axes, span in zip(row, ("all", "after_peak"), strict=True):
-                    _draw_correlations(axes, result, layer, span)
-            handles, labels = grid[0, 0].get_legend_handles_labels()
-            parts[1].suptitle("Rank correlation with the same layer's accuracy", fontsize=9.5)
-            parts[1].legend(handles, labels, loc="outside lower center", ncols=len(labels))
+            labels = [fill(one["label"].replace("_", " "), _LABEL) for one in groups]
+            draw_correlations(parts[1], result, labels)
         return save(figure, folder / "overfitting.png")
+
+
+def runs_shown(result: Mapping[str, Any], group: int) -> list[dict[str, Any]]:
+    """Runs of a group that were measured at the same checkpoints as its first.
+
+    Parameters
+    ----------
+    result : mapping
+        Content of ``overfitting.json``.
+    group : int
+        Place of the group.
+
+    Returns
+    -------
+    list of dict
+        Entries of ``runs``: those measured elsewhere have no common mean with them.
+    """
+    runs = [result["runs"][place] for place in result["groups"][group]["runs"]]
+    return [run for run in runs if run["steps"] == runs[0]["steps"]]
+
+
+def eps_shown(result: Mapping[str, Any]) -> float:
+    """The measured distortion nearest to that of a published code, 0.3: the one of the map.
+
+    Parameters
+    ----------
+    result : mapping
+        Content of ``overfitting.json``.
+
+    Returns
+    -------
+    float
+        eps.
+
+    Examples
+    --------
+    >>> eps_shown({"eps": [0.03, 0.1, 1.0]})
+    0.1
+    """
+    return min(result["eps"], key=lambda eps: abs(np.log(eps / _EPS)))
+
+
+def draw_group(panels: NDArray[Any], result: Mapping[str, Any], group: int) -> None:
+    """Draw accuracy and Delta R by layer and checkpoint, and the curves of three layers.
+
+    Parameters
+    ----------
+    panels : ndarray of Axes, shape (2, 2)
+        Maps above, curves below; accuracy to the left.
+    result : mapping
+        Content of ``overfitting.json``.
+    group : int
+        Place of the group; means are over its seeds.
+    """
+    runs = runs_shown(result, group)
+    scale = result["eps"].index(eps_shown(result))
+    accuracy = np.mean([run["linear"] for run in runs], axis=0)
+    reduction = np.mean([run["instance"]["test"][scale] for run in runs], axis=0)
+    rows = [  # a layer may be read out as it is: one row for both
+        row
+        for row in range(len(accuracy))
+        if row + 1 == len(accuracy) or (reduction[row] != reduction[row + 1]).any()
+    ]
+    highest = reduction.max(axis=1, keepdims=True)
+    relative = np.divide(reduction, highest, where=highest > 0, out=0 * reduction)
+    eps = f"eps {result['eps'][scale]:g}"
+    _draw_map(panels[0, 0], runs[0], 100 * accuracy, rows, "linear probe, %")
+    _draw_map(panels[0, 1], runs[0], relative, rows, rf"$\Delta R$ of its highest, {eps}")
+    _draw_accuracies(panels[1, 0], runs)
+    _draw_reductions(panels[1, 1], runs, result["eps"])
+
+
+def draw_correlations(part: Any, result: Mapping[str, Any], labels: Sequence[str]) -> None:
+    """Draw rank correlations of Delta R and accuracy for all groups.
+
+    Parameters
+    ----------
+    part : SubFigure or Figure
+        Gets four panels: representation and embedding, all checkpoints and from the peak on.
+    result : mapping
+        Content of ``overfitting.json``.
+    labels : sequence of str
+        Of the groups.
+    """
+    grid = part.subplots(2, 2, sharex=True, sharey=True)
+    for row, layer in zip(grid, _LATE, strict=True):
+        for axes, span in zip(row, ("all", "after_peak"), strict=True):
+            _draw_correlations(axes, result, layer, span)
+            axes.set_yticks(range(len(labels)), labels)
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    part.suptitle("Rank correlation with the same layer's accuracy", fontsize=9.5)
+    part.legend(handles, names, loc="outside lower center", ncols=len(names))
 
 
 def _name(layer: str) -> str:
@@ -147,7 +216,7 @@ def _draw_reductions(axes: Axes, runs: list[dict[str, Any]], every_eps: list[flo
     axes.legend(loc="best", fontsize=7)
 
 
-def _draw_correlations(axes: Axes, result: dict[str, Any], layer: str, span: str) -> None:
+def _draw_correlations(axes: Axes, result: Mapping[str, Any], layer: str, span: str) -> None:
     groups, every_eps = result["groups"], result["eps"]
     marks = [
         ("instance", scale, "o", colour, rf"$\Delta R$, eps {every_eps[scale]:g}")
@@ -171,8 +240,6 @@ def _draw_correlations(axes: Axes, result: dict[str, Any], layer: str, span: str
     for _, _, marker, colour, label in marks:
         axes.plot([], [], marker, color=colour, ms=3.5, ls="none", label=label)
     axes.set(xlim=(-1.08, 1.08), ylim=(len(groups) - 0.5, -0.5))
-    labels = [fill(group["label"].replace("_", " "), _LABEL) for group in groups]
-    axes.set_yticks(range(len(groups)), labels)
     axes.tick_params(axis="y", labelsize=6.5, length=0)
     told = "all checkpoints" if span == "all" else "from its peak on"
     axes.set_title(f"{_name(layer)}, {told}", fontsize=8.5)

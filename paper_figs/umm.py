@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,38 +84,63 @@ def draw_sweep(folder: str | os.PathLike[str]) -> Path:
     """
     folder = Path(folder)
     result = read_json(folder / "table.json")
-    rows = [row for row in result["rows"] if row["control"] != row["setting"] and row["seeds"]]
-    settings = list(dict.fromkeys(row["setting"] for row in rows))
-    groups = list(dict.fromkeys(row["group"] for row in rows))
-    colours = mode_colours(max(len(groups), 1))
+    settings, groups = _compared(result)
     with styled():
         height = 1.3 + 0.2 * max(len(settings), 1) * max(len(groups), 1)
         figure = Figure(figsize=(8.8, height), layout="constrained")
-        panels = figure.subplots(1, len(_TABLE), sharey=True)
-        for axes, (key, title, factor) in zip(panels, _TABLE, strict=True):
-            axes.axvline(0.0, color=QUIET, lw=0.8)
-            for row in rows:
-                group = groups.index(row["group"])
-                offset = (group - (len(groups) - 1) / 2) * 0.6 / len(groups)
-                found = row["measures"].get(key, {}).get("from_control")
-                if found is not None:
-                    place = settings.index(row["setting"]) + offset
-                    _draw_interval(axes, found, factor, place, colours[group], _MARKERS[group % 6])
-            axes.set_title(title)
-            axes.margins(x=0.1)
-        for place in range(0, len(settings), 2):
-            for axes in panels:
-                axes.axhspan(place - 0.5, place + 0.5, color=BAND, alpha=0.3, lw=0, zorder=0)
-        panels[0].set_yticks(range(len(settings)), settings)
-        panels[0].set_ylim(len(settings) - 0.5, -0.5)
-        for group, colour in enumerate(colours[: len(groups)]):
-            panels[0].plot([], [], _MARKERS[group % 6], ms=4, color=colour, label=groups[group])
+        draw_changes(figure.subplots(1, len(_TABLE), sharey=True), result)
         level = 100 * result["interval_level"]
         figure.supxlabel(
             f"change beyond the control's; mean over runs with {level:g} % interval", fontsize=9
         )
-        figure.legend(loc="outside upper right", ncol=len(groups))
+        figure.legend(loc="outside upper right", ncol=max(len(groups), 1))
         return save(figure, folder / "umm_sweep.png")
+
+
+def draw_changes(
+    panels: Sequence[Axes], result: Mapping[str, Any], names: Mapping[str, str] | None = None
+) -> None:
+    """Draw what every setting changes beyond its control, a measure a panel.
+
+    Parameters
+    ----------
+    panels : sequence of Axes
+        Four: linear probe and neighbours by the representation, Delta R, distance. The first has
+        the groups' handles for a legend.
+    result : mapping
+        Content of ``table.json``.
+    names : mapping, optional
+        Of groups. Default: as they are.
+    """
+    settings, groups = _compared(result)
+    colours = mode_colours(max(len(groups), 1))
+    for axes, (key, title, factor) in zip(panels, _TABLE, strict=True):
+        axes.axvline(0.0, color=QUIET, lw=0.8)
+        for row in result["rows"]:
+            if row["setting"] not in settings or not row["seeds"]:
+                continue
+            group = groups.index(row["group"])
+            offset = (group - (len(groups) - 1) / 2) * 0.6 / len(groups)
+            found = row["measures"].get(key, {}).get("from_control")
+            if found is not None:
+                place = settings.index(row["setting"]) + offset
+                _draw_interval(axes, found, factor, place, colours[group], _MARKERS[group % 6])
+        axes.set_title(title)
+        axes.margins(x=0.1)
+        for place in range(0, len(settings), 2):
+            axes.axhspan(place - 0.5, place + 0.5, color=BAND, alpha=0.3, lw=0, zorder=0)
+    panels[0].set_yticks(range(len(settings)), settings)
+    panels[0].set_ylim(len(settings) - 0.5, -0.5)
+    for place, (name, colour) in enumerate(zip(groups, colours, strict=False)):
+        label = name if names is None else names[name]
+        panels[0].plot([], [], _MARKERS[place % 6], ms=4, color=colour, label=label)
+
+
+def _compared(result: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Settings that have a control other than themselves, and the groups they were run on."""
+    rows = [row for row in result["rows"] if row["control"] != row["setting"] and row["seeds"]]
+    settings = list(dict.fromkeys(row["setting"] for row in rows))
+    return settings, list(dict.fromkeys(row["group"] for row in rows))
 
 
 def _draw_interval(

@@ -1,0 +1,196 @@
+"""Words for what was run, taken from the configurations that results carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from textwrap import fill
+from typing import Any
+
+_NAMES = {
+    "barlow_twins": "Barlow Twins",
+    "simclr": "SimCLR",
+    "vicreg": "VICReg",
+    "byol": "BYOL",
+    "swav": "SwAV",
+    "dino": "DINO",
+    "mae": "MAE",
+    "vicregl": "VICRegL",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "stl10": "STL-10",
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "imagenette2-96": "Imagenette",
+}
+
+
+def name_of(word: str) -> str:
+    """A method, network or data set as readers know it.
+
+    Parameters
+    ----------
+    word : str
+        As options spell it; of a path, what names the data set.
+
+    Returns
+    -------
+    str
+        The name; unknown words with spaces for underscores.
+
+    Examples
+    --------
+    >>> [name_of(word) for word in ("barlow_twins", "imagenette2-96/train", "my_net")]
+    ['Barlow Twins', 'Imagenette', 'my net']
+    """
+    parts = [part for part in word.split("/") if part not in ("train", "test", "val", "")]
+    last = parts[-1] if parts else word
+    return _NAMES.get(last, last.replace("_", " "))
+
+
+def listed(words: Iterable[Any]) -> str:
+    """Words in a row, each once.
+
+    Parameters
+    ----------
+    words : iterable
+        Anything that prints.
+
+    Returns
+    -------
+    str
+        With commas and an "and".
+
+    Examples
+    --------
+    >>> listed([0, 1, 2, 1]), listed(["digits"]), listed([])
+    ('0, 1 and 2', 'digits', '')
+    """
+    row = list(dict.fromkeys(str(word) for word in words))
+    return " and ".join([", ".join(row[:-1]), row[-1]]) if len(row) > 1 else "".join(row)
+
+
+def seeds(numbers: Iterable[int]) -> str:
+    """Seeds in words.
+
+    Parameters
+    ----------
+    numbers : iterable of int
+        In any order, repeated or not.
+
+    Returns
+    -------
+    str
+        "seed 0" or "seeds 0, 1 and 2".
+
+    Examples
+    --------
+    >>> seeds([2, 0, 0]), seeds([1])
+    ('seeds 0 and 2', 'seed 1')
+    """
+    row = sorted(set(numbers))
+    return f"seed{'s' if len(row) > 1 else ''} {listed(row)}"
+
+
+def device(configs: Sequence[Mapping[str, Any]]) -> str:
+    """Where results were computed, as far as they tell.
+
+    Parameters
+    ----------
+    configs : sequence of mapping
+        Contents of ``config.json``.
+
+    Returns
+    -------
+    str
+        "on a CPU", the name of the GPU ("on an accelerator" where it has none), or both.
+
+    Notes
+    -----
+    A GPU that is named under ``machine`` counts, then a device that was asked for; a build of torch
+    without CUDA knows only the CPU.
+
+    Examples
+    --------
+    >>> device([{"options": {"device": "auto"}, "versions": {"torch": "2.13.0+cpu"}}])
+    'on a CPU'
+    >>> device([{"options": {"device": "cuda"}}, {"options": {"device": "cpu"}}])
+    'on an accelerator and on a CPU'
+    """
+    return listed(_device(config) for config in configs)
+
+
+def _device(config: Mapping[str, Any]) -> str:
+    asked = str(config.get("options", {}).get("device"))
+    named = config.get("machine", {}).get("gpu")
+    if "cpu" in str(config.get("versions", {}).get("torch", "")) or asked == "cpu":
+        return "on a CPU"
+    if named:
+        return f"on {named}"
+    return "on an accelerator" if asked not in ("None", "auto") else "on a device not recorded"
+
+
+def training(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """What was trained, from a run's ``config.json`` and ``training.json``.
+
+    Parameters
+    ----------
+    config, result : mapping
+        Contents of the two files.
+
+    Returns
+    -------
+    str
+        Method, network, data, views, batch, learning rate, initial scale, updates and seed.
+
+    Examples
+    --------
+    >>> options = {"batch": 256, "lr": 0.001, "init_scale": 0.5, "seed": 0, "fixed_views": False}
+    >>> result = {"method": "simclr", "encoder": "resnet18", "data": "cifar10", "views": "crops"}
+    >>> result |= {"dim": 8, "train_images": 2000, "steps": 450}
+    >>> print(training({"options": options}, result))
+    SimCLR, ResNet-18, embeddings of 8 dimensions, 2,000 images of CIFAR-10, views by crops drawn
+    anew at every update, batches of 256, learning rate 0.001, initial weights times 0.5, 450
+    updates, seed 0
+    """
+    options = config["options"]
+    network = name_of(result["encoder"])
+    if options.get("widths"):
+        network += f" of width {listed(options['widths'])}"
+    views = "the same" if options.get("fixed_views") else "drawn anew"
+    words = [
+        name_of(result["method"]),
+        network,
+        f"embeddings of {result['dim']} dimensions",
+        f"{result['train_images']:,} images of {name_of(result['data'])}",
+        f"views by {result['views']} {views} at every update",
+        f"batches of {min(options['batch'], result['train_images'])}",
+        f"learning rate {options['lr']:g}",
+        f"initial weights times {options['init_scale']:g}",
+        f"{result['steps']:,} updates",
+        seeds([options["seed"]]),
+    ]
+    return wrapped(", ".join(words))
+
+
+def wrapped(text: str, width: int = 96) -> str:
+    """A paragraph in lines.
+
+    Parameters
+    ----------
+    text : str
+        Words.
+    width : int
+        Characters in a line.
+
+    Returns
+    -------
+    str
+        The same words.
+
+    Examples
+    --------
+    >>> print(wrapped("one two  three", 8))
+    one two
+    three
+    """
+    return fill(" ".join(text.split()), width, break_long_words=False, break_on_hyphens=False)

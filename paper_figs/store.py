@@ -1,0 +1,222 @@
+"""Small results kept beside the figures: what they read of run folders, and where it came from.
+
+A stored result is a run folder without what is large or tells of one machine: named files only,
+arrays and keys that no figure draws left out, paths cut to names. A whole run folder of the same
+name does as well, so that figures are drawn of one's own runs without storing them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+
+from experiments.runs import read_arrays, read_json, read_lines, whole_file, write_json
+
+RESULTS = Path(__file__).resolve().parent / "results"
+_SPLITS = ("train", "test", "val")  # folders whose own name says nothing of the data
+
+
+def store(
+    run: str | os.PathLike[str],
+    name: str,
+    files: Sequence[str],
+    *,
+    arrays: Sequence[str] | None = None,
+    points: int | None = None,
+    records: int | None = None,
+    drop: Sequence[str] = (),
+    results: str | os.PathLike[str] = RESULTS,
+) -> Path:
+    """Keep what figures need of a run folder: its ``config.json`` and the named files.
+
+    Parameters
+    ----------
+    run : path
+        The run folder.
+    name : str
+        Of the stored result, a folder in ``results``; may lie in another one (``"linear/digits"``).
+    files : sequence of str
+        Files beside ``config.json``, each ``.json``, ``.jsonl`` or ``.npz``.
+    arrays : sequence of str, optional
+        Names of arrays to keep of ``.npz`` files. Default: all.
+    points : int, optional
+        Keep at most so many samples of ``scores`` (T, n, r). Default: all.
+    records : int, optional
+        Keep at most so many entries of each array's first axis, evenly spread and the same of
+        all (the arrays of one file then have one length). Default: all.
+    drop : sequence of str
+        Keys to leave out of ``.json`` files, dotted, ``*`` for every key or entry:
+        ``"runs.*.correlations"``. Those that are not there are passed over.
+    results : path
+        Where results are stored; default: beside the figures, as they are installed.
+
+    Returns
+    -------
+    Path
+        Of the stored result.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read or written, is of another kind, or lacks one of ``arrays``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run = Path(tempfile.mkdtemp())
+    >>> write_json(run / "config.json", {"options": {"seed": 3, "out": run}})
+    >>> write_json(run / "found.json", {"times": [1.0], "long": [2.0]})
+    >>> kept = store(run, "mine", ["found.json"], drop=["long"], results=tempfile.mkdtemp())
+    >>> read_json(kept / "found.json"), read_json(kept / "config.json")["options"]["seed"]
+    ({'times': [1.0]}, 3)
+    """
+    run, folder = Path(run), Path(results) / name
+    kept: dict[str, Any] = {"config.json": _without_kernel(read_json(run / "config.json"))}
+    for file in files:
+        kind = Path(file).suffix
+        if kind == ".json":
+            kept[file] = read_json(run / file)
+            for path in drop:
+                _leave_out(kept[file], path.split("."))
+        elif kind == ".jsonl":
+            kept[file] = read_lines(run / file)
+        elif kind == ".npz":
+            kept[file] = _thinned(read_arrays(run / file), run / file, arrays, points, records)
+        else:
+            raise ValueError(f"{file} cannot be stored: expected .json, .jsonl or .npz")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be made: {error.strerror}") from error
+    for file, values in kept.items():
+        _write(folder / file, values)
+    return folder
+
+
+def without_paths(value: Any) -> Any:
+    """Cut paths of a machine to names, in strings nested at will.
+
+    Parameters
+    ----------
+    value : object
+        What JSON holds.
+
+    Returns
+    -------
+    object
+        The same with every string that is an absolute path, or leads up out of its folder, cut to
+        its last name; to its last two where that is ``train``, ``test`` or ``val``.
+
+    Examples
+    --------
+    >>> without_paths({"run": ["/home/me/runs/a"], "data": "/data/imagenette/train", "x": "a/b"})
+    {'run': ['a'], 'data': 'imagenette/train', 'x': 'a/b'}
+    """
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_paths(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    path = PureWindowsPath(value) if PureWindowsPath(value).drive else PurePosixPath(value)
+    if not path.is_absolute() and ".." not in path.parts and not value.startswith("~"):
+        return value
+    return "/".join(path.parts[-2:] if path.name in _SPLITS else path.parts[-1:])
+
+
+def _without_kernel(config: dict[str, Any]) -> dict[str, Any]:
+    """Of the platform, system and architecture say enough; a kernel's release tells of a host."""
+    machine = dict(config.get("machine") or {})
+    parts = str(machine.get("platform", "")).split("-")
+    known = [word for word in ("x86_64", "aarch64", "arm64", "AMD64") if word in parts]
+    if parts[0]:
+        machine["platform"] = " ".join([parts[0], *known])
+    return {**config, "machine": machine} if machine else config
+
+
+def _leave_out(value: Any, keys: list[str]) -> None:
+    first, rest = keys[0], keys[1:]
+    if isinstance(value, list):
+        places: Any = range(len(value)) if first == "*" else ()
+    else:
+        places = list(value) if first == "*" else [first] if first in value else []
+    for place in places:
+        if rest:
+            if isinstance(value[place], (dict, list)):
+                _leave_out(value[place], rest)
+        elif isinstance(value, dict):
+            del value[place]
+
+
+def _thinned(
+    found: dict[str, Any],
+    path: Path,
+    arrays: Sequence[str] | None,
+    points: int | None,
+    records: int | None,
+) -> dict[str, Any]:
+    missing = [name for name in arrays or () if name not in found]
+    if missing:
+        raise ValueError(f"{path} has no array {missing[0]!r}; it has {', '.join(sorted(found))}")
+    kept = found if arrays is None else {name: found[name] for name in arrays}
+    if points is not None and "scores" in kept:
+        kept = {**kept, "scores": kept["scores"][:, :points]}
+    if records is not None:
+        length = min(len(array) for array in kept.values())
+        places = np.unique(np.linspace(0, length - 1, min(records, length)).round().astype(int))
+        kept = {name: array[places] for name, array in kept.items()}
+    return kept
+
+
+def _write(path: Path, values: Any) -> None:
+    if path.suffix == ".json":
+        write_json(path, without_paths(values))
+    elif path.suffix == ".npz":
+        with whole_file(path) as file:
+            np.savez_compressed(file, **values)
+    else:
+        with whole_file(path) as file:
+            for line in without_paths(values):
+                text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+                file.write(text.encode() + b"\n")
+
+
+def read_result(results: Path, name: str, file: str, command: str) -> Mapping[str, Any]:
+    """Read a stored result, or say what makes it.
+
+    Parameters
+    ----------
+    results : Path
+        Folder of results.
+    name : str
+        Of the result.
+    file : str
+        ``.json`` or ``.npz`` file of it.
+    command : str
+        That makes it, for whoever has none.
+
+    Returns
+    -------
+    mapping
+        What the file holds.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, in one line with the command; or if it cannot be read.
+
+    Examples
+    --------
+    >>> read_result(Path("nowhere"), "umm", "table.json", "sslsim umm-sweep --out DIR/umm")
+    Traceback (most recent call last):
+    ValueError: nowhere/umm/table.json is missing; it is made by: sslsim umm-sweep --out DIR/umm
+    """
+    path = Path(results) / name / file
+    if not path.exists():
+        raise ValueError(f"{path} is missing; it is made by: {command}")
+    return read_arrays(path) if path.suffix == ".npz" else read_json(path)
