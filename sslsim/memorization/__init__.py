@@ -9,6 +9,7 @@ from sslsim.memorization.distances import DISTANCES, distances
 from sslsim.memorization.ranking import most_memorized, rank_points, remaining_points
 from sslsim.memorization.representations import representations
 from sslsim.memorization.scores import FORMS, Memorization, looks_swapped, score_encoders, ssl_mem
+from sslsim.memorization.subsampling import draw_members, subsample_scores
 
 __all__ = [
     "DISTANCES",
@@ -18,6 +19,7 @@ __all__ = [
     "alignment_loss",
     "alignment_losses",
     "distances",
+    "draw_members",
     "looks_swapped",
     "most_memorized",
     "rank_points",
@@ -25,4 +27,5 @@ __all__ = [
     "representations",
     "score_encoders",
     "ssl_mem",
+    "subsample_scores",
 ]

@@ -75,16 +75,56 @@ def ssl_mem(
     >>> found.scores.tolist(), found.f_mean.tolist()
     ([0.5, 0.0], [0.5, 0.5])
     """
-    if form not in FORMS:
-        raise ValueError(f"form is {form!r}; expected one of {', '.join(FORMS)}")
-    f, g = _losses("f_losses", f_losses), _losses("g_losses", g_losses)
+    f, g = check_losses("f_losses", f_losses), check_losses("g_losses", g_losses)
     if f.shape[1] != g.shape[1]:
         raise ValueError(
             f"f_losses holds {f.shape[1]} points and g_losses {g.shape[1]}; expected the same"
         )
     f_mean, g_mean = f.mean(dim=0), g.mean(dim=0)
     f_var, g_var = _variance_of_mean(f), _variance_of_mean(g)
-    scores, error = g_mean - f_mean, (f_var + g_var).sqrt()
+    return scored(torch.zeros_like(f_mean), f_mean, g_mean, f_var, g_var, form)
+
+
+def scored(
+    base: torch.Tensor,
+    f_above: torch.Tensor,
+    g_above: torch.Tensor,
+    f_var: torch.Tensor,
+    g_var: torch.Tensor,
+    form: str,
+) -> Memorization:
+    """SSLMem scores from the means of two families and the variances of these means.
+
+    Parameters
+    ----------
+    base : Tensor of float64, shape (n,)
+        What both means are counted from.
+    f_above, g_above : Tensor of float64, shape (n,)
+        Mean alignment losses over each family, less the base.
+    f_var, g_var : Tensor of float64, shape (n,)
+        Variances of these means.
+    form : {"raw", "ratio"}
+        As for :func:`ssl_mem`.
+
+    Returns
+    -------
+    Memorization
+
+    Raises
+    ------
+    ValueError
+        If the form is unknown.
+
+    Examples
+    --------
+    >>> none, one = torch.zeros(1), torch.ones(1)
+    >>> scored(one, none, 2 * one, none, one, "ratio").scores.tolist()  # (3 - 1) / (3 + 1)
+    [0.5]
+    """
+    if form not in FORMS:
+        raise ValueError(f"form is {form!r}; expected one of {', '.join(FORMS)}")
+    f_mean, g_mean = base + f_above, base + g_above
+    scores, error = g_above - f_above, (f_var + g_var).sqrt()
     if form == "ratio":
         total = f_mean + g_mean
         total = torch.where(total == 0, 1.0, total)
@@ -135,6 +175,34 @@ def score_encoders(
     >>> score_encoders([f], [f], images, "crops").scores.tolist()
     [0.0, 0.0, 0.0, 0.0, 0.0]
     """
+    same_architecture(f, g)
+    represent = representations([*f, *g], None if layer is None else [layer])
+    losses = torch.stack(
+        [loss.mean for loss in alignment_losses(represent, images, kind, **options)]
+    )
+    return ssl_mem(losses[: len(f)], losses[len(f) :], form)
+
+
+def same_architecture(f: Sequence[nn.Module], g: Sequence[nn.Module]) -> None:
+    """Refuse families of encoders that are not all of one architecture.
+
+    Parameters
+    ----------
+    f, g : sequence of Module
+        Encoders trained with the images and without them.
+
+    Raises
+    ------
+    ValueError
+        If a family is empty, or two encoders differ in the kinds of their modules or the shapes of
+        their tensors; the first that does is named.
+
+    Examples
+    --------
+    >>> same_architecture([nn.Linear(4, 2)], [nn.Linear(4, 3)])
+    Traceback (most recent call last):
+    ValueError: g[0] and f[0] are of different architectures, from 'bias' on; expected the same
+    """
     if not f or not g:
         raise ValueError(f"{len(f)} encoders f and {len(g)} g were given; expected at least one")
     first = _architecture(f[0])
@@ -145,11 +213,6 @@ def score_encoders(
                     f"{name}[{i}] and f[0] are of different architectures, from "
                     f"{min(differs)[0] or 'the whole'!r} on; expected the same"
                 )
-    represent = representations([*f, *g], None if layer is None else [layer])
-    losses = torch.stack(
-        [loss.mean for loss in alignment_losses(represent, images, kind, **options)]
-    )
-    return ssl_mem(losses[: len(f)], losses[len(f) :], form)
 
 
 def looks_swapped(
@@ -195,7 +258,30 @@ def looks_swapped(
     return bool((above < 0).all() and above.mean() < -4 * spread)
 
 
-def _losses(name: str, value: torch.Tensor | ArrayLike) -> torch.Tensor:
+def check_losses(name: str, value: torch.Tensor | ArrayLike) -> torch.Tensor:
+    """Return alignment losses as a table after a check of their values.
+
+    Parameters
+    ----------
+    name : str
+        How the caller calls them; it opens the error message.
+    value : Tensor or array_like, shape (families, n) or (n,)
+        One encoder a row.
+
+    Returns
+    -------
+    Tensor of float64, shape (families, n)
+
+    Raises
+    ------
+    ValueError
+        If there are none, or one is negative, NaN or infinite.
+
+    Examples
+    --------
+    >>> check_losses("f_losses", [0.5, 1.0])
+    tensor([[0.5000, 1.0000]], dtype=torch.float64)
+    """
     losses = torch.as_tensor(value, dtype=torch.float64)
     if losses.ndim not in (1, 2) or losses.numel() == 0:
         raise ValueError(
