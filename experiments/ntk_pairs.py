@@ -13,7 +13,7 @@ from torch import nn
 
 from experiments.options import NtkOptions
 from experiments.train_options import TrainOptions
-from experiments.train_setup import split_data
+from experiments.train_setup import chosen_device, split_data
 from sslsim.data import Images
 from sslsim.ntk import pair_ntk
 from sslsim.pixels import PixelStatistics, pixel_statistics
@@ -129,7 +129,7 @@ def embedded(network: nn.Module, x: torch.Tensor, x_prime: torch.Tensor) -> Arra
         raise ValueError(f"the network gives {got} for inputs of shape {shape}; expected (2n, d)")
     if not bool(z.isfinite().all()):
         raise ValueError("embeddings of the pairs are not finite; expected finite numbers")
-    found: Array = z.double().numpy()
+    found: Array = z.double().cpu().numpy()
     return found
 
 
@@ -192,7 +192,7 @@ def taken(
     Parameters
     ----------
     network : nn.Module
-        In evaluation mode.
+        In evaluation mode; moved to the device that is asked for, and back.
     pairs : Pairs
         The pairs.
     options : NtkOptions
@@ -220,9 +220,15 @@ def taken(
     >>> [found.shape for found in taken(network, pairs, NtkOptions(), standardise=True)]
     [(10, 10), (10, 3)]
     """
-    x, x_prime = pairs.fed(standardise)
+    device = chosen_device(options.device)
+    x, x_prime = (view.to(device) for view in pairs.fed(standardise))
     first = next(network.parameters(), None)
     if first is not None and first.is_floating_point():
         x, x_prime = x.to(first.dtype), x_prime.to(first.dtype)
-    z = embedded(network, x, x_prime)  # first: it says more plainly what does not fit
-    return tangent_kernel(network, x, x_prime, options), z
+    network.to(device)
+    # Convolutions in TF32, the default of GPUs, would round to three digits.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        z = embedded(network, x, x_prime)  # first: it says more plainly what does not fit
+        kernel = tangent_kernel(network, x, x_prime, options)
+    network.cpu()
+    return kernel, z

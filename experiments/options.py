@@ -170,6 +170,8 @@ class NtkOptions:
         Held-out pairs n; the kernel is 2n x 2n.
     memory : int
         Budget of the kernel's computation in MiB.
+    device : str
+        Where the kernel is computed: cpu, cuda, or auto: cuda if there is one.
     out : Path
         Run folder: config.json, ntk.json, ntk.npz, ntk.png; of several runs ntk_across.json, .npz
         and .png.
@@ -193,6 +195,7 @@ class NtkOptions:
     outputs: int | None = None
     samples: int = 128
     memory: int = 1024
+    device: str = "auto"
     out: Path = Path("runs/ntk")
 
 

@@ -17,7 +17,7 @@ from sslsim.ntk.layers import by_places
 from sslsim.ntk.probe import Probe
 
 DEFAULT_BUDGET = 2**30  # bytes
-_WORK = 2**23  # bytes of per-sample gradients at once: more leaves the caches and is slower
+_WORK = 2**23  # bytes of per-sample gradients at once on a CPU: more leaves its caches
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def plan_blocks(
     sample = seen.sample_bytes + held
     # Tensors of many sizes come and go: the allocator holds up to a third more than they need.
     usable = budget * 3 // 4
-    work = min(usable // 8, _WORK)
+    on_cpu = next(iter(parameters.values())).device.type == "cpu"
+    work = min(usable // 8, _WORK) if on_cpu else usable // 8
     longest = max(size)
     count = 1
     while True:

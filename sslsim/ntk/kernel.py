@@ -119,13 +119,15 @@ def empirical_ntk(
     kernel = torch.empty(task.size, dtype=torch.float64)
 
     def compute(rows: slice, columns: slice) -> torch.Tensor:
-        sums = [torch.zeros(_length(rows), _length(columns), dtype=torch.float64)]
+        # On the device: parts are many, and each would have to be waited for.
+        size = (_length(rows), _length(columns))
+        total = torch.zeros(size, dtype=torch.float64, device=task.x1.device)
 
         def add(name: str, part: torch.Tensor) -> None:
-            sums[0] += part.cpu()
+            total.add_(part)
 
         _add_block(task, rows, columns, add)
-        return check_block(module, sums[0])
+        return check_block(module, total.cpu())
 
     def store(rows: slice, columns: slice) -> None:
         block = kept_block(folder, rows, columns, lambda: compute(rows, columns))

@@ -298,3 +298,9 @@ def test_runs_on_other_images_and_too_many_modes_are_refused(linear, convnet, tm
         ntk(NtkOptions((linear, convnet), modes=4, views="weak", samples=20, out=tmp_path))
     with pytest.raises(ValueError, match="which means nothing for several runs"):
         ntk(NtkOptions((linear, convnet), over_training=4, out=tmp_path))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_refused(linear, tmp_path):
+    with pytest.raises(ValueError, match="device is 'cuda', which is not there"):
+        ntk(NtkOptions(run=(linear,), device="cuda", out=tmp_path))

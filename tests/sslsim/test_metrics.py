@@ -226,3 +226,12 @@ def test_both_rooms_have_the_same_names():
 def test_a_checked_matrix_keeps_its_type_and_graph():
     z = torch.ones(2, 2, dtype=torch.float16, requires_grad=True)
     assert finite_matrix("z", z) is z
+
+
+def test_lidar_of_embeddings_that_diverge_is_a_number():
+    # One direction 1e9 times as large: within covariances near 1e18, of which 1e-4 is rounding.
+    z = torch.randn(40, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    shared = torch.randn(12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    z = z + 1e9 * z[:, :1] * shared
+    found = metrics.lidar(z, torch.arange(20).repeat(2))
+    assert 1 <= found <= 12
