@@ -8,7 +8,14 @@ from sslsim.memorization.alignment import (
 from sslsim.memorization.distances import DISTANCES, distances
 from sslsim.memorization.ranking import most_memorized, rank_points, remaining_points
 from sslsim.memorization.representations import representations
-from sslsim.memorization.scores import FORMS, Memorization, looks_swapped, score_encoders, ssl_mem
+from sslsim.memorization.scores import (
+    FORMS,
+    Memorization,
+    looks_swapped,
+    same_architecture,
+    score_encoders,
+    ssl_mem,
+)
 from sslsim.memorization.subsampling import draw_members, subsample_scores
 
 __all__ = [
@@ -25,6 +32,7 @@ __all__ = [
     "rank_points",
     "remaining_points",
     "representations",
+    "same_architecture",
     "score_encoders",
     "ssl_mem",
     "subsample_scores",

@@ -1,0 +1,1 @@
+"""Who is memorised: encoders trained with and without images, compared."""

@@ -1,0 +1,286 @@
+"""What a study leaves: scores of every image, and what they say of sets, outliers and networks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from experiments.memorization.atypical import KINDS
+from experiments.memorization.options import MemorizationOptions
+from experiments.memorization.points import Points
+from experiments.memorization_statistics import SETS, rank_agreement, split_tests
+from experiments.runs import read_arrays, read_json, write_arrays, write_json
+from sslsim.memorization import rank_points
+
+Array = NDArray[np.float64]
+
+_SHOWN = 24  # images at either end of the ranking that are kept for the picture
+_LEVEL = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Scores of n images.
+
+    Attributes
+    ----------
+    scores, standard_error : ndarray, shape (layers, n)
+        By layer as the options name them, high for memorised images; errors are NaN where one
+        encoder (or none, in closed form) stands behind a score.
+    units : ndarray, shape (layers, pairs, n)
+        Scores under every pair of encoders of the split protocol; no pairs for the others.
+    losses : ndarray, shape (encoders, layers, n)
+        Alignment losses.
+    members : ndarray of bool, shape (encoders, n)
+        Which images every encoder was trained on.
+    details : dict
+        What else goes to ``memorization.json``.
+    """
+
+    scores: Array
+    standard_error: Array
+    units: Array
+    losses: Array
+    members: NDArray[np.bool_]
+    details: dict[str, Any]
+
+
+def write_results(
+    folder: Path, options: MemorizationOptions, points: Points, scored: Scored
+) -> dict[str, Any]:
+    """Write ``scores.npz`` and ``memorization.json``.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    options : MemorizationOptions
+        Of the study.
+    points : Points
+        What was scored.
+    scored : Scored
+        The scores.
+
+    Returns
+    -------
+    dict
+        What was written to ``memorization.json``; its keys are explained in
+        ``experiments/docs/memorization.md``.
+
+    Raises
+    ------
+    ValueError
+        If a study to compare with scored other images, or a file cannot be read or written.
+    """
+    first = scored.scores[0]
+    order = rank_points(first).numpy()
+    shown = min(_SHOWN, len(order) // 2)
+    sets = sets_of(points)
+    atypical = points.atypical.numpy()
+    agreement = [agreement_with(other, points, first, options.top) for other in options.compare]
+    result = {
+        "protocol": options.protocol,
+        "method": options.method,
+        "encoder": options.encoder,
+        "data": options.data,
+        "points": len(first),
+        "form": options.form,
+        "distance": options.distance,
+        "normalise": options.normalise,
+        "layers": options.layers,
+        **scored.details,
+        "mean": scored.scores.mean(axis=1),
+        "deviation": scored.scores.std(axis=1),
+        "sets": _by_set(scored, points) if points.sets else None,
+        "atypical": _found_outliers(scored, sets, atypical) if options.atypical else None,
+        "agreement": agreement,
+    }
+    write_arrays(
+        folder / "scores.npz",
+        scores=scored.scores,
+        standard_error=scored.standard_error,
+        units=scored.units,
+        losses=scored.losses,
+        members=scored.members,
+        numbers=points.numbers.numpy(),
+        hashes=image_hashes(points.images),
+        sets=sets,
+        atypical=atypical,
+        order=order,
+        most=points.images[order[:shown]].numpy(),
+        least=points.images[order[::-1][:shown].copy()].numpy(),
+    )
+    write_json(folder / "memorization.json", result)
+    return result
+
+
+def agreement_with(other: Path, points: Points, scores: Array, top: int) -> dict[str, Any]:
+    """How far the ranking of another study of the same images agrees with this one.
+
+    Parameters
+    ----------
+    other : Path
+        Its run folder.
+    points : Points
+        What this study scored.
+    scores : ndarray, shape (n,)
+        Of this study.
+    top : int
+        Images of the highest scores to compare; at most half of them are.
+
+    Returns
+    -------
+    dict
+        ``run``, ``method``, ``encoder``, ``protocol``, ``top`` and what
+        :func:`experiments.memorization_statistics.rank_agreement` gives, of all images that both
+        scored; of the split protocol the candidates alone, which alone can be memorised.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no study, or one of other images.
+    """
+    kept = read_json(other / "memorization.json")
+    arrays = read_arrays(other / "scores.npz")
+    theirs = {
+        (number, digest): score
+        for number, digest, score, code in zip(
+            *(arrays[name].tolist() for name in ("numbers", "hashes")),
+            arrays["scores"][0].tolist(),
+            arrays["sets"].tolist(),
+            strict=True,
+        )
+        if code in (-1, SETS.index("candidate"))
+    }
+    candidate = SETS.index("candidate")
+    here = sets_of(points)
+    own = list(zip(points.numbers.tolist(), image_hashes(points.images).tolist(), strict=True))
+    rows = [row for row, key in enumerate(own) if key in theirs and here[row] in (-1, candidate)]
+    if len(rows) < 4:
+        raise ValueError(
+            f"{other} scored {kept['points']} images of {kept['data']}, {len(rows)} of them scored "
+            "here too; expected a study of the same images (data, sizes, atypical, draw-seed)"
+        )
+    k = min(top, len(rows) // 2)
+    found = rank_agreement(scores[rows], [theirs[own[row]] for row in rows], k)
+    same = {name: kept[name] for name in ("method", "encoder", "protocol")}
+    return {"run": other, **same, "points": len(rows), "top": k, **asdict(found)}
+
+
+def sets_of(points: Points) -> NDArray[np.int64]:
+    """Set of every image scored.
+
+    Parameters
+    ----------
+    points : Points
+        Of the study.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Places in ``SETS``; -1 where there are no sets.
+    """
+    sets = np.full(len(points.images), -1)
+    for code, name in enumerate(SETS):
+        if name in points.sets:
+            sets[points.sets[name].numpy()] = code
+    return sets
+
+
+def image_hashes(images: torch.Tensor) -> NDArray[np.int64]:
+    """A number for every image that tells it from others.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, c, h, w)
+        On the CPU.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        63 bits of a digest of shape and pixels.
+
+    Examples
+    --------
+    >>> found = image_hashes(torch.tensor([0, 1, 0], dtype=torch.uint8).reshape(3, 1, 1, 1))
+    >>> bool(found[0] == found[2]), bool(found[0] == found[1])
+    (True, False)
+    """
+    shape = str(tuple(images.shape[1:])).encode()
+    digests = [
+        hashlib.blake2b(shape + image.tobytes(), digest_size=8).digest()
+        for image in images.contiguous().numpy()
+    ]
+    return np.array([int.from_bytes(digest, "big") >> 1 for digest in digests], dtype=np.int64)
+
+
+def _by_set(scored: Scored, points: Points) -> list[dict[str, Any]]:
+    """Of every layer: mean scores of the sets and the tests between them, pairs as units."""
+    found = []
+    for units in scored.units:
+        tests = split_tests(units, {name: rows.numpy() for name, rows in points.sets.items()})
+        found.append(
+            {
+                "means": tests.means,
+                "offset": tests.offset,
+                "offset_error": tests.offset_error,
+                "comparisons": [asdict(test) for test in tests.comparisons],
+                "agreement_of_pairs": _pairs_agree(units[:, points.sets["candidate"].numpy()]),
+            }
+        )
+    return found
+
+
+def _pairs_agree(units: Array) -> float:
+    """Mean Kendall's tau of the candidates' scores between pairs of encoders."""
+    taus = [
+        stats.kendalltau(units[i], units[j]).statistic for i in range(len(units)) for j in range(i)
+    ]
+    return float(np.mean(taus))
+
+
+def _found_outliers(scored: Scored, sets: NDArray[Any], atypical: NDArray[Any]) -> dict[str, Any]:
+    """How well scores of the first layer tell outliers, set by set: areas under ROC curves."""
+    groups = {SETS[code]: sets == code for code in range(len(SETS)) if np.any(sets == code)}
+    groups = groups or {"all": np.ones(len(sets), dtype=bool)}
+    found: dict[str, Any] = {}
+    for name, rows in groups.items():
+        kinds = {"any": atypical > 0}
+        kinds |= {KINDS[kind]: atypical == kind for kind in range(1, len(KINDS))}
+        of_group = {}
+        for kind, chosen in kinds.items():
+            planted, others = chosen & rows, (atypical == 0) & rows
+            if not planted.any() or not others.any():
+                continue
+            units = [_auc(unit[planted], unit[others]) for unit in scored.units[0]]
+            of_group[kind] = {
+                "points": int(planted.sum()),
+                "auc": _auc(scored.scores[0][planted], scored.scores[0][others]),
+                **_interval(units),
+            }
+        found[name] = of_group
+    return found
+
+
+def _auc(planted: Array, others: Array) -> float:
+    """Chance that an outlier scores above another image, ties counting half."""
+    statistic = stats.mannwhitneyu(planted, others).statistic
+    return float(statistic / (len(planted) * len(others)))
+
+
+def _interval(units: Sequence[float]) -> dict[str, Any]:
+    """Mean over pairs of encoders and its Student interval."""
+    values = np.asarray(units)
+    if len(values) < 2:
+        return {"units": values, "mean": None, "low": None, "high": None}
+    half = stats.t.ppf(0.5 + _LEVEL / 2, len(values) - 1) * stats.sem(values)
+    mean = values.mean()
+    return {"units": values, "mean": mean, "low": mean - half, "high": mean + half}
