@@ -47,6 +47,27 @@ def name_of(word: str) -> str:
     return _NAMES.get(last, last.replace("_", " "))
 
 
+def number(value: float) -> str:
+    """A number with a short exponent.
+
+    Parameters
+    ----------
+    value : float
+        Any.
+
+    Returns
+    -------
+    str
+        Six digits at most.
+
+    Examples
+    --------
+    >>> number(1e-6), number(0.5)
+    ('1e-6', '0.5')
+    """
+    return f"{value:g}".replace("e-0", "e-").replace("e+0", "e")
+
+
 def listed(words: Iterable[Any]) -> str:
     """Words in a row, each once.
 
@@ -162,10 +183,10 @@ def training(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         network,
         f"embeddings of {result['dim']} dimensions",
         f"{result['train_images']:,} images of {name_of(result['data'])}",
-        f"views by {result['views']} {views} at every update",
+        f"views by {name_of(result['views'])} {views} at every update",
         f"batches of {min(options['batch'], result['train_images'])}",
-        f"learning rate {options['lr']:g}",
-        f"initial weights times {options['init_scale']:g}",
+        f"learning rate {number(options['lr'])}",
+        f"initial weights times {number(options['init_scale'])}",
         f"{result['steps']:,} updates",
         seeds([options["seed"]]),
     ]

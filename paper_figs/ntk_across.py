@@ -75,7 +75,7 @@ def draw_matrix(axes: Axes, result: Mapping[str, Any], names: Sequence[str]) -> 
         axes.text(column, place, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
         if several:
             told = f"{low[row, column]:.2f}-{high[row, column]:.2f}"
-            axes.text(column, row + 0.24, told, ha="center", va="center", color=ink, fontsize=5)
+            axes.text(column, row + 0.24, told, ha="center", va="center", color=ink, fontsize=5.8)
     for line in (axes.axhline, axes.axvline):
         line(count - 0.5, color=INK, lw=1.4)
     axes.set_xticks(range(2 * count), ticks * 2, rotation=45, ha="right")

@@ -18,6 +18,7 @@ from experiments.runs import whole_file
 INK = "#222222"
 QUIET = "#8a8a8a"
 BAND = "#d9d9d9"
+WIDTH = 7.0  # inches: a page's two columns
 
 _SETTINGS: Any = {
     "font.size": 9.0,
@@ -76,6 +77,27 @@ def mode_colours(count: int) -> list[str]:
     ['#440154', '#7ad151']
     """
     return [to_hex(mpl.colormaps["viridis"](share)) for share in np.linspace(0.0, 0.8, count)]
+
+
+def letter(place: int) -> str:
+    """Letter of a panel.
+
+    Parameters
+    ----------
+    place : int
+        From 0.
+
+    Returns
+    -------
+    str
+        From "a".
+
+    Examples
+    --------
+    >>> letter(0), letter(2)
+    ('a', 'c')
+    """
+    return "abcdefghijklmnopqrstuvwxyz"[place]
 
 
 def save(figure: Figure, path: Path) -> Path:
