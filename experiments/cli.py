@@ -1,4 +1,4 @@
-"""The ``sslsim`` command: predict, compare, train, ntk, forecast, overfitting, umm, bench.
+"""The ``sslsim`` command: predict, compare, train, ntk, forecast, overfitting, umm, report, bench.
 
 Results go to standard output and into the run folder; errors and warnings to standard error, one
 line each. Exit status: 0 done, 2 bad input, 130 interrupted.
@@ -96,6 +96,7 @@ def _commands() -> Any:
     """Union of the options of every command, each under its name."""
     from experiments.bench.options import BenchOptions
     from experiments.overfitting_options import OverfittingOptions
+    from experiments.report.options import ReportOptions
     from experiments.train_options import TrainOptions
     from experiments.umm_options import UmmCommand, UmmSweepCommand
 
@@ -108,6 +109,7 @@ def _commands() -> Any:
         Annotated[OverfittingOptions, tyro.conf.subcommand("overfitting")],
         Annotated[UmmCommand, tyro.conf.subcommand("umm")],
         Annotated[UmmSweepCommand, tyro.conf.subcommand("umm-sweep")],
+        Annotated[ReportOptions, tyro.conf.subcommand("report")],
         Annotated[BenchOptions, tyro.conf.subcommand("bench")],
     ]
     return Union[tuple(commands)]  # noqa: UP007  (made of a list)
@@ -168,6 +170,12 @@ def _run(options: Any) -> Path:
         from paper_figs.overfitting import draw as draw_overfitting
 
         return draw_overfitting(overfitting(options)).parent
+    from experiments.report.options import ReportOptions
+
+    if isinstance(options, ReportOptions):
+        from experiments.report import report
+
+        return report(options)
     from experiments.bench.coding_rate import BenchCodingRateOptions, bench_coding_rate
     from experiments.bench.ntk import BenchNtkOptions, bench_ntk
     from experiments.bench.theory import BenchTheoryOptions, bench_theory

@@ -1,0 +1,59 @@
+"""``sslsim report``: one self-contained HTML page of run folders."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from experiments.report.folders import find_runs
+from experiments.report.options import ReportOptions
+from experiments.report.page import page
+from sslsim.files import whole_file
+
+__all__ = ["ReportOptions", "report"]
+
+
+def report(options: ReportOptions) -> Path:
+    """Make a page of run folders.
+
+    Parameters
+    ----------
+    options : ReportOptions
+        Which folders, and where the page goes.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    ValueError
+        If a folder does not exist or holds no run, the limit is no positive number, or the page
+        cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from experiments.runs import open_run
+    >>> folder = open_run(tempfile.mkdtemp() + "/first", {"command": "predict", "options": {}})
+    >>> path = report(ReportOptions((folder,), out=folder.parent))
+    1 run folder
+    """
+    limit = options.picture_limit
+    if not (math.isfinite(limit) and limit > 0):
+        raise ValueError(f"picture-limit is {limit:g}; expected a positive number of megabytes")
+    runs = find_runs(options.folders)
+    path = options.out
+    if path.suffix.lower() not in (".html", ".htm"):
+        path = path / "report.html"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ValueError(f"{path.parent} cannot be made a folder: {reason}") from error
+    content = page(runs, limit)
+    with whole_file(path) as file:
+        file.write(content.encode("utf-8"))
+    print(f"{len(runs)} run folder{'' if len(runs) == 1 else 's'}")
+    return path

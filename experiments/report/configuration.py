@@ -1,0 +1,141 @@
+"""What a run was asked: its options beside the defaults, and as a command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from functools import cache
+from typing import Any, get_args, get_type_hints
+
+from experiments.report.folders import RunFolder
+from experiments.report.values import words
+from experiments.runs import plain
+
+PLACES = frozenset({"out", "root"})  # where things lie, which changes no number
+
+
+@cache
+def option_defaults(command: str, study: str | None = None) -> dict[str, Any] | None:
+    """Defaults of a command's options, as they are in ``config.json``.
+
+    Parameters
+    ----------
+    command : str
+        Its name.
+    study : str, optional
+        Of ``bench``: which one.
+
+    Returns
+    -------
+    dict or None
+        Options without a default are left out; None of an unknown command.
+
+    Examples
+    --------
+    >>> option_defaults("compare")["dim"], option_defaults("bench", "theory")["dim"]
+    (10, 64)
+    >>> option_defaults("dance") is None
+    True
+    """
+    # Of the command line itself, so that a new command is known at once; it imports this package.
+    from experiments.cli import _commands
+
+    kind = _named(_commands()).get(command)
+    if kind is not None and study is not None and "study" in get_type_hints(kind):
+        kind = _named(get_type_hints(kind, include_extras=True)["study"]).get(study)
+    if kind is None or not dataclasses.is_dataclass(kind):
+        return None
+    found = {}
+    for field in dataclasses.fields(kind):
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = plain(field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = plain(field.default_factory())
+    return found
+
+
+def _named(union: Any) -> dict[str, Any]:
+    """Classes of a union of subcommands by their names."""
+    return {each.__metadata__[0].name: get_args(each)[0] for each in get_args(union)}
+
+
+def defaults_of(run: RunFolder) -> dict[str, Any] | None:
+    """Defaults of the options that a run was given.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+
+    Returns
+    -------
+    dict or None
+        None where its command is unknown.
+    """
+    study = run.options.get("study")
+    return option_defaults(run.command, study if isinstance(study, str) else None)
+
+
+def changed_options(run: RunFolder) -> dict[str, Any]:
+    """Options that differ from their defaults.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+
+    Returns
+    -------
+    dict
+        Without where things lie; all options of an unknown command.
+    """
+    defaults = defaults_of(run) or {}
+    return {
+        name: value
+        for name, value in run.options.items()
+        if name not in PLACES and not (name in defaults and _same(defaults[name], value))
+    }
+
+
+def command_line(run: RunFolder, leave_out: frozenset[str] = frozenset()) -> str:
+    """The command that a run was made by, with what differs from the defaults.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+    leave_out : frozenset of str
+        Options not to show.
+
+    Returns
+    -------
+    str
+        Without where results and data lie; empty of an unknown run.
+    """
+    if not run.command:
+        return ""
+    parts = ["sslsim", run.command]
+    study = run.options.get("study")
+    if run.command == "bench" and isinstance(study, str):
+        parts.append(shlex.quote(study))
+    for name, value in changed_options(run).items():
+        if name in leave_out or name == "study":
+            continue
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            parts.append(f"--{option}" if value else f"--no-{option}")
+        elif isinstance(value, list):
+            parts += [f"--{option}", *(shlex.quote(words(entry)) for entry in value)]
+        else:
+            parts += [f"--{option}", shlex.quote(_written(value))]
+    return " ".join(parts)
+
+
+def _written(value: Any) -> str:
+    """Numbers with all their digits: a command line is for being given again."""
+    return repr(value) if isinstance(value, (int, float)) else words(value, 1000)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
