@@ -10,7 +10,7 @@ import torch
 
 from experiments.memorization.atypical import plant_atypical
 from experiments.memorization.options import MemorizationOptions
-from experiments.memorization_statistics import SETS
+from experiments.memorization.statistics import SETS
 from experiments.runs import read_arrays
 from experiments.train_setup import part_of, split_data
 from sslsim.data import Images

@@ -16,7 +16,7 @@ from scipy import stats
 from experiments.memorization.atypical import KINDS
 from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import Points
-from experiments.memorization_statistics import SETS, rank_agreement, split_tests
+from experiments.memorization.statistics import SETS, rank_agreement, split_tests
 from experiments.runs import read_arrays, read_json, write_arrays, write_json
 from sslsim.memorization import rank_points
 
@@ -140,7 +140,7 @@ def agreement_with(other: Path, points: Points, scores: Array, top: int) -> dict
     -------
     dict
         ``run``, ``method``, ``encoder``, ``protocol``, ``top`` and what
-        :func:`experiments.memorization_statistics.rank_agreement` gives, of all images that both
+        :func:`experiments.memorization.statistics.rank_agreement` gives, of all images that both
         scored; of the split protocol the candidates alone, which alone can be memorised.
 
     Raises

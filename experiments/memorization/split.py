@@ -13,13 +13,13 @@ from tqdm import tqdm
 from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import Points, scored_views, trained_on
 from experiments.memorization.results import Scored
+from experiments.memorization.statistics import split_tests
 from experiments.memorization.trained import (
     Trained,
     encoder_losses,
     encoder_of_run,
     trained_encoder,
 )
-from experiments.memorization_statistics import split_tests
 from experiments.networks import kept_steps
 from experiments.ntk_training import spread_steps
 from sslsim.memorization import same_architecture, ssl_mem

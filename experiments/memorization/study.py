@@ -15,8 +15,8 @@ from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import draw_points
 from experiments.memorization.results import write_results
 from experiments.memorization.split import check_split, score_split
+from experiments.memorization.statistics import SETS
 from experiments.memorization.subsample import score_subsample
-from experiments.memorization_statistics import SETS
 from experiments.runs import open_run, plain, read_json
 from experiments.tables import number, table
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.memorization_statistics import (
+from experiments.memorization.statistics import (
     COMPARISONS,
     SETS,
     rank_agreement,
