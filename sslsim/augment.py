@@ -174,14 +174,14 @@ def draw_changes(
     )
 
 
-def take_rows(changes: Changes, rows: slice) -> Changes:
+def take_rows(changes: Changes, rows: slice | torch.Tensor) -> Changes:
     """The changes of some of the images.
 
     Parameters
     ----------
     changes : Changes
         Of n images.
-    rows : slice
+    rows : slice or Tensor of int64
         Which of them.
 
     Returns

@@ -1,26 +1,22 @@
 """Alignment losses: how far apart an encoder maps two augmentations of one image.
 
-The draws of an image depend on the seed, its number and the kind of views alone: encoders that are
-compared see the same views (common random numbers), whatever the batch size and whichever images
-are scored beside it, and the first draws stay when more are asked for.
+Encoders that are compared see the same views (common random numbers), whatever the batch size and
+whichever images are scored beside one: see :mod:`sslsim.memorization.scored_views`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
-from sslsim.augment import change_images, draw_changes
 from sslsim.encoders.checks import check_count
 from sslsim.memorization.distances import DISTANCES, distances
 from sslsim.memorization.representations import Represent, representations
-from sslsim.seeds import derived_generator
-from sslsim.single_view import NOISE, RECIPES, check_images, draw_view, view_shape
-
-_VIEWS = 12  # purpose of the views' draws
-_BLOCK = 64  # image numbers that share a generator
+from sslsim.memorization.scored_views import number_blocks, view_batches
+from sslsim.single_view import NOISE, check_images, view_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,88 +170,51 @@ def alignment_losses(
     True
     """
     numbers = _check(images, kind, pairs, distance, against, seed, numbers, batch_size)
-    device, originals = images.device, against == "original"
+    originals = against == "original"
     kept: list[torch.Tensor] = []
-    for block in (numbers // _BLOCK).unique().tolist():
-        rows = (numbers // _BLOCK == block).nonzero()[:, 0]
-        of_block, places = images[rows], numbers[rows] % _BLOCK
-        generator = derived_generator(seed, _VIEWS, block, device)
-
-        def views(
-            of_block: torch.Tensor = of_block,
-            places: torch.Tensor = places,
-            generator: torch.Generator = generator,
-        ) -> Iterator[torch.Tensor]:
-            if originals:
-                yield of_block.to(dtype) / 255
-            for number in range(pairs if originals else 2 * pairs):
-                # Against the original it is the first view of a pair, else the two in turn.
-                which = 0 if originals else number % 2
-                yield _views_at(of_block, places, kind, generator, which, noise, dtype)
-
-        for i, z in enumerate(_stream(represent, views(), batch_size)):
+    for _, rows in number_blocks(numbers):
+        block = images[rows]
+        batches = view_batches(
+            block,
+            numbers[rows],
+            kind,
+            pairs if originals else 2 * pairs,
+            # Against the original it is the first view of a pair, else the two in turn.
+            in_turn=not originals,
+            noise=noise,
+            seed=seed,
+            batch_size=batch_size,
+            dtype=dtype,
+        )
+        if originals:
+            batches = chain((block.to(dtype) / 255).split(batch_size), batches)
+        for i, z in enumerate(_represented(represent, batches)):
             if i == len(kept):
-                kept.append(torch.empty(len(images), pairs, dtype=torch.float64, device=device))
-            kept[i][rows] = _pair_distances(z, len(rows), originals, distance, normalise).to(device)
+                kept.append(images.new_empty(len(images), pairs, dtype=torch.float64))
+            found = _pair_distances(z, len(rows), originals, distance, normalise)
+            kept[i][rows] = found.to(images.device)
     return tuple(
         AlignmentLoss(losses.mean(dim=1), _standard_error(losses), losses) for losses in kept
     )
 
 
-def _views_at(
-    images: torch.Tensor,
-    places: torch.Tensor,
-    kind: str,
-    generator: torch.Generator,
-    which: int,
-    noise: float,
-    dtype: torch.dtype,
-) -> torch.Tensor:
-    """One view of each image, whose draws are those of its place in a whole block."""
-    if kind in RECIPES:
-        # Draws are a few numbers an image: made for the block, applied to what there is of it.
-        height, width = images.shape[2:]
-        drawn = draw_changes(_BLOCK, height, width, RECIPES[kind][which], generator)
-        held = {field.name: getattr(drawn, field.name) for field in fields(drawn)}
-        here = {name: value[places] for name, value in held.items() if value is not None}
-        return change_images(images, replace(drawn, **here), dtype=dtype)
-    block = images.new_zeros(_BLOCK, *images.shape[1:])
-    block[places] = images
-    return draw_view(block, kind, generator, which=which, noise=noise, dtype=dtype)[places]
-
-
-def _stream(
-    represent: Represent, views: Iterable[torch.Tensor], batch_size: int
-) -> list[torch.Tensor]:
-    """Representations of views that come in pieces, ``batch_size`` of them at a time."""
+def _represented(represent: Represent, batches: Iterable[torch.Tensor]) -> list[torch.Tensor]:
     found: list[list[torch.Tensor]] = []
-    held: list[torch.Tensor] = []
-
-    def flush(batches: Sequence[torch.Tensor]) -> None:
-        for batch in batches:
-            for i, z in enumerate(represent(batch)):
-                if i == len(found):
-                    found.append([])
-                if z.ndim != 2 or len(z) != len(batch):
-                    raise ValueError(
-                        f"an encoder gives shape {tuple(z.shape)} for {len(batch)} views; "
-                        f"expected ({len(batch)}, d)"
-                    )
-                if not bool(torch.isfinite(z).all()):
-                    raise ValueError("an encoder gives NaN or infinite values; expected finite")
-                found[i].append(z)
-
-    for view in views:
-        held.append(view)
-        if sum(map(len, held)) >= batch_size:
-            *full, rest = torch.cat(held).split(batch_size)
-            if len(rest) == batch_size:
-                full, rest = [*full, rest], rest[:0]
-            flush(full)
-            held = [rest]
-    if left := sum(map(len, held)):
-        flush(torch.cat(held).split(left))
-    return [torch.cat(parts) for parts in found]
+    for batch in batches:
+        for i, z in enumerate(represent(batch)):
+            if i == len(found):
+                found.append([])
+            if z.ndim != 2 or len(z) != len(batch):
+                raise ValueError(
+                    f"an encoder gives shape {tuple(z.shape)} for {len(batch)} views; "
+                    f"expected ({len(batch)}, d)"
+                )
+            found[i].append(z)
+    whole = [torch.cat(parts) for parts in found]
+    # Once a block and not once a batch: it waits for the device.
+    if not all(bool(torch.isfinite(z).all()) for z in whole):
+        raise ValueError("an encoder gives NaN or infinite values; expected finite")
+    return whole
 
 
 def _pair_distances(
@@ -265,10 +224,7 @@ def _pair_distances(
     first, second = (
         (each[:1].expand(len(each) - 1, -1, -1), each[1:])
         if originals
-        else (
-            each[0::2],
-            each[1::2],
-        )
+        else (each[0::2], each[1::2])
     )
     flat = distances(first.flatten(0, 1), second.flatten(0, 1), distance, normalise=normalise)
     return flat.reshape(-1, rows).T

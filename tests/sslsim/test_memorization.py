@@ -21,6 +21,7 @@ from sslsim.memorization import (
     score_encoders,
     ssl_mem,
 )
+from sslsim.memorization.scored_views import view_batches
 from sslsim.seeds import derived_generator
 from sslsim.single_view import VIEWS, draw_view
 
@@ -353,3 +354,16 @@ def test_encoders_of_different_architectures_are_refused():
 def test_ranking_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", ["weak", "strong", "noise"])
+@pytest.mark.parametrize("batch_size", [1, 50, 64, 200, 1000])
+def test_views_come_in_batches_and_do_not_depend_on_them(kind, batch_size):
+    rows = torch.tensor([5, 63, 0, 17])
+    batches = list(view_batches(IMAGES[rows], rows, kind, 51, seed=3, batch_size=batch_size))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    views = torch.cat(batches).unflatten(0, (51, 4))
+    generator = derived_generator(3, 12, 0)
+    for number, view in enumerate(views):
+        whole = draw_view(IMAGES[:64], kind, generator, which=number % 2)
+        assert torch.equal(view, whole[rows])
