@@ -1,4 +1,4 @@
-"""The ``sslsim`` command: predict, compare, train, ntk, forecast, overfitting, umm, report, bench.
+"""The ``sslsim`` command: predict, compare, train, ntk, forecast, overfitting, umm, figures, report, bench.
 
 Results go to standard output and into the run folder; errors and warnings to standard error, one
 line each. Exit status: 0 done, 2 bad input, 130 interrupted.
@@ -95,6 +95,7 @@ def _parsed(arguments: list[str]) -> Any:
 def _commands() -> Any:
     """Union of the options of every command, each under its name."""
     from experiments.bench.options import BenchOptions
+    from experiments.figures_options import FiguresOptions
     from experiments.overfitting_options import OverfittingOptions
     from experiments.report.options import ReportOptions
     from experiments.train_options import TrainOptions
@@ -110,6 +111,7 @@ def _commands() -> Any:
         Annotated[UmmCommand, tyro.conf.subcommand("umm")],
         Annotated[UmmSweepCommand, tyro.conf.subcommand("umm-sweep")],
         Annotated[ReportOptions, tyro.conf.subcommand("report")],
+        Annotated[FiguresOptions, tyro.conf.subcommand("figures")],
         Annotated[BenchOptions, tyro.conf.subcommand("bench")],
     ]
     return Union[tuple(commands)]  # noqa: UP007  (made of a list)
@@ -176,6 +178,12 @@ def _run(options: Any) -> Path:
         from experiments.report import report
 
         return report(options)
+    from experiments.figures_options import FiguresOptions
+
+    if isinstance(options, FiguresOptions):
+        from paper_figs.figures import figures
+
+        return figures(options.only, options.results, options.out)
     from experiments.bench.coding_rate import BenchCodingRateOptions, bench_coding_rate
     from experiments.bench.ntk import BenchNtkOptions, bench_ntk
     from experiments.bench.theory import BenchTheoryOptions, bench_theory

@@ -68,6 +68,27 @@ def number(value: float) -> str:
     return f"{value:g}".replace("e-0", "e-").replace("e+0", "e")
 
 
+def percent(share: float) -> str:
+    """A share in percent, with two digits or to the unit.
+
+    Parameters
+    ----------
+    share : float
+        Of one.
+
+    Returns
+    -------
+    str
+        With its sign.
+
+    Examples
+    --------
+    >>> percent(0.00123), percent(2.871)
+    ('0.12 %', '287 %')
+    """
+    return f"{100 * share:.2g} %" if abs(share) < 0.1 else f"{100 * share:.0f} %"
+
+
 def listed(words: Iterable[Any]) -> str:
     """Words in a row, each once.
 

@@ -79,7 +79,7 @@ def figure(results: Path) -> tuple[Figure, str]:
     )
     kinds = _kinds(every)
     drawn = Figure(figsize=(WIDTH, 8.8), layout="constrained")
-    top, bottom = drawn.subfigures(2, 1, height_ratios=(1.0, 1.95))
+    top, bottom = drawn.subfigures(2, 1, height_ratios=(1.0, 1.95), squeeze=False)[:, 0]
     modes, spaces = top.subplots(1, 2, width_ratios=(1.5, 1.0))
     _draw_modes(modes, kinds)
     _draw_subspaces(spaces, kinds)
@@ -174,8 +174,8 @@ def _caption(
     return (
         "Embeddings predicted by tangent kernels. a: how far each mode that a trained network's "
         "kernel predicts lies in the network's embedding, in the order of the kernel's "
-        "eigenvalues; means, and ranges over networks that differ in their seed. b: the same of the span of all "
-        f"predicted modes, a mark a network. {pairs} held-out pairs of {data}, "
+        "eigenvalues; means, and ranges over networks that differ in their seed. b: the same of "
+        f"the span of all predicted modes, a mark a network. {pairs} held-out pairs of {data}, "
         f"{captions.device(configs)}: {runs}. c: alignment of {across['modes']}-dimensional "
         f"subspaces of {len(across['networks'])} networks on {across['n_pairs']} pairs of "
         f"{captions.name_of(across['data'])}, {captions.device([config])}: mean over pairs of "

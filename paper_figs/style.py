@@ -37,6 +37,7 @@ _SETTINGS: Any = {
     "ytick.labelsize": 8.0,
     "legend.frameon": False,
     "legend.fontsize": 8.0,
+    "legend.handlelength": 2.8,  # long enough to tell a dashed line with a marker
     "lines.linewidth": 1.4,
     "lines.solid_capstyle": "round",
     "pdf.fonttype": 42,  # outlines as they are: journals refuse type 3

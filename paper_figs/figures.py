@@ -1,0 +1,83 @@
+"""All figures of the paper from stored results: ``sslsim figures``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from experiments.runs import open_run, whole_file
+from paper_figs import (
+    captions,
+    figure1_staircase,
+    figure2_linear,
+    figure3_methods,
+    figure4_kernels,
+    figure5_step_times,
+    figure6_overfitting,
+    figure7_umm,
+)
+from paper_figs.store import RESULTS
+from paper_figs.style import save_both, styled
+
+FIGURES: dict[int, Callable[[Path], tuple[Figure, str]]] = {
+    1: figure1_staircase.figure,
+    2: figure2_linear.figure,
+    3: figure3_methods.figure,
+    4: figure4_kernels.figure,
+    5: figure5_step_times.figure,
+    6: figure6_overfitting.figure,
+    7: figure7_umm.figure,
+}
+
+
+def figures(only: Sequence[int] = (), results: Path | None = None, out: Path | None = None) -> Path:
+    """Build figures with their captions.
+
+    Parameters
+    ----------
+    only : sequence of int
+        Numbers of the figures. Default: all.
+    results : path, optional
+        Folder of results by name: stored ones or whole run folders. Default: those that are
+        installed beside the figures.
+    out : path, optional
+        Folder written to; default ``figures``.
+
+    Returns
+    -------
+    Path
+        ``out``, with ``figureN.pdf``, ``figureN.png`` and ``figureN.md`` (the caption) of each,
+        ``figure1.gif`` and ``config.json``.
+
+    Raises
+    ------
+    ValueError
+        If there is no figure of a number, a result is missing (with the command that makes it), or
+        a file cannot be written.
+
+    Examples
+    --------
+    >>> figures([0])
+    Traceback (most recent call last):
+    ValueError: there is no figure 0; there are 1, 2, 3, 4, 5, 6 and 7
+    """
+    numbers = sorted(set(only)) or list(FIGURES)
+    for number in numbers:
+        if number not in FIGURES:
+            raise ValueError(f"there is no figure {number}; there are {captions.listed(FIGURES)}")
+    source = RESULTS if results is None else Path(results)
+    options = {"only": numbers, "results": "installed" if results is None else source}
+    folder = open_run("figures" if out is None else out, {"command": "figures", "options": options})
+    for number in numbers:
+        with styled():
+            figure, caption = FIGURES[number](source)
+            save_both(figure, folder / f"figure{number}.png")
+            figure.clear()  # a page of vectors is large: free it before the next
+        text = captions.wrapped(f"**Figure {number}.** {caption}")
+        with whole_file(folder / f"figure{number}.md") as file:
+            file.write(text.encode() + b"\n")
+        if number == 1:
+            figure1_staircase.animate(source, folder)
+    return folder
