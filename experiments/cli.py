@@ -1,4 +1,4 @@
-"""The ``sslsim`` command: predict, compare, train, ntk, forecast, overfitting, umm, figures, report, bench.
+"""The ``sslsim`` command: one subcommand a study, and campaigns, figures, reports, benchmarks.
 
 Results go to standard output and into the run folder; errors and warnings to standard error, one
 line each. Exit status: 0 done, 2 bad input, 130 interrupted.
