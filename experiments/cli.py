@@ -96,6 +96,7 @@ def _commands() -> Any:
     """Union of the options of every command, each under its name."""
     from experiments.bench.options import BenchOptions
     from experiments.figures_options import FiguresOptions
+    from experiments.memorization.options import MemorizationOptions
     from experiments.overfitting_options import OverfittingOptions
     from experiments.report.options import ReportOptions
     from experiments.train_options import TrainOptions
@@ -110,6 +111,7 @@ def _commands() -> Any:
         Annotated[OverfittingOptions, tyro.conf.subcommand("overfitting")],
         Annotated[UmmCommand, tyro.conf.subcommand("umm")],
         Annotated[UmmSweepCommand, tyro.conf.subcommand("umm-sweep")],
+        Annotated[MemorizationOptions, tyro.conf.subcommand("memorization")],
         Annotated[ReportOptions, tyro.conf.subcommand("report")],
         Annotated[FiguresOptions, tyro.conf.subcommand("figures")],
         Annotated[BenchOptions, tyro.conf.subcommand("bench")],
@@ -172,6 +174,13 @@ def _run(options: Any) -> Path:
         from paper_figs.overfitting import draw as draw_overfitting
 
         return draw_overfitting(overfitting(options)).parent
+    from experiments.memorization.options import MemorizationOptions
+
+    if isinstance(options, MemorizationOptions):
+        from experiments.memorization.study import memorization
+        from paper_figs.memorization import draw as draw_memorization
+
+        return draw_memorization(memorization(options)).parent
     from experiments.report.options import ReportOptions
 
     if isinstance(options, ReportOptions):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from experiments.memorization.atypical import plant_atypical
 from experiments.memorization.options import MemorizationOptions
@@ -16,6 +17,8 @@ from experiments.train_setup import part_of, split_data
 from sslsim.data import Images
 from sslsim.seeds import derived_generator
 from sslsim.single_view import VIEWS
+
+FAMILIES = {"f": ("shared", "candidate"), "g": ("shared", "independent")}  # trained on what
 
 _SETS = 16  # purpose of the draw of the sets
 
@@ -122,6 +125,31 @@ def trained_on(points: Points, rows: torch.Tensor) -> Images:
     True
     """
     return part_of(points.data, points.numbers[rows].sort().values)
+
+
+def sets_of(points: Points) -> NDArray[np.int64]:
+    """Set of every image scored.
+
+    Parameters
+    ----------
+    points : Points
+        Of the study.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Places in ``SETS``; -1 where there are no sets.
+
+    Examples
+    --------
+    >>> sets_of(draw_points(MemorizationOptions(protocol="subsample", pool=4, limit=20))).tolist()
+    [-1, -1, -1, -1]
+    """
+    sets = np.full(len(points.images), -1)
+    for code, name in enumerate(SETS):
+        if name in points.sets:
+            sets[points.sets[name].numpy()] = code
+    return sets
 
 
 def scored_views(options: MemorizationOptions, kind: str) -> str:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+from experiments.memorization.agreement import agreement_with, image_hashes
 from experiments.memorization.atypical import KINDS
 from experiments.memorization.options import MemorizationOptions
-from experiments.memorization.points import Points
-from experiments.memorization.statistics import SETS, rank_agreement, split_tests
-from experiments.runs import read_arrays, read_json, write_arrays, write_json
+from experiments.memorization.points import Points, sets_of
+from experiments.memorization.statistics import SETS, split_tests
+from experiments.runs import write_arrays, write_json
 from sslsim.memorization import rank_points
 
 Array = NDArray[np.float64]
@@ -81,9 +80,12 @@ def write_results(
         If a study to compare with scored other images, or a file cannot be read or written.
     """
     first = scored.scores[0]
-    order = rank_points(first).numpy()
-    shown = min(_SHOWN, len(order) // 2)
     sets = sets_of(points)
+    # Of the four sets candidates alone can be memorised: they are ranked.
+    ranked = np.flatnonzero(np.isin(sets, (-1, SETS.index("candidate"))))
+    order = ranked[rank_points(first[ranked]).numpy()]
+    shown = min(_SHOWN, len(order) // 2)
+    most, least = order[:shown], order[::-1][:shown].copy()
     atypical = points.atypical.numpy()
     agreement = [agreement_with(other, points, first, options.top) for other in options.compare]
     result = {
@@ -115,111 +117,11 @@ def write_results(
         sets=sets,
         atypical=atypical,
         order=order,
-        most=points.images[order[:shown]].numpy(),
-        least=points.images[order[::-1][:shown].copy()].numpy(),
+        most=points.images[most].numpy(),
+        least=points.images[least].numpy(),
     )
     write_json(folder / "memorization.json", result)
     return result
-
-
-def agreement_with(other: Path, points: Points, scores: Array, top: int) -> dict[str, Any]:
-    """How far the ranking of another study of the same images agrees with this one.
-
-    Parameters
-    ----------
-    other : Path
-        Its run folder.
-    points : Points
-        What this study scored.
-    scores : ndarray, shape (n,)
-        Of this study.
-    top : int
-        Images of the highest scores to compare; at most half of them are.
-
-    Returns
-    -------
-    dict
-        ``run``, ``method``, ``encoder``, ``protocol``, ``top`` and what
-        :func:`experiments.memorization.statistics.rank_agreement` gives, of all images that both
-        scored; of the split protocol the candidates alone, which alone can be memorised.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no study, or one of other images.
-    """
-    kept = read_json(other / "memorization.json")
-    arrays = read_arrays(other / "scores.npz")
-    theirs = {
-        (number, digest): score
-        for number, digest, score, code in zip(
-            *(arrays[name].tolist() for name in ("numbers", "hashes")),
-            arrays["scores"][0].tolist(),
-            arrays["sets"].tolist(),
-            strict=True,
-        )
-        if code in (-1, SETS.index("candidate"))
-    }
-    candidate = SETS.index("candidate")
-    here = sets_of(points)
-    own = list(zip(points.numbers.tolist(), image_hashes(points.images).tolist(), strict=True))
-    rows = [row for row, key in enumerate(own) if key in theirs and here[row] in (-1, candidate)]
-    if len(rows) < 4:
-        raise ValueError(
-            f"{other} scored {kept['points']} images of {kept['data']}, {len(rows)} of them scored "
-            "here too; expected a study of the same images (data, sizes, atypical, draw-seed)"
-        )
-    k = min(top, len(rows) // 2)
-    found = rank_agreement(scores[rows], [theirs[own[row]] for row in rows], k)
-    same = {name: kept[name] for name in ("method", "encoder", "protocol")}
-    return {"run": other, **same, "points": len(rows), "top": k, **asdict(found)}
-
-
-def sets_of(points: Points) -> NDArray[np.int64]:
-    """Set of every image scored.
-
-    Parameters
-    ----------
-    points : Points
-        Of the study.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        Places in ``SETS``; -1 where there are no sets.
-    """
-    sets = np.full(len(points.images), -1)
-    for code, name in enumerate(SETS):
-        if name in points.sets:
-            sets[points.sets[name].numpy()] = code
-    return sets
-
-
-def image_hashes(images: torch.Tensor) -> NDArray[np.int64]:
-    """A number for every image that tells it from others.
-
-    Parameters
-    ----------
-    images : Tensor of uint8, shape (n, c, h, w)
-        On the CPU.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        63 bits of a digest of shape and pixels.
-
-    Examples
-    --------
-    >>> found = image_hashes(torch.tensor([0, 1, 0], dtype=torch.uint8).reshape(3, 1, 1, 1))
-    >>> bool(found[0] == found[2]), bool(found[0] == found[1])
-    (True, False)
-    """
-    shape = str(tuple(images.shape[1:])).encode()
-    digests = [
-        hashlib.blake2b(shape + image.tobytes(), digest_size=8).digest()
-        for image in images.contiguous().numpy()
-    ]
-    return np.array([int.from_bytes(digest, "big") >> 1 for digest in digests], dtype=np.int64)
 
 
 def _by_set(scored: Scored, points: Points) -> list[dict[str, Any]]:

@@ -10,24 +10,27 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from experiments.memorization.evaluation import probed_families
 from experiments.memorization.options import MemorizationOptions
-from experiments.memorization.points import Points, scored_views, trained_on
+from experiments.memorization.points import FAMILIES, Points, scored_views, trained_on
 from experiments.memorization.results import Scored
 from experiments.memorization.statistics import split_tests
 from experiments.memorization.trained import (
     Trained,
     encoder_losses,
-    encoder_of_run,
     trained_encoder,
 )
 from experiments.networks import kept_steps
 from experiments.ntk_training import spread_steps
-from sslsim.memorization import same_architecture, ssl_mem
-
-FAMILIES = {"f": ("shared", "candidate"), "g": ("shared", "independent")}
+from sslsim.memorization import ssl_mem
 
 
-def score_split(options: MemorizationOptions, points: Points, folder: Path) -> Scored:
+def score_split(
+    options: MemorizationOptions,
+    points: Points,
+    folder: Path,
+    given: dict[str, list[Trained]] | None = None,
+) -> Scored:
     """Train pairs of encoders f and g, or take those given, and score all four sets.
 
     Parameters
@@ -38,6 +41,8 @@ def score_split(options: MemorizationOptions, points: Points, folder: Path) -> S
         With their sets.
     folder : Path
         Of the run; encoders go to ``encoders/f0``, ``encoders/g0``, ...
+    given : dict of str to list of Trained, optional
+        Of :func:`experiments.memorization.given.given_families`: nothing is trained then.
 
     Returns
     -------
@@ -47,17 +52,17 @@ def score_split(options: MemorizationOptions, points: Points, folder: Path) -> S
     Raises
     ------
     ValueError
-        If there are fewer than two pairs, encoders given differ in number or architecture, or as
-        :func:`experiments.memorization.trained.trained_encoder`.
+        As :func:`experiments.memorization.trained.trained_encoder`.
 
     Notes
     -----
     arXiv 2401.12233, section 4.1. Both encoders of a pair have one seed: they start from the same
     weights, and what they have in common drops out of the difference.
     """
-    given = bool(options.f or options.g)
-    families = _given(options, points) if given else _trained(options, points, folder)
+    families = given or _trained(options, points, folder)
     scored = _scored(families, options, points)
+    if options.evaluate:
+        scored.details["accuracies"] = probed_families(families, points, options)
     if options.curve:
         scored.details["curve"] = _curve(options, points, folder)
     return scored
@@ -121,16 +126,6 @@ def _trained(
 
 def _rows(points: Points, family: str) -> torch.Tensor:
     return torch.cat([points.sets[name] for name in FAMILIES[family]])
-
-
-def _given(options: MemorizationOptions, points: Points) -> dict[str, list[Trained]]:
-    shape = tuple(points.images.shape[1:])
-    families = {
-        name: [encoder_of_run(run, shape) for run in runs]
-        for name, runs in (("f", options.f), ("g", options.g))
-    }
-    same_architecture(*([one.encoder for one in family] for family in families.values()))
-    return families
 
 
 def _scored(

@@ -7,23 +7,28 @@ The keys of ``memorization.json`` and the arrays of ``scores.npz`` are explained
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from experiments.memorization.agreement import common_points
+from experiments.memorization.given import given_families
 from experiments.memorization.options import MemorizationOptions
-from experiments.memorization.points import draw_points
+from experiments.memorization.points import Points, draw_points, scored_views
 from experiments.memorization.results import write_results
 from experiments.memorization.split import check_split, score_split
 from experiments.memorization.statistics import SETS
-from experiments.memorization.subsample import score_subsample
+from experiments.memorization.subsample import drawn_members, score_subsample
+from experiments.memorization.trained import Trained, encoder_losses
 from experiments.runs import open_run, plain, read_json
 from experiments.tables import number, table
+from experiments.train_options import training_options
+from experiments.train_setup import chosen_device, initial_learner
 
 # What may change between two commands that work on one folder: nothing an encoder depends on.
 _FREE = (
     "out", "root", "device", "layers", "augmentations", "against", "distance", "normalise", "form",
-    "score_views", "compare", "top", "evaluate", "together",
+    "score_views", "compare", "top", "evaluate", "together", "external", "encoder_pairs",
 )  # fmt: skip
 _RESULTS = ("memorization.json", "scores.npz", "memorization.png")
 
@@ -46,6 +51,9 @@ def memorization(options: MemorizationOptions) -> Path:
     ------
     ValueError
         If options do not fit together or the data, or the folder holds a study of other encoders.
+        Nothing is written then.
+    sslsim.training.Interrupted
+        If the process was interrupted; what is trained is kept.
 
     Examples
     --------
@@ -54,12 +62,21 @@ def memorization(options: MemorizationOptions) -> Path:
     ValueError: augmentations is 0; expected at least 1 pair of views
     """
     _check(options)
-    points = draw_points(options)
-    folder = options.out
     _check_folder(options)
+    points = draw_points(options)
+    for other in options.compare:
+        common_points(other, points)
+    if options.evaluate and (points.data.labels is None or points.held_out.labels is None):
+        raise ValueError(f"{options.data} has no labels; expected some, or no --evaluate")
+    given = given_families(options, points) if options.f else None
+    _check_scoring(options, points, given["f"][0] if given else _untrained(options, points))
+    folder = options.out
     open_run(folder, {"command": "memorization", "options": asdict(options)}, results=_RESULTS)
-    score = {"split": score_split, "subsample": score_subsample}[options.protocol]
-    result = write_results(folder, options, points, score(options, points, folder))
+    if options.protocol == "split":
+        scored = score_split(options, points, folder, given)
+    else:
+        scored = score_subsample(options, points, folder)
+    result = write_results(folder, options, points, scored)
     print(_report(result))
     return folder
 
@@ -74,6 +91,9 @@ def _check(options: MemorizationOptions) -> None:
             raise ValueError(f"{name} is {getattr(options, name)}; expected at least 0")
     if options.top < 1:
         raise ValueError(f"top is {options.top}; expected at least 1")
+    if options.batch < 2:
+        raise ValueError(f"batch is {options.batch}; expected at least 2")
+    training_options(options)
     if options.protocol == "split":
         check_split(options)
     elif options.curve or options.f or options.g or options.sets:
@@ -81,20 +101,42 @@ def _check(options: MemorizationOptions) -> None:
             f"curve, f, g and sets belong to the split protocol; expected none for "
             f"{options.protocol}"
         )
+    if options.protocol == "subsample":
+        drawn_members(options)
 
 
 def _check_folder(options: MemorizationOptions) -> None:
-    """Refuse a folder whose encoders are others than those asked for."""
+    """Refuse a folder of something else, or whose encoders are others than those asked for."""
+    path = options.out / "config.json"
+    if not path.exists():
+        return
+    config = read_json(path)
+    if config.get("command") != "memorization":
+        raise ValueError(
+            f"{options.out} holds a run of sslsim {config.get('command')}; expected another folder"
+        )
     if not (options.out / "encoders").exists():
         return
-    config = read_json(options.out / "config.json")
-    kept = config.get("options", {}) if config.get("command") == "memorization" else {}
+    kept = config.get("options", {})
     for name, value in asdict(options).items():
-        if name not in _FREE and kept.get(name) != plain(value):
+        if name not in _FREE and name in kept and kept[name] != plain(value):
             raise ValueError(
-                f"{options.out} holds encoders with {name} {kept.get(name)}, now it is {value}; "
+                f"{options.out} holds encoders with {name} {kept[name]}, now it is {plain(value)}; "
                 "expected the same to go on with them, or another folder"
             )
+
+
+def _untrained(options: MemorizationOptions, points: Points) -> Trained:
+    learner = initial_learner(options, points.data)
+    device = chosen_device(options.device)
+    return Trained(learner.to(device).eval().encoder, None, options.views or learner.views)
+
+
+def _check_scoring(options: MemorizationOptions, points: Points, encoder: Trained) -> None:
+    """Score two images: what cannot be scored is known before anything is trained."""
+    kind = scored_views(options, encoder.views)
+    few = replace(options, augmentations=1)
+    encoder_losses([encoder], points.images[:2], points.numbers[:2], kind, few)
 
 
 def _report(result: Mapping[str, Any]) -> str:
@@ -102,12 +144,13 @@ def _report(result: Mapping[str, Any]) -> str:
         f"{result['protocol']}: {result['method']}, {result['encoder']} on {result['data']}; "
         f"{result['points']} images, {result['form']} scores of {result['views']} views"
     ]
-    for layer, name in enumerate(result["layers"]):
-        lines.append(f"{name}: mean score {number(result['mean'][layer])}")
     if result["sets"]:
         first = result["sets"][0]
-        rows = [[name, number(first["means"][name].mean() - first["offset"])] for name in SETS]
-        lines.append(table(["set", "mean score less that of shared images"], rows))
+        rows = [
+            [name, number(first["means"][name].mean()), number(_above(first, name))]
+            for name in SETS
+        ]
+        lines.append(table(["set", "mean score", "less that of shared images"], rows))
         rows = [
             [
                 f"{test['above']} above {test['below']}",
@@ -121,12 +164,29 @@ def _report(result: Mapping[str, Any]) -> str:
         ]
         headers = ["expected", "difference", "standard error", "p", "effect (pairs)", "(points)"]
         lines.append(table(headers, rows))
+    for layer, name in enumerate(result["layers"]):
+        if result["sets"] and layer:
+            raised = result["sets"][layer]["comparisons"][0]
+            told = f"{number(raised['difference'])} ± {number(raised['standard_error'])}"
+            lines.append(f"{name}: candidates less shared images {told}")
+        elif not result["sets"]:
+            told = f"mean score {number(result['mean'][layer])}"
+            lines.append(f"{name}: {told}, deviation {number(result['deviation'][layer])}")
     for name, kinds in (result["atypical"] or {}).items():
-        for kind, found in kinds.items():
-            lines.append(f"outliers ({kind}) among {name}: AUC {found['auc']:.2f}")
+        told = ", ".join(f"{kind} {found['auc']:.2f}" for kind, found in kinds.items())
+        if told:
+            lines.append(f"AUC of outliers, {name} images: {told}")
+    for family, accuracies in (result.get("accuracies") or {}).items():
+        for layer, values in accuracies.items():
+            mean = 100 * sum(values) / len(values)
+            lines.append(f"linear probe of {layer}, encoders {family}: {mean:.1f} %")
     for other in result["agreement"]:
         lines.append(
             f"{other['run']}: tau {other['tau']:.2f}, {other['overlap']:.0%} of the top "
             f"{other['top']} in common (chance {other['chance']:.0%})"
         )
     return "\n".join(lines)
+
+
+def _above(tests: Mapping[str, Any], name: str) -> float:
+    return float(tests["means"][name].mean() - tests["offset"])

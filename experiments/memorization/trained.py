@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 
 from experiments.memorization.options import MemorizationOptions
-from experiments.networks import network_at
 from experiments.train_options import training_options
-from experiments.train_setup import chosen_device, initial_learner, read_train_options, split_data
+from experiments.train_setup import chosen_device, initial_learner
 from sslsim.checkpoints import load_checkpoint
 from sslsim.data import Images
 from sslsim.encoders.encoder import Encoder
@@ -103,43 +102,6 @@ def trained_encoder(
     return Trained(learner.eval().encoder, pixels, kind)
 
 
-def encoder_of_run(run: Path, shape: tuple[int, ...]) -> Trained:
-    """The newest encoder of a run of ``sslsim train``.
-
-    Parameters
-    ----------
-    run : Path
-        Its folder.
-    shape : tuple of int
-        Channels, height and width of the images to be scored.
-
-    Returns
-    -------
-    Trained
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no run or no checkpoint, or its images are of another shape.
-
-    Examples
-    --------
-    >>> encoder_of_run(Path("nowhere"), (1, 8, 8))
-    Traceback (most recent call last):
-    ValueError: nowhere/config.json cannot be read: No such file or directory
-    """
-    trained = read_train_options(run)
-    data, _ = split_data(trained)
-    if tuple(data.images.shape[1:]) != shape:
-        raise ValueError(
-            f"{run} was trained on images of shape {tuple(data.images.shape[1:])}; expected "
-            f"{shape}, that of the images to be scored"
-        )
-    learner, _ = network_at(run, data=data)
-    pixels = pixel_statistics(data.images) if trained.standardise else None
-    return Trained(learner.encoder, pixels, trained.views or learner.views)
-
-
 def encoder_losses(
     encoders: Sequence[Trained],
     images: torch.Tensor,
@@ -182,11 +144,10 @@ def encoder_losses(
     (1, 1, torch.Size([3, 10]))
     """
     names = list(options.layers)
-    for encoder in encoders:
-        known = ("backbone", "projector", *encoder.encoder.layers)
-        if not names or (missing := [name for name in names if name not in known]):
-            given = repr(missing[0]) if names else "no layer"
-            raise ValueError(f"layers holds {given}; expected some of {', '.join(known)}")
+    known = ("backbone", "projector", *encoders[0].encoder.layers)
+    if not names or len(set(names)) < len(names) or not set(names) <= set(known):
+        given = ", ".join(names) or "nothing"
+        raise ValueError(f"layers is {given}; expected some of {', '.join(known)}, each once")
 
     def represent(views: torch.Tensor) -> list[torch.Tensor]:
         found: list[torch.Tensor] = []

@@ -1,0 +1,126 @@
+"""How far the rankings of two studies of the same images agree."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from experiments.memorization.points import Points, sets_of
+from experiments.memorization.statistics import SETS, rank_agreement
+from experiments.runs import read_arrays, read_json
+
+Array = NDArray[np.float64]
+
+_NEEDED = 4  # images in common
+_RANKED = (-1, SETS.index("candidate"))  # of the four sets candidates alone can be memorised
+
+
+def agreement_with(other: Path, points: Points, scores: Array, top: int) -> dict[str, Any]:
+    """How far the ranking of another study of the same images agrees with this one.
+
+    Parameters
+    ----------
+    other : Path
+        Its run folder.
+    points : Points
+        What this study scored.
+    scores : ndarray, shape (n,)
+        Of this study.
+    top : int
+        Images of the highest scores to compare; at most half of them are.
+
+    Returns
+    -------
+    dict
+        ``run``, ``method``, ``encoder``, ``protocol``, ``points``, ``top`` and what
+        :func:`experiments.memorization.statistics.rank_agreement` gives, of all images that both
+        scored; of the split protocol the candidates alone, which alone can be memorised.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no study, or one of other images.
+    """
+    kept = read_json(other / "memorization.json")
+    rows, theirs = common_points(other, points)
+    k = min(top, len(rows) // 2)
+    found = rank_agreement(scores[rows], theirs, k)
+    same = {name: kept[name] for name in ("method", "encoder", "protocol")}
+    return {"run": other, **same, "points": len(rows), "top": k, **asdict(found)}
+
+
+def common_points(other: Path, points: Points) -> tuple[NDArray[np.int64], Array]:
+    """Images that another study scored too, by their numbers and their pixels.
+
+    Parameters
+    ----------
+    other : Path
+        Its run folder.
+    points : Points
+        What this study scores.
+
+    Returns
+    -------
+    rows : ndarray of int64, shape (r,)
+        Places among the images of this study; of the split protocol candidates alone.
+    scores : ndarray, shape (r,)
+        Their scores in the other study.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no study, or fewer than four images are in common.
+    """
+    kept = read_json(other / "memorization.json")
+    arrays = read_arrays(other / "scores.npz")
+    if missing := [k for k in ("numbers", "hashes", "scores", "sets") if k not in arrays]:
+        raise ValueError(f"{other}/scores.npz lacks {missing[0]!r}; expected that of a study")
+    columns = (arrays["numbers"], arrays["hashes"], arrays["scores"][0], arrays["sets"])
+    theirs = {
+        (number, digest): score
+        for number, digest, score, code in zip(*(c.tolist() for c in columns), strict=True)
+        if code in _RANKED
+    }
+    here = np.isin(sets_of(points), _RANKED)
+    own = list(zip(points.numbers.tolist(), image_hashes(points.images).tolist(), strict=True))
+    rows = np.array([row for row, key in enumerate(own) if key in theirs and here[row]], dtype=int)
+    if len(rows) < _NEEDED:
+        raise ValueError(
+            f"{other} scored {kept.get('points')} images of {kept.get('data')}, {len(rows)} of "
+            "them scored here too; expected a study of the same images (data, limit, sizes, "
+            "atypical, draw-seed)"
+        )
+    return rows, np.array([theirs[own[row]] for row in rows])
+
+
+def image_hashes(images: torch.Tensor) -> NDArray[np.int64]:
+    """A number for every image that tells it from others.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, c, h, w)
+        On the CPU.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        63 bits of a digest of shape and pixels.
+
+    Examples
+    --------
+    >>> found = image_hashes(torch.tensor([0, 1, 0], dtype=torch.uint8).reshape(3, 1, 1, 1))
+    >>> bool(found[0] == found[2]), bool(found[0] == found[1])
+    (True, False)
+    """
+    shape = str(tuple(images.shape[1:])).encode()
+    digests = [
+        hashlib.blake2b(shape + image.tobytes(), digest_size=8).digest()
+        for image in images.contiguous().numpy()
+    ]
+    return np.array([int.from_bytes(digest, "big") >> 1 for digest in digests], dtype=np.int64)
