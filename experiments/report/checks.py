@@ -21,7 +21,7 @@ _EXPECTED = {
     "overfitting": ("overfitting.json", "measured.jsonl", "overfitting.png"),
     "umm": ("umm.json", "records.jsonl", "records.npz", "umm.png"),
     "umm-sweep": ("table.json", "umm_sweep.png"),
-    "memorization": ("memorization.json", "scores.npz"),
+    "memorization": ("memorization.json", "scores.npz", "memorization.png"),
     "bench": ("bench.json",),
 }
 _SEEDED = frozenset({"predict", "compare", "train", "ntk", "umm"})

@@ -1,14 +1,11 @@
-"""What is shown of training runs, of overfitting, of memorisation and of benchmarks."""
+"""What is shown of training runs and of overfitting."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from experiments.report.values import (
     at,
     finite,
     interval,
-    leaves,
     mapping,
     numbers,
     percent,
@@ -188,102 +185,3 @@ def _correlation(group: Result, signal: str, eps: int, layer: int) -> str:
         at(numbers(at(sequence(found, kind), eps)), layer) for kind in ("mean", "low", "high")
     )
     return interval(mean, low, high, digits=2)
-
-
-def memorization_view(result: Result) -> View:
-    """Tests of memorisation scores, and how well they find planted points.
-
-    Parameters
-    ----------
-    result : mapping
-        Of ``memorization.json``: one-sided comparisons of sets wherever it holds a list of
-        ``comparisons``, and every number whose name speaks of an AUC.
-
-    Returns
-    -------
-    View
-        The tests and the AUC.
-
-    Examples
-    --------
-    >>> found = memorization_view({"planted_auc": 0.9, "comparisons": [
-    ...     {"above": "candidate", "below": "shared", "difference": 0.2, "p": 0.01}]})
-    >>> found.numbers[0].value, found.tables[0].rows[0][:2]
-    (0.9, ('candidate above shared', '0.2'))
-    """
-    tables, agreements, main = [], [], []
-    for path, entry in _dictionaries(result, "", 4):
-        for key, value in entry.items():
-            score = finite(value)
-            if "auc" in key.lower().split("_") and score is not None:
-                name = f"{path}{key}".replace("_", " ")
-                main.append(Number(words(name, 80), score))
-                agreements.append(Agreement(words(name, 80), number(score, 3), "chance 0.5"))
-        rows = tuple(
-            (
-                f"{words(one.get('above'), 40)} above {words(one.get('below'), 40)}",
-                number(finite(one, "difference"), 3),
-                number(finite(one, "standard_error"), 2),
-                number(finite(one, "t"), 3),
-                number(finite(one, "p"), 2),
-                number(finite(one, "effect"), 3),
-            )
-            for one in sequence(entry, "comparisons")
-            if isinstance(one, dict)
-        )
-        if rows:
-            caption = f"{path}one-sided tests over pairs of encoders".replace("_", " ")
-            headers = ("expected", "difference", "standard error", "t", "p", "effect")
-            tables.append(Table(words(caption), headers, rows))
-            agreements += [Agreement(row[0], f"{row[1]} ± {row[2]}", f"p {row[4]}") for row in rows]
-    return View("Memorisation", tuple(main), tuple(agreements), tuple(tables))
-
-
-def _dictionaries(value: Any, path: str, deepest: int) -> list[tuple[str, dict[str, Any]]]:
-    """A dictionary and those within it, each after its path."""
-    if not isinstance(value, dict) or deepest == 0:
-        return []
-    found = [(path, value)]
-    for key, item in value.items():
-        found += _dictionaries(item, f"{path}{key}: ", deepest - 1)
-    return found
-
-
-def bench_view(result: Result) -> View:
-    """What a benchmark measured.
-
-    Parameters
-    ----------
-    result : mapping
-        Of ``bench.json``.
-
-    Returns
-    -------
-    View
-        A table a part, and how many times as fast ours is.
-
-    Examples
-    --------
-    >>> bench_view({"step": {"seconds": {"ours": 2.0}, "ratio": {"bare loop": 0.9}}}).numbers
-    (Number(label='step: ratio.bare loop', value=0.9, share=False),)
-    """
-    tables, main = [], []
-    for part, found in result.items():
-        rows = leaves(found, 60)
-        tables.append(Table(words(part, 60), ("", "value"), tuple(rows), len(rows) > 12))
-        for name, value in _ratios(found, 3):
-            main.append(Number(f"{words(part, 60)}: {name}", value))
-    return View("Benchmark", numbers=tuple(main[:24]), tables=tuple(tables))
-
-
-def _ratios(found: Any, deepest: int, path: str = "") -> list[tuple[str, float]]:
-    """Ratios of a part, by their paths."""
-    held = []
-    for key, value in mapping(found).items():
-        name = f"{path}{key}"
-        score = finite(value)
-        if score is not None and "ratio" in name:
-            held.append((words(name, 80), score))
-        elif deepest:
-            held += _ratios(value, deepest - 1, f"{name}.")
-    return held

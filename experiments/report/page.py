@@ -15,12 +15,7 @@ from experiments.report.groups import Group, group_runs
 from experiments.report.html import Markup, joined, tag
 from experiments.report.kernel_views import forecast_view, ntk_across_view, ntk_view
 from experiments.report.linear_views import comparison_view, prediction_view, wide_view
-from experiments.report.network_views import (
-    bench_view,
-    memorization_view,
-    overfitting_view,
-    training_view,
-)
+from experiments.report.network_views import overfitting_view, training_view
 from experiments.report.parts import (
     changed_list,
     facts,
@@ -39,6 +34,7 @@ from experiments.report.sections import (
     seeds_table,
     warnings_section,
 )
+from experiments.report.study_views import bench_view, campaign_view, memorization_view
 from experiments.report.style import CSS
 from experiments.report.umm_views import sweep_view, umm_view
 from experiments.report.values import leaves, words
@@ -57,6 +53,7 @@ _VIEWS = {
     "table.json": sweep_view,
     "memorization.json": memorization_view,
     "bench.json": bench_view,
+    "campaign.json": campaign_view,
 }
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 

@@ -19,6 +19,7 @@ _SHOWN = {
     "ntk_across.png": "Alignment of embeddings and predictions within and across methods",
     "forecast.png": "Forecasts of steps against what happened",
     "overfitting.png": "Accuracy and coding rate reduction by layer and checkpoint",
+    "memorization.png": "Scores of memorisation, and the images of the highest and lowest",
     "umm.png": "Fine-tuning: records, and every layer before and after",
     "umm_sweep.png": "Changes beyond the control's, with intervals over seeds",
 }
