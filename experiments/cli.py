@@ -1,4 +1,4 @@
-"""The ``sslsim`` command: one subcommand a study, and campaigns, figures, reports, benchmarks.
+"""The ``sslsim`` command: studies, campaigns of them, reports, benchmarks.
 
 Results go to standard output and into the run folder; errors and warnings to standard error, one
 line each. Exit status: 0 done, 2 bad input, 130 interrupted.
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             folder = _run(_parsed(arguments))
-            if os.environ.get("RANK", "0") == "0":  # of torchrun: one process speaks
+            if folder is not None and os.environ.get("RANK", "0") == "0":  # of torchrun: one speaks
                 print(f"written to {folder}", flush=True)
         except Interrupted as stop:
             print(f"sslsim: {stop}; the same command goes on from there", file=sys.stderr)
@@ -95,6 +95,7 @@ def _parsed(arguments: list[str]) -> Any:
 def _commands() -> Any:
     """Union of the options of every command, each under its name."""
     from experiments.bench.options import BenchOptions
+    from experiments.campaign.options import CampaignOptions
     from experiments.figures_options import FiguresOptions
     from experiments.memorization.options import MemorizationOptions
     from experiments.overfitting_options import OverfittingOptions
@@ -114,13 +115,14 @@ def _commands() -> Any:
         Annotated[MemorizationOptions, tyro.conf.subcommand("memorization")],
         Annotated[ReportOptions, tyro.conf.subcommand("report")],
         Annotated[FiguresOptions, tyro.conf.subcommand("figures")],
+        Annotated[CampaignOptions, tyro.conf.subcommand("campaign")],
         Annotated[BenchOptions, tyro.conf.subcommand("bench")],
     ]
     return Union[tuple(commands)]  # noqa: UP007  (made of a list)
 
 
-def _run(options: Any) -> Path:
-    """Run the study that the options belong to and draw its picture."""
+def _run(options: Any) -> Path | None:
+    """Run the study that the options belong to, draw its picture and return its folder, if any."""
     if isinstance(options, PredictOptions):
         from experiments.predict import predict
         from paper_figs.prediction import draw as draw_prediction
@@ -193,13 +195,22 @@ def _run(options: Any) -> Path:
         from paper_figs.figures import figures
 
         return figures(options.only, options.results, options.out)
+    from experiments.campaign.options import CampaignOptions
+
+    if isinstance(options, CampaignOptions):
+        from experiments.campaign.campaign import campaign
+
+        return campaign(options)
     from experiments.bench.coding_rate import BenchCodingRateOptions, bench_coding_rate
     from experiments.bench.ntk import BenchNtkOptions, bench_ntk
     from experiments.bench.theory import BenchTheoryOptions, bench_theory
+    from experiments.bench.throughput import BenchThroughputOptions, bench_throughput
     from experiments.bench.train import bench_train
 
     if isinstance(options.study, BenchTheoryOptions):
         return bench_theory(options.study)
+    if isinstance(options.study, BenchThroughputOptions):
+        return bench_throughput(options.study)
     if isinstance(options.study, BenchNtkOptions):
         return bench_ntk(options.study)
     if isinstance(options.study, BenchCodingRateOptions):

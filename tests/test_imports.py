@@ -3,7 +3,7 @@
 import ast
 import re
 import subprocess
-import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -128,10 +128,6 @@ def test_top_level_holds_nothing_else():
 
 
 def test_tests_are_not_installed():
-    if sys.version_info < (3, 11):
-        pytest.skip("tomllib came with Python 3.11")
-    import tomllib
-
     setuptools = pytest.importorskip("setuptools")
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     find = settings["tool"]["setuptools"]["packages"]["find"]

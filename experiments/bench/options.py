@@ -10,10 +10,12 @@ import tyro
 from experiments.bench.coding_rate import BenchCodingRateOptions
 from experiments.bench.ntk import BenchNtkOptions
 from experiments.bench.theory import BenchTheoryOptions
+from experiments.bench.throughput import BenchThroughputOptions
 from experiments.bench.train import BenchTrainOptions
 
 Theory = Annotated[BenchTheoryOptions, tyro.conf.subcommand("theory")]
 Train = Annotated[BenchTrainOptions, tyro.conf.subcommand("train")]
+Throughput = Annotated[BenchThroughputOptions, tyro.conf.subcommand("throughput")]
 Ntk = Annotated[BenchNtkOptions, tyro.conf.subcommand("ntk")]
 CodingRate = Annotated[BenchCodingRateOptions, tyro.conf.subcommand("coding-rate")]
 
@@ -24,11 +26,14 @@ class BenchOptions:
 
     Attributes
     ----------
-    study : BenchTheoryOptions, BenchTrainOptions, BenchNtkOptions or BenchCodingRateOptions
+    study : options of one of the benchmarks
         theory: predictions beside a bare diagonalisation, beyond what fits in memory, and beside
-        training. train: losses, augmentations and training steps beside those of others. ntk:
-        exact tangent kernels beside other ways to them. coding-rate: the coding rate and its
-        gradient beside the published formula.
+        training. train: losses, augmentations and training steps beside those of others.
+        throughput: training beside bare passes of the same network, on a GPU too. ntk: exact
+        tangent kernels beside other ways to them. coding-rate: the coding rate and its gradient
+        beside the published formula.
     """
 
-    study: Union[Theory, Train, Ntk, CodingRate]  # noqa: UP007  (tyro reads the annotations)
+    study: Union[  # noqa: UP007  (tyro reads the annotations)
+        Theory, Train, Throughput, Ntk, CodingRate
+    ]

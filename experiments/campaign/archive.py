@@ -1,0 +1,111 @@
+"""The results of a campaign in one small archive, the same bytes from the same files."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from sslsim.files import whole_file
+
+NAME = "results.tar.gz"
+KINDS = (".json", ".jsonl", ".npz", ".png", ".gif", ".txt")
+
+_UNWANTED = "checkpoints"
+_STAMP = (1980, 1, 1, 0, 0, 0)  # the first that a zip file knows
+
+
+def pack_results(folder: Path, limit: int) -> Path:
+    """Pack what a campaign has found.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the campaign.
+    limit : int
+        Bytes of a file. Of a larger .npz the largest arrays are left out, other larger files are
+        left out whole.
+
+    Returns
+    -------
+    Path
+        ``results.tar.gz`` in that folder: every file of ``KINDS`` outside of checkpoints and hidden
+        folders, by path; first ``SHA256SUMS`` (for ``sha256sum -c``) and ``contents.json``, whose
+        ``trimmed`` names the arrays left out of files and ``left_out`` the bytes of files left out.
+        Nothing in it depends on when or by whom it was packed.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> count = (folder / "training.json").write_text("{}")
+    >>> with tarfile.open(pack_results(folder, 1000)) as packed:
+    ...     packed.getnames()
+    ['SHA256SUMS', 'contents.json', 'training.json']
+    """
+    packed: dict[str, bytes] = {}
+    trimmed: dict[str, list[str]] = {}
+    left_out: dict[str, int] = {}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        hidden = any(part.startswith(".") or part == _UNWANTED for part in inside.parts)
+        if hidden or path.suffix not in KINDS or not path.is_file():
+            continue
+        name, size = inside.as_posix(), path.stat().st_size
+        content: bytes | None = path.read_bytes() if size <= limit else None
+        if content is None and path.suffix == ".npz":
+            content, missing = _smaller(path, limit)
+            if content is not None:
+                trimmed[name] = missing
+        if content is None:
+            left_out[name] = size
+        else:
+            packed[name] = content
+    contents: dict[str, Any] = {"limit": limit, "trimmed": trimmed, "left_out": left_out}
+    listing = json.dumps(contents, indent=1, sort_keys=True).encode() + b"\n"
+    packed = {"contents.json": listing, **packed}
+    sums = "".join(f"{hashlib.sha256(held).hexdigest()}  {name}\n" for name, held in packed.items())
+    packed = {"SHA256SUMS": sums.encode(), **packed}
+    with (
+        whole_file(folder / NAME) as file,
+        gzip.GzipFile("", "wb", 9, file, mtime=0) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive,
+    ):
+        for name, content in packed.items():
+            entry = tarfile.TarInfo(name)  # of time, owner and group 0
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return folder / NAME
+
+
+def _smaller(path: Path, limit: int) -> tuple[bytes | None, list[str]]:
+    """An .npz file without its largest arrays, and their names; None if nothing is left."""
+    try:
+        with zipfile.ZipFile(path) as held:
+            entries = sorted(held.infolist(), key=lambda entry: (entry.file_size, entry.filename))
+            kept, total = [], 0
+            for entry in entries:
+                total += entry.file_size
+                if total > limit:
+                    break
+                kept.append(entry.filename)
+            if not kept:
+                return None, []
+            missing = [entry.filename.removesuffix(".npy") for entry in entries[len(kept) :]]
+            content = io.BytesIO()
+            with zipfile.ZipFile(content, "w") as smaller:
+                for name in sorted(kept):
+                    smaller.writestr(zipfile.ZipInfo(name, _STAMP), held.read(name))
+    except zipfile.BadZipFile:  # of a run that was killed
+        return None, []
+    return content.getvalue(), sorted(missing)

@@ -1,0 +1,364 @@
+"""Jobs of a queue, as many as fit in the time there is: ``sslsim campaign``.
+
+The keys of ``campaign.json`` and the files of a job are explained in
+``experiments/docs/campaign.md``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import shlex
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+
+import torch
+
+from experiments.campaign.archive import pack_results
+from experiments.campaign.cluster import submit_jobs
+from experiments.campaign.options import CampaignOptions
+from experiments.campaign.queue import Job, Queue, read_queue, stage_arguments
+from experiments.campaign.stages import Outcome, run_stage
+from experiments.campaign.state import (
+    JobState,
+    jobs_table,
+    read_state,
+    write_campaign,
+    write_state,
+)
+from sslsim.interruption import Interrupted, noting_signals
+
+Run = Callable[..., Outcome]
+
+_MARGIN = 15.0  # seconds of a budget for stopping and packing, but at most a tenth of it
+_SLACK = 1e-6  # minutes: the budget of a job that takes all of it has begun to run
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Time that is left.
+
+    Attributes
+    ----------
+    end : float
+        Of ``time.monotonic()``.
+    margin : float
+        Seconds before the end at which commands are asked to stop; half of them later they are
+        killed.
+    """
+
+    end: float
+    margin: float
+
+    @property
+    def seconds(self) -> float:
+        """Seconds left to commands."""
+        return self.end - self.margin - time.monotonic()
+
+
+def budget_of(minutes: float) -> Budget:
+    """A budget that begins now.
+
+    Parameters
+    ----------
+    minutes : float
+        In all.
+
+    Returns
+    -------
+    Budget
+
+    Examples
+    --------
+    >>> 520 < budget_of(9.0).seconds <= 525
+    True
+    """
+    return Budget(time.monotonic() + 60 * minutes, min(_MARGIN, 6 * minutes))
+
+
+def campaign(options: CampaignOptions, run: Run = run_stage) -> Path | None:
+    """Run what is pending and fits, and pack what there is.
+
+    Parameters
+    ----------
+    options : CampaignOptions
+        The queue, the budget and the folder.
+    run : callable
+        Runs one command, as :func:`experiments.campaign.stages.run_stage`.
+
+    Returns
+    -------
+    Path or None
+        The folder, with ``campaign.json``, ``results.tar.gz`` and a folder a job; None where jobs
+        were only to be listed.
+
+    Raises
+    ------
+    ValueError
+        If the queue is unfit, a job is unknown, an option is out of range, or no pending job fits.
+    sslsim.interruption.Interrupted
+        If the process was interrupted; what is done is written down.
+
+    Examples
+    --------
+    >>> campaign(CampaignOptions(minutes=0))
+    Traceback (most recent call last):
+    ValueError: minutes is 0; expected a number above 0
+    """
+    _check(options)
+    queue = read_queue(options.queue)
+    asked = _asked(options, queue)
+    if options.list:
+        print(jobs_table(queue, [read_state(options.out, job) for job in queue.jobs], options.out))
+        return None
+    _make_folder(options.out)
+    budget = budget_of(options.minutes)
+    states = {state.job.name: state for state in write_campaign(options.out, queue)}
+    free = ("pending", "cut", "failed") if options.jobs else ("pending", "cut")
+    waiting = [states[job.name] for job in asked if states[job.name].status in free]
+    for state in waiting:
+        for stage in state.job.stages:
+            stage_arguments(stage, options.out, options.data)  # that data are missing is told now
+    if waiting:
+        _check_fit(waiting, options.minutes)
+        if queue.device == "cuda" and options.cluster is None and not torch.cuda.is_available():
+            warnings.warn(
+                f"queue {queue.name} expects a GPU and there is none: its jobs will take far "
+                "longer than their minutes",
+                stacklevel=2,
+            )
+        if options.cluster is not None:
+            jobs = [state.job for state in waiting if state.minutes_left <= options.minutes]
+            submit_jobs(jobs, queue, options, run_job_within)
+        else:
+            _run_here(waiting, queue, options, budget, run)
+    else:
+        print("nothing is pending")
+    states = {state.job.name: state for state in write_campaign(options.out, queue)}
+    pack_results(options.out, round(options.file_limit * 2**20))
+    print(jobs_table(queue, list(states.values()), options.out))
+    for name, state in states.items():
+        for command, outcome in state.outcomes.items():
+            if outcome.status == "failed" and any(name == job.name for job in asked):
+                warnings.warn(f"{name}: `{command}` failed: {outcome.error}", stacklevel=2)
+    return options.out
+
+
+def run_job(
+    state: JobState,
+    out: Path,
+    data: Path | None,
+    budget: Budget,
+    stopped: Callable[[], bool] = lambda: False,
+    run: Run = run_stage,
+    threads: int | None = None,
+    after: Callable[[], object] = lambda: None,
+) -> JobState:
+    """Run the commands of a job that are not done yet.
+
+    Parameters
+    ----------
+    state : JobState
+        How far it is.
+    out : Path
+        Folder of the campaign.
+    data : Path or None
+        What ``{data}`` stands for.
+    budget : Budget
+        Of all jobs.
+    stopped : callable
+        Whether to stop now.
+    run : callable
+        Runs one command.
+    threads : int, optional
+        Of each command.
+    after : callable
+        Called whenever the state has been written.
+
+    Returns
+    -------
+    JobState
+        At the end. A command that fails does not keep later ones from being tried; after one that
+        was cut for want of time there is none left for more.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> state = JobState(Job("a", 1.0, (("predict",),)), {})
+    >>> def passes(*arguments):
+    ...     return Outcome("done", 0, 1.0, None)
+    >>> run_job(state, Path(tempfile.mkdtemp()), None, budget_of(1), run=passes).status
+    'done'
+    """
+    folder = out / state.job.name
+    _make_folder(folder)
+    device = device_name()
+    for number, stage in enumerate(state.job.stages, 1):
+        command = shlex.join(stage)
+        before = state.outcomes.get(command)
+        if before is not None and before.status == "done":
+            continue
+        outcome = run(
+            stage_arguments(stage, folder, data),
+            folder / f"{number}-{stage[0]}.txt",
+            budget.seconds,
+            budget.margin / 2,
+            stopped,
+            threads,
+        )
+        state = replace(state, outcomes={**state.outcomes, command: outcome}, device=device)
+        write_state(out, state)
+        after()
+        if outcome.status == "cut":
+            break
+    return state
+
+
+def run_job_within(job: Job, out: Path, data: Path | None, minutes: float) -> JobState:
+    """Run a job by itself, on whatever machine this is.
+
+    Parameters
+    ----------
+    job : Job
+        To be gone on with.
+    out : Path
+        Folder of the campaign, which all machines see.
+    data : Path or None
+        What ``{data}`` stands for.
+    minutes : float
+        That it may take.
+
+    Returns
+    -------
+    JobState
+        At the end.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read or written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> job = Job("a", 1.0, (("--version",),))
+    >>> run_job_within(job, Path(tempfile.mkdtemp()), None, 1.0).status
+    'done'
+    """
+    with noting_signals() as noted:
+        return run_job(read_state(out, job), out, data, budget_of(minutes), lambda: bool(noted))
+
+
+def device_name() -> str:
+    """What commands run on here.
+
+    Returns
+    -------
+    str
+        Name of the GPU, or of the machine's processor and how many there are.
+
+    Examples
+    --------
+    >>> isinstance(device_name(), str)
+    True
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} x {os.cpu_count()}"
+
+
+def _run_here(
+    waiting: list[JobState], queue: Queue, options: CampaignOptions, budget: Budget, run: Run
+) -> None:
+    """Run jobs on this machine, several at a time if asked, while they fit."""
+    lock = Lock()
+    left = list(waiting)
+    share = max(1, (os.cpu_count() or 1) // options.workers)
+    threads = None if options.workers == 1 else share
+
+    def sum_up() -> None:
+        with lock:
+            write_campaign(options.out, queue)
+
+    def next_job() -> JobState | None:
+        with lock:
+            minutes = (budget.end - time.monotonic()) / 60
+            # The first one has been found to fit before the clock began to run.
+            room = options.minutes if len(left) == len(waiting) else minutes
+            for state in left:
+                if state.minutes_left <= room + _SLACK:
+                    left.remove(state)
+                    return state
+        return None
+
+    with noting_signals() as noted:
+
+        def work() -> None:
+            while not noted and (state := next_job()) is not None:
+                print(f"{state.job.name}: {state.minutes_left:.1f} min expected", flush=True)
+                more = (lambda: bool(noted), run, threads, sum_up)
+                done = run_job(state, options.out, options.data, budget, *more)
+                print(f"{done.job.name}: {done.status}", flush=True)
+                with lock:  # should this process be killed, there is an archive
+                    pack_results(options.out, round(options.file_limit * 2**20))
+
+        if options.workers == 1:
+            work()
+        else:
+            with ThreadPoolExecutor(options.workers) as pool:
+                for worker in [pool.submit(work) for _ in range(options.workers)]:
+                    worker.result()
+    if noted:
+        raise Interrupted("stopped; what is done is written down")
+
+
+def _check(options: CampaignOptions) -> None:
+    for name in ("minutes", "file_limit"):
+        value = getattr(options, name)
+        if not (math.isfinite(value) and value > 0):
+            called = name.replace("_", "-")
+            raise ValueError(f"{called} is {value:g}; expected a number above 0")
+    if options.workers < 1:
+        raise ValueError(f"workers is {options.workers}; expected at least 1")
+    if options.cluster is not None and options.workers > 1:
+        raise ValueError(
+            f"workers is {options.workers} with cluster {options.cluster}, which has its own; "
+            "expected one of them"
+        )
+    if options.partition is not None and options.cluster != "slurm":
+        raise ValueError(f"partition is {options.partition}; expected it with --cluster slurm only")
+
+
+def _asked(options: CampaignOptions, queue: Queue) -> list[Job]:
+    names = [job.name for job in queue.jobs]
+    for name in options.jobs:
+        if name not in names:
+            raise ValueError(f"unknown job {name!r}; {queue.name} has {', '.join(names)}")
+    return [job for job in queue.jobs if not options.jobs or job.name in options.jobs]
+
+
+def _check_fit(waiting: list[JobState], minutes: float) -> None:
+    least = min(waiting, key=lambda state: state.minutes_left)
+    if least.minutes_left > minutes + _SLACK:
+        raise ValueError(
+            f"no pending job fits in {minutes:g} minutes; expected at least the "
+            f"{math.ceil(10 * least.minutes_left) / 10:g} of {least.job.name}"
+        )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be made: {error.strerror}") from error

@@ -1,0 +1,211 @@
+"""Queues: jobs of several commands each, read from a TOML file.
+
+A queue has a ``title``, the ``device`` on which its minutes were estimated, ``words`` that stand
+for longer text in its commands, and its jobs::
+
+    title = "Two seeds"
+    device = "cpu"
+
+    [words]
+    net = "--encoder linear --dim 4"
+
+    [[job]]
+    name = "seed0"
+    minutes = 0.5
+    stages = ["train {net} --seed 0 --out {out}/train", "ntk --run {out}/train --out {out}/ntk"]
+
+In a command ``{out}`` is the folder of its job and ``{data}`` what the caller says.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SHIPPED = ("small", "resnet50")
+DEVICES = ("cpu", "cuda")
+
+_PLACES = ("out", "data")
+_PLACE = re.compile(r"\{(\w*)\}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Commands that belong together.
+
+    Attributes
+    ----------
+    name : str
+        Of its folder too.
+    minutes : float
+        That it is expected to take.
+    stages : tuple of tuple of str
+        Arguments of ``sslsim``, in order, with ``{out}`` and ``{data}``.
+    """
+
+    name: str
+    minutes: float
+    stages: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Jobs in the order in which they are to be run.
+
+    Attributes
+    ----------
+    name : str
+        As it was asked for.
+    title : str
+        What it is about.
+    device : {"cpu", "cuda"}
+        On which the minutes were estimated.
+    jobs : tuple of Job
+        At least one.
+    """
+
+    name: str
+    title: str
+    device: str
+    jobs: tuple[Job, ...]
+
+
+def read_queue(name: str) -> Queue:
+    """Read a queue and check it.
+
+    Parameters
+    ----------
+    name : str
+        Of a shipped one, or the path of a TOML file.
+
+    Returns
+    -------
+    Queue
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, is not TOML (the line is named), lacks a key or has an unknown
+        one or an unfit value (job and key are named).
+
+    Examples
+    --------
+    >>> [job.name for job in read_queue("small").jobs][:2]
+    ['barlow_twins', 'simclr']
+    """
+    path = Path(__file__).parent / f"{name}.toml" if name in SHIPPED else Path(name)
+    try:
+        held = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(
+            f"queue {name} cannot be read: {error.strerror}; expected a TOML file, or one of "
+            f"{', '.join(SHIPPED)}"
+        ) from error
+    except ValueError as error:  # of TOML and of UTF-8
+        raise ValueError(f"{name} is not valid TOML: {error}") from error
+    _check_keys(name, held, {"title", "device", "words", "job"}, {"job"})
+    words = held.get("words", {})
+    if not isinstance(words, dict) or not all(isinstance(word, str) for word in words.values()):
+        raise ValueError(f"{name}: words is {words!r}; expected a table of texts")
+    for word, text in words.items():
+        if word in _PLACES:
+            raise ValueError(f"{name}: words has {word!r}, which has a meaning already")
+        if inner := set(_PLACE.findall(text)) - set(_PLACES):
+            raise ValueError(f"{name}: word {word!r} has {{{inner.pop()}}}; expected no other word")
+    device = held.get("device", "cpu")
+    if device not in DEVICES:
+        raise ValueError(f"{name}: device is {device!r}; expected one of {', '.join(DEVICES)}")
+    entries = held["job"]
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"{name}: job is {entries!r}; expected [[job]] tables")
+    jobs = tuple(_job(name, number, entry, words) for number, entry in enumerate(entries, 1))
+    names = [job.name for job in jobs]
+    for twice in {found for found in names if names.count(found) > 1}:
+        raise ValueError(f"{name}: two jobs are named {twice!r}; expected different names")
+    return Queue(name, str(held.get("title", name)), device, jobs)
+
+
+def stage_arguments(stage: tuple[str, ...], out: Path, data: Path | None) -> list[str]:
+    """Arguments of a stage with its places filled in.
+
+    Parameters
+    ----------
+    stage : tuple of str
+        Of a job.
+    out : Path
+        Folder of the job.
+    data : Path or None
+        What ``{data}`` stands for.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        If the stage wants data and there are none.
+
+    Examples
+    --------
+    >>> stage_arguments(("ntk", "--run", "{out}/train"), Path("c/a"), None)
+    ['ntk', '--run', 'c/a/train']
+    """
+    if data is None and any("{data}" in part for part in stage):
+        raise ValueError(f"`{shlex.join(stage)}` wants data; expected --data FOLDER")
+    return [part.replace("{out}", str(out)).replace("{data}", str(data)) for part in stage]
+
+
+def _job(name: str, number: int, entry: Mapping[str, Any], words: Mapping[str, str]) -> Job:
+    called = entry.get("name")
+    where = f"{name}, job {number}" + (f" ({called})" if isinstance(called, str) else "")
+    _check_keys(where, entry, {"name", "minutes", "stages"}, {"name", "minutes", "stages"})
+    if not isinstance(called, str) or not _NAME.fullmatch(called):
+        raise ValueError(f"{where}: name is {called!r}; expected letters, digits and _ . -")
+    minutes = entry["minutes"]
+    if type(minutes) not in (int, float) or not 0 < minutes < float("inf"):
+        raise ValueError(f"{where}: minutes is {minutes!r}; expected a number above 0")
+    stages = entry["stages"]
+    if not isinstance(stages, list) or not stages:
+        raise ValueError(f"{where}: stages is {stages!r}; expected a list of commands")
+    return Job(called, float(minutes), tuple(_stage(where, stage, words) for stage in stages))
+
+
+def _stage(where: str, stage: Any, words: Mapping[str, str]) -> tuple[str, ...]:
+    """Arguments of a command, words replaced by what they stand for."""
+
+    def text(found: re.Match[str]) -> str:
+        word = found[1]
+        if word in _PLACES:
+            return found[0]
+        if word not in words:
+            known = ", ".join(f"{{{place}}}" for place in (*_PLACES, *words))
+            raise ValueError(f"{where}: stages has {found[0]}; expected one of {known}")
+        return words[word]
+
+    if isinstance(stage, str):
+        try:
+            parts = shlex.split(_PLACE.sub(text, stage))
+        except ValueError as error:
+            raise ValueError(f"{where}: stages has {stage!r}: {error}") from error
+    elif isinstance(stage, list) and all(isinstance(part, str) for part in stage):
+        parts = [_PLACE.sub(text, part) for part in stage]
+    else:
+        parts = []
+    if not parts:
+        raise ValueError(f"{where}: stages has {stage!r}; expected a command of sslsim")
+    return tuple(parts)
+
+
+def _check_keys(where: str, held: Mapping[str, Any], known: set[str], needed: set[str]) -> None:
+    if unknown := sorted(set(held) - known):
+        expected = ", ".join(sorted(known))
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; expected some of {expected}")
+    if missing := sorted(needed - set(held)):
+        raise ValueError(f"{where}: {missing[0]} is missing; expected {', '.join(sorted(needed))}")

@@ -1,0 +1,247 @@
+"""What has become of every job: one file a job, one table of all.
+
+``DIR/NAME/job.json`` holds how the commands of a job ended. It is written by whoever runs the job,
+wherever that is; ``DIR/campaign.json`` sums up all of them.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.campaign.queue import Job, Queue
+from experiments.campaign.stages import Outcome
+from experiments.runs import read_json, write_json
+from experiments.tables import table
+
+# Hidden, hence in no archive: where it is missing, so are the checkpoints that later commands need.
+_WHOLE = ".whole"
+
+
+@dataclass(frozen=True)
+class JobState:
+    """How far a job is.
+
+    Attributes
+    ----------
+    job : Job
+        Which.
+    outcomes : mapping of str to Outcome
+        Of its commands, by the command as the queue has it.
+    device : str or None
+        Where the newest of them ran.
+    """
+
+    job: Job
+    outcomes: Mapping[str, Outcome]
+    device: str | None = None
+
+    @property
+    def status(self) -> str:
+        """Status ``done``, ``failed``, ``cut`` (begun, to be gone on with) or ``pending``."""
+        found = [self.outcomes.get(shlex.join(stage)) for stage in self.job.stages]
+        if all(outcome is not None and outcome.status == "done" for outcome in found):
+            return "done"
+        if all(outcome is not None and outcome.status != "cut" for outcome in found):
+            return "failed"
+        return "cut" if any(found) else "pending"
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the commands that are done."""
+        return sum(found.seconds for found in self.outcomes.values() if found.status == "done")
+
+    @property
+    def minutes_left(self) -> float:
+        """Minutes that the rest is expected to take, a tenth of the job's at least."""
+        return max(self.job.minutes - self.seconds / 60, self.job.minutes / 10)
+
+
+def read_state(out: Path, job: Job) -> JobState:
+    """Read how far a job is.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the campaign.
+    job : Job
+        Of the queue. Commands that it no longer has are forgotten, new ones are to be run.
+
+    Returns
+    -------
+    JobState
+        Of an unfinished job whose folder was unpacked from an archive: nothing done, since what
+        its commands need of each other is not in archives.
+
+    Raises
+    ------
+    ValueError
+        If its file cannot be read.
+
+    Examples
+    --------
+    >>> read_state(Path("nowhere"), Job("a", 1.0, (("predict",),))).status
+    'pending'
+    """
+    path = out / job.name / "job.json"
+    if not path.exists():
+        return JobState(job, {})
+    held = read_json(path)
+    known = {shlex.join(stage) for stage in job.stages}
+    try:
+        outcomes = {
+            entry["command"]: Outcome(
+                *(entry[key] for key in ("status", "exit", "seconds", "error"))
+            )
+            for entry in held["stages"]
+            if entry["command"] in known
+        }
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no job of a campaign; expected another folder") from error
+    state = JobState(job, outcomes, held.get("device"))
+    if state.status != "done" and not (out / job.name / _WHOLE).exists():
+        return JobState(job, {})
+    return state
+
+
+def write_state(out: Path, state: JobState) -> None:
+    """Write how far a job is, whole or not at all.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the campaign; the job's own folder is there.
+    state : JobState
+        To be written into ``job.json``.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> out, job = Path(tempfile.mkdtemp()), Job("a", 1.0, (("predict",),))
+    >>> (out / "a").mkdir()
+    >>> write_state(out, JobState(job, {"predict": Outcome("done", 0, 2.0, None)}, "cpu"))
+    >>> read_state(out, job).status, read_state(out, job).seconds
+    ('done', 2.0)
+    """
+    folder = out / state.job.name
+    (folder / _WHOLE).touch()
+    write_json(folder / "job.json", job_entry(state))
+
+
+def job_entry(state: JobState) -> dict[str, Any]:
+    """What the files say of a job.
+
+    Parameters
+    ----------
+    state : JobState
+        Of the job.
+
+    Returns
+    -------
+    dict
+        Its ``name``, ``status``, ``minutes`` (expected), ``seconds`` (of finished commands),
+        ``device`` and ``stages``.
+
+    Examples
+    --------
+    >>> job_entry(JobState(Job("a", 1.0, (("predict",),)), {}))["status"]
+    'pending'
+    """
+    found = [
+        (command, state.outcomes.get(command)) for command in map(shlex.join, state.job.stages)
+    ]
+    return {
+        "name": state.job.name,
+        "status": state.status,
+        "minutes": state.job.minutes,
+        "seconds": state.seconds,
+        "device": state.device,
+        "stages": [{"command": command, **asdict(o)} for command, o in found if o is not None],
+    }
+
+
+def write_campaign(out: Path, queue: Queue) -> list[JobState]:
+    """Sum up all jobs in ``campaign.json``.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the campaign.
+    queue : Queue
+        Its jobs.
+
+    Returns
+    -------
+    list of JobState
+        As just read.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read or written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> out = Path(tempfile.mkdtemp())
+    >>> states = write_campaign(out, Queue("q", "Q", "cpu", (Job("a", 1.0, (("predict",),)),)))
+    >>> read_json(out / "campaign.json")["jobs"][0]["status"]
+    'pending'
+    """
+    states = [read_state(out, job) for job in queue.jobs]
+    jobs = [job_entry(state) for state in states]
+    write_json(out / "campaign.json", {"queue": queue.name, "title": queue.title, "jobs": jobs})
+    return states
+
+
+def jobs_table(queue: Queue, states: Sequence[JobState], out: Path) -> str:
+    """Table of all jobs for the terminal.
+
+    Parameters
+    ----------
+    queue : Queue
+        Its name is in the commands.
+    states : sequence of JobState
+        Of its jobs.
+    out : Path
+        Folder of the campaign.
+
+    Returns
+    -------
+    str
+        Name, status, commands done, minutes expected and taken, and the command that fills what is
+        missing.
+
+    Examples
+    --------
+    >>> job = Job("a", 1.0, (("predict",),))
+    >>> print(jobs_table(Queue("q", "Q", "cpu", (job,)), [JobState(job, {})], Path("c")))
+    job   status  stages  minutes  took  command
+      a  pending     0/1        1     -  sslsim campaign --queue q --jobs a --out c
+    """
+    rows = []
+    for state in states:
+        done = sum(outcome.status == "done" for outcome in state.outcomes.values())
+        fill = f"sslsim campaign --queue {queue.name} --jobs {state.job.name} --out {out}"
+        rows.append(
+            [
+                state.job.name,
+                state.status,
+                f"{done}/{len(state.job.stages)}",
+                f"{state.job.minutes:g}",
+                f"{state.seconds / 60:.1f}" if state.seconds else "-",
+                "-" if state.status == "done" else fill,
+            ]
+        )
+    wide = max(len(row[-1]) for row in rows)
+    rows = [[*row[:-1], row[-1].ljust(wide)] for row in rows]  # commands begin below each other
+    headers = ["job", "status", "stages", "minutes", "took", "command".ljust(wide)]
+    return "\n".join(line.rstrip() for line in table(headers, rows).splitlines())
