@@ -19,7 +19,11 @@ _ORDER, _VIEWS, _FIXED = 2, 3, 4  # purposes of draws
 
 
 def training_batches(
-    data: Images, kind: str, options: TrainingOptions, device: torch.device
+    data: Images,
+    kind: str,
+    options: TrainingOptions,
+    device: torch.device,
+    places: torch.Tensor | None = None,
 ) -> Callable[[int], tuple[Views, torch.Tensor | None]]:
     """Function from the number of a batch to this process's views and labels of it.
 
@@ -36,6 +40,9 @@ def training_batches(
         ``batch``, ``fixed_views``, ``standardise``, ``channels_last`` and ``seed`` count.
     device : torch.device
         Where views are drawn.
+    places : Tensor of int64, shape (m,), optional
+        Which of the images to go through: batches are those of a data set of these alone, which is
+        not copied. Default: all of them.
 
     Returns
     -------
@@ -56,25 +63,32 @@ def training_batches(
     >>> views.views[0].shape, labels.tolist() == batch(0)[1].tolist()
     (torch.Size([8, 1, 8, 8]), True)
     """
-    count = len(data.images)
+    part = data.images if places is None else data.images[places.to(data.images.device)]
+    count = len(part)
     if count < 2:
         raise ValueError(f"there are {count} image(s) to train on; expected at least 2")
     images = data.images.to(device)
     labels = None if data.labels is None else data.labels.to(device)
     size = min(options.batch, count)
     rows = rows_of_rank(size)
-    pixels = pixel_statistics(data.images) if options.standardise else None
+    pixels = pixel_statistics(part) if options.standardise else None
     fixed = None
     if options.fixed_views:
         # Generators differ between devices; fixed pairs are the same on all.
-        fixed = fixed_views(data, kind, options.seed)
+        fixed = fixed_views(replace(data, images=part), kind, options.seed)
+    del part
+
+    @lru_cache(maxsize=2)
+    def order(epoch: int) -> torch.Tensor:
+        return torch.randperm(count, generator=derived_generator(options.seed, _ORDER, epoch))
 
     def batch(number: int) -> tuple[Views, torch.Tensor | None]:
         epoch, place = divmod(number, count // size)
-        chosen = _order(count, options.seed, epoch)[place * size : (place + 1) * size]
+        chosen = order(epoch)[place * size : (place + 1) * size]
+        drawn = (chosen if places is None else places[chosen]).to(device)
         if fixed is None:
             generator = derived_generator(options.seed, _VIEWS, number, device)
-            views = draw_views(images[chosen.to(device)], kind, generator, rows=rows)
+            views = draw_views(images[drawn], kind, generator, rows=rows)
         else:
             taken = chosen[rows]
             views = fixed.each(lambda held: held[taken].to(device))
@@ -83,7 +97,7 @@ def training_batches(
         if options.channels_last:
             laid = tuple(view.to(memory_format=torch.channels_last) for view in views.views)
             views = replace(views, views=laid)
-        return views, None if labels is None else labels[chosen[rows].to(device)]
+        return views, None if labels is None else labels[drawn[rows]]
 
     return batch
 
@@ -112,8 +126,3 @@ def fixed_views(data: Images, kind: str, seed: int) -> Views:
     torch.Size([20, 1, 8, 8])
     """
     return draw_views(data.images.cpu(), kind, derived_generator(seed, _FIXED, 0))
-
-
-@lru_cache(maxsize=2)
-def _order(count: int, seed: int, epoch: int) -> torch.Tensor:
-    return torch.randperm(count, generator=derived_generator(seed, _ORDER, epoch))

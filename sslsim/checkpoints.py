@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import warnings
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +179,29 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         reason = (isinstance(error, OSError) and error.strerror) or str(error).split("\n")[0]
         raise ValueError(f"{path} is not an intact checkpoint: {reason}") from error
     return state
+
+
+def fingerprint(tensors: Iterable[torch.Tensor | None]) -> str:
+    """Digest of what a run is made with, to tell whether a checkpoint is of the same.
+
+    Parameters
+    ----------
+    tensors : iterable of Tensor or None
+        In an order of their own; None counts for nothing.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits of their shapes and bytes.
+
+    Examples
+    --------
+    >>> fingerprint([torch.zeros(2), None]) == fingerprint([torch.zeros(2)])
+    True
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        if tensor is not None:
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()

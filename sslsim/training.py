@@ -6,7 +6,6 @@ a batch. A run that resumes from a checkpoint needs nothing else to continue wit
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import sys
 from contextlib import nullcontext
@@ -19,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from sslsim.batches import training_batches
-from sslsim.checkpoints import load_newest_checkpoint, save_checkpoint
+from sslsim.checkpoints import fingerprint, load_newest_checkpoint, save_checkpoint
 from sslsim.data import Images
 from sslsim.distributed import largest, rank, synchronise_batch_norm, world_size
 from sslsim.interruption import Interrupted, any_stopped, noting_signals
@@ -120,7 +119,8 @@ def train(
     batches = training_batches(data, kind, options, device)
     losses = torch.zeros(2, dtype=torch.float64, device=device)  # sum and number since a record
     recorder = Recorder(folder)
-    drawn_on = _fingerprint(data, probe)
+    probed = [] if probe is None else [probe.x, probe.x_prime]
+    drawn_on = fingerprint([data.images, data.labels, *probed])
     start = _resume(learner, optimizer, losses, recorder, kind, options, drawn_on, device)
     module = _wrapped(learner, options, device)
     planned = [] if probe is None else record_steps(options.steps, options.records)
@@ -219,17 +219,6 @@ def _wrapped(learner: Learner, options: TrainingOptions, device: torch.device) -
     if device.type == "cuda":
         settings["device_ids"] = [device.index]
     return parallel(module, **settings)
-
-
-def _fingerprint(data: Images, probe: ProbeSet | None) -> str:
-    """Digest of what a run is trained and recorded on."""
-    digest = hashlib.blake2b(digest_size=16)
-    tensors = [data.images, data.labels, *([] if probe is None else [probe.x, probe.x_prime])]
-    for tensor in tensors:
-        if tensor is not None:
-            digest.update(str(tuple(tensor.shape)).encode())
-            digest.update(tensor.cpu().contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 def _state(

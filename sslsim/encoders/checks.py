@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
+
 
 def check_count(name: str, value: int) -> int:
     """Return a value after a check that it is a whole number above zero.
@@ -68,3 +70,26 @@ def check_counts(name: str, values: Sequence[int], length: int | None = None) ->
         expected = "one or more" if length is None else str(length)
         raise ValueError(f"{name} is {values!r}; expected {expected} whole numbers above zero")
     return tuple(values)
+
+
+def architecture(module: nn.Module) -> set[tuple[str, str]]:
+    """What kinds of modules and what shapes of tensors a network is made of.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+
+    Returns
+    -------
+    set of (str, str)
+        Names within the network, each with the type of a module or the shape of a tensor. Equal
+        for networks of one architecture; the smallest of a difference is its first place.
+
+    Examples
+    --------
+    >>> sorted(architecture(nn.Linear(2, 3, bias=False)))
+    [('', 'Linear'), ('weight', '(3, 2)')]
+    """
+    modules = {(name, type(part).__name__) for name, part in module.named_modules()}
+    return modules | {(name, str(tuple(t.shape))) for name, t in module.state_dict().items()}

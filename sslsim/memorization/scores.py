@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from sslsim.encoders.checks import architecture
 from sslsim.memorization.alignment import alignment_losses
 from sslsim.memorization.representations import representations
 
@@ -205,10 +206,10 @@ def same_architecture(f: Sequence[nn.Module], g: Sequence[nn.Module]) -> None:
     """
     if not f or not g:
         raise ValueError(f"{len(f)} encoders f and {len(g)} g were given; expected at least one")
-    first = _architecture(f[0])
+    first = architecture(f[0])
     for name, family in (("f", f), ("g", g)):
         for i, encoder in enumerate(family):
-            if differs := _architecture(encoder) ^ first:
+            if differs := architecture(encoder) ^ first:
                 raise ValueError(
                     f"{name}[{i}] and f[0] are of different architectures, from "
                     f"{min(differs)[0] or 'the whole'!r} on; expected the same"
@@ -299,9 +300,3 @@ def _variance_of_mean(losses: torch.Tensor) -> torch.Tensor:
     if families == 1:
         return torch.full_like(losses[0], torch.nan)
     return losses.var(dim=0) / families
-
-
-def _architecture(encoder: nn.Module) -> set[tuple[str, str]]:
-    """What kinds of modules and what shapes of tensors an encoder is made of."""
-    modules = {(name, type(module).__name__) for name, module in encoder.named_modules()}
-    return modules | {(name, str(tuple(t.shape))) for name, t in encoder.state_dict().items()}

@@ -60,5 +60,6 @@ def simclr(
         both = unit_rows(both)
     logits = both @ both.T / temperature  # (2 n, 2 n)
     n, indices = len(z), torch.arange(len(both), device=z.device)
-    logits = logits.fill_diagonal_(-torch.inf)
+    itself = torch.eye(len(both), dtype=torch.bool, device=z.device)
+    logits = logits.masked_fill_(itself, -torch.inf)  # fill_diagonal_ has no rule for vmap
     return torch.nn.functional.cross_entropy(logits, (indices + n) % (2 * n))
