@@ -65,6 +65,8 @@ def memorization(options: MemorizationOptions) -> Path:
     _check_folder(options)
     points = draw_points(options)
     for other in options.compare:
+        if other.resolve() == options.out.resolve():
+            raise ValueError(f"compare holds {other}, the folder of this study; expected others")
         common_points(other, points)
     if options.evaluate and (points.data.labels is None or points.held_out.labels is None):
         raise ValueError(f"{options.data} has no labels; expected some, or no --evaluate")
