@@ -202,13 +202,15 @@ def _run(
     heading: bool,
 ) -> Markup:
     doubts = [*run_doubts(run), *(text for view in views.values() for text in view.doubts)]
-    parts: list[str] = []
+    parts: list[Markup] = []
+    pictures = [picture(path, run.name, picture_limit) for path in run.pictures]
     for view in views.values():
         tables = [shown(table) for table in view.tables if table.rows]
         if tables:
             parts.append(tag("h4" if heading else "h3", view.title))
-            parts.append(tag("div", *tables, class_="tables"))
-    pictures = [picture(path, run.name, picture_limit) for path in run.pictures]
+            # Beside the tables, where the screen is wide enough.
+            beside, pictures = pictures, []
+            parts.append(tag("div", *tables, *beside, class_="tables"))
     raw = [
         folded(
             f"Every number in {name}",
@@ -223,7 +225,7 @@ def _run(
         facts(run),
         warning_list(doubts),
         *parts,
-        tag("div", *pictures, class_="pictures") if pictures else "",
+        tag("div", *pictures, class_="tables") if pictures else "",
         option_table(run.options, defaults_of(run)),
         *raw,
     )

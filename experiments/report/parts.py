@@ -186,7 +186,7 @@ def changed_list(changed: Mapping[str, object], defaults: Mapping[str, object]) 
             tag("code", name),
             f" {words(value, 300)} ",
             tag("span", f"(default {words(defaults[name], 60)})", class_="quiet")
-            if name in defaults
+            if defaults.get(name) is not None
             else "",
         )
         for name, value in changed.items()

@@ -65,8 +65,7 @@ details.run > article { margin: .8rem 0; }
 }
 .warnings a { color: inherit; }
 .note { color: var(--warn); font-size: .9rem; }
-.pictures { display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: flex-start; }
-figure { margin: .8rem 0; max-width: 100%; flex: 0 1 34rem; }
+figure { margin: .8rem 0; max-width: 100%; flex: 0 1 32rem; }
 figure img {
   background: #fff; border: 1px solid var(--line); border-radius: 6px; display: block; height: auto;
   max-width: 100%;

@@ -1,10 +1,12 @@
 """The report: what a page says of run folders, and that it says so whatever they hold."""
 
 import base64
+import importlib.util
 import json
 import math
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,13 @@ from experiments.report.configuration import changed_options, command_line, opti
 from experiments.report.folders import find_runs
 from experiments.report.groups import group_runs, spread
 from experiments.runs import read_json
-from tests.pages import Page, judged
+
+specification = importlib.util.spec_from_file_location(
+    "pages", Path(__file__).parents[1] / "pages.py"
+)
+pages = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(pages)
+Page, judged = pages.Page, pages.judged
 
 CONFIG = {
     "command": "train",
