@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from sslsim.data import Images
 from sslsim.encoders.encoder import Encoder
 from sslsim.encoders.features import features
 from sslsim.memorization import AlignmentLoss, alignment_losses
+from sslsim.methods.learner import Learner
 from sslsim.pixels import PixelStatistics, pixel_statistics
 from sslsim.training import train
 
@@ -47,6 +48,7 @@ def trained_encoder(
     folder: Path,
     *,
     checkpoint: int | None = None,
+    wrap: Callable[[Learner], Learner] | None = None,
 ) -> Trained:
     """Train an encoder, go on where it was interrupted, or load it where it is done.
 
@@ -62,6 +64,8 @@ def trained_encoder(
         Of this encoder alone.
     checkpoint : int, optional
         Updates after which to take it, of a training that is done and kept its checkpoints.
+    wrap : callable, optional
+        Learner -> what to train instead, around the same encoder.
 
     Returns
     -------
@@ -86,6 +90,8 @@ def trained_encoder(
     """
     seeded = replace(options, seed=seed)
     learner = initial_learner(seeded, data)
+    if wrap is not None:
+        learner = wrap(learner)
     kind = options.views or learner.views
     every = max(1, options.steps // options.curve) if options.curve else options.checkpoint_every
     device = chosen_device(options.device)

@@ -1,0 +1,146 @@
+"""A finished study of memorisation, to train further encoders as its own were trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.memorization.agreement import image_hashes
+from experiments.memorization.options import MemorizationOptions
+from experiments.memorization.points import Points, draw_points
+from experiments.memorization.removal_options import RetrainOptions
+from experiments.runs import read_arrays, read_json
+
+# Options that belong to one method or one network.
+_OF_METHOD = (
+    "views", "barlow_form", "similarity", "temperature", "prototypes", "teacher_momentum"
+)  # fmt: skip
+_OF_ENCODER = ("widths", "norm")
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What a study left.
+
+    Attributes
+    ----------
+    options : MemorizationOptions
+        How its encoders were trained, with what is to change.
+    points : Points
+        The images it scored.
+    scores : ndarray, shape (n,)
+        Of its first layer, high for memorised images.
+    """
+
+    options: MemorizationOptions
+    points: Points
+    scores: NDArray[np.float64]
+
+
+def finished_study(options: RetrainOptions, protocols: Sequence[str], why: str) -> Finished:
+    """Load a study and draw its images again.
+
+    Parameters
+    ----------
+    options : RetrainOptions
+        Its folder, and what is to differ in training.
+    protocols : sequence of str
+        That are of use.
+    why : str
+        What makes them so, for the message.
+
+    Returns
+    -------
+    Finished
+
+    Raises
+    ------
+    ValueError
+        If no folder is given, it holds no finished study or one of another protocol, its images are
+        no longer the same, or an option is out of range.
+
+    Examples
+    --------
+    >>> finished_study(RetrainOptions(), ("split",), "")
+    Traceback (most recent call last):
+    ValueError: no study is given; expected --scores DIR, a folder of sslsim memorization
+    """
+    _check(options)
+    folder = options.scores
+    assert folder is not None
+    study = _study_options(folder)
+    if study.protocol not in protocols:
+        raise ValueError(
+            f"{folder} holds a study of protocol {study.protocol}; expected "
+            f"{' or '.join(protocols)}, {why}"
+        )
+    arrays = read_arrays(folder / "scores.npz")
+    if options.root is not None:
+        study = replace(study, root=options.root)
+    points = draw_points(study)
+    same = np.array_equal(arrays["numbers"], points.numbers.numpy())
+    if not same or not np.array_equal(arrays["hashes"], image_hashes(points.images)):
+        raise ValueError(
+            f"{study.data} is no longer what {folder} scored; expected the same images"
+        )
+    return Finished(_changed(study, options), points, arrays["scores"][0])
+
+
+def _check(options: RetrainOptions) -> None:
+    if options.scores is None:
+        raise ValueError(
+            "no study is given; expected --scores DIR, a folder of sslsim memorization"
+        )
+    if options.seeds < 1:
+        raise ValueError(f"seeds is {options.seeds}; expected at least 1")
+    if options.fine_tune < 0:
+        raise ValueError(
+            f"fine_tune is {options.fine_tune}; expected a number of updates, or 0 for none"
+        )
+    if not 0 < options.interval_level < 1:
+        raise ValueError(f"interval_level is {options.interval_level}; expected between 0 and 1")
+
+
+def _study_options(folder: Path) -> MemorizationOptions:
+    config = read_json(folder / "config.json")
+    if config.get("command") != "memorization":
+        raise ValueError(
+            f"{folder} holds a run of {config.get('command')!r}; expected one of sslsim "
+            "memorization"
+        )
+    read_json(folder / "memorization.json")  # a study that has not ended has none
+    kept: dict[str, Any] = dict(config["options"])
+    for field in fields(MemorizationOptions):
+        value = kept.get(field.name)
+        if isinstance(value, list):
+            kept[field.name] = tuple(value)
+        if field.name in ("root", "out", "sets") and value is not None:
+            kept[field.name] = Path(value)
+    try:
+        # Of no account to further encoders: other studies, encoders given, a course over training.
+        study = MemorizationOptions(**kept | {"compare": (), "f": (), "g": (), "curve": 0})
+    except TypeError as error:
+        raise ValueError(f"{folder}/config.json holds options unknown here: {error}") from error
+    if kept["f"]:
+        raise ValueError(
+            f"{folder} scored encoders that were given to it; expected a study that trained its own"
+        )
+    return study
+
+
+def _changed(study: MemorizationOptions, options: RetrainOptions) -> MemorizationOptions:
+    """The study's options with those that the command changes."""
+    own = MemorizationOptions()
+    reset: dict[str, Any] = {}
+    if options.method not in (None, study.method):
+        reset |= {name: getattr(own, name) for name in _OF_METHOD} | {"method": options.method}
+    if options.encoder not in (None, study.encoder):
+        reset |= {name: getattr(own, name) for name in _OF_ENCODER} | {"encoder": options.encoder}
+    if options.steps is not None:
+        reset["steps"] = options.steps
+    return replace(study, **reset, device=options.device)

@@ -1,0 +1,278 @@
+"""What alignment does to memorisation: training with a penalty, ``sslsim memorization-penalty``.
+
+The keys of ``penalty.json`` are explained in ``experiments/docs/removal.md``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from experiments.memorization.cells import digest_of, measured_cell, training_identity
+from experiments.memorization.finished import Finished, finished_study
+from experiments.memorization.points import FAMILIES, scored_views, trained_on
+from experiments.memorization.probed import ProbeData, probe_data
+from experiments.memorization.removal import accuracy_measures
+from experiments.memorization.removal_options import PenaltyOptions
+from experiments.memorization.removal_table import penalty_report, penalty_rows
+from experiments.memorization.trained import Trained, encoder_losses, trained_encoder
+from experiments.runs import open_run, plain, write_json
+from experiments.train_setup import initial_learner
+from sslsim.data import Images
+from sslsim.memorization import FORMS, most_memorized, remaining_points, ssl_mem
+from sslsim.memorization.penalty import AlignmentPenalty, check_strength
+from sslsim.methods.learner import Learner
+
+_RESULTS = ("penalty.json", "penalty.png")
+_OTHERS = ("shared", "external")  # that candidates are compared with
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What pays in a training.
+
+    Attributes
+    ----------
+    strength : float
+        Weight of the mean distance.
+    chosen : Tensor of int64 or None
+        Numbers of the images that pay; None for all.
+    """
+
+    strength: float
+    chosen: torch.Tensor | None
+
+
+def memorization_penalty(options: PenaltyOptions) -> Path:
+    """Train what is not yet trained, measure what is not yet measured, and sum it up.
+
+    Parameters
+    ----------
+    options : PenaltyOptions
+        Of the command.
+
+    Returns
+    -------
+    Path
+        The run folder, with ``config.json``, ``penalty.json`` and ``cells/``.
+
+    Raises
+    ------
+    ValueError
+        If there is no finished study of a split, an option is out of range or does not fit it, or a
+        training diverges.
+    sslsim.interruption.Interrupted
+        If the process was interrupted; the state is saved.
+
+    Examples
+    --------
+    >>> memorization_penalty(PenaltyOptions())
+    Traceback (most recent call last):
+    ValueError: no study is given; expected --scores DIR, a folder of sslsim memorization
+    """
+    study = finished_study(options, ("split",), "whose candidates one encoder of a pair has seen")
+    strengths = _checked(options, study)
+    # What does not fit is told before anything is written.
+    views = study.options.views or initial_learner(study.options, study.points.data).views
+    kind = scored_views(study.options, views)
+    sets = study.points.sets
+    probes = probe_data(
+        study, _rows(study, "f"), options.transfer, options.transfer_limit
+    )  # the same for all strengths
+    folder = open_run(
+        options.out,
+        {"command": "memorization-penalty", "options": asdict(options)},
+        results=_RESULTS,
+    )
+    seeds = [study.options.seed + i for i in range(options.seeds)]
+    targets = options.targeted or ("all",)
+    work = [(seed, target, s) for seed in seeds for target in targets for s in strengths]
+    cells = []
+    for seed, target, strength in tqdm(
+        work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
+    ):
+        rows = chosen_candidates(study, target, options.count, seed)
+        chosen = None if target == "all" else study.points.numbers[rows]
+        f = _encoder(options, study, "f", seed, Penalty(strength, chosen), kind, probes)
+        # Chosen candidates are none of g's images.
+        of_g = Penalty(strength if chosen is None else 0.0, None)
+        g = _encoder(options, study, "g", seed, of_g, kind, [])
+        of_f, of_other = (torch.tensor(one["alignment"], dtype=torch.float64) for one in (f, g))
+        measures = memorization_measures(of_f, of_other, sets, rows)
+        measures |= {name: value for name, value in f.items() if name != "alignment"}
+        cells.append({"target": target, "strength": strength, "seed": seed, "measures": measures})
+    result = {
+        "scores": options.scores,
+        "method": study.options.method,
+        "encoder": study.options.encoder,
+        "data": study.options.data,
+        "steps": study.options.steps,
+        "fine_tune": options.fine_tune,
+        "targets": targets,
+        "count": options.count if options.targeted else None,
+        "strengths": strengths,
+        "seeds": seeds,
+        "interval_level": options.interval_level,
+        "rows": penalty_rows(cells, options.interval_level),
+        "cells": cells,
+    }
+    write_json(folder / "penalty.json", result)
+    print(penalty_report(plain(result)))
+    return folder
+
+
+def chosen_candidates(study: Finished, target: str, count: int, seed: int) -> torch.Tensor:
+    """Candidates whose scores are read apart from the others.
+
+    Parameters
+    ----------
+    study : Finished
+        With the candidates' scores.
+    target : {"all", "most", "random"}
+        Those of the highest scores, or any; all of them.
+    count : int
+        How many.
+    seed : int
+        Of the random choice.
+
+    Returns
+    -------
+    Tensor of int64, shape (count,)
+        Places among the images scored.
+    """
+    candidates = study.points.sets["candidate"]
+    if target == "all":
+        return candidates
+    scores = study.scores[candidates.numpy()]
+    if target == "most":
+        return candidates[most_memorized(scores, count)]
+    left = remaining_points(scores, count, "random", seed=seed)
+    chosen = torch.ones(len(candidates), dtype=torch.bool)
+    chosen[left] = False
+    return candidates[chosen]
+
+
+def memorization_measures(
+    f: torch.Tensor, g: torch.Tensor, sets: dict[str, torch.Tensor], chosen: torch.Tensor
+) -> dict[str, float]:
+    """How far a pair of encoders memorises candidates, and how far it aligns all images.
+
+    Parameters
+    ----------
+    f, g : Tensor of float64, shape (n,)
+        Alignment losses of every image.
+    sets : dict of str to Tensor of int64
+        Places of each set.
+    chosen : Tensor of int64
+        Candidates that are penalised.
+
+    Returns
+    -------
+    dict of str to float
+        ``FORM_above_shared`` and ``FORM_above_external``, mean scores of candidates less those of
+        shared and of external images, by form of the score (raw, ratio); ``FORM_chosen``, of the
+        chosen candidates less shared images; ``alignment_SET``, mean losses under f.
+
+    Examples
+    --------
+    >>> f, g = torch.tensor([0.2, 0.5, 0.5, 0.5]), torch.tensor([0.6, 0.5, 0.4, 0.5])
+    >>> names = ("candidate", "independent", "shared", "external")
+    >>> sets = {name: torch.tensor([i]) for i, name in enumerate(names)}
+    >>> found = memorization_measures(f, g, sets, torch.tensor([0]))
+    >>> round(found["raw_above_shared"], 6), round(found["ratio_above_external"], 6)
+    (0.5, 0.5)
+    """
+    found = {}
+    for form in FORMS:
+        scores = ssl_mem(f[None], g[None], form).scores
+        mean = {name: float(scores[places].mean()) for name, places in sets.items()}
+        for other in _OTHERS:
+            found[f"{form}_above_{other}"] = mean["candidate"] - mean[other]
+        found[f"{form}_chosen"] = float(scores[chosen].mean()) - mean["shared"]
+    return found | {f"alignment_{name}": float(f[places].mean()) for name, places in sets.items()}
+
+
+def _checked(options: PenaltyOptions, study: Finished) -> list[float]:
+    """Strengths in ascending order, 0 among them; raises where something does not fit."""
+    if not options.strengths:
+        raise ValueError("strengths is empty; expected some, such as 0 0.1 1 10")
+    for strength in options.strengths:
+        check_strength(strength)
+    strengths = sorted({0.0, *options.strengths})
+    if len(set(options.targeted)) < len(options.targeted):
+        raise ValueError(f"targeted is {' '.join(options.targeted)}; expected each once")
+    candidates = len(study.points.sets["candidate"])
+    if options.targeted and not 1 <= options.count <= candidates:
+        raise ValueError(
+            f"count is {options.count}; expected 1 to {candidates}, the candidates of the study"
+        )
+    if study.options.method in ("mae", "supervised"):
+        raise ValueError(
+            f"method is {study.options.method}, which sees one view of an image; expected one of "
+            "two views"
+        )
+    return strengths
+
+
+def _rows(study: Finished, family: str) -> torch.Tensor:
+    return torch.cat([study.points.sets[name] for name in FAMILIES[family]])
+
+
+def _encoder(
+    options: PenaltyOptions,
+    study: Finished,
+    family: str,
+    seed: int,
+    penalty: Penalty,
+    kind: str,
+    probes: list[ProbeData],
+) -> dict[str, Any]:
+    """Alignment losses of all images scored, and accuracies, of one encoder."""
+    rows = _rows(study, family)
+    data = trained_on(study.points, rows)
+    pays: dict[str, Any] | None = None
+    wrap: Callable[[Learner], Learner] | None = None
+    handed = data
+    if penalty.strength:  # without, training is the same whoever was to pay
+        chosen = penalty.chosen
+        pays = {"strength": penalty.strength, "chosen": None}
+        if chosen is not None:
+            numbers = study.points.numbers[rows].sort().values  # in the order of the data
+            handed = replace(data, labels=torch.isin(numbers, chosen))
+            pays["chosen"] = sorted(chosen.tolist())
+        wrap = partial(AlignmentPenalty, strength=penalty.strength, chosen=chosen is not None)
+    measures = {
+        "alignment": (_scoring(study, kind), _aligning(study, kind)),
+        **accuracy_measures(options, study, probes, seed),
+    }
+    return measured_cell(
+        options.out / "cells",
+        training_identity(study.options, data, seed, penalty=pays),
+        lambda folder: trained_encoder(study.options, handed, seed, folder, wrap=wrap),
+        measures,
+    )
+
+
+def _scoring(study: Finished, kind: str) -> dict[str, Any]:
+    """All that alignment losses depend on beside the encoder."""
+    names = ("augmentations", "against", "distance", "normalise", "draw_seed")
+    images = digest_of(Images(study.points.images, None, ""))
+    held = {name: getattr(study.options, name) for name in names}
+    return held | {"views": kind, "layer": study.options.layers[0], "images": images}
+
+
+def _aligning(study: Finished, kind: str) -> Callable[[Trained, Path], Any]:
+    first = replace(study.options, layers=study.options.layers[:1])
+    points = study.points
+
+    def losses(trained: Trained, folder: Path) -> Any:
+        return encoder_losses([trained], points.images, points.numbers, kind, first)[0][0].mean
+
+    return losses

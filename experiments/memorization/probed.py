@@ -1,0 +1,241 @@
+"""What an encoder's features are worth: linear probes, also on other data, and fine-tuning."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from experiments.memorization.finished import Finished
+from experiments.memorization.trained import Trained
+from experiments.train_options import LearnerOptions, TrainOptions, training_options
+from experiments.train_setup import as_fed, chosen_device, part_of, split_data
+from sslsim.data import Images
+from sslsim.encoders.encoder import Encoder
+from sslsim.encoders.features import features
+from sslsim.encoders.seeding import seeded
+from sslsim.methods.learner import SupervisedLearner
+from sslsim.pixels import pixel_statistics
+from sslsim.probes import linear_probe
+from sslsim.seeds import derived_seed
+from sslsim.training import train
+
+_HEAD = 17  # purpose of the draw of a head for the classes
+_GREY = (0.299, 0.587, 0.114)  # luminance of red, green, blue (ITU-R BT.601)
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeData:
+    """Labelled images to read an encoder by.
+
+    Attributes
+    ----------
+    name : str
+        Of the data set.
+    fitted, read : Images
+        What probes are fitted on, and what they are read on.
+    """
+
+    name: str
+    fitted: Images
+    read: Images
+
+
+def probe_data(
+    study: Finished, fitted: torch.Tensor, transfer: tuple[str, ...], limit: int | None
+) -> list[ProbeData]:
+    """Data that encoders of a study are probed on.
+
+    Parameters
+    ----------
+    study : Finished
+        Its own data set comes first, where it has labels.
+    fitted : Tensor of int64
+        Places among its scored images to fit probes on, none of them external.
+    transfer : tuple of str
+        Other data sets, named as for ``sslsim train``.
+    limit : int or None
+        Of the training images of each of these.
+
+    Returns
+    -------
+    list of ProbeData
+        The study's own, read on held-out images as they are; where outliers were planted, these
+        again, read on held-out images that are outliers; then the others, brought to its shape.
+
+    Raises
+    ------
+    ValueError
+        If a data set cannot be loaded, is named twice or has no labels, or there is none.
+
+    Examples
+    --------
+    >>> from experiments.memorization.options import MemorizationOptions
+    >>> from experiments.memorization.points import draw_points
+    >>> options = MemorizationOptions(protocol="subsample", pool=40, limit=40)
+    >>> points = draw_points(options)
+    >>> study = Finished(options, points, points.numbers.numpy())
+    >>> [one.name for one in probe_data(study, torch.arange(40), (), None)]
+    ['digits']
+    """
+    options, points = study.options, study.points
+    found = []
+    data = part_of(points.data, points.numbers[fitted])
+    _, held_out = split_data(options)  # without outliers
+    if data.labels is not None and held_out.labels is not None:
+        found.append(ProbeData(options.data, data, held_out))
+        planted = (points.held_out.images != held_out.images).flatten(1).any(dim=1)
+        if int(planted.sum()) > 1:
+            outliers = part_of(points.held_out, planted)
+            found.append(ProbeData(f"{options.data}, outliers", data, outliers))
+    shape = tuple(points.images.shape[1:])
+    for name in transfer:
+        if name in [one.name for one in found]:
+            raise ValueError(f"transfer holds {name}, which is there already; expected other data")
+        square = shape[1] if shape[1] == shape[2] else None
+        other = TrainOptions(data=name, root=options.root, size=square, limit=limit)
+        parts = [brought_to(part, shape) for part in split_data(other)]
+        if parts[0].labels is None or parts[1].labels is None:
+            raise ValueError(f"{name} has no labels; expected some to probe")
+        found.append(ProbeData(name, *parts))
+    if not found:
+        raise ValueError(f"{options.data} has no labels; expected some, or --transfer DATA")
+    return found
+
+
+def brought_to(data: Images, shape: tuple[int, ...]) -> Images:
+    """Images at the shape that a network takes.
+
+    Parameters
+    ----------
+    data : Images
+        Grey or colour.
+    shape : tuple of int
+        Channels, height and width.
+
+    Returns
+    -------
+    Images
+        Grey ones repeated over colour channels, colours turned into their luminance, and resized
+        bilinearly, with antialiasing; the very images where nothing is to be done.
+
+    Examples
+    --------
+    >>> grey = Images(torch.full((2, 1, 4, 4), 7, dtype=torch.uint8), None, "x")
+    >>> brought_to(grey, (3, 8, 8)).images.unique().tolist()
+    [7]
+    """
+    images = data.images
+    if tuple(images.shape[1:]) == shape:
+        return data
+    changed = images.float()
+    if images.shape[1] == 3 and shape[0] == 1:
+        changed = (changed * torch.tensor(_GREY).reshape(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    elif images.shape[1] != shape[0]:
+        changed = changed.expand(-1, shape[0], -1, -1)
+    if tuple(images.shape[2:]) != shape[1:]:
+        changed = nn.functional.interpolate(changed, shape[1:], mode="bilinear", antialias=True)
+    return replace(data, images=changed.round().clamp(0, 255).to(torch.uint8))
+
+
+def linear_accuracy(trained: Trained, data: ProbeData) -> float:
+    """Accuracy of a linear probe of the representation.
+
+    Parameters
+    ----------
+    trained : Trained
+        The encoder; left as it is.
+    data : ProbeData
+        What to fit and to read.
+
+    Returns
+    -------
+    float
+        Of :func:`sslsim.probes.linear_probe`, its validation part the same for all encoders.
+
+    Raises
+    ------
+    ValueError
+        As that function.
+
+    Examples
+    --------
+    >>> from sslsim.data import load_images
+    >>> from sslsim.encoders.encoder import build_encoder
+    >>> encoder = build_encoder("convnet", (1, 8, 8), 5, seed=0)
+    >>> digits = ProbeData("digits", load_images(limit=200), load_images(split="test", limit=50))
+    >>> linear_accuracy(Trained(encoder, None, "simclr"), digits) > 0.5
+    True
+    """
+    parts = []
+    for part in (data.fitted, data.read):
+        images = as_fed(part, trained.views).images.float() / 255
+        fed = images if trained.pixels is None else trained.pixels.standardise(images)
+        parts.append(features(trained.encoder, fed, ["backbone"])["backbone"].cpu())
+    fitted, read = data.fitted.labels, data.read.labels
+    assert fitted is not None
+    assert read is not None
+    with warnings.catch_warnings():
+        # Of the solver's convergence: the accuracy is reported as it is.
+        warnings.simplefilter("ignore")
+        return linear_probe(parts[0], fitted, parts[1], read).accuracy
+
+
+def fine_tuned_accuracy(
+    trained: Trained, data: ProbeData, options: LearnerOptions, folder: Path
+) -> float:
+    """Accuracy after all weights were trained further with labels.
+
+    Parameters
+    ----------
+    trained : Trained
+        What to start from; left as it is. A linear map to the classes takes the projector's place.
+    data : ProbeData
+        What to train on, in weakly augmented views, and what to read.
+    options : LearnerOptions
+        ``steps``, ``lr``, ``seed`` and all else of the training.
+    folder : Path
+        Of this training, which goes on where it was interrupted.
+
+    Returns
+    -------
+    float
+        Share of the images read that are classified right.
+
+    Raises
+    ------
+    ValueError
+        As :func:`sslsim.training.train`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sslsim.data import load_images
+    >>> from sslsim.encoders.encoder import build_encoder
+    >>> encoder = build_encoder("convnet", (1, 8, 8), 5, seed=0)
+    >>> digits = ProbeData("digits", load_images(limit=200), load_images(split="test", limit=50))
+    >>> options = TrainOptions(steps=2, device="cpu")
+    >>> start = Trained(encoder, None, "simclr")
+    >>> 0 <= fine_tuned_accuracy(start, digits, options, Path(tempfile.mkdtemp())) <= 1
+    True
+    """
+    fitted, read = (as_fed(part, trained.views) for part in (data.fitted, data.read))
+    assert fitted.labels is not None
+    assert read.labels is not None
+    classes = int(fitted.labels.max()) + 1
+    backbone, width = copy.deepcopy(trained.encoder.backbone), trained.encoder.feature_dim
+    with seeded(derived_seed(options.seed, _HEAD, 0) >> 1):
+        head = nn.Linear(width, classes)
+    encoder = Encoder(backbone, head, width, classes, trained.encoder.layers)
+    training = training_options(options, fixed_views=False, checkpoints_kept=1)
+    device = chosen_device(options.device)
+    train(SupervisedLearner(encoder), fitted, "weak", training, folder, device=device)
+    images = read.images.float() / 255
+    if options.standardise:  # as the training did
+        images = pixel_statistics(fitted.images).standardise(images)
+    logits = features(encoder, images, ["projector"])["projector"].cpu()
+    return float((logits.argmax(dim=1) == read.labels).double().mean())

@@ -1,0 +1,232 @@
+"""What memorised images are good for: training without them, ``sslsim memorization-removal``.
+
+The keys of ``removal.json`` are explained in ``experiments/docs/removal.md``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from experiments.memorization.cells import Measures, digest_of, measured_cell, training_identity
+from experiments.memorization.finished import Finished, finished_study
+from experiments.memorization.options import MemorizationOptions
+from experiments.memorization.points import trained_on
+from experiments.memorization.probed import (
+    ProbeData,
+    fine_tuned_accuracy,
+    linear_accuracy,
+    probe_data,
+)
+from experiments.memorization.removal_options import RemovalOptions, RetrainOptions
+from experiments.memorization.removal_table import NONE, removal_curves, removal_report
+from experiments.memorization.trained import Trained, trained_encoder
+from experiments.runs import open_run, plain, write_json
+from experiments.train_setup import initial_learner
+from sslsim.memorization import remaining_points
+
+_RESULTS = ("removal.json", "removal.png")
+
+
+def memorization_removal(options: RemovalOptions) -> Path:
+    """Train what is not yet trained, measure what is not yet measured, and sum it up.
+
+    Parameters
+    ----------
+    options : RemovalOptions
+        Of the command.
+
+    Returns
+    -------
+    Path
+        The run folder, with ``config.json``, ``removal.json`` and ``cells/``.
+
+    Raises
+    ------
+    ValueError
+        If there is no finished study of a pool, an option is out of range or does not fit it, or a
+        training diverges.
+    sslsim.interruption.Interrupted
+        If the process was interrupted; the state is saved.
+
+    Examples
+    --------
+    >>> memorization_removal(RemovalOptions())
+    Traceback (most recent call last):
+    ValueError: no study is given; expected --scores DIR, a folder of sslsim memorization
+    """
+    study = finished_study(
+        options, ("subsample", "closed-form"), "which score all that encoders are trained on"
+    )
+    pool = len(study.scores)
+    sizes = removed_counts(options, pool)
+    probes = probe_data(study, torch.arange(pool), options.transfer, options.transfer_limit)
+    initial_learner(study.options, study.points.data)  # what does not fit is told by now
+    folder = open_run(
+        options.out,
+        {"command": "memorization-removal", "options": asdict(options)},
+        results=_RESULTS,
+    )
+    seeds = [study.options.seed + i for i in range(options.seeds)]
+    work: list[tuple[int, str, float, int]] = []
+    for seed in seeds:
+        work.append((seed, NONE, 0.0, 0))
+        work += [(seed, which, *size) for which in options.which for size in sizes]
+    cells = []
+    for seed, which, share, removed in tqdm(
+        work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
+    ):
+        kept = kept_images(study, which, removed, seed)
+        data = trained_on(study.points, kept)
+        found = measured_cell(
+            folder / "cells",
+            training_identity(study.options, data, seed),
+            partial(trained_encoder, study.options, data, seed),
+            accuracy_measures(options, study, probes, seed),
+        )
+        own = {"which": which, "removed": removed, "share": share, "seed": seed}
+        for name, accuracy in found.items():
+            measure, _, of = name.partition(": ")
+            cells.append({**own, "data": of, "measure": measure, "accuracy": accuracy})
+    result = {
+        "scores": options.scores,
+        "method": study.options.method,
+        "encoder": study.options.encoder,
+        "data": study.options.data,
+        "steps": study.options.steps,
+        "fine_tune": options.fine_tune,
+        "pool": pool,
+        "probe_images": {one.name: len(one.fitted.images) for one in probes},
+        "test_images": {one.name: len(one.read.images) for one in probes},
+        "seeds": seeds,
+        "interval_level": options.interval_level,
+        "results": removal_curves(cells, options.interval_level),
+        "cells": cells,
+    }
+    write_json(folder / "removal.json", result)
+    print(removal_report(plain(result)))
+    return folder
+
+
+def removed_counts(options: RemovalOptions, pool: int) -> list[tuple[float, int]]:
+    """Shares to remove, ascending, and how many images they are.
+
+    Parameters
+    ----------
+    options : RemovalOptions
+        Of the command.
+    pool : int
+        Images in the pool.
+
+    Returns
+    -------
+    list of (float, int)
+        Rounded to whole images.
+
+    Raises
+    ------
+    ValueError
+        If no share or nothing to remove is given, one is given twice, or removes nothing, or leaves
+        fewer than two images.
+
+    Examples
+    --------
+    >>> removed_counts(RemovalOptions(remove=(0.5, 0.02)), 100)
+    [(0.02, 2), (0.5, 50)]
+    """
+    if not options.which or len(set(options.which)) < len(options.which):
+        raise ValueError(
+            f"which is {' '.join(options.which) or 'empty'}; expected some of most, random, least, "
+            "each once"
+        )
+    if not options.remove:
+        raise ValueError("remove is empty; expected shares of the pool, such as 0.02 0.08 0.32")
+    counts: list[tuple[float, int]] = []
+    for share in sorted(options.remove):
+        if not 0 < share < 1:
+            raise ValueError(f"remove holds {share}; expected shares between 0 and 1")
+        removed = round(share * pool)
+        if not 1 <= removed <= pool - 2 or removed in [count for _, count in counts]:
+            raise ValueError(
+                f"remove holds {share}, {removed} of {pool} images; expected shares of 1 to "
+                f"{pool - 2} images, each once"
+            )
+        counts.append((share, removed))
+    return counts
+
+
+def kept_images(study: Finished, which: str, removed: int, seed: int) -> torch.Tensor:
+    """Images of the pool that an encoder is trained on.
+
+    Parameters
+    ----------
+    study : Finished
+        With their scores.
+    which : str
+        "most", "least", "random" or "none".
+    removed : int
+        How many to remove.
+    seed : int
+        Of the random choice: nested over ``removed``.
+
+    Returns
+    -------
+    Tensor of int64, shape (n - removed,)
+        Places in the pool.
+    """
+    if which == NONE:
+        return torch.arange(len(study.scores))
+    return remaining_points(study.scores, removed, which, seed=seed)
+
+
+def accuracy_measures(
+    options: RetrainOptions, study: Finished, probes: list[ProbeData], seed: int
+) -> Measures:
+    """What is read of every encoder, on every data set.
+
+    Parameters
+    ----------
+    options : RetrainOptions
+        Whether to fine-tune.
+    study : Finished
+        How.
+    probes : list of ProbeData
+        On what.
+    seed : int
+        Of the encoder's training.
+
+    Returns
+    -------
+    mapping
+        Of :func:`experiments.memorization.cells.measured_cell`, by ``MEASURE: DATA``.
+    """
+    found: dict[str, Any] = {}
+    for data in probes:
+        of = {"data": data.name, "images": digest_of(data.fitted, data.read)}
+        found[f"linear: {data.name}"] = (of, _probing(data))
+        if options.fine_tune:
+            how = replace(
+                study.options,
+                steps=options.fine_tune,
+                lr=study.options.lr if options.fine_tune_lr is None else options.fine_tune_lr,
+                warmup=min(study.options.warmup, options.fine_tune // 10),
+                seed=seed,
+            )
+            own = {**of, "steps": how.steps, "lr": how.lr}
+            found[f"fine-tuned: {data.name}"] = (own, _fine_tuning(data, how))
+    return found
+
+
+def _probing(data: ProbeData) -> Callable[[Trained, Path], float]:
+    return lambda trained, folder: linear_accuracy(trained, data)
+
+
+def _fine_tuning(data: ProbeData, how: MemorizationOptions) -> Callable[[Trained, Path], float]:
+    return lambda trained, folder: fine_tuned_accuracy(trained, data, how, folder)
