@@ -98,6 +98,7 @@ def _commands() -> Any:
     from experiments.campaign.options import CampaignOptions
     from experiments.figures_options import FiguresOptions
     from experiments.memorization.options import MemorizationOptions
+    from experiments.memorization.removal_options import PenaltyOptions, RemovalOptions
     from experiments.overfitting_options import OverfittingOptions
     from experiments.report.options import ReportOptions
     from experiments.train_options import TrainOptions
@@ -113,6 +114,8 @@ def _commands() -> Any:
         Annotated[UmmCommand, tyro.conf.subcommand("umm")],
         Annotated[UmmSweepCommand, tyro.conf.subcommand("umm-sweep")],
         Annotated[MemorizationOptions, tyro.conf.subcommand("memorization")],
+        Annotated[RemovalOptions, tyro.conf.subcommand("memorization-removal")],
+        Annotated[PenaltyOptions, tyro.conf.subcommand("memorization-penalty")],
         Annotated[ReportOptions, tyro.conf.subcommand("report")],
         Annotated[FiguresOptions, tyro.conf.subcommand("figures")],
         Annotated[CampaignOptions, tyro.conf.subcommand("campaign")],
@@ -183,6 +186,18 @@ def _run(options: Any) -> Path | None:
         from paper_figs.memorization import draw as draw_memorization
 
         return draw_memorization(memorization(options)).parent
+    from experiments.memorization.removal_options import PenaltyOptions, RemovalOptions
+
+    if isinstance(options, RemovalOptions):
+        from experiments.memorization.removal import memorization_removal
+        from paper_figs.memorization_removal import draw as draw_removal
+
+        return draw_removal(memorization_removal(options)).parent
+    if isinstance(options, PenaltyOptions):
+        from experiments.memorization.penalty import memorization_penalty
+        from paper_figs.memorization_penalty import draw as draw_penalty
+
+        return draw_penalty(memorization_penalty(options)).parent
     from experiments.report.options import ReportOptions
 
     if isinstance(options, ReportOptions):

@@ -1,0 +1,106 @@
+"""Accuracy of encoders trained without some images: ``removal.png``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.runs import read_json
+from paper_figs.style import BAND, INK, QUIET, save, styled
+
+_LINES = {  # label, colour, marker
+    "most": ("most memorised", "#35608d", "o"),
+    "random": ("random", QUIET, "s"),
+    "least": ("least memorised", "#bc5a3c", "^"),
+}
+_APART = 1.06  # factor by which markers of one share are moved, not to hide each other
+
+
+def draw(folder: str | os.PathLike[str]) -> Path:
+    """Draw what ``sslsim memorization-removal`` found.
+
+    Parameters
+    ----------
+    folder : path
+        Run folder with ``removal.json``.
+
+    Returns
+    -------
+    Path
+        Of ``removal.png`` in the same folder: a column a data set and measure; above accuracy
+        against the share removed, the grey band where nothing was removed; below, where random
+        images were removed too, paired differences from these.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not hold the result or cannot be written to.
+    """
+    result = read_json(Path(folder) / "removal.json")
+    found = result["results"]
+    compared = any(_differences(curve) for one in found for curve in one["curves"])
+    with styled():
+        rows = 2 if compared else 1
+        size = (1.0 + 2.5 * max(len(found), 2), 1.2 + 2.0 * rows)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(rows, len(found), squeeze=False, sharex=True)
+        for place, one in enumerate(found):
+            _draw_accuracies(panels[0, place], one)
+            panels[0, place].set_title(f"{one['data']}\n{one['measure']}")
+            if compared:
+                _draw_differences(panels[1, place], one)
+            _label_shares(panels[-1, place], one)
+        panels[0, 0].set_ylabel("accuracy, %")
+        if compared:
+            panels[1, 0].set_ylabel("less random removed, points")
+        figure.supxlabel("share of the pool not trained on, %", fontsize=9)
+        handles, labels = panels[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncol=4)
+        return save(figure, Path(folder) / "removal.png")
+
+
+def _draw_accuracies(axes: Axes, one: Mapping[str, Any]) -> None:
+    none = one["none"]
+    if none is not None:
+        if none["low"] is not None:
+            axes.axhspan(100 * none["low"], 100 * none["high"], color=BAND, alpha=0.5, lw=0)
+        axes.axhline(100 * none["mean"], color=INK, lw=0.8, ls=":", label="nothing removed")
+    for curve in one["curves"]:
+        _draw_curve(axes, curve["which"], curve["points"], "accuracy")
+
+
+def _draw_differences(axes: Axes, one: Mapping[str, Any]) -> None:
+    axes.axhline(0.0, color=QUIET, lw=0.8)
+    for curve in one["curves"]:
+        if points := _differences(curve):
+            _draw_curve(axes, curve["which"], points, "from_random")
+
+
+def _differences(curve: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [point for point in curve["points"] if point["from_random"] is not None]
+
+
+def _draw_curve(axes: Axes, which: str, points: Sequence[Mapping[str, Any]], key: str) -> None:
+    label, colour, marker = _LINES[which]
+    factor = _APART ** (list(_LINES).index(which) - 1)
+    shares = [100 * factor * point["share"] for point in points]
+    means = [100 * point[key]["mean"] for point in points]
+    axes.plot(shares, means, marker + "-", ms=4, lw=1.1, color=colour, label=label)
+    for share, point in zip(shares, points, strict=True):
+        if point[key]["low"] is not None:
+            ends = [100 * point[key]["low"], 100 * point[key]["high"]]
+            axes.plot([share, share], ends, color=colour, lw=0.9)
+
+
+def _label_shares(axes: Axes, one: Mapping[str, Any]) -> None:
+    shares = sorted({point["share"] for curve in one["curves"] for point in curve["points"]})
+    axes.set_xscale("log")
+    axes.set_xticks([100 * share for share in shares], [f"{100 * share:g}" for share in shares])
+    axes.minorticks_off()
+    if len(shares) == 1:
+        axes.set_xlim(50 * shares[0], 200 * shares[0])
