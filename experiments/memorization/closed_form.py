@@ -1,0 +1,313 @@
+r"""Who would be memorised, without retraining: leave-one-out of a linear model in closed form.
+
+Pairs of views of every image stand for the training, further pairs for the views that are compared.
+Of a map with M = W^T W a score is 2 tr[(M_{-x} - M) S_x], with S_x the mean of
+``(x' - x'')(x' - x'')^T / 2`` over the latter: the memorisation score of squared distances, not
+normalised (arXiv 2401.12233, section 3), of the map that :mod:`theory.memorization` learns from the
+former. The views compared are those of :func:`sslsim.memorization.alignment_losses` of one seed, so
+that losses are those of a trained map to the last digits, not only on average.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sslsim.encoders.checks import check_count
+from sslsim.memorization.scored_views import number_blocks, view_batches
+from sslsim.ntk import empirical_ntk, pair_ntk
+from sslsim.pixels import PixelStatistics
+from sslsim.seeds import derived_seed
+from sslsim.single_view import NOISE, check_images, view_shape
+from theory.gamma import read_pairs
+from theory.leave_one_out import leave_one_out_scores
+from theory.memorization import Points, alignment_losses, first_order_scores, kernel_points
+from theory.spectrum import spectrum
+
+Array = NDArray[np.float64]
+
+_TRAINED = 17  # purpose of the seed of the pairs trained on
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedForm:
+    """Scores of n images in closed form.
+
+    Attributes
+    ----------
+    scores : ndarray, shape (n,)
+        High for images that are memorised.
+    losses : ndarray, shape (n,)
+        Alignment losses under the map learned from all images.
+    errors : ndarray, shape (n,), or None
+        Bounds on the errors of exact scores; None of first-order ones.
+    gamma : ndarray, shape (r,)
+        Eigenvalues of Gamma, descending; the first ``dim`` are learned.
+    """
+
+    scores: Array
+    losses: Array
+    errors: Array | None
+    gamma: Array
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Pairs of views of every image, iterable any number of times."""
+
+    images: torch.Tensor
+    numbers: torch.Tensor
+    kind: str
+    pairs: int
+    seed: int
+    pixels: PixelStatistics | None
+    noise: float
+    dtype: torch.dtype = torch.float64
+
+    def blocks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield places of images (r,) and their views (r, pairs, 2, c, h, w)."""
+        for _, rows in number_blocks(self.numbers):
+            batches = view_batches(
+                self.images[rows], self.numbers[rows], self.kind, 2 * self.pairs,
+                noise=self.noise, seed=self.seed, dtype=self.dtype,
+            )  # fmt: skip
+            views = torch.cat(list(batches))
+            if self.pixels is not None:
+                views = self.pixels.standardise(views)
+            yield rows, views.unflatten(0, (self.pairs, 2, len(rows))).movedim(2, 0)
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        for _, views in self.blocks():
+            x, x_prime = views.flatten(3).flatten(0, 1).cpu().numpy().swapaxes(0, 1)
+            yield x, x_prime
+
+    def both(self) -> torch.Tensor:
+        """All views at once, (n, pairs, 2, c, h, w)."""
+        shape = view_shape(self.kind, self.images.shape[1:])
+        held = self.images.new_empty(len(self.images), self.pairs, 2, *shape, dtype=self.dtype)
+        for rows, views in self.blocks():
+            held[rows] = views
+        return held
+
+
+def linear_scores(
+    images: torch.Tensor,
+    kind: str,
+    dim: int,
+    *,
+    pairs: int = 10,
+    augmentations: int = 10,
+    seed: int = 0,
+    numbers: torch.Tensor | None = None,
+    pixels: PixelStatistics | None = None,
+    noise: float = NOISE,
+    exact: bool = False,
+) -> ClosedForm:
+    """Memorisation scores of the linear map that Barlow Twins learns from the pixels.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, c, h, w)
+        Trained on and scored.
+    kind : str
+        Of the views, one of ``sslsim.views.VIEWS``; m pixels each.
+    dim : int
+        Number of modes learned, the embedding dimension.
+    pairs : int
+        Pairs of views of every image that are trained on; an image leaves with all of them.
+    augmentations : int
+        Further pairs of views of every image, that are compared: those of
+        :func:`sslsim.memorization.alignment_losses` of this seed and these numbers.
+    seed : int
+        Of all views, at least 0.
+    numbers : Tensor of int64, shape (n,), optional
+        As for :func:`sslsim.memorization.alignment_losses`.
+    pixels : PixelStatistics, optional
+        To standardise views by. Default: pixels in [0, 1].
+    noise : float
+        Of noise views.
+    exact : bool
+        Solve leave-one-out for every image instead of taking it to first order.
+
+    Returns
+    -------
+    ClosedForm
+        Images are treated by 64: memory holds 512 m (6 pairs + 5 augmentations) bytes for them
+        beside Gamma and its eigenvectors, some 40 m^2 bytes, or 40 m x 2 n pairs where that is
+        less: it is then solved in the span of the pairs. Views are drawn anew each of the three
+        times that they are read.
+
+    Raises
+    ------
+    ValueError
+        If the images, numbers or an option are not as described, there are fewer than three images,
+        no mode is positive, or mode ``dim`` and the next cannot be told apart (first order).
+
+    Warns
+    -----
+    UserWarning
+        If ``dim`` exceeds the number of positive modes: the rest is never learned.
+
+    Examples
+    --------
+    >>> images = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+    >>> found = linear_scores(images, "crops", 2, pairs=3)
+    >>> found.scores.shape, found.gamma.shape, found.errors
+    ((5,), (30,), None)
+    """
+    numbers = _check(images, kind, pairs, augmentations, seed, numbers)
+    compared = _Drawn(images, numbers, kind, augmentations, seed, pixels, noise)
+    trained = _Drawn(images, numbers, kind, pairs, derived_seed(seed, _TRAINED, 0), pixels, noise)
+    modes = spectrum(read_pairs(trained), dim, route="dense")
+    gamma, axes, positive = modes.eigenvalues, modes.eigenvectors, modes.positive_modes or 0
+    if positive == 0:
+        raise ValueError(f"the largest eigenvalue of Gamma is {gamma[0]:.3g}; expected a positive")
+    if dim > positive:
+        warnings.warn(
+            f"dim is {dim} but only {positive} modes have a positive eigenvalue; the other"
+            f" {dim - positive} are never learned",
+            UserWarning,
+            stacklevel=2,
+        )
+    scores, losses = np.empty(len(images)), np.empty(len(images))
+    errors = np.empty(len(images)) if exact else None
+    for (rows, seen), (_, further) in zip(trained.blocks(), compared.blocks(), strict=True):
+        x, x_prime = (seen[:, :, which].flatten(2).cpu().numpy() @ axes for which in range(2))
+        gap = (further[:, :, 0] - further[:, :, 1]).flatten(2).cpu().numpy() @ axes
+        points = Points(
+            gamma=gamma,
+            dim=min(dim, positive),
+            n_pairs=len(images) * pairs,
+            counts=np.full(len(rows), pairs),
+            sums=(x + x_prime) / 2,
+            differences=(x - x_prime) / 2,
+            factors=gap / np.sqrt(2 * augmentations),
+        )
+        found = _scored(points, exact)
+        places = rows.cpu().numpy()
+        scores[places], losses[places] = found.scores, found.losses
+        if errors is not None:
+            errors[places] = found.errors
+    return ClosedForm(scores, losses, errors, gamma)
+
+
+def kernel_scores(
+    network: nn.Module,
+    images: torch.Tensor,
+    kind: str,
+    dim: int,
+    *,
+    pairs: int = 1,
+    augmentations: int = 4,
+    seed: int = 0,
+    numbers: torch.Tensor | None = None,
+    pixels: PixelStatistics | None = None,
+    noise: float = NOISE,
+    exact: bool = False,
+    memory_budget: int | None = None,
+    progress: bool = False,
+) -> ClosedForm:
+    """Memorisation scores of the linear model that a network's tangent kernel is.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Views (b, c, h, w) -> (b, d), in evaluation mode: an encoder, or its backbone alone.
+    images, kind, dim, pairs, augmentations, seed, numbers, pixels, noise, exact
+        As for :func:`linear_scores`; views have the type of the network's parameters.
+    memory_budget, progress
+        Of :func:`sslsim.ntk.pair_ntk`.
+
+    Returns
+    -------
+    ClosedForm
+        Gamma is that of the kernel, the trace over outputs divided by d. The costs: per-sample
+        gradients of 2 n (pairs + augmentations) views, d backward passes each (more where the
+        budget cuts them into blocks); products of 2 n pairs of them with n (pairs + 2
+        augmentations) others; two eigenproblems of size 2 n pairs; and some 190 n^2 pairs (pairs +
+        augmentations) bytes for kernels and their copies.
+
+    Raises
+    ------
+    ValueError
+        As :func:`linear_scores`, or as :func:`sslsim.ntk.pair_ntk`.
+
+    Warns
+    -----
+    UserWarning
+        As :func:`linear_scores`.
+
+    Examples
+    --------
+    >>> images = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+    >>> network = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), nn.Tanh())
+    >>> kernel_scores(network, images, "crops", 2).scores.shape
+    (5,)
+    """
+    numbers = _check(images, kind, pairs, augmentations, seed, numbers)
+    dtype = next((p.dtype for p in network.parameters()), torch.float64)
+    key = derived_seed(seed, _TRAINED, 0)
+    seen = _Drawn(images, numbers, kind, pairs, key, pixels, noise, dtype).both()
+    further = _Drawn(images, numbers, kind, augmentations, seed, pixels, noise, dtype).both()
+    x, x_prime = seen.flatten(0, 1).unbind(1)
+    kernel = pair_ntk(network, x, x_prime, memory_budget=memory_budget, progress=progress)
+    with torch.no_grad():
+        outputs = network(x[:1].to(next(network.parameters()).device)).shape[1]
+    cross = empirical_ntk(
+        network,
+        further.flatten(0, 2),
+        torch.cat([x, x_prime]),
+        memory_budget=memory_budget,
+        progress=progress,
+    )
+    views = (cross / outputs).numpy().reshape(len(images), augmentations, 2, -1)
+    gap = (views[:, :, 0] - views[:, :, 1]) / np.sqrt(2)
+    points = kernel_points(
+        kernel.numpy(),
+        dim,
+        # Both signs have the mean zero and the covariance wanted.
+        cross_kernel=np.concatenate([gap, -gap], axis=1),
+        every=True,
+        groups=np.repeat(np.arange(len(images)), pairs),
+    )
+    return _scored(points, exact)
+
+
+def _scored(points: Points, exact: bool) -> ClosedForm:
+    losses = alignment_losses(points)
+    if not exact:
+        return ClosedForm(first_order_scores(points), losses, None, points.gamma)
+    found = leave_one_out_scores(points)
+    return ClosedForm(found.scores, losses, found.errors, points.gamma)
+
+
+def _check(
+    images: torch.Tensor,
+    kind: str,
+    pairs: int,
+    augmentations: int,
+    seed: int,
+    numbers: torch.Tensor | None,
+) -> torch.Tensor:
+    check_images(images)
+    view_shape(kind, images.shape[1:])
+    check_count("pairs", pairs)
+    check_count("augmentations", augmentations)
+    if len(images) < 3:
+        raise ValueError(f"{len(images)} image(s) given; expected at least 3")
+    if type(seed) is not int or seed < 0:
+        raise ValueError(f"seed is {seed!r}; expected a whole number of at least 0")
+    if numbers is None:
+        return torch.arange(len(images), device=images.device)
+    if numbers.shape != (len(images),) or len(numbers.unique()) < len(images) or numbers.min() < 0:
+        raise ValueError(
+            f"numbers has shape {tuple(numbers.shape)} and {len(numbers.unique())} values; "
+            f"expected {len(images)} different ones from 0 on"
+        )
+    return numbers.to(images.device)
