@@ -217,6 +217,7 @@ def _run(options: Any) -> Path | None:
 
         return campaign(options)
     from experiments.bench.coding_rate import BenchCodingRateOptions, bench_coding_rate
+    from experiments.bench.memorization import BenchMemorizationOptions, bench_memorization
     from experiments.bench.ntk import BenchNtkOptions, bench_ntk
     from experiments.bench.theory import BenchTheoryOptions, bench_theory
     from experiments.bench.throughput import BenchThroughputOptions, bench_throughput
@@ -226,6 +227,8 @@ def _run(options: Any) -> Path | None:
         return bench_theory(options.study)
     if isinstance(options.study, BenchThroughputOptions):
         return bench_throughput(options.study)
+    if isinstance(options.study, BenchMemorizationOptions):
+        return bench_memorization(options.study)
     if isinstance(options.study, BenchNtkOptions):
         return bench_ntk(options.study)
     if isinstance(options.study, BenchCodingRateOptions):
