@@ -42,11 +42,14 @@ class MemorizationOptions(LearnerOptions):
     share : float
         Of subsample: part of the pool that every encoder is trained on.
     together : bool or None
-        Of subsample: train all encoders at once. Default: where that is faster.
+        Of subsample: train all encoders at once. Default: on a CPU of images of 8 x 8 pixels at
+        most, where that is faster, and of methods and optimisers that allow it.
     kernel : bool
         Of closed-form: of the tangent kernel of a network trained on the pool, instead of pixels.
+    exact : bool
+        Of closed-form: solve leave-one-out for every image instead of taking it to first order.
     atypical : float
-        Share of the images, of every set, that are made outliers before anything is trained:
+        Share of the images, in every set, that are made outliers before anything is trained:
         inverted, blended with noise, or of exchanged colours.
     draw_seed : int
         Of the sets, the outliers and the views that are scored: studies of one number score the
@@ -58,7 +61,7 @@ class MemorizationOptions(LearnerOptions):
     against : {"view", "original"}
         Compare two views, as the definition does, or the image with a view, as the published code.
     distance : {"l2", "l1", "cosine", "angular", "sqeuclidean"}
-        Of two representations.
+        Of two representations; in closed form sqeuclidean of embeddings that are not normalised.
     normalise : bool
         Representations of unit norm.
     form : {"raw", "ratio"}
@@ -99,6 +102,7 @@ class MemorizationOptions(LearnerOptions):
     share: float = 0.7
     together: bool | None = None
     kernel: bool = False
+    exact: bool = False
     atypical: float = 0.0
     draw_seed: int = 0
     score_views: Views | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,16 +10,13 @@ from numpy.typing import NDArray
 
 from experiments.memorization.atypical import plant_atypical
 from experiments.memorization.options import MemorizationOptions
+from experiments.memorization.sets import check_sets, drawn_sets, given_sets
 from experiments.memorization.statistics import SETS
-from experiments.runs import read_arrays
 from experiments.train_setup import part_of, split_data
 from sslsim.data import Images
-from sslsim.seeds import derived_generator
 from sslsim.single_view import VIEWS
 
 FAMILIES = {"f": ("shared", "candidate"), "g": ("shared", "independent")}  # trained on what
-
-_SETS = 16  # purpose of the draw of the sets
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +75,10 @@ def draw_points(options: MemorizationOptions) -> Points:
     data, kinds = _planted(data, options, 0)
     held_out, held_out_kinds = _planted(held_out, options, 1)
     if options.protocol == "split":
-        sets = _given_sets(options.sets) if options.sets else _drawn_sets(options, data, held_out)
-        _check_sets(sets, len(data.images), len(held_out.images))
+        sets = (
+            given_sets(options.sets) if options.sets else drawn_sets(options, kinds, held_out_kinds)
+        )
+        check_sets(sets, len(data.images), len(held_out.images))
         numbers = torch.cat(
             [sets[name] + (len(data.images) if name == "external" else 0) for name in SETS]
         )
@@ -187,66 +185,3 @@ def scored_views(options: MemorizationOptions, kind: str) -> str:
 def _planted(data: Images, options: MemorizationOptions, part: int) -> tuple[Images, torch.Tensor]:
     images, kinds = plant_atypical(data.images, options.atypical, seed=2 * options.draw_seed + part)
     return replace(data, images=images), kinds
-
-
-def _drawn_sets(
-    options: MemorizationOptions, data: Images, held_out: Images
-) -> dict[str, torch.Tensor]:
-    sizes = dict(
-        zip(
-            SETS,
-            (options.candidates, options.independent, options.shared, options.external),
-            strict=True,
-        )
-    )
-    for name, size in sizes.items():
-        if size < 2:
-            raise ValueError(f"the {name} set is to have {size} point(s); expected at least 2")
-    inside = [sizes[name] for name in SETS if name != "external"]
-    if sum(inside) > len(data.images) or sizes["external"] > len(held_out.images):
-        raise ValueError(
-            f"shared, candidates and independent come to {sum(inside)} and external to "
-            f"{sizes['external']}; expected at most {len(data.images)} training images and "
-            f"{len(held_out.images)} held-out ones"
-        )
-    generator = derived_generator(options.draw_seed, _SETS, 0)
-    order = torch.randperm(len(data.images), generator=generator)
-    parts = iter(order[: sum(inside)].split(inside))
-    outside = torch.randperm(len(held_out.images), generator=generator)
-    return {name: outside[: sizes[name]] if name == "external" else next(parts) for name in SETS}
-
-
-def _given_sets(path: Path) -> dict[str, torch.Tensor]:
-    arrays = read_arrays(path)
-    if missing := [name for name in SETS if name not in arrays]:
-        raise ValueError(f"{path} lacks {missing[0]!r}; expected {', '.join(SETS)}")
-    sets = {}
-    for name in SETS:
-        if arrays[name].ndim != 1 or arrays[name].dtype.kind not in "iu" or len(arrays[name]) < 2:
-            raise ValueError(
-                f"{path}: {name} is {arrays[name].dtype} of shape {arrays[name].shape}; expected "
-                "places of at least 2 images"
-            )
-        sets[name] = torch.as_tensor(arrays[name].astype(np.int64))
-    return sets
-
-
-def _check_sets(sets: dict[str, torch.Tensor], count: int, held_out: int) -> None:
-    for name, places in sets.items():
-        images = held_out if name == "external" else count
-        if places.min() < 0 or places.max() >= images:
-            raise ValueError(
-                f"the {name} set holds places from {int(places.min())} to {int(places.max())}; "
-                f"expected some of 0 to {images - 1}"
-            )
-        if len(places.unique()) < len(places):
-            raise ValueError(f"the {name} set holds an image twice; expected different ones")
-    inside = [name for name in SETS if name != "external"]
-    for i, one in enumerate(inside):
-        for other in inside[i + 1 :]:
-            common = sets[one][torch.isin(sets[one], sets[other])]
-            if len(common):
-                raise ValueError(
-                    f"image {int(common[0])} is in the sets {one} and {other}; expected disjoint "
-                    "ones: an encoder trained on it would count as one trained without it"
-                )
