@@ -78,8 +78,8 @@ def figure(results: Path) -> tuple[Figure, str]:
         for file in ("ntk_across.json", "config.json")
     )
     kinds = _kinds(every)
-    drawn = Figure(figsize=(WIDTH, 8.8), layout="constrained")
-    top, bottom = drawn.subfigures(2, 1, height_ratios=(1.0, 1.95), squeeze=False)[:, 0]
+    drawn = Figure(figsize=(WIDTH, 8.4), layout="constrained")
+    top, bottom = drawn.subfigures(2, 1, height_ratios=(1.0, 1.8), squeeze=False)[:, 0]
     modes, spaces = top.subplots(1, 2, width_ratios=(1.5, 1.0))
     _draw_modes(modes, kinds)
     _draw_subspaces(spaces, kinds)

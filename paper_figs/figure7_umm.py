@@ -65,8 +65,8 @@ def figure(results: Path) -> tuple[Figure, str]:
     draw_changes(panels, result, names)
     titles = ("linear, points", "neighbours, points", r"$\Delta R$, nats", "distance")
     for place, (axes, title) in enumerate(zip(panels, titles, strict=True)):
-        axes.set_title(rf"$\bf{{{letter(place + 1)}}}$  {title}")
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axes.set_title(rf"$\bf{{{letter(place + 1)}}}$  {title}", fontsize=8.5)
+        axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     panels[0].set_yticks(range(len(panels[0].get_yticks())), _readable(panels[0]))
     handles, words = panels[0].get_legend_handles_labels()
     bottom.legend(

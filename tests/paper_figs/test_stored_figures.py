@@ -1,0 +1,330 @@
+"""The figures show the numbers that are stored, and say what they are."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from experiments.cli import main
+from experiments.runs import read_arrays, read_json, read_lines, write_json
+from paper_figs import (
+    figure1_staircase,
+    figure2_linear,
+    figure3_methods,
+    figure4_kernels,
+    figure5_step_times,
+    figure6_overfitting,
+    figure7_umm,
+)
+from paper_figs.embeddings import principal_points
+from paper_figs.figures import FIGURES, figures
+from paper_figs.store import RESULTS
+from paper_figs.style import styled
+
+
+def drawn(number, results=RESULTS):
+    with styled():
+        return FIGURES[number](results)
+
+
+def panel(figure, letter):
+    """The panel whose title starts with a letter."""
+    found = [
+        axes
+        for axes in figure.get_axes()
+        if axes.get_title(loc="left").startswith(rf"$\bf{{{letter}}}$")
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def lines_of(axes, points):
+    """Lines drawn with so many points or more."""
+    return [line for line in axes.get_lines() if len(line.get_xdata()) >= points]
+
+
+def upright(axes):
+    """Places of vertical lines through the whole panel."""
+    return sorted(
+        line.get_xdata()[0]
+        for line in axes.get_lines()
+        if len(line.get_xdata()) == 2
+        and line.get_xdata()[0] == line.get_xdata()[1]
+        and line.get_transform() != axes.transData
+    )
+
+
+def test_figure_1_shows_the_recorded_loss_eigenvalues_and_embeddings():
+    figure, caption = drawn(1)
+    folder = RESULTS / "convnet"
+    records, result = read_arrays(folder / "records.npz"), read_json(folder / "training.json")
+    places = figure1_staircase.moments(records, result)
+    loss = [line["probe_loss"] for line in read_lines(folder / "records.jsonl")]
+    above, below = (axes for axes in figure.get_axes() if axes.get_ylabel())
+    (line,) = lines_of(above, 20)
+    np.testing.assert_array_equal(line.get_xdata(), records["times"])
+    np.testing.assert_allclose(line.get_ydata(), loss)
+    curves = np.array([line.get_ydata() for line in lines_of(below, 20)]).T
+    np.testing.assert_array_equal(curves, records["cross_spectrum"])
+    np.testing.assert_allclose(upright(above), sorted(filter(None, result["step_times"])))
+    marks = [line for line in above.get_lines() if len(line.get_xdata()) == 1]
+    assert [mark.get_xdata()[0] for mark in marks] == records["times"][places].tolist()
+    assert [mark.get_ydata()[0] for mark in marks] == [loss[place] for place in places]
+    points = principal_points(records)
+    for place, letter in zip(places, "abcd", strict=True):
+        axes = panel(figure, letter)
+        (dots,) = axes.collections
+        shown = np.asarray(dots.get_offsets())
+        order = np.argsort(points[place][:, 2])
+        np.testing.assert_allclose(shown, points[place][order, :2])
+        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        assert ((shown > [left, bottom]) & (shown < [right, top])).all()
+        done = sum(
+            step is not None and step <= records["times"][place] for step in result["step_times"]
+        )
+        assert f"{done} step" in axes.get_title(loc="left")
+    assert [len(done) for done in (places, set(places))] == [4, 4]
+    assert f"{result['detected_steps']} steps detected" in caption.replace("\n", " ")
+
+
+def test_figure_2_shows_every_comparison():
+    figure, caption = drawn(2)
+    every = figure2_linear.comparisons(RESULTS)
+    shown = read_json(RESULTS / figure2_linear.SHOWN / "comparison.json")
+    curves = read_arrays(RESULTS / figure2_linear.SHOWN / "comparison.npz")
+    later = curves["times"] > 0
+    measured, predicted = lines_of(panel(figure, "a"), 50)
+    np.testing.assert_array_equal(measured.get_ydata(), curves["measured_loss"][later])
+    np.testing.assert_array_equal(predicted.get_ydata(), curves["predicted_loss"][later])
+    np.testing.assert_allclose(upright(panel(figure, "a")), shown["predicted_step_times"])
+    places = [(x, y) for line in panel(figure, "c").get_lines()[:-1] for x, y in line.get_xydata()]
+    stored = [
+        pair
+        for one in every
+        for pair in zip(one["measured_step_times"], one["predicted_step_times"], strict=True)
+        if all(pair)
+    ]
+    assert sorted(places) == sorted(stored)
+    errors = [
+        y
+        for line in panel(figure, "d").get_lines()
+        if line.get_marker() == "_"
+        for y in line.get_ydata()
+    ]
+    kept = [
+        100 * one[key]
+        for one in every
+        for key in ("mean_relative_error", "naive_mean_relative_error")
+    ]
+    np.testing.assert_allclose(sorted(errors), sorted(kept))
+    assert f"all {len(stored)} steps of {len(every)} comparisons" in caption
+    assert {one["data"] for one in every} >= {"digits", "cifar10"}
+
+
+def test_figure_3_shows_every_run_and_says_on_what_it_was_trained():
+    figure, caption = drawn(3)
+    assert "CPU" in caption
+    for method, letter in (("barlow_twins", "a"), ("simclr", "b"), ("vicreg", "c")):
+        folder = RESULTS / "methods" / method
+        records, result = read_arrays(folder / "records.npz"), read_json(folder / "training.json")
+        above = panel(figure, letter)
+        below = figure.get_axes()[figure.get_axes().index(above) + 3]
+        (loss,) = lines_of(above, 10)
+        assert loss.get_ydata()[-1] == result["last_record"]["probe_loss"]
+        curves = np.array([line.get_ydata() for line in lines_of(below, 10)]).T
+        np.testing.assert_array_equal(curves, records[result["spectrum"]])
+        assert upright(below) == sorted(filter(None, result["step_times"]))
+        assert f"learning rate {read_json(folder / 'config.json')['options']['lr']:g}".replace(
+            "e-0", "e-"
+        ) in caption.replace("\n", " ")
+
+
+def test_figure_4_shows_shares_subspaces_and_the_matrix():
+    figure, _ = drawn(4)
+    every = figure4_kernels.networks(RESULTS)
+    shares = {}
+    for one in every:
+        shares.setdefault((one["encoder"], one["method"]), []).append(one["mode_alignment"])
+    lines = lines_of(panel(figure, "a"), 3)
+    assert len(lines) == len(shares)
+    for line, rows in zip(lines, shares.values(), strict=True):
+        np.testing.assert_allclose(line.get_ydata(), np.mean(rows, axis=0))
+    looks = {
+        (line.get_marker(), to_hex(line.get_color()), line.get_markerfacecolor()) for line in lines
+    }
+    assert len(looks) == len(shares)
+    dots = [
+        y
+        for line in panel(figure, "b").get_lines()
+        if line.get_marker() != "None"
+        for y in line.get_ydata()
+    ]
+    assert sorted(dots) == sorted(one["subspace_alignment"] for one in every)
+    across = read_json(RESULTS / "kernels_across" / "ntk_across.json")
+    mean = np.array(across["alignment"], dtype=float)
+    (image,) = panel(figure, "c").get_images()
+    np.testing.assert_array_equal(np.asarray(image.get_array()), mean)
+    words = [text.get_text() for text in panel(figure, "c").texts]
+    assert [word for word in words if re.fullmatch(r"\d\.\d\d|-", word)] == [
+        "-" if np.isnan(value) else f"{value:.2f}" for value in mean.ravel()
+    ]
+
+
+def test_figure_5_shows_every_step_time_with_its_interval():
+    figure, caption = drawn(5)
+    kinds = figure5_step_times.predictions(RESULTS)
+    names = [one.name for one in kinds]
+    assert any("linear" in name for name in names)
+    assert any("convnet: forecast" in name for name in names)
+    assert any("ResNet" in name for name in names)
+    drawn_lines = {line.get_label(): line for line in panel(figure, "a").get_lines()}
+    forecasts = read_json(RESULTS / "forecast" / "forecast.json")
+    assert sum("forecast" in one.name and len(one.measured) for one in kinds)
+    count = sum(len(one.measured) for one in kinds if "forecast" in one.name)
+    assert count == forecasts["summary"]["plateaus"]
+    segments = [
+        segment for lines in panel(figure, "a").collections for segment in lines.get_segments()
+    ]
+    held = [~np.isnan(one.low) for one in kinds]
+    stored = [
+        np.concatenate([getattr(one, key)[some] for one, some in zip(kinds, held, strict=True)])
+        for key in ("measured", "low", "high")
+    ]
+    where, low, high = np.array([[a[0], a[1], b[1]] for a, b in segments]).T
+    np.testing.assert_array_equal(where, stored[0])
+    bottom, top = panel(figure, "a").get_ylim()
+    for shown, ends in ((low, stored[1]), (high, stored[2])):
+        inside = (bottom < ends) & (ends < top)
+        assert inside.mean() > 0.8
+        np.testing.assert_array_equal(shown[inside], ends[inside])
+        np.testing.assert_array_equal((bottom < shown) & (shown < top), inside)
+    for one in kinds:
+        line = drawn_lines[one.name]
+        np.testing.assert_array_equal(line.get_xdata(), one.measured)
+        np.testing.assert_array_equal(line.get_ydata(), one.predicted)
+        error = np.median(np.abs(one.predicted / one.measured - 1))
+        told = f"{100 * error:.2g} %" if error < 0.1 else f"{100 * error:.0f} %"
+        assert (
+            f"{one.name[1:]}, {len(one.measured)} steps of {one.runs} runs, median error {told}"
+            in caption
+        )
+    ratios = np.concatenate(
+        [
+            line.get_xdata()
+            for line in panel(figure, "b").get_lines()
+            if line.get_markersize() == 3.5
+        ]
+    )
+    np.testing.assert_allclose(
+        ratios, np.concatenate([one.predicted / one.measured for one in kinds])
+    )
+
+
+def test_figure_6_shows_accuracies_and_correlations():
+    figure, _ = drawn(6)
+    result = read_json(RESULTS / "overfitting" / "overfitting.json")
+    group = result["groups"][0]
+    runs = [result["runs"][place] for place in group["runs"]]
+    accuracy = 100 * np.mean([run["linear"] for run in runs], axis=0)
+    (image,) = panel(figure, "a").get_images()
+    shown = np.asarray(image.get_array())
+    layers = [tick.get_text() for tick in panel(figure, "a").get_yticklabels()]
+    assert layers[-2:] == ["representation", "embedding"]
+    for row, layer in zip(shown, layers, strict=True):
+        name = {"representation": "backbone", "embedding": "projector"}.get(layer, layer)
+        np.testing.assert_allclose(row, accuracy[runs[0]["layers"].index(name)])
+    scale = result["eps"].index(0.03)
+    row = group["layers"].index("projector")
+    found = group["correlations"]["linear"]["instance"]["all"]["mean"][scale][row]
+    points = [tuple(line.get_xdata()) for line in panel(figure, "g").get_lines()]
+    assert (found,) in points
+    told = [tick.get_text() for tick in panel(figure, "e").get_yticklabels()]
+    assert len(set(told)) == len(result["groups"])
+
+
+def test_figure_7_writes_the_table_and_draws_every_difference():
+    figure, caption = drawn(7)
+    result = read_json(RESULTS / "umm_sweep" / "table.json")
+    rows = figure7_umm.table(result)
+    words = [text.get_text() for text in panel(figure, "a").texts]
+    for row in rows:
+        assert all(word in words for word in row)
+    full = {row["group"]: row["measures"] for row in result["rows"] if row["setting"] == "full"}
+    (first, *_) = full.values()
+    found = first["linear_backbone"]
+    before = found["before"]["mean"] if isinstance(found["before"], dict) else found["before"]
+    assert rows[0][2] == f"{100 * before:.1f}"
+    assert rows[0][5].startswith(
+        f"{100 * found['from_control']['mean']:+.1f}".replace("-", "\u2212")
+    )
+    compared = [row for row in result["rows"] if row["setting"] != row["control"]]
+    dots = [
+        line.get_xdata()[0]
+        for line in panel(figure, "d").get_lines()
+        if line.get_marker() in "os" and len(line.get_xdata()) == 1
+    ]
+    stored = [row["measures"]["coding_rate_reduction"]["from_control"]["mean"] for row in compared]
+    np.testing.assert_allclose(sorted(dots), sorted(stored))
+    assert "150 outer steps" in caption
+
+
+@pytest.mark.parametrize("number", sorted(FIGURES))
+def test_a_missing_result_is_told_in_one_line_with_its_command(tmp_path, number, capsys):
+    arguments = ["figures", "--only", str(number), "--results", str(tmp_path)]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "made by: sslsim " in told
+
+
+def test_the_command_writes_equal_bytes_at_every_build(tmp_path, capsys):
+    for name in ("first", "second"):
+        assert main(["figures", "--only", "3", "--out", str(tmp_path / name)]) == 0
+        assert f"written to {tmp_path / name}" in capsys.readouterr().out
+    files = sorted(path.name for path in (tmp_path / "first").iterdir())
+    assert files == ["config.json", "figure3.md", "figure3.pdf", "figure3.png"]
+    for name in files[1:]:
+        first = (tmp_path / "first" / name).read_bytes()
+        assert first == (tmp_path / "second" / name).read_bytes()
+        assert b"CreationDate" not in first
+    assert (tmp_path / "first/figure3.md").read_text().startswith("**Figure 3.** ")
+    assert (tmp_path / "first/figure3.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_captions_and_figures_follow_other_results(tmp_path):
+    shutil.copytree(RESULTS / "methods" / "simclr", tmp_path / "methods" / "mine")
+    folder = tmp_path / "methods" / "mine"
+    config, result = read_json(folder / "config.json"), read_json(folder / "training.json")
+    config["options"] |= {"seed": 77, "lr": 0.123, "device": "cuda"}
+    config["versions"]["torch"] = "2.13.0"
+    config["machine"]["gpu"] = "Some GPU"
+    write_json(folder / "config.json", config)
+    write_json(folder / "training.json", result | {"encoder": "resnet50", "steps": 4321})
+    _, caption = drawn(3, tmp_path)
+    told = " ".join(caption.split())
+    for words in ("ResNet-50", "seed 77", "learning rate 0.123", "4,321 updates", "on Some GPU"):
+        assert words in told
+    assert "CPU" not in told
+
+
+def test_figures_that_do_not_exist_are_told():
+    with pytest.raises(ValueError, match="there is no figure 9; there are 1, 2, 3, 4, 5, 6 and 7"):
+        figures([1, 9])
+
+
+def test_figure_modules_are_in_order():
+    modules = (
+        figure1_staircase,
+        figure2_linear,
+        figure3_methods,
+        figure4_kernels,
+        figure5_step_times,
+        figure6_overfitting,
+        figure7_umm,
+    )
+    for number, module in enumerate(modules, 1):
+        assert FIGURES[number] is module.figure
+        assert module.__name__.split(".")[1].startswith(f"figure{number}_")
+        assert module.__doc__.startswith(f"Figure {number}: ")
