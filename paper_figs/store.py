@@ -114,7 +114,7 @@ def without_paths(value: Any) -> Any:
 
     Examples
     --------
-    >>> without_paths({"run": ["/home/me/runs/a"], "data": "/data/imagenette/train", "x": "a/b"})
+    >>> without_paths({"run": ["/scratch/me/runs/a"], "data": "/data/imagenette/train", "x": "a/b"})
     {'run': ['a'], 'data': 'imagenette/train', 'x': 'a/b'}
     """
     if isinstance(value, dict):
