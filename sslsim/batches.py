@@ -15,7 +15,7 @@ from sslsim.seeds import derived_generator
 from sslsim.training_options import TrainingOptions
 from sslsim.views import Views, draw_views
 
-_ORDER, _VIEWS, _FIXED = 2, 3, 4  # purposes of draws
+_ORDER, VIEWS_PURPOSE, _FIXED = 2, 3, 4  # purposes of draws
 
 
 def training_batches(
@@ -78,16 +78,13 @@ def training_batches(
         fixed = fixed_views(replace(data, images=part), kind, options.seed)
     del part
 
-    @lru_cache(maxsize=2)
-    def order(epoch: int) -> torch.Tensor:
-        return torch.randperm(count, generator=derived_generator(options.seed, _ORDER, epoch))
+    order = batch_order(count, size, options.seed)
 
     def batch(number: int) -> tuple[Views, torch.Tensor | None]:
-        epoch, place = divmod(number, count // size)
-        chosen = order(epoch)[place * size : (place + 1) * size]
+        chosen = order(number)
         drawn = (chosen if places is None else places[chosen]).to(device)
         if fixed is None:
-            generator = derived_generator(options.seed, _VIEWS, number, device)
+            generator = derived_generator(options.seed, VIEWS_PURPOSE, number, device)
             views = draw_views(images[drawn], kind, generator, rows=rows)
         else:
             taken = chosen[rows]
@@ -126,3 +123,37 @@ def fixed_views(data: Images, kind: str, seed: int) -> Views:
     torch.Size([20, 1, 8, 8])
     """
     return draw_views(data.images.cpu(), kind, derived_generator(seed, _FIXED, 0))
+
+
+def batch_order(count: int, size: int, seed: int) -> Callable[[int], torch.Tensor]:
+    """Function from the number of a batch to the images in it.
+
+    Parameters
+    ----------
+    count, size : int
+        Images in all and in a batch, at most all.
+    seed : int
+        Of the run.
+
+    Returns
+    -------
+    callable
+        ``number -> Tensor of int64, shape (size,)``: every epoch has an order of its own, of which
+        whole batches are taken.
+
+    Examples
+    --------
+    >>> order = batch_order(7, 3, seed=0)
+    >>> torch.cat([order(0), order(1)]).unique().shape  # the first epoch; one image is left over
+    torch.Size([6])
+    """
+
+    @lru_cache(maxsize=2)
+    def of_epoch(epoch: int) -> torch.Tensor:
+        return torch.randperm(count, generator=derived_generator(seed, _ORDER, epoch))
+
+    def order(number: int) -> torch.Tensor:
+        epoch, place = divmod(number, count // size)
+        return of_epoch(epoch)[place * size : (place + 1) * size]
+
+    return order

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 from tqdm import tqdm
 
-from sslsim.batches import training_batches
 from sslsim.checkpoints import fingerprint, load_newest_checkpoint, save_checkpoint
 from sslsim.data import Images
 from sslsim.distributed import world_size
 from sslsim.encoders.checks import architecture
 from sslsim.interruption import Interrupted, noting_signals
+from sslsim.joint_batches import joint_batches
 from sslsim.methods.learner import Learner
 from sslsim.optimizers import make_optimizer
 from sslsim.training_options import TrainingOptions, rate_factor
@@ -119,23 +119,19 @@ def train_together(
     device = torch.device(device)
     _check_learners(learners)
     _check_options(options)
-    parts = _parts(learners, data, members, options, seeds)
+    parts = _parts(learners, data, members, seeds)
     for learner in learners:
         learner.to(device).train()
     parameters, buffers = stack_module_state(list(learners))
     optimizer = _stacked_optimizer(learners[0], parameters, options)
-    on_device = replace(data, images=data.images.to(device))  # once, not once a learner
-    batches = [
-        training_batches(on_device, kind, replace(options, seed=seed), device, places)
-        for seed, places in zip(seeds, parts, strict=True)
-    ]
+    batches = joint_batches(data, kind, options, device, parts, seeds)
     wanted = {**asdict(options), "views": kind, "seed": list(seeds)}
     drawn_on = fingerprint([data.images, data.labels, members])
     start = _resume(folder, wanted, drawn_on, parameters, buffers, optimizer, device)
 
     def loss_of(parameters: _Tensors, buffers: _Tensors, batch: _Tensors) -> torch.Tensor:
-        views = Views(batch["views"], *(batch.get(name) for name in ("boxes", "kept", "masked")))
-        arguments = (views, batch.get("labels"))
+        rest = (batch.get(name) for name in ("boxes", "kept", "masked"))
+        arguments = (Views(batch["views"], *rest), batch.get("labels"))
         return functional_call(learners[0], (parameters, buffers), arguments)
 
     losses_of: Callable[..., torch.Tensor] = vmap(loss_of)
@@ -169,11 +165,11 @@ def train_together(
             group["lr"] = group["base_lr"] * rate_factor(options, step)
         optimizer.zero_grad()
         for part in range(options.accumulate):
-            drawn = [batch(step * options.accumulate + part) for batch in batches]
+            batch = _present(*batches(step * options.accumulate + part))
             with torch.autocast(
                 device.type, torch.bfloat16, enabled=options.precision == "bfloat16"
             ):
-                found = losses_of(parameters, buffers, _stacked(drawn))
+                found = losses_of(parameters, buffers, batch)
             (found.sum() / options.accumulate).backward()
             losses = found.detach()
         optimizer.step()
@@ -248,7 +244,6 @@ def _parts(
     learners: Sequence[Learner],
     data: Images,
     members: torch.Tensor,
-    options: TrainingOptions,
     seeds: Sequence[int],
 ) -> list[torch.Tensor]:
     """Places of the images of each learner."""
@@ -260,14 +255,7 @@ def _parts(
         )
     if len(seeds) != count:
         raise ValueError(f"there are {len(seeds)} seeds; expected one for each of {count} learners")
-    parts = [row.nonzero()[:, 0] for row in members.cpu()]
-    sizes = {min(options.batch, len(part)) for part in parts}
-    if len(sizes) > 1:
-        raise ValueError(
-            f"batch is {options.batch}, and the smallest part of the images has "
-            f"{min(map(len, parts))}; expected a batch of at most so many"
-        )
-    return parts
+    return [row.nonzero()[:, 0] for row in members.cpu()]
 
 
 def _stacked_optimizer(
@@ -288,15 +276,10 @@ def _stacked_optimizer(
     return optimizer
 
 
-def _stacked(drawn: Sequence[tuple[Views, torch.Tensor | None]]) -> _Tensors:
-    """Batches of all learners, one beside the other; what there is none of is left out."""
-    views = [one for one, _ in drawn]
-    batch: _Tensors = {
-        "views": tuple(map(torch.stack, zip(*(one.views for one in views), strict=True)))
-    }
-    rest = {name: [getattr(one, name) for one in views] for name in ("boxes", "kept", "masked")}
-    rest["labels"] = [labels for _, labels in drawn]
-    return batch | {name: torch.stack(held) for name, held in rest.items() if held[0] is not None}
+def _present(views: Views, labels: torch.Tensor | None) -> _Tensors:
+    """A batch without what it has none of, which vmap would not take."""
+    rest = {"boxes": views.boxes, "kept": views.kept, "masked": views.masked, "labels": labels}
+    return {"views": views.views, **{k: held for k, held in rest.items() if held is not None}}
 
 
 def _resume(

@@ -13,6 +13,7 @@ from sslsim.checkpoints import checkpoints, load_checkpoint
 from sslsim.data import Images, load_images
 from sslsim.encoders.encoder import Encoder, build_encoder
 from sslsim.encoders.vit import VisionTransformer
+from sslsim.joint_batches import joint_batches
 from sslsim.memorization import draw_members
 from sslsim.methods.build import build_learner
 from sslsim.methods.learner import PairLearner, SupervisedLearner
@@ -20,9 +21,15 @@ from sslsim.methods.mae import MaeLearner
 from sslsim.objectives import barlow_twins, simclr, vicreg
 from sslsim.together import train_together
 from sslsim.training import Interrupted, TrainingOptions, train
+from sslsim.views import TRAINING_VIEWS
 
 DATA = load_images(limit=40)
 MEMBERS = draw_members(3, 40, 0.6, seed=1)  # epochs of two batches of 10, and some left over
+COLOURED = Images(
+    torch.randint(256, (40, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte(),
+    DATA.labels,
+    "random",
+)
 SEEDS = (5, 3, 11)
 OPTIONS = TrainingOptions(steps=7, batch=10, lr=0.02, weight_decay=0.01)
 
@@ -146,20 +153,25 @@ def test_half_precision_is_that_of_training_alone(tmp_path):
         assert gap < 2 * precision
 
 
-def test_batches_of_places_are_those_of_a_data_set_of_these():
-    places = MEMBERS[1].nonzero()[:, 0]
-    part = Images(DATA.images[places], DATA.labels[places], "part")
-    for fixed in (False, True):
-        options = replace(OPTIONS, fixed_views=fixed)
-        here, there = (
-            training_batches(data, "strong", options, torch.device("cpu"), chosen)
-            for data, chosen in ((DATA, places), (part, None))
-        )
+@pytest.mark.parametrize("kind", TRAINING_VIEWS)
+@pytest.mark.parametrize("changes", [{}, {"fixed_views": True}, {"standardise": False}])
+def test_joint_batches_are_those_of_data_sets_of_the_parts(kind, changes):
+    places = [row.nonzero()[:, 0] for row in MEMBERS]
+    options, cpu = replace(OPTIONS, **changes), torch.device("cpu")
+    joint = joint_batches(COLOURED, kind, options, cpu, places, SEEDS)
+    for k, (chosen, seed) in enumerate(zip(places, SEEDS, strict=True)):
+        part = Images(COLOURED.images[chosen], COLOURED.labels[chosen], "part")
+        alone = training_batches(part, kind, replace(options, seed=seed), cpu)
         for number in (0, 1, 2, 7):
-            (one, labels), (other, expected) = here(number), there(number)
-            assert torch.equal(labels, expected)
-            assert all(map(torch.equal, one.views, other.views))
-            assert torch.equal(one.boxes, other.boxes)
+            (found, labels), (expected, wanted) = joint(number), alone(number)
+            assert torch.equal(labels[k], wanted)
+            assert len(found.views) == len(expected.views)
+            for one, other in zip(found.views, expected.views, strict=True):
+                assert torch.equal(one[k], other)
+            for name in ("boxes", "kept", "masked"):
+                one, other = getattr(found, name), getattr(expected, name)
+                assert (one is None) == (other is None)
+                assert one is None or torch.equal(one[k], other)
 
 
 def leaves(nest, where=""):
@@ -182,17 +194,17 @@ def test_a_stopped_run_resumes_with_the_same_bits(name, tmp_path, monkeypatch):
     whole = train_together(
         learners_of(name), DATA, MEMBERS, kind, options, tmp_path / "whole", seeds=SEEDS
     )
-    stacked, calls = module._stacked, []
+    present, calls = module._present, []
 
-    def interrupted(drawn):
+    def interrupted(*drawn):
         calls.append(None)
         if len(calls) == 5 * options.accumulate:
             signal.raise_signal(signal.SIGTERM)
-        return stacked(drawn)
+        return present(*drawn)
 
     folder = tmp_path / "part"
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_stacked", interrupted)
+        patch.setattr(module, "_present", interrupted)
         with pytest.raises(Interrupted, match="stopped at step 5 of 7; saved"):
             train_together(learners_of(name), DATA, MEMBERS, kind, options, folder, seeds=SEEDS)
     arguments = (DATA, MEMBERS, kind, options, folder)
@@ -200,7 +212,7 @@ def test_a_stopped_run_resumes_with_the_same_bits(name, tmp_path, monkeypatch):
     assert_equal_states(resumed, whole, rtol=0.0)
     assert state_of(folder) == state_of(tmp_path / "whole")
     # A run at its end is read, not trained.
-    monkeypatch.setattr(module, "_stacked", None)
+    monkeypatch.setattr(module, "_present", None)
     again = train_together(learners_of(name), *arguments, seeds=SEEDS)
     assert_equal_states(again, whole, rtol=0.0)
 
