@@ -183,7 +183,7 @@ def forecast_view(result: Result) -> View:
             percent(finite(errors, "median_rate_error")),
             percent(finite(errors, "median_time_error")),
             number(finite(errors, "median_time_ratio"), 3),
-            percent(finite(part, "covered")),
+            percent(finite(part, "covered")) if forecaster == "two_factor" else "-",
         )
         for name, part in parts.items()
         for plateaus in (mapping(part).get("plateaus"),)

@@ -184,7 +184,7 @@ def changed_list(changed: Mapping[str, object], defaults: Mapping[str, object]) 
         tag(
             "li",
             tag("code", name),
-            f" {words(value, 300)} ",
+            f" {_listed(value)} ",
             tag("span", f"(default {words(defaults[name], 60)})", class_="quiet")
             if defaults.get(name) is not None
             else "",
@@ -197,6 +197,13 @@ def changed_list(changed: Mapping[str, object], defaults: Mapping[str, object]) 
         tag("p", "Options that differ from their defaults:", class_="quiet"),
         tag("ul", *lines, class_="options"),
     )
+
+
+def _listed(value: object) -> str:
+    """A value of an option as it would be given."""
+    if isinstance(value, list) and value:
+        return words(" ".join(words(entry, 100) for entry in value), 300)
+    return words(value, 300)
 
 
 def option_table(options: Mapping[str, object], defaults: Mapping[str, object] | None) -> Markup:

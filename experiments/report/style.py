@@ -36,6 +36,7 @@ pre span { display: inline-block; margin-right: 1ch; max-width: 100%; }
 nav ol { columns: 22rem; column-gap: 2.5rem; margin: 0; padding-left: 1.6rem; }
 nav li { break-inside: avoid; padding: .1rem 0; }
 .tables { align-items: flex-start; column-gap: 3rem; display: flex; flex-wrap: wrap; }
+.tables > details { flex-basis: 100%; }
 .scroll { overflow-x: auto; margin: .7rem 0 1rem; max-width: 100%; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { caption-side: top; padding-bottom: .3rem; text-align: left; }
@@ -65,7 +66,7 @@ details.run > article { margin: .8rem 0; }
 }
 .warnings a { color: inherit; }
 .note { color: var(--warn); font-size: .9rem; }
-figure { margin: .8rem 0; max-width: 100%; flex: 0 1 32rem; }
+figure { flex: 1 1 20rem; margin: .8rem 0; max-width: min(100%, 34rem); }
 figure img {
   background: #fff; border: 1px solid var(--line); border-radius: 6px; display: block; height: auto;
   max-width: 100%;
