@@ -87,7 +87,7 @@ def figure(results: Path) -> tuple[Figure, str]:
     draw_matrix(matrix, across, [captions.name_of(name) for name in across["methods"]])
     for place, axes in enumerate((modes, spaces)):
         axes.set_title(rf"$\bf{{{letter(place)}}}$")
-    matrix.set_title(rf"$\bf{{{letter(2)}}}$", x=-0.2, y=1.03)
+    matrix.set_title(rf"$\bf{{{letter(2)}}}$", x=-0.15, y=1.03)
     return drawn, _caption(every, across, config)
 
 

@@ -67,6 +67,7 @@ def figure(results: Path) -> tuple[Figure, str]:
     for place, (axes, title) in enumerate(zip(panels, titles, strict=True)):
         axes.set_title(rf"$\bf{{{letter(place + 1)}}}$  {title}", fontsize=8.5)
         axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+        axes.tick_params(axis="x", labelsize=7)
     panels[0].set_yticks(range(len(panels[0].get_yticks())), _readable(panels[0]))
     handles, words = panels[0].get_legend_handles_labels()
     bottom.legend(
