@@ -20,13 +20,14 @@ _TARGETS = {  # label, colour, marker
 }
 _OF_ALL = (
     ("raw_above_external", "candidates' score\nabove external images"),
-    ("ratio_above_external", "the same, (g - f) / (g + f)"),
+    ("ratio_above_external", "the same,\n(g - f) / (g + f)"),
+    ("alignment_candidate", "alignment loss of\ncandidates under f"),
 )
 _OF_CHOSEN = (
     ("raw_chosen", "score of those chosen\nabove shared images"),
-    ("ratio_chosen", "the same, (g - f) / (g + f)"),
+    ("ratio_chosen", "the same,\n(g - f) / (g + f)"),
+    ("alignment_chosen", "alignment loss of\nthose chosen under f"),
 )
-_ALIGNMENT = ("alignment_candidate", "alignment loss\nof candidates")
 
 
 def draw(folder: str | os.PathLike[str]) -> Path:
@@ -49,12 +50,8 @@ def draw(folder: str | os.PathLike[str]) -> Path:
     """
     result = read_json(Path(folder) / "penalty.json")
     rows, targets = result["rows"], result["targets"]
-    shown = [*(_OF_ALL if targets == ["all"] else _OF_CHOSEN), _ALIGNMENT]
-    shown += [
-        (name, f"{name.replace(': ', ' probe: ') if name.startswith('linear') else name}, %")
-        for name in rows[0]["measures"]
-        if ": " in name
-    ]
+    shown = [*(_OF_ALL if targets == ["all"] else _OF_CHOSEN)]
+    shown += [(name, _title(name)) for name in rows[0]["measures"] if ": " in name]
     columns = min(len(shown), 4)
     height = -(-len(shown) // columns)
     with styled():
@@ -92,3 +89,9 @@ def _draw_measure(
                 ends = [factor * value["low"], factor * value["high"]]
                 axes.plot([place, place], ends, color=colour, lw=0.9)
     axes.margins(x=0.1)
+
+
+def _title(name: str) -> str:
+    """Of the panel of an accuracy."""
+    measure, _, data = name.partition(": ")
+    return f"{'linear probe' if measure == 'linear' else measure}, %\n{Path(data).name}"

@@ -51,7 +51,7 @@ def draw(folder: str | os.PathLike[str]) -> Path:
         panels = figure.subplots(rows, len(found), squeeze=False, sharex=True)
         for place, one in enumerate(found):
             _draw_accuracies(panels[0, place], one)
-            panels[0, place].set_title(f"{one['data']}\n{one['measure']}")
+            panels[0, place].set_title(f"{Path(one['data']).name}\n{one['measure']}")
             if compared:
                 _draw_differences(panels[1, place], one)
             _label_shares(panels[-1, place], one)

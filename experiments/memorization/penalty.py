@@ -19,7 +19,7 @@ from experiments.memorization.cells import digest_of, measured_cell, training_id
 from experiments.memorization.finished import Finished, finished_study
 from experiments.memorization.points import FAMILIES, scored_views, trained_on
 from experiments.memorization.probed import ProbeData, probe_data
-from experiments.memorization.removal import accuracy_measures
+from experiments.memorization.removal import accuracy_measures, read_accuracies
 from experiments.memorization.removal_options import PenaltyOptions
 from experiments.memorization.removal_table import penalty_report, penalty_rows
 from experiments.memorization.trained import Trained, encoder_losses, trained_encoder
@@ -99,14 +99,14 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
         work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
     ):
         rows = chosen_candidates(study, target, options.count, seed)
-        chosen = None if target == "all" else study.points.numbers[rows]
+        chosen = None if rows is None else study.points.numbers[rows]
         f = _encoder(options, study, "f", seed, Penalty(strength, chosen), kind, probes)
         # Chosen candidates are none of g's images.
         of_g = Penalty(strength if chosen is None else 0.0, None)
         g = _encoder(options, study, "g", seed, of_g, kind, [])
         of_f, of_other = (torch.tensor(one["alignment"], dtype=torch.float64) for one in (f, g))
         measures = memorization_measures(of_f, of_other, sets, rows)
-        measures |= {name: value for name, value in f.items() if name != "alignment"}
+        measures |= {f"{name}: {of}": value for (name, of), value in read_accuracies(f).items()}
         cells.append({"target": target, "strength": strength, "seed": seed, "measures": measures})
     result = {
         "scores": options.scores,
@@ -128,15 +128,15 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
     return folder
 
 
-def chosen_candidates(study: Finished, target: str, count: int, seed: int) -> torch.Tensor:
-    """Candidates whose scores are read apart from the others.
+def chosen_candidates(study: Finished, target: str, count: int, seed: int) -> torch.Tensor | None:
+    """Candidates that pay.
 
     Parameters
     ----------
     study : Finished
         With the candidates' scores.
     target : {"all", "most", "random"}
-        Those of the highest scores, or any; all of them.
+        Those of the highest scores, or any; all images, of whatever set.
     count : int
         How many.
     seed : int
@@ -144,12 +144,12 @@ def chosen_candidates(study: Finished, target: str, count: int, seed: int) -> to
 
     Returns
     -------
-    Tensor of int64, shape (count,)
-        Places among the images scored.
+    Tensor of int64, shape (count,), or None
+        Places among the images scored; None where all pay.
     """
-    candidates = study.points.sets["candidate"]
     if target == "all":
-        return candidates
+        return None
+    candidates = study.points.sets["candidate"]
     scores = study.scores[candidates.numpy()]
     if target == "most":
         return candidates[most_memorized(scores, count)]
@@ -160,7 +160,10 @@ def chosen_candidates(study: Finished, target: str, count: int, seed: int) -> to
 
 
 def memorization_measures(
-    f: torch.Tensor, g: torch.Tensor, sets: dict[str, torch.Tensor], chosen: torch.Tensor
+    f: torch.Tensor,
+    g: torch.Tensor,
+    sets: dict[str, torch.Tensor],
+    chosen: torch.Tensor | None = None,
 ) -> dict[str, float]:
     """How far a pair of encoders memorises candidates, and how far it aligns all images.
 
@@ -170,22 +173,23 @@ def memorization_measures(
         Alignment losses of every image.
     sets : dict of str to Tensor of int64
         Places of each set.
-    chosen : Tensor of int64
-        Candidates that are penalised.
+    chosen : Tensor of int64, optional
+        Candidates that pay, where some do.
 
     Returns
     -------
     dict of str to float
         ``FORM_above_shared`` and ``FORM_above_external``, mean scores of candidates less those of
-        shared and of external images, by form of the score (raw, ratio); ``FORM_chosen``, of the
-        chosen candidates less shared images; ``alignment_SET``, mean losses under f.
+        shared and of external images, by form of the score (raw, ratio); ``alignment_SET``, mean
+        losses under f. Of chosen candidates ``FORM_chosen``, less shared images, and
+        ``alignment_chosen``.
 
     Examples
     --------
     >>> f, g = torch.tensor([0.2, 0.5, 0.5, 0.5]), torch.tensor([0.6, 0.5, 0.4, 0.5])
     >>> names = ("candidate", "independent", "shared", "external")
     >>> sets = {name: torch.tensor([i]) for i, name in enumerate(names)}
-    >>> found = memorization_measures(f, g, sets, torch.tensor([0]))
+    >>> found = memorization_measures(f, g, sets)
     >>> round(found["raw_above_shared"], 6), round(found["ratio_above_external"], 6)
     (0.5, 0.5)
     """
@@ -195,8 +199,10 @@ def memorization_measures(
         mean = {name: float(scores[places].mean()) for name, places in sets.items()}
         for other in _OTHERS:
             found[f"{form}_above_{other}"] = mean["candidate"] - mean[other]
-        found[f"{form}_chosen"] = float(scores[chosen].mean()) - mean["shared"]
-    return found | {f"alignment_{name}": float(f[places].mean()) for name, places in sets.items()}
+        if chosen is not None:
+            found[f"{form}_chosen"] = float(scores[chosen].mean()) - mean["shared"]
+    groups = sets if chosen is None else {**sets, "chosen": chosen}
+    return found | {f"alignment_{name}": float(f[rows].mean()) for name, rows in groups.items()}
 
 
 def _checked(options: PenaltyOptions, study: Finished) -> list[float]:

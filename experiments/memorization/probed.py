@@ -36,13 +36,15 @@ class ProbeData:
     ----------
     name : str
         Of the data set.
-    fitted, read : Images
-        What probes are fitted on, and what they are read on.
+    fitted : Images
+        What probes are fitted on.
+    read : dict of str to Images
+        What they are read on, by name.
     """
 
     name: str
     fitted: Images
-    read: Images
+    read: dict[str, Images]
 
 
 def probe_data(
@@ -64,8 +66,8 @@ def probe_data(
     Returns
     -------
     list of ProbeData
-        The study's own, read on held-out images as they are; where outliers were planted, these
-        again, read on held-out images that are outliers; then the others, brought to its shape.
+        The study's own, read on held-out images as they are and, where outliers were planted, on
+        held-out images that are outliers; then the others, brought to its shape.
 
     Raises
     ------
@@ -87,21 +89,21 @@ def probe_data(
     data = part_of(points.data, points.numbers[fitted])
     _, held_out = split_data(options)  # without outliers
     if data.labels is not None and held_out.labels is not None:
-        found.append(ProbeData(options.data, data, held_out))
+        read = {options.data: held_out}
         planted = (points.held_out.images != held_out.images).flatten(1).any(dim=1)
         if int(planted.sum()) > 1:
-            outliers = part_of(points.held_out, planted)
-            found.append(ProbeData(f"{options.data}, outliers", data, outliers))
+            read[f"{options.data}, outliers"] = part_of(points.held_out, planted)
+        found.append(ProbeData(options.data, data, read))
     shape = tuple(points.images.shape[1:])
     for name in transfer:
         if name in [one.name for one in found]:
             raise ValueError(f"transfer holds {name}, which is there already; expected other data")
         square = shape[1] if shape[1] == shape[2] else None
         other = TrainOptions(data=name, root=options.root, size=square, limit=limit)
-        parts = [brought_to(part, shape) for part in split_data(other)]
-        if parts[0].labels is None or parts[1].labels is None:
+        fit, held = (brought_to(part, shape) for part in split_data(other))
+        if fit.labels is None or held.labels is None:
             raise ValueError(f"{name} has no labels; expected some to probe")
-        found.append(ProbeData(name, *parts))
+        found.append(ProbeData(name, fit, {name: held}))
     if not found:
         raise ValueError(f"{options.data} has no labels; expected some, or --transfer DATA")
     return found
@@ -142,8 +144,8 @@ def brought_to(data: Images, shape: tuple[int, ...]) -> Images:
     return replace(data, images=changed.round().clamp(0, 255).to(torch.uint8))
 
 
-def linear_accuracy(trained: Trained, data: ProbeData) -> float:
-    """Accuracy of a linear probe of the representation.
+def linear_accuracies(trained: Trained, data: ProbeData) -> dict[str, float]:
+    """Accuracies of a linear probe of the representation.
 
     Parameters
     ----------
@@ -154,8 +156,9 @@ def linear_accuracy(trained: Trained, data: ProbeData) -> float:
 
     Returns
     -------
-    float
-        Of :func:`sslsim.probes.linear_probe`, its validation part the same for all encoders.
+    dict of str to float
+        By name of what is read, of :func:`sslsim.probes.linear_probe`, its validation part the same
+        for all encoders.
 
     Raises
     ------
@@ -167,28 +170,32 @@ def linear_accuracy(trained: Trained, data: ProbeData) -> float:
     >>> from sslsim.data import load_images
     >>> from sslsim.encoders.encoder import build_encoder
     >>> encoder = build_encoder("convnet", (1, 8, 8), 5, seed=0)
-    >>> digits = ProbeData("digits", load_images(limit=200), load_images(split="test", limit=50))
-    >>> linear_accuracy(Trained(encoder, None, "simclr"), digits) > 0.5
+    >>> read = {"digits": load_images(split="test", limit=50)}
+    >>> digits = ProbeData("digits", load_images(limit=200), read)
+    >>> linear_accuracies(Trained(encoder, None, "simclr"), digits)["digits"] > 0.5
     True
     """
-    parts = []
-    for part in (data.fitted, data.read):
+
+    def represented(part: Images) -> tuple[torch.Tensor, torch.Tensor]:
         images = as_fed(part, trained.views).images.float() / 255
         fed = images if trained.pixels is None else trained.pixels.standardise(images)
-        parts.append(features(trained.encoder, fed, ["backbone"])["backbone"].cpu())
-    fitted, read = data.fitted.labels, data.read.labels
-    assert fitted is not None
-    assert read is not None
+        assert part.labels is not None
+        return features(trained.encoder, fed, ["backbone"])["backbone"].cpu(), part.labels
+
+    fitted = represented(data.fitted)
     with warnings.catch_warnings():
         # Of the solver's convergence: the accuracy is reported as it is.
         warnings.simplefilter("ignore")
-        return linear_probe(parts[0], fitted, parts[1], read).accuracy
+        return {
+            name: linear_probe(*fitted, *represented(part)).accuracy
+            for name, part in data.read.items()
+        }
 
 
-def fine_tuned_accuracy(
+def fine_tuned_accuracies(
     trained: Trained, data: ProbeData, options: LearnerOptions, folder: Path
-) -> float:
-    """Accuracy after all weights were trained further with labels.
+) -> dict[str, float]:
+    """Accuracies after all weights were trained further with labels.
 
     Parameters
     ----------
@@ -203,8 +210,8 @@ def fine_tuned_accuracy(
 
     Returns
     -------
-    float
-        Share of the images read that are classified right.
+    dict of str to float
+        By name of what is read, share of its images that are classified right.
 
     Raises
     ------
@@ -217,15 +224,15 @@ def fine_tuned_accuracy(
     >>> from sslsim.data import load_images
     >>> from sslsim.encoders.encoder import build_encoder
     >>> encoder = build_encoder("convnet", (1, 8, 8), 5, seed=0)
-    >>> digits = ProbeData("digits", load_images(limit=200), load_images(split="test", limit=50))
+    >>> read = {"digits": load_images(split="test", limit=50)}
+    >>> digits = ProbeData("digits", load_images(limit=200), read)
     >>> options = TrainOptions(steps=2, device="cpu")
     >>> start = Trained(encoder, None, "simclr")
-    >>> 0 <= fine_tuned_accuracy(start, digits, options, Path(tempfile.mkdtemp())) <= 1
-    True
+    >>> list(fine_tuned_accuracies(start, digits, options, Path(tempfile.mkdtemp())))
+    ['digits']
     """
-    fitted, read = (as_fed(part, trained.views) for part in (data.fitted, data.read))
+    fitted = as_fed(data.fitted, trained.views)
     assert fitted.labels is not None
-    assert read.labels is not None
     classes = int(fitted.labels.max()) + 1
     backbone, width = copy.deepcopy(trained.encoder.backbone), trained.encoder.feature_dim
     with seeded(derived_seed(options.seed, _HEAD, 0) >> 1):
@@ -234,8 +241,13 @@ def fine_tuned_accuracy(
     training = training_options(options, fixed_views=False, checkpoints_kept=1)
     device = chosen_device(options.device)
     train(SupervisedLearner(encoder), fitted, "weak", training, folder, device=device)
-    images = read.images.float() / 255
-    if options.standardise:  # as the training did
-        images = pixel_statistics(fitted.images).standardise(images)
-    logits = features(encoder, images, ["projector"])["projector"].cpu()
-    return float((logits.argmax(dim=1) == read.labels).double().mean())
+    # As the training fed them.
+    pixels = pixel_statistics(fitted.images) if options.standardise else None
+    found = {}
+    for name, part in data.read.items():
+        images = as_fed(part, trained.views).images.float() / 255
+        images = images if pixels is None else pixels.standardise(images)
+        logits = features(encoder, images, ["projector"])["projector"].cpu()
+        assert part.labels is not None
+        found[name] = float((logits.argmax(dim=1) == part.labels).double().mean())
+    return found

@@ -21,8 +21,8 @@ from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import trained_on
 from experiments.memorization.probed import (
     ProbeData,
-    fine_tuned_accuracy,
-    linear_accuracy,
+    fine_tuned_accuracies,
+    linear_accuracies,
     probe_data,
 )
 from experiments.memorization.removal_options import RemovalOptions, RetrainOptions
@@ -92,8 +92,7 @@ def memorization_removal(options: RemovalOptions) -> Path:
             accuracy_measures(options, study, probes, seed),
         )
         own = {"which": which, "removed": removed, "share": share, "seed": seed}
-        for name, accuracy in found.items():
-            measure, _, of = name.partition(": ")
+        for (measure, of), accuracy in read_accuracies(found).items():
             cells.append({**own, "data": of, "measure": measure, "accuracy": accuracy})
     result = {
         "scores": options.scores,
@@ -104,7 +103,7 @@ def memorization_removal(options: RemovalOptions) -> Path:
         "fine_tune": options.fine_tune,
         "pool": pool,
         "probe_images": {one.name: len(one.fitted.images) for one in probes},
-        "test_images": {one.name: len(one.read.images) for one in probes},
+        "test_images": {name: len(of.images) for one in probes for name, of in one.read.items()},
         "seeds": seeds,
         "interval_level": options.interval_level,
         "results": removal_curves(cells, options.interval_level),
@@ -209,7 +208,7 @@ def accuracy_measures(
     """
     found: dict[str, Any] = {}
     for data in probes:
-        of = {"data": data.name, "images": digest_of(data.fitted, data.read)}
+        of = {"data": data.name, "images": digest_of(data.fitted, *data.read.values())}
         found[f"linear: {data.name}"] = (of, _probing(data))
         if options.fine_tune:
             how = replace(
@@ -224,9 +223,38 @@ def accuracy_measures(
     return found
 
 
-def _probing(data: ProbeData) -> Callable[[Trained, Path], float]:
-    return lambda trained, folder: linear_accuracy(trained, data)
+def read_accuracies(found: dict[str, Any]) -> dict[tuple[str, str], float]:
+    """Accuracies among the measures of a cell.
+
+    Parameters
+    ----------
+    found : dict
+        Of :func:`experiments.memorization.cells.measured_cell`, measures of
+        :func:`accuracy_measures` among them.
+
+    Returns
+    -------
+    dict of (str, str) to float
+        By measure and by name of what was read.
+
+    Examples
+    --------
+    >>> read_accuracies({"alignment": [0.5], "linear: digits": {"digits": 0.75}})
+    {('linear', 'digits'): 0.75}
+    """
+    return {
+        (name.partition(": ")[0], of): accuracy
+        for name, accuracies in found.items()
+        if ": " in name
+        for of, accuracy in accuracies.items()
+    }
 
 
-def _fine_tuning(data: ProbeData, how: MemorizationOptions) -> Callable[[Trained, Path], float]:
-    return lambda trained, folder: fine_tuned_accuracy(trained, data, how, folder)
+def _probing(data: ProbeData) -> Callable[[Trained, Path], dict[str, float]]:
+    return lambda trained, folder: linear_accuracies(trained, data)
+
+
+def _fine_tuning(
+    data: ProbeData, how: MemorizationOptions
+) -> Callable[[Trained, Path], dict[str, float]]:
+    return lambda trained, folder: fine_tuned_accuracies(trained, data, how, folder)

@@ -88,7 +88,8 @@ class PenaltyOptions(RetrainOptions):
     Attributes
     ----------
     strengths : tuple of float
-        Weights of the mean distance in the loss; 0 is always there to compare with.
+        Weights of the mean distance in the loss; 0 is always there to compare with, and below it
+        views are pushed apart.
     targeted : tuple of {"most", "random"}
         Penalise some candidates only, in training f alone: the most memorised ones of the study, or
         random ones of the same number. Default: all images, in training both f and g.

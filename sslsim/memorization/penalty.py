@@ -1,7 +1,8 @@
 """The alignment penalty: training that pays for the distance between two views of an image.
 
 Memorisation shows in an image's views being aligned better by an encoder that was trained on it. A
-penalty on that very distance, of all images or of chosen ones, takes the difference away.
+penalty on that very distance, of all images, leaves less to differ; of chosen images alone it aligns
+these, and below zero it undoes the alignment of images that were learned by heart.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class AlignmentPenalty(Learner):
         Any method that embeds two full views of every image by its encoder: not mae, and not
         supervised.
     strength : float
-        At least 0; 0 leaves the loss as it is, bit by bit.
+        0 leaves the loss as it is, bit by bit; below it views are pushed apart. The distance is at
+        most 2: so is what a strength of one can take from the loss.
     chosen : bool
         Labels are no classes but flags (bool), true for images that pay: the mean is over those of
         them in the batch, and 0 where there are none.
@@ -38,7 +40,7 @@ class AlignmentPenalty(Learner):
     Raises
     ------
     ValueError
-        If the strength is no finite number of at least 0; in the call, if the method does not embed
+        If the strength is no finite number; in the call, if the method does not embed
         two views of every image, or labels are no flags where such are expected.
 
     Notes
@@ -134,7 +136,7 @@ def check_strength(strength: float) -> None:
     Parameters
     ----------
     strength : float
-        To be finite and not negative.
+        To be finite.
 
     Raises
     ------
@@ -143,12 +145,12 @@ def check_strength(strength: float) -> None:
 
     Examples
     --------
-    >>> check_strength(-1.0)
+    >>> check_strength(float("inf"))
     Traceback (most recent call last):
-    ValueError: strength is -1.0; expected a finite number of at least 0
+    ValueError: strength is inf; expected a finite number
     """
-    if not (math.isfinite(strength) and strength >= 0):
-        raise ValueError(f"strength is {strength}; expected a finite number of at least 0")
+    if not math.isfinite(strength):
+        raise ValueError(f"strength is {strength}; expected a finite number")
 
 
 def _two_views(found: list[torch.Tensor], rows: int) -> torch.Tensor:
