@@ -1,7 +1,7 @@
 """The alignment penalty: training that pays for the distance between two views of an image.
 
 Memorisation shows in an image's views being aligned better by an encoder that was trained on it. A
-penalty on that very distance, of all images, leaves less to differ; of chosen images alone it aligns
+penalty on that very distance, of all images, leaves less to differ; of chosen images it aligns
 these, and below zero it undoes the alignment of images that were learned by heart.
 """
 
