@@ -121,9 +121,10 @@ def draw_outliers(axes: Axes, result: Mapping[str, Any], group: str) -> None:
         axes.plot(one["auc"], place, "D", color=INK, ms=4.5, mfc="white", zorder=4)
     _rows(axes, [f"{kind} ({one['points']})" for kind, one in found.items()])
     axes.axvline(0.5, color=QUIET, lw=0.8, zorder=0)
-    axes.set(xlim=(min(0.35, axes.get_xlim()[0]), 1.02), xlabel="area under the ROC curve")
-    told = "candidates" if group == "candidate" else "all images"
-    axes.set_title(f"Outliers among {told} (diamond: by their scores)")
+    axes.set(xlim=(min(0.35, axes.get_xlim()[0]), 1.02))
+    several = any(len(one["units"]) for one in found.values())
+    axes.set_xlabel("area under the ROC curve" + (" (diamond: of mean scores)" if several else ""))
+    axes.set_title("Outliers among " + ("candidates" if group == "candidate" else "all images"))
 
 
 def draw_layers(axes: Axes, result: Mapping[str, Any]) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.memorization.agreement import common_points
+from experiments.memorization.closed import check_closed_form, score_closed_form
 from experiments.memorization.given import given_families
 from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import Points, draw_points, scored_views
 from experiments.memorization.results import write_results
 from experiments.memorization.split import check_split, score_split
 from experiments.memorization.statistics import SETS
-from experiments.memorization.subsample import drawn_members, score_subsample
+from experiments.memorization.subsample import drawn_members, score_subsample, trains_together
 from experiments.memorization.trained import Trained, encoder_losses
 from experiments.runs import open_run, plain, read_json
 from experiments.tables import number, table
@@ -28,7 +29,7 @@ from experiments.train_setup import chosen_device, initial_learner
 # What may change between two commands that work on one folder: nothing an encoder depends on.
 _FREE = (
     "out", "root", "device", "layers", "augmentations", "against", "distance", "normalise", "form",
-    "score_views", "compare", "top", "evaluate", "together", "external", "encoder_pairs",
+    "score_views", "compare", "top", "evaluate", "exact", "external", "encoder_pairs",
 )  # fmt: skip
 _RESULTS = ("memorization.json", "scores.npz", "memorization.png")
 
@@ -71,13 +72,18 @@ def memorization(options: MemorizationOptions) -> Path:
     if options.evaluate and (points.data.labels is None or points.held_out.labels is None):
         raise ValueError(f"{options.data} has no labels; expected some, or no --evaluate")
     given = given_families(options, points) if options.f else None
-    _check_scoring(options, points, given["f"][0] if given else _untrained(options, points))
+    if options.protocol != "closed-form" or options.kernel:
+        _check_scoring(options, points, given["f"][0] if given else _untrained(options, points))
+    if options.protocol == "subsample":
+        trains_together(options, points)
     folder = options.out
     open_run(folder, {"command": "memorization", "options": asdict(options)}, results=_RESULTS)
     if options.protocol == "split":
         scored = score_split(options, points, folder, given)
-    else:
+    elif options.protocol == "subsample":
         scored = score_subsample(options, points, folder)
+    else:
+        scored = score_closed_form(options, points, folder)
     result = write_results(folder, options, points, scored)
     print(_report(result))
     return folder
@@ -105,6 +111,15 @@ def _check(options: MemorizationOptions) -> None:
         )
     if options.protocol == "subsample":
         drawn_members(options)
+    elif options.together:
+        raise ValueError("together is asked for; expected it with the subsample protocol")
+    if options.protocol == "closed-form":
+        check_closed_form(options)
+    elif options.kernel or options.exact:
+        raise ValueError(
+            "kernel and exact belong to the closed-form protocol; expected none for "
+            f"{options.protocol}"
+        )
 
 
 def _check_folder(options: MemorizationOptions) -> None:

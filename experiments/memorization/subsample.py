@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,15 @@ from experiments.memorization.evaluation import probed_families
 from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import Points, scored_views, trained_on
 from experiments.memorization.results import Scored
-from experiments.memorization.trained import encoder_losses, trained_encoder
+from experiments.memorization.trained import Trained, encoder_losses, trained_encoder
+from experiments.train_options import training_options
+from experiments.train_setup import chosen_device, initial_learner
 from sslsim.memorization import draw_members, subsample_scores
+from sslsim.methods.learner import Learner
+from sslsim.pixels import pixel_statistics
+from sslsim.together import train_together
+
+_SMALL = 64  # pixels of images on which a CPU trains many small networks faster at once
 
 
 def score_subsample(options: MemorizationOptions, points: Points, folder: Path) -> Scored:
@@ -28,7 +36,8 @@ def score_subsample(options: MemorizationOptions, points: Points, folder: Path) 
     points : Points
         The pool.
     folder : Path
-        Of the run; encoders go to ``encoders/0``, ``encoders/1``, ...
+        Of the run; encoders go to ``encoders/0``, ``encoders/1``, ..., or all to
+        ``encoders/together`` where they are trained at once.
 
     Returns
     -------
@@ -45,15 +54,19 @@ def score_subsample(options: MemorizationOptions, points: Points, folder: Path) 
     :func:`sslsim.memorization.subsample_scores` does by ``centre``.
     """
     members = drawn_members(options)
-    encoders = [
-        trained_encoder(
-            options,
-            trained_on(points, inside.nonzero()[:, 0]),
-            options.seed + i,
-            folder / "encoders" / str(i),
-        )
-        for i, inside in enumerate(tqdm(members, desc="encoders", disable=not sys.stderr.isatty()))
-    ]
+    if trains_together(options, points):
+        encoders = _at_once(options, points, members, folder / "encoders" / "together")
+    else:
+        quiet = not sys.stderr.isatty()
+        encoders = [
+            trained_encoder(
+                options,
+                trained_on(points, inside.nonzero()[:, 0]),
+                options.seed + i,
+                folder / "encoders" / str(i),
+            )
+            for i, inside in enumerate(tqdm(members, desc="encoders", disable=quiet))
+        ]
     kind = scored_views(options, encoders[0].views)
     found = encoder_losses(encoders, points.images, points.numbers, kind, options)
     losses = torch.stack([torch.stack([loss.mean for loss in layers]) for layers in found])
@@ -98,3 +111,81 @@ def drawn_members(options: MemorizationOptions) -> torch.Tensor:
     [5, 5, 5, 5]
     """
     return draw_members(options.encoders, options.pool, options.share, seed=options.draw_seed)
+
+
+def trains_together(options: MemorizationOptions, points: Points) -> bool:
+    """Whether encoders are trained at once: as asked, else where it is faster and possible.
+
+    Parameters
+    ----------
+    options : MemorizationOptions
+        Of the study.
+    points : Points
+        The pool.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        If it is asked for and not possible.
+
+    Examples
+    --------
+    >>> from experiments.memorization.points import draw_points
+    >>> options = MemorizationOptions(protocol="subsample", pool=400, encoders=4)
+    >>> trains_together(options, draw_points(options))
+    True
+    """
+    if options.together is False:
+        return False
+    learner = initial_learner(options, points.data)
+    possible = (
+        type(learner).after_step is Learner.after_step  # no teacher
+        and options.optimizer != "lars"  # steps depend on whole tensors
+        and not (options.compile or options.channels_last)
+        and options.batch <= int(drawn_members(options).sum(dim=1).min())
+    )
+    if options.together and not possible:
+        raise ValueError(
+            f"together is asked for with {options.method}, {options.optimizer} and batch "
+            f"{options.batch}; expected a method without a teacher or prototypes, sgd or adamw, no "
+            "--compile, no --channels-last, and a batch of at most an encoder's images"
+        )
+    small = points.images[0, 0].numel() <= _SMALL
+    return possible and (
+        options.together is True or (small and chosen_device(options.device).type == "cpu")
+    )
+
+
+def _at_once(
+    options: MemorizationOptions, points: Points, members: torch.Tensor, folder: Path
+) -> list[Trained]:
+    seeds = [options.seed + i for i in range(len(members))]
+    parts = [trained_on(points, inside.nonzero()[:, 0]) for inside in members]
+    learners = [
+        initial_learner(replace(options, seed=seed), part)
+        for seed, part in zip(seeds, parts, strict=True)
+    ]
+    kind = options.views or learners[0].views
+    learners = train_together(
+        learners,
+        trained_on(points, torch.arange(len(points.images))),
+        members,
+        kind,
+        training_options(options, checkpoint_every=options.checkpoint_every, checkpoints_kept=1),
+        folder,
+        seeds=seeds,
+        device=chosen_device(options.device),
+        progress=sys.stderr.isatty(),
+    )
+    return [
+        Trained(
+            learner.eval().encoder,
+            pixel_statistics(part.images) if options.standardise else None,
+            kind,
+        )
+        for learner, part in zip(learners, parts, strict=True)
+    ]

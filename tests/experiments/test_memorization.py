@@ -1,0 +1,397 @@
+"""``sslsim memorization`` end to end on digits: protocols, resuming, bad input."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import experiments.memorization.trained as trained_module
+from experiments.cli import main
+from experiments.memorization.atypical import KINDS, plant_atypical
+from experiments.memorization.options import MemorizationOptions
+from experiments.memorization.points import draw_points
+from experiments.memorization.statistics import SETS
+from experiments.memorization.study import memorization
+from experiments.runs import read_arrays, read_json
+from experiments.train import train_network
+from experiments.train_options import TrainOptions
+from sslsim.data import load_images
+from sslsim.interruption import Interrupted
+
+PAGE = (Path(__file__).parents[2] / "experiments/docs/memorization.md").read_text(encoding="utf-8")
+NETWORK = {"encoder": "linear", "dim": 2, "limit": 200, "steps": 4, "batch": 8, "augmentations": 2}
+SMALL = {
+    **NETWORK, "shared": 8, "candidates": 6, "independent": 5, "external": 4, "encoder_pairs": 2,
+    "device": "cpu", "checkpoint_every": 2,
+}  # fmt: skip
+POOL = {**NETWORK, "protocol": "subsample", "pool": 12, "encoders": 4, "device": "cpu"}
+
+
+def study(out, **options):
+    return memorization(MemorizationOptions(**{**SMALL, "out": out, **options}))
+
+
+def arguments(out, **options):
+    """The command line of options."""
+    given = ["memorization", "--out", str(out)]
+    for name, value in {**SMALL, **options}.items():
+        values = value if isinstance(value, tuple) else (value,)
+        given += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return given
+
+
+def contents(folder):
+    """Bytes and times of all files of a folder, but for records, of which there are none."""
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("records.")]
+    return {p.relative_to(folder): (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+
+
+def keys_of(value):
+    """All keys of nested dictionaries, but for names of sets, layers and kinds."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from keys_of(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from keys_of(inner)
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    """A study with everything on, by the command line."""
+    folder = tmp_path_factory.mktemp("studies") / "split"
+    given = arguments(folder, layers=("backbone", "projector"), atypical=0.5, curve=2)
+    assert main([*given, "--evaluate"]) == 0
+    return folder
+
+
+def test_a_split_study_leaves_scores_tests_and_a_picture(split, capsys):
+    result, arrays = read_json(split / "memorization.json"), read_arrays(split / "scores.npz")
+    assert arrays["scores"].shape == arrays["standard_error"].shape == (2, 23)
+    assert arrays["units"].shape == (2, 2, 23)
+    assert arrays["losses"].shape == (4, 2, 23)
+    np.testing.assert_allclose(arrays["scores"], arrays["units"].mean(axis=1), atol=1e-12)
+    assert np.bincount(arrays["sets"]).tolist() == [6, 5, 8, 4]
+    # f saw shared images and candidates, g shared and independent ones.
+    assert arrays["members"].sum(axis=1).tolist() == [14, 14, 13, 13]
+    assert arrays["members"][:2, arrays["sets"] == 0].all()
+    assert not arrays["members"][:, arrays["sets"] == 3].any()
+    # Ranked are candidates, whose images are kept.
+    assert set(arrays["order"]) == set(np.flatnonzero(arrays["sets"] == 0))
+    assert (np.diff(arrays["scores"][0][arrays["order"]]) <= 0).all()
+    points = draw_points(MemorizationOptions(**SMALL, atypical=0.5))
+    assert np.array_equal(arrays["most"], points.images[arrays["order"][:3]].numpy())
+    assert np.array_equal(arrays["least"], points.images[arrays["order"][::-1][:3].copy()].numpy())
+    for layer, tests in enumerate(result["sets"]):
+        units = arrays["units"][layer]
+        for code, name in enumerate(SETS):
+            means = units[:, arrays["sets"] == code].mean(axis=1)
+            np.testing.assert_allclose(tests["means"][name], means, atol=1e-12)
+    assert [point["step"] for point in result["curve"]] == [0, 2, 4]
+    last = result["curve"][-1]["means"]["candidate"]
+    np.testing.assert_allclose(last, result["sets"][0]["means"]["candidate"], atol=1e-12)
+    assert {k: len(v["backbone"]) for k, v in result["accuracies"].items()} == {"f": 2, "g": 2}
+    told = {*SETS, *KINDS, "backbone", "projector", "any"}
+    for key in dict.fromkeys([*keys_of(result), *arrays]):
+        assert key in told or f"`{key}`" in PAGE, key
+    assert (split / "memorization.png").stat().st_size > 20_000
+
+
+def test_encoders_that_are_trained_are_not_trained_again(split, tmp_path):
+    before = contents(split / "encoders")
+    whole = read_json(split / "memorization.json")
+    given = arguments(split, layers=("projector",), atypical=0.5, curve=2, distance="cosine")
+    assert main([*given, "--form", "ratio"]) == 0
+    assert contents(split / "encoders") == before
+    found = read_json(split / "memorization.json")
+    assert found["layers"] == ["projector"]
+    assert np.abs(read_arrays(split / "scores.npz")["scores"]).max() <= 1
+    # And back: the same bits.
+    given = arguments(split, layers=("backbone", "projector"), atypical=0.5, curve=2)
+    assert main([*given, "--evaluate"]) == 0
+    assert read_json(split / "memorization.json") == whole
+    # More pairs: those that are there stay.
+    assert main(arguments(split, atypical=0.5, curve=2, encoder_pairs=3)) == 0
+    after = contents(split / "encoders")
+    assert {path: after[path] for path in before} == before
+    assert len(after) > len(before)
+
+
+def test_an_interrupted_study_goes_on_with_the_same_bits(tmp_path, monkeypatch):
+    study(tmp_path / "whole")
+    train, calls = trained_module.train, []
+
+    def stopping(learner, data, kind, options, folder, **others):
+        calls.append(folder)
+        if len(calls) == 3:
+            train(learner, data, kind, options, folder, **others)
+            (folder / "checkpoints/checkpoint-000000004.pt").rename(
+                folder / "checkpoints/.writing-1"
+            )
+            raise Interrupted
+        return train(learner, data, kind, options, folder, **others)
+
+    monkeypatch.setattr(trained_module, "train", stopping)
+    with pytest.raises(Interrupted):
+        study(tmp_path / "parts")
+    assert not (tmp_path / "parts/memorization.json").exists()
+    done = contents(tmp_path / "parts/encoders/f0")
+    study(tmp_path / "parts")
+    assert contents(tmp_path / "parts/encoders/f0") == done
+    whole, parts = (read_arrays(tmp_path / name / "scores.npz") for name in ("whole", "parts"))
+    for name, values in whole.items():
+        np.testing.assert_array_equal(values, parts[name], err_msg=name)
+    first, second = (tmp_path / name / "memorization.json" for name in ("whole", "parts"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_independent_images_of_f_and_g_are_candidates_of_g_and_f(tmp_path):
+    places = np.random.default_rng(0).permutation(30)
+    sets = {"shared": places[:9], "candidate": places[9:16], "independent": places[16:21],
+            "external": np.arange(4)}  # fmt: skip
+    exchanged = {**sets, "candidate": sets["independent"], "independent": sets["candidate"]}
+    scores = []
+    for name, chosen in (("one", sets), ("other", exchanged)):
+        np.savez(tmp_path / f"{name}.npz", **chosen)
+        folder = study(tmp_path / name, limit=30, sets=tmp_path / f"{name}.npz")
+        arrays = read_arrays(folder / "scores.npz")
+        scores.append(dict(zip(arrays["numbers"].tolist(), arrays["scores"][0], strict=True)))
+    assert scores[0].keys() == scores[1].keys()
+    for number, score in scores[0].items():
+        assert score == -scores[1][number]
+
+
+def test_seeds_and_methods_are_compared_on_the_same_images(tmp_path, capsys):
+    first = study(tmp_path / "a")
+    study(tmp_path / "b", seed=7, method="vicreg", compare=(first,), top=2)
+    (found,) = read_json(tmp_path / "b/memorization.json")["agreement"]
+    assert (found["method"], found["points"], found["top"]) == ("simclr", 6, 2)
+    assert found["chance"] == pytest.approx(1 / 3)
+    for key in found:
+        assert f"`{key}`" in PAGE, key
+    assert (tmp_path / "b/memorization.png").exists() is False  # drawn by the command
+    assert "tau" in capsys.readouterr().out
+    # A study agrees with itself.
+    study(tmp_path / "c", compare=(first,))
+    (found,) = read_json(tmp_path / "c/memorization.json")["agreement"]
+    assert (found["tau"], found["overlap"]) == (pytest.approx(1), 1)
+
+
+def test_subsampling_at_once_and_one_after_another_agree(tmp_path):
+    found = []
+    for together in (True, False):
+        folder = memorization(
+            MemorizationOptions(
+                **POOL, together=together, evaluate=True, out=tmp_path / str(together)
+            )
+        )
+        found.append(read_arrays(folder / "scores.npz"))
+        result = read_json(folder / "memorization.json")
+        assert len(result["accuracies"]["all"]["backbone"]) == 4
+        assert result["sets"] is None
+        for key in result:
+            assert f"`{key}`" in PAGE, key
+    assert (tmp_path / "True/encoders/together").is_dir()
+    assert (tmp_path / "False/encoders/3").is_dir()
+    # float32 over 4 updates
+    np.testing.assert_allclose(found[0]["losses"], found[1]["losses"], rtol=1e-3, atol=1e-5)
+    assert np.array_equal(found[0]["members"], found[1]["members"])
+    assert found[0]["members"].sum() == round(0.7 * 4 * 12)
+
+
+@pytest.mark.parametrize("kernel", [False, True])
+def test_a_closed_form_study_scores_the_pool(tmp_path, kernel):
+    options = {**POOL, "protocol": "closed-form", "views": "crops", "exact": not kernel}
+    folder = memorization(MemorizationOptions(**options, kernel=kernel, out=tmp_path / "c"))
+    result, arrays = read_json(folder / "memorization.json"), read_arrays(folder / "scores.npz")
+    assert arrays["scores"].shape == (1, 12)
+    assert (result["layers"], result["distance"]) == (["projector"], "sqeuclidean")
+    assert (folder / "encoders/0").exists() is kernel
+    for key in result:
+        assert f"`{key}`" in PAGE, key
+
+
+OVERTRAINED = {"encoder": "mlp", "widths": (64,), "views": "crops", "shared": 20, "candidates": 20,
+               "independent": 20, "external": 40, "encoder_pairs": 3, "steps": 300, "batch": 40,
+               "augmentations": 5, "lr": 0.01, "dim": 8, "layers": ("projector",)}  # fmt: skip
+
+
+def test_overtrained_encoders_memorise_their_candidates(tmp_path):
+    folder = study(tmp_path / "o", **OVERTRAINED)
+    tests = read_json(folder / "memorization.json")["sets"][0]
+    for test in tests["comparisons"]:  # the least of them is 8 standard errors
+        assert test["difference"] > 4 * test["standard_error"] > 0, test
+    # Images that f and g both saw tell nothing: candidates stand out against their spread.
+    assert abs(tests["offset"]) < tests["comparisons"][0]["difference"] / 3
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs f and g of two seeds and their sets, one of another network, one without checkpoints."""
+    folder = tmp_path_factory.mktemp("runs")
+    data = load_images(limit=40)
+    rows = {"f": np.arange(30), "g": np.r_[0:20, 30:40]}
+    for name, places in rows.items():
+        np.savez(folder / f"{name}.npz", images=data.images[places].numpy())
+    made = {"dim": 2, "steps": 2, "batch": 8, "records": 2, "probe": 4, "evaluate": False,
+            "device": "cpu"}  # fmt: skip
+    for name in rows:
+        for seed in range(2):
+            options = {**made, "encoder": "linear", "data": str(folder / f"{name}.npz")}
+            train_network(TrainOptions(**options, seed=seed, out=folder / f"{name}{seed}"))
+    options = {**made, "encoder": "mlp", "widths": (4,), "data": str(folder / "g.npz")}
+    train_network(TrainOptions(**options, out=folder / "other"))
+    for path in train_network(TrainOptions(**{**options, "out": folder / "empty"})).glob(
+        "checkpoints/*"
+    ):
+        path.unlink()
+    # A tenth of the images of a file is held out of training, the same for files of one size.
+    held_out = _held_out(30)
+    seen = {name: np.delete(places, held_out) for name, places in rows.items()}
+    sets = {
+        "shared": np.intersect1d(seen["f"], seen["g"]),
+        "candidate": np.setdiff1d(seen["f"], rows["g"]),
+        "independent": np.setdiff1d(seen["g"], rows["f"]),
+        "external": np.arange(4),
+    }
+    np.savez(folder / "sets.npz", **sets)
+    np.savez(folder / "overlap.npz", **{**sets, "candidate": sets["shared"][:4]})
+    np.savez(folder / "outside.npz", **{**sets, "candidate": [3, 999]})
+    return folder
+
+
+def _held_out(count):
+    from experiments.train_setup import _HELD_OUT
+
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    return order[_HELD_OUT - 1 :: _HELD_OUT].numpy()
+
+
+def of_runs(runs, f="f", g="g", **options):
+    families = {
+        name: tuple(runs / f"{kind}{i}" for i in range(2)) for name, kind in (("f", f), ("g", g))
+    }
+    return {"limit": 40, "sets": runs / "sets.npz", **families, **options}
+
+
+def test_encoders_of_runs_are_scored(runs, tmp_path):
+    assert main(arguments(tmp_path / "o", **of_runs(runs))) == 0
+    arrays = read_arrays(tmp_path / "o/scores.npz")
+    assert not (tmp_path / "o/encoders").exists()
+    # The same runs in both places: no image is memorised, whatever its set.
+    assert np.abs(arrays["scores"]).max() > 0
+
+
+BAD = [
+    ({"augmentations": 0}, "augmentations is 0; expected at least 1 pair of views"),
+    ({"candidates": 1}, "the candidate set is to have 1 point(s); expected at least 2"),
+    ({"shared": 1500}, "expected at most 200 training images"),
+    ({"layers": ("layer9",)}, "layers is layer9; expected some of backbone, projector"),
+    ({"encoder_pairs": 1}, "encoder_pairs is 1; expected at least 2"),
+    ({"atypical": 1.5}, "atypical is 1.5; expected a share from 0 to 1"),
+    ({"atypical": "nan"}, "atypical is nan; expected a share from 0 to 1"),
+    ({"seed": -1}, "seed is -1"),
+    ({"batch": 1}, "batch is 1; expected at least 2"),
+    ({"score_views": "multicrop"}, "score_views is 'multicrop'; expected one of"),
+    ({"views": "crops", "against": "original"}, "expected views of the size of the images"),
+    ({"sets": "nowhere.npz"}, "nowhere.npz cannot be read"),
+    ({"f": ("a", "b")}, "2 encoder(s) f and 0 g were given"),
+    ({"compare": ("nowhere",)}, "nowhere/memorization.json cannot be read"),
+    ({"compare": (".",), "out": "."}, "the folder of this study; expected others"),
+    ({"protocol": "subsample", "share": 1.5}, "share is 1.5; expected a number between 0 and 1"),
+    ({"protocol": "subsample", "share": 0.9, "encoders": 4}, "expected at least 10 encoders"),
+    ({"protocol": "subsample", "curve": 2}, "belong to the split protocol"),
+    ({"protocol": "subsample", "pool": 5000}, "pool is 5000; expected 4 to 200"),
+    (
+        {"protocol": "subsample", "pool": 12, "together": True, "optimizer": "lars"},
+        "together is asked for with",
+    ),
+    ({"protocol": "closed-form", "form": "ratio"}, "form is 'ratio'; expected 'raw'"),
+    ({"together": True}, "expected it with the subsample protocol"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD, ids=[message for _, message in BAD])
+def test_bad_options_are_refused_in_one_line_and_nothing_is_written(
+    tmp_path, capsys, options, message
+):
+    assert main(arguments(options.pop("out", "new"), **options)) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert message in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def refused(capsys, folder, **options):
+    before = contents(folder) if folder.exists() else None
+    assert main(arguments(folder, **options)) == 2
+    assert (contents(folder) if folder.exists() else None) == before
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_encoders_that_do_not_fit_the_sets_are_refused(runs, tmp_path, capsys):
+    folder = tmp_path / "o"
+    line = refused(capsys, folder, **of_runs(runs, "g", "f"))
+    assert "was trained on the independent images and on no candidate one" in line
+    assert "f and g seem to be swapped" in line
+    line = refused(capsys, folder, **of_runs(runs, g="f"))
+    assert "is given as g, but was trained on the candidate images" in line
+    given = of_runs(runs)
+    for changes, message in [
+        ({"g": (runs / "g0", runs / "other")}, "g[1] and f[0] are of different architectures"),
+        ({"g": (runs / "g0", runs / "empty")}, "holds no checkpoint of its training"),
+        ({"g": (runs / "g0", tmp_path / "no")}, "config.json cannot be read"),
+        ({"g": (runs / "g0",)}, "2 encoder(s) f and 1 g were given"),
+        ({"sets": runs / "overlap.npz"}, "is in the sets candidate and shared; expected disjoint"),
+        ({"sets": runs / "outside.npz"}, "holds places from 3 to 999; expected some of 0 to 39"),
+        ({"atypical": 1.0}, "images; expected all of them"),
+        ({"curve": 2}, "expected encoders trained here"),
+    ]:
+        assert message in refused(capsys, folder, **{**given, **changes})
+    del given["sets"]
+    assert "without --sets; expected what they saw" in refused(capsys, folder, **given)
+
+
+def test_folders_of_something_else_are_refused(split, runs, tmp_path, capsys):
+    assert "holds a run of sslsim train; expected another folder" in refused(capsys, runs / "f0")
+    line = refused(capsys, split, atypical=0.5, curve=2, steps=5)
+    assert "holds encoders with steps 4, now it is 5" in line
+    line = refused(capsys, tmp_path / "o", draw_seed=1, compare=(split,))
+    assert "expected a study of the same images" in line
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn/memorization.json").write_text(json.dumps({"points": 3}))
+    np.savez(tmp_path / "torn/scores.npz", scores=[0.0])
+    line = refused(capsys, tmp_path / "o", compare=(tmp_path / "torn",))
+    assert "lacks 'numbers'; expected that of a study" in line
+
+
+def test_grey_images_have_no_colours_to_exchange(split):
+    found = read_json(split / "memorization.json")["atypical"]
+    assert all("colours" not in kinds for kinds in found.values())
+    grey = torch.zeros(20, 1, 2, 2, dtype=torch.uint8)
+    assert KINDS.index("colours") not in plant_atypical(grey, 1.0)[1]
+    assert KINDS.index("colours") in plant_atypical(grey.expand(-1, 3, -1, -1), 1.0)[1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "byol"},
+        {"method": "dino", "encoder": "convnet", "widths": (4,)},
+        {"method": "mae", "encoder": "vit_tiny", "dim": None, "augmentations": 1},
+        {"method": "supervised", "dim": None, "score_views": "weak"},
+        {"method": "barlow_twins", "distance": "angular", "against": "original"},
+    ],
+    ids=lambda options: options["method"],
+)
+def test_methods_are_scored_by_the_same_command(tmp_path, options):
+    small = {"shared": 12, "candidates": 2, "independent": 2, "external": 2, "steps": 1, "batch": 4}
+    options = MemorizationOptions(**{**SMALL, **small, **options}, out=tmp_path / "o")
+    memorization(replace(options, shared=40 if options.method == "supervised" else 12))
+    assert np.isfinite(read_arrays(tmp_path / "o/scores.npz")["scores"]).all()

@@ -1,0 +1,98 @@
+"""Planted outliers and the sets of a study: what is always true of them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.memorization.agreement import image_hashes
+from experiments.memorization.atypical import KINDS, plant_atypical
+from experiments.memorization.options import MemorizationOptions
+from experiments.memorization.points import draw_points, sets_of
+from experiments.memorization.statistics import SETS
+
+
+def pictures(count, channels, seed):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (count, channels, 3, 3)
+    return torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+
+
+@given(
+    count=st.integers(1, 40),
+    channels=st.sampled_from([1, 3]),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_outliers_are_as_many_as_asked_and_leave_the_others_alone(count, channels, share, seed):
+    images = pictures(count, channels, seed % 100)
+    before = images.clone()
+    changed, kinds = plant_atypical(images, share, seed=seed)
+    assert torch.equal(images, before)
+    assert int((kinds > 0).sum()) == round(share * count)
+    assert torch.equal(changed[kinds == 0], images[kinds == 0])
+    frequent = torch.bincount(kinds, minlength=len(KINDS))[1 : 4 if channels == 3 else 3]
+    assert int(frequent.max() - frequent.min()) <= 1
+    again, same = plant_atypical(images, share, seed=seed)
+    assert torch.equal(again, changed)
+    assert torch.equal(same, kinds)
+    # Inverted twice, images are what they were; colours come round after three turns.
+    twice = 255 - changed[kinds == 1]
+    assert torch.equal(twice, images[kinds == 1])
+    assert torch.equal(changed[kinds == 3].roll(2, dims=1), images[kinds == 3])
+    # A blend stays nearer to its image than uniform noise may lie: 60 % of the way at most.
+    moved = (changed[kinds == 2].double() - images[kinds == 2].double()).abs()
+    assert bool((moved <= 0.6 * 255 + 0.5).all())
+
+
+def test_outliers_of_other_seeds_are_others():
+    images = pictures(60, 1, 0)
+    kinds = [plant_atypical(images, 0.3, seed=seed)[1] for seed in range(2)]
+    assert not torch.equal(*kinds)
+
+
+@settings(max_examples=15)
+@given(
+    sizes=st.tuples(*[st.integers(2, 12)] * 4),
+    seed=st.integers(0, 1000),
+    atypical=st.sampled_from([0.0, 0.2]),
+)
+def test_sets_are_disjoint_of_the_sizes_asked_and_blind_to_method_and_seed(sizes, seed, atypical):
+    given = dict(zip(("candidates", "independent", "shared", "external"), sizes, strict=True))
+    options = {**given, "draw_seed": seed, "limit": 40, "atypical": atypical}
+    points = draw_points(MemorizationOptions(**options))
+    assert tuple(len(points.sets[name]) for name in SETS) == sizes
+    assert torch.cat([points.sets[name] for name in SETS]).tolist() == list(range(sum(sizes)))
+    assert len(points.numbers.unique()) == sum(sizes)
+    outside = sets_of(points) == SETS.index("external")
+    assert np.array_equal(points.numbers.numpy() >= len(points.data.images), outside)
+    everything = torch.cat([points.data.images, points.held_out.images])
+    assert torch.equal(points.images, everything[points.numbers])
+    other = draw_points(
+        MemorizationOptions(**options, method="byol", encoder="mlp", seed=seed + 1, steps=3)
+    )
+    assert torch.equal(points.numbers, other.numbers)
+    assert torch.equal(points.images, other.images)
+
+
+def test_sets_of_other_draws_are_others():
+    options = {"shared": 10, "candidates": 5, "independent": 5, "external": 5, "limit": 40}
+    numbers = [
+        draw_points(MemorizationOptions(**options, draw_seed=seed)).numbers for seed in range(2)
+    ]
+    assert not torch.equal(*numbers)
+
+
+@given(seed=st.integers(0, 1000))
+def test_hashes_tell_images_apart_and_nothing_else(seed):
+    images = pictures(6, 3, seed)
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
+    assert np.array_equal(image_hashes(images[order]), image_hashes(images)[order.numpy()])
+    assert len(set(image_hashes(images).tolist())) == 6
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_shares_out_of_range_are_refused(share):
+    with pytest.raises(ValueError, match="expected a share from 0 to 1"):
+        plant_atypical(pictures(3, 1, 0), share)
