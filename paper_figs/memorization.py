@@ -55,7 +55,8 @@ def draw(folder: str | os.PathLike[str]) -> Path:
     tall = 1.6
     with styled():
         figure = Figure(figsize=(WIDTH, 2.5 * rows + tall), layout="constrained")
-        upper, lower = figure.subfigures(2, 1, height_ratios=[2.5 * rows, tall])
+        parts = figure.subfigures(2, 1, height_ratios=[2.5 * rows, tall], squeeze=False)[:, 0]
+        upper, lower = parts
         lone = len(panels) % 2
         layout = [[2 * row, 2 * row + 1] for row in range(rows)]
         if lone:  # the first panel, which holds most, gets the place that is left
