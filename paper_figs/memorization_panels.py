@@ -23,7 +23,7 @@ _TOLD = {
     "shared": "shared (both)",
     "external": "external (neither)",
 }
-_KINDS = ("none", "inverted", "noise", "colours")
+_KINDS = ("none", "inverted", "noise", "collage", "colours")
 _FILLS = {"candidate": "#2a788e", "independent": "#bddf26", "shared": BAND, "external": BAND}
 _BLUE = "#2a788e"
 _CURVES = (("candidate", "shared"), ("shared", "independent"))
@@ -243,7 +243,9 @@ def _groups(result: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[tupl
     if not result["atypical"]:
         return [(np.ones(len(sets), dtype=bool), "all images", _BLUE)]
     planted = [
-        (atypical == code, _KINDS[code], _BLUE) for code in range(1, 4) if (atypical == code).any()
+        (atypical == code, _KINDS[code], _BLUE)
+        for code in range(1, len(_KINDS))
+        if (atypical == code).any()
     ]
     return [*planted, (atypical == 0, "as they were", BAND)]
 

@@ -50,7 +50,7 @@ class MemorizationOptions(LearnerOptions):
         Of closed-form: solve leave-one-out for every image instead of taking it to first order.
     atypical : float
         Share of the images, in every set, that are made outliers before anything is trained:
-        inverted, blended with noise, or of exchanged colours.
+        inverted, blended with noise, collages of four, or of exchanged colours.
     draw_seed : int
         Of the sets, the outliers and the views that are scored: studies of one number score the
         same images, whatever their networks.

@@ -32,7 +32,7 @@ def test_outliers_are_as_many_as_asked_and_leave_the_others_alone(count, channel
     assert torch.equal(images, before)
     assert int((kinds > 0).sum()) == round(share * count)
     assert torch.equal(changed[kinds == 0], images[kinds == 0])
-    frequent = torch.bincount(kinds, minlength=len(KINDS))[1 : 4 if channels == 3 else 3]
+    frequent = torch.bincount(kinds, minlength=len(KINDS))[1 : 5 if channels == 3 else 4]
     assert int(frequent.max() - frequent.min()) <= 1
     again, same = plant_atypical(images, share, seed=seed)
     assert torch.equal(again, changed)
@@ -40,7 +40,13 @@ def test_outliers_are_as_many_as_asked_and_leave_the_others_alone(count, channel
     # Inverted twice, images are what they were; colours come round after three turns.
     twice = 255 - changed[kinds == 1]
     assert torch.equal(twice, images[kinds == 1])
-    assert torch.equal(changed[kinds == 3].roll(2, dims=1), images[kinds == 3])
+    assert torch.equal(changed[kinds == 4].roll(2, dims=1), images[kinds == 4])
+    # A collage keeps its first quadrant; the others are those of some image at the same place.
+    rows, columns = (size // 2 for size in images.shape[2:])
+    for place in (kinds == 3).nonzero()[:, 0]:
+        assert torch.equal(changed[place, :, :rows, :columns], images[place, :, :rows, :columns])
+        same = (changed[place, :, rows:, columns:] == images[:, :, rows:, columns:]).flatten(1)
+        assert bool(same.all(dim=1).any())
     # A blend stays nearer to its image than uniform noise may lie: 60 % of the way at most.
     moved = (changed[kinds == 2].double() - images[kinds == 2].double()).abs()
     assert bool((moved <= 0.6 * 255 + 0.5).all())
