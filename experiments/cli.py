@@ -6,18 +6,15 @@ line each. Exit status: 0 done, 2 bad input, 130 interrupted.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, TextIO, Union
+from typing import Any, TextIO
 
-import tyro
-
+from experiments.command_line import parsed
 from experiments.options import CompareOptions, ForecastOptions, NtkOptions, PredictOptions
 
 
@@ -50,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _show_warning
         try:
-            folder = _run(_parsed(arguments))
+            folder = _run(parsed(arguments))
             if folder is not None and os.environ.get("RANK", "0") == "0":  # of torchrun: one speaks
                 print(f"written to {folder}", flush=True)
         except Interrupted as stop:
@@ -69,59 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("sslsim: interrupted", file=sys.stderr)
             return 130
     return 0
-
-
-def _parsed(arguments: list[str]) -> Any:
-    """Options of the command asked for; what tyro complains of becomes one line."""
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                _commands(),
-                prog="sslsim",
-                description="Predict what self-supervised learning learns and when, and check it. "
-                "`sslsim COMMAND --help` explains a command; `sslsim --version` is for itself.",
-                args=arguments,
-                config=(tyro.conf.OmitSubcommandPrefixes,),
-            )
-    except SystemExit as stop:
-        if not stop.code:  # --help
-            raise
-        lines = [line.strip("│ ") for line in complaint.getvalue().splitlines()]
-        told = [line for line in lines if line and not set(line) & set("╭╰─")]
-        raise ValueError(" ".join(told) or "the command line cannot be read") from None
-
-
-def _commands() -> Any:
-    """Union of the options of every command, each under its name."""
-    from experiments.bench.options import BenchOptions
-    from experiments.campaign.options import CampaignOptions
-    from experiments.figures_options import FiguresOptions
-    from experiments.memorization.options import MemorizationOptions
-    from experiments.memorization.removal_options import PenaltyOptions, RemovalOptions
-    from experiments.overfitting_options import OverfittingOptions
-    from experiments.report.options import ReportOptions
-    from experiments.train_options import TrainOptions
-    from experiments.umm_options import UmmCommand, UmmSweepCommand
-
-    commands: list[Any] = [
-        Annotated[PredictOptions, tyro.conf.subcommand("predict")],
-        Annotated[CompareOptions, tyro.conf.subcommand("compare")],
-        Annotated[TrainOptions, tyro.conf.subcommand("train")],
-        Annotated[NtkOptions, tyro.conf.subcommand("ntk")],
-        Annotated[ForecastOptions, tyro.conf.subcommand("forecast")],
-        Annotated[OverfittingOptions, tyro.conf.subcommand("overfitting")],
-        Annotated[UmmCommand, tyro.conf.subcommand("umm")],
-        Annotated[UmmSweepCommand, tyro.conf.subcommand("umm-sweep")],
-        Annotated[MemorizationOptions, tyro.conf.subcommand("memorization")],
-        Annotated[RemovalOptions, tyro.conf.subcommand("memorization-removal")],
-        Annotated[PenaltyOptions, tyro.conf.subcommand("memorization-penalty")],
-        Annotated[ReportOptions, tyro.conf.subcommand("report")],
-        Annotated[FiguresOptions, tyro.conf.subcommand("figures")],
-        Annotated[CampaignOptions, tyro.conf.subcommand("campaign")],
-        Annotated[BenchOptions, tyro.conf.subcommand("bench")],
-    ]
-    return Union[tuple(commands)]  # noqa: UP007  (made of a list)
 
 
 def _run(options: Any) -> Path | None:

@@ -39,9 +39,9 @@ def option_defaults(command: str, study: str | None = None) -> dict[str, Any] | 
     True
     """
     # Of the command line itself, so that a new command is known at once; it imports this package.
-    from experiments.cli import _commands
+    from experiments.command_line import commands
 
-    kind = _named(_commands()).get(command)
+    kind: Any = commands().get(command)
     if kind is not None and study is not None and "study" in get_type_hints(kind):
         kind = _named(get_type_hints(kind, include_extras=True)["study"]).get(study)
     if kind is None or not dataclasses.is_dataclass(kind):

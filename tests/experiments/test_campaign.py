@@ -1,9 +1,12 @@
 """Campaigns: queues that are read, jobs that fit, what is gone on with, and what is packed."""
 
+import errno
 import gc
 import hashlib
 import io
 import json
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,8 +23,11 @@ from hypothesis import strategies as st
 
 from experiments import cli
 from experiments.campaign import campaign as module
+from experiments.campaign import jobs as jobs_module
+from experiments.campaign import stages as stages_module
 from experiments.campaign.archive import NAME, pack_results
-from experiments.campaign.campaign import campaign, device_name
+from experiments.campaign.campaign import campaign
+from experiments.campaign.jobs import device_name
 from experiments.campaign.options import CampaignOptions
 from experiments.campaign.queue import SHIPPED, Job, read_queue, stage_arguments
 from experiments.campaign.stages import Outcome, run_stage
@@ -58,7 +64,8 @@ class World:
 
     def __init__(self, monkeypatch, seconds=30.0, **ends):
         self.now, self.seconds, self.ends, self.ran = 0.0, seconds, ends, []
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+        for each in (module, jobs_module):
+            monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def __call__(self, arguments, log, seconds, grace, stopped, threads):
         """Run a command."""
@@ -111,6 +118,7 @@ def test_a_queue_is_read_with_its_words_and_places():
         ('title = "T"', "jobs = 3", "unknown key 'jobs'; expected some of device, job"),
         ('name = "b"', 'name = "a"', "two jobs are named 'a'"),
         ('name = "b"', 'name = "../b"', "job 2 .*name is '../b'; expected letters"),
+        ('name = "b"', 'name = "checkpoints"', "name is 'checkpoints', which has a meaning"),
         (
             "{net}",
             "{nets}",
@@ -145,7 +153,7 @@ def test_a_queue_that_is_not_there_or_holds_no_job_is_refused():
 def test_every_command_of_the_shipped_queues_is_one(name, job):
     for stage in job.stages:
         arguments = stage_arguments(stage, Path("o"), Path("d"))
-        parsed = cli._parsed(arguments)
+        parsed = cli.parsed(arguments)
         # A command that writes elsewhere, or reads what another job has made, is no part of a job.
         assert Path("o") in (getattr(parsed, "out", None) or parsed.study.out).parents
         runs = getattr(parsed, "run", ())
@@ -211,6 +219,8 @@ def test_a_command_is_cut_when_time_is_up_and_gone_on_with(monkeypatch):
     campaign(options(minutes=2), rest)
     assert rest.ran == [("a", "ntk"), ("c", "predict")]
     assert statuses()["a"] == "done"
+    # 100 s of training; 8 s of the kernel before it was cut and 30 s after.
+    assert read_json("c/campaign.json")["jobs"][0]["seconds"] == pytest.approx(138)
 
 
 def test_a_command_that_fails_does_not_keep_others_from_running(monkeypatch):
@@ -279,7 +289,7 @@ def test_nothing_outlives_the_budget_and_nothing_begins_that_does_not_fit(
     given = options(queue=str(out / "q.toml"), minutes=budget, out=out)
     with pytest.MonkeyPatch.context() as patch:
         world = World(patch)
-        patch.setattr(module, "device_name", lambda: "here")
+        patch.setattr(jobs_module, "device_name", lambda: "here")
         patch.setattr(module, "pack_results", lambda folder, limit: None)
         begun = []
 
@@ -298,6 +308,85 @@ def test_nothing_outlives_the_budget_and_nothing_begins_that_does_not_fit(
         assert world.now <= 60 * budget
         for length, moment in begun:
             assert length <= budget - moment / 60 + 2e-6
+
+
+def test_two_campaigns_in_one_folder_do_not_run_the_same_job(monkeypatch, capsys):
+    queue_file()
+    first, second = World(monkeypatch), World(monkeypatch)
+    waiting = []
+
+    def run(arguments, log, *more):
+        if not waiting:  # while the first one runs a command of a, another one comes
+            waiting.append(read_state(Path("c"), read_queue("q.toml").jobs[2]))
+            campaign(options(minutes=4), second)
+        return first(arguments, log, *more)
+
+    campaign(options(minutes=4), run)
+    assert "a: another campaign is at it" in capsys.readouterr().out
+    assert second.ran == [("c", "predict")]
+    # The first one had found c pending when it began.
+    assert waiting[0].status == "pending"
+    assert first.ran == [("a", "train"), ("a", "ntk")]
+    assert statuses() == {"a": "done", "b": "pending", "c": "done"}
+
+
+def test_a_full_disk_ends_a_campaign_with_a_reason_and_nothing_half_written(monkeypatch):
+    queue_file()
+    campaign(options(minutes=1), World(monkeypatch, seconds=30))
+    before = {path: path.read_bytes() for path in Path("c").rglob("*") if path.is_file()}
+    written = os.fsync
+
+    def full(descriptor):
+        written(descriptor)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ValueError, match="cannot be written: No space left on device"):
+        campaign(options(minutes=9), World(monkeypatch))
+    after = {path: path.read_bytes() for path in Path("c").rglob("*") if path.is_file()}
+    assert {path: after[path] for path in before} == before
+    assert not [path for path in after if path.suffix == ".tmp"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        '{"stages": 3}',
+        '{"stages": [{"command": ["predict"]}]}',
+        '{"stages": [{"command": "predict --data \'{data}\'"}]}',
+        '{"stages": [{"command": "predict --data \'{data}\'", "status": "gone", "exit": 0, '
+        '"seconds": 1, "error": null}]}',
+        '{"stages": [{"command": "predict --data \'{data}\'", "status": "done", "exit": 0, '
+        '"seconds": "long", "error": null}]}',
+    ],
+)
+def test_a_damaged_file_of_a_job_is_named(text, monkeypatch, capsys):
+    queue_file()
+    campaign(options(minutes=9), World(monkeypatch))
+    Path("c/b/job.json").write_text(text)
+    Path("c/campaign.json").write_text("{torn")  # is made anew, never read
+    capsys.readouterr()
+    with pytest.raises(ValueError, match="^c/b/job.json "):
+        campaign(options(minutes=9), World(monkeypatch))
+    Path("c/b/job.json").unlink()
+    world = World(monkeypatch)
+    campaign(options(minutes=9), world)
+    assert world.ran == [("b", "predict")]
+
+
+def test_folders_with_braces_and_spaces_are_filled_in_and_quoted(monkeypatch, capsys):
+    stage = ("predict", "{data}/x", "--out", "{out}")
+    found = stage_arguments(stage, Path("with {data} in it"), Path("my {out}"))
+    assert found == ["predict", "my {out}/x", "--out", "with {data} in it"]
+    queue_file()
+    assert campaign(options(list=True, out=Path("my folder"), data=Path("my data"))) is None
+    line = next(line for line in capsys.readouterr().out.splitlines() if " b " in line)
+    words = shlex.split(line[line.index("sslsim") :])
+    assert words[2:] == ["--queue", "q.toml", "--jobs", "b", "--data"] + [
+        "my data", "--out", "my folder",
+    ]  # fmt: skip
 
 
 # --- options
@@ -381,6 +470,57 @@ def test_a_process_is_stopped_in_time_with_all_it_started(tmp_path, monkeypatch)
     assert gone
 
 
+def test_a_command_stops_when_the_campaign_is_killed(tmp_path):
+    # In place of the command line, found first: one that says who it is and waits.
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "__init__.py").write_text("")
+    (tmp_path / "experiments" / "cli.py").write_text(
+        "import os, time\ndef main():\n    print(os.getpid(), flush=True)\n    time.sleep(60)\n"
+    )
+    source = Path(stages_module.__file__).read_text()
+    (tmp_path / "stand_in.py").write_text(
+        f"{source}\nrun_stage([], Path('log.txt'), 60.0, 1.0, lambda: False)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "stand_in.py"], cwd=tmp_path)
+    log = tmp_path / "log.txt"
+    try:
+        assert waited(lambda: log.exists() and log.read_text().endswith("\n"))
+        assert parent.poll() is None
+    finally:
+        parent.kill()
+        parent.wait()
+    child = Path(f"/proc/{log.read_text().strip()}/stat")
+    assert waited(lambda: not child.exists() or child.read_text().split()[2] == "Z")
+
+
+def waited(condition, seconds=20.0):
+    """Whether a condition comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not condition():
+        time.sleep(0.01)
+    return condition()
+
+
+@pytest.mark.parametrize(("asked", "given"), [("1", "1"), ("64", "3"), (None, "3"), ("4,2", "3")])
+def test_workers_share_the_processors_and_take_no_more_than_allowed(
+    asked, given, tmp_path, monkeypatch
+):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    held = {}
+    start = subprocess.Popen
+
+    def note(_, env, **how):
+        held.update(env)
+        return start(["true"], **how)
+
+    monkeypatch.setattr(subprocess, "Popen", note)
+    assert run_stage([], tmp_path / "log.txt", 60, 1, lambda: False, 3).status == "done"
+    assert (held["OMP_NUM_THREADS"], held["MKL_NUM_THREADS"]) == (given, "3")
+
+
 def test_a_process_that_fails_says_why(tmp_path):
     log = tmp_path / "log.txt"
     found = run_stage(["train", "--batch", "1", "--out", "x"], log, 60, 1, lambda: False)
@@ -435,6 +575,47 @@ def test_the_archive_has_the_same_bytes_from_the_same_results(tmp_path):
             path.touch()
     assert pack_results(one, 4000).read_bytes() == pack_results(two, 4000).read_bytes()
     assert pack_results(one, 4000).read_bytes() == (two / NAME).read_bytes()
+
+
+def test_an_archive_of_unpacked_results_says_what_they_lacked(tmp_path):
+    first = results(tmp_path / "first")
+    with tarfile.open(pack_results(first, 4000)) as archive:
+        archive.extractall(tmp_path / "second", filter="data")
+    second = tmp_path / "second"
+    (second / "b").mkdir()
+    (second / "b" / "new.json").write_text("{}")
+
+    def contents():
+        with tarfile.open(pack_results(second, 4000)) as archive:
+            assert archive.getnames().count("contents.json") == 1
+            assert "b/new.json" in archive.getnames()
+            return json.loads(archive.extractfile("contents.json").read())
+
+    found = contents()
+    assert found["trimmed"] == {"a/records.npz": ["scores"]}
+    assert set(found["left_out"]) == {"a/large.png", "a/torn.npz", "a/kernel.npz"}
+    # Made again, smaller: nothing is lacking of these.
+    np.savez(second / "a" / "records.npz", times=np.arange(2.0), scores=np.zeros(3))
+    (second / "a" / "large.png").write_bytes(b"x")
+    found = contents()
+    assert found["trimmed"] == {}
+    assert set(found["left_out"]) == {"a/torn.npz", "a/kernel.npz"}
+    (second / "contents.json").write_text('{"trimmed": [1]}')  # of another kind
+    assert contents()["left_out"] == {}
+
+
+def test_files_that_vanish_while_being_packed_are_passed_over(tmp_path, monkeypatch):
+    folder = results(tmp_path / "c")
+    read = Path.read_bytes
+
+    def gone(path):
+        if path.name == "training.json":
+            path.unlink()
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", gone)
+    with tarfile.open(pack_results(folder, 4000)) as archive:
+        assert archive.getnames() == ["SHA256SUMS", "contents.json", "a/records.npz"]
 
 
 # --- submitit

@@ -143,7 +143,7 @@ def test_options_are_told_beside_their_defaults(tmp_path):
     assert set(changed_options(run)) == {"method", "steps", "fixed_views", "evaluate", "widths"}
     line = "sslsim train --method simclr --steps 100 --fixed-views --no-evaluate --widths 8 16"
     assert command_line(run) == line
-    cli._parsed(line.split()[1:])  # and it is a command
+    cli.parsed(line.split()[1:])  # and it is a command
 
 
 def test_every_command_has_defaults():
