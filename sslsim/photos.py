@@ -169,9 +169,10 @@ def _header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], bool]:
 
 def _decode(path: str | os.PathLike[str], mode: str, size: tuple[int, int]) -> NDArray[np.uint8]:
     try:
-        with Image.open(path) as image:
+        with Image.open(path) as opened:
             # A large JPEG is decoded at a fraction of its size, never below twice what is needed.
-            image.draft(None, (2 * size[0], 2 * size[1]))
+            opened.draft(None, (2 * size[0], 2 * size[1]))
+            image: Image.Image = opened
             if "transparency" in image.info:
                 image = image.convert("RGBA")
             image = image.convert(mode)
