@@ -75,7 +75,8 @@ def cross_spectrum(z: ArrayLike, z_prime: ArrayLike) -> Array:
     array([ 0.5, -0.5])
     """
     z, z_prime = paired_views(z, z_prime)
-    return np.linalg.eigvalsh((z.T @ z_prime + z_prime.T @ z) / (2 * len(z)))[::-1]
+    eigenvalues: Array = np.linalg.eigvalsh((z.T @ z_prime + z_prime.T @ z) / (2 * len(z)))
+    return eigenvalues[::-1]
 
 
 def effective_rank(spectrum: ArrayLike) -> float:
