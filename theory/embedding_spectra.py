@@ -75,8 +75,8 @@ def cross_spectrum(z: ArrayLike, z_prime: ArrayLike) -> Array:
     array([ 0.5, -0.5])
     """
     z, z_prime = paired_views(z, z_prime)
-    eigenvalues: Array = np.linalg.eigvalsh((z.T @ z_prime + z_prime.T @ z) / (2 * len(z)))
-    return eigenvalues[::-1]
+    eigenvalues = np.linalg.eigvalsh((z.T @ z_prime + z_prime.T @ z) / (2 * len(z)))
+    return np.asarray(eigenvalues[::-1], dtype=np.float64)
 
 
 def effective_rank(spectrum: ArrayLike) -> float:
