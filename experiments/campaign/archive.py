@@ -11,11 +11,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from experiments.runs import read_json
 from sslsim.files import whole_file
 
 NAME = "results.tar.gz"
 KINDS = (".json", ".jsonl", ".npz", ".png", ".gif", ".txt")
 
+_CONTENTS = "contents.json"
 _UNWANTED = "checkpoints"
 _STAMP = (1980, 1, 1, 0, 0, 0)  # the first that a zip file knows
 
@@ -36,7 +38,8 @@ def pack_results(folder: Path, limit: int) -> Path:
     Path
         ``results.tar.gz`` in that folder: every file of ``KINDS`` outside of checkpoints and hidden
         folders, by path; first ``SHA256SUMS`` (for ``sha256sum -c``) and ``contents.json``, whose
-        ``trimmed`` names the arrays left out of files and ``left_out`` the bytes of files left out.
+        ``trimmed`` names the arrays left out of files and ``left_out`` the bytes of files left out,
+        now or by an earlier archive that was unpacked there.
         Nothing in it depends on when or by whom it was packed.
 
     Raises
@@ -54,26 +57,29 @@ def pack_results(folder: Path, limit: int) -> Path:
     ['SHA256SUMS', 'contents.json', 'training.json']
     """
     packed: dict[str, bytes] = {}
-    trimmed: dict[str, list[str]] = {}
-    left_out: dict[str, int] = {}
+    trimmed, left_out = _lacking(folder)
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         hidden = any(part.startswith(".") or part == _UNWANTED for part in inside.parts)
-        if hidden or path.suffix not in KINDS or not path.is_file():
+        name = inside.as_posix()
+        if hidden or path.suffix not in KINDS or name == _CONTENTS or not path.is_file():
             continue
-        name, size = inside.as_posix(), path.stat().st_size
-        content: bytes | None = path.read_bytes() if size <= limit else None
-        if content is None and path.suffix == ".npz":
-            content, missing = _smaller(path, limit)
-            if content is not None:
-                trimmed[name] = missing
+        try:
+            size = path.stat().st_size
+            content: bytes | None = path.read_bytes() if size <= limit else None
+            if content is None and path.suffix == ".npz":
+                content, missing = _smaller(path, limit)
+                if content is not None:
+                    trimmed[name] = sorted({*missing, *trimmed.get(name, [])})
+        except FileNotFoundError:  # replaced or removed by a job that runs meanwhile
+            continue
         if content is None:
             left_out[name] = size
         else:
             packed[name] = content
     contents: dict[str, Any] = {"limit": limit, "trimmed": trimmed, "left_out": left_out}
     listing = json.dumps(contents, indent=1, sort_keys=True).encode() + b"\n"
-    packed = {"contents.json": listing, **packed}
+    packed = {_CONTENTS: listing, **packed}
     sums = "".join(f"{hashlib.sha256(held).hexdigest()}  {name}\n" for name, held in packed.items())
     packed = {"SHA256SUMS": sums.encode(), **packed}
     with (
@@ -86,6 +92,33 @@ def pack_results(folder: Path, limit: int) -> Path:
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     return folder / NAME
+
+
+def _lacking(folder: Path) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """What an archive that was unpacked here lacked and is lacking still."""
+    try:
+        held = read_json(folder / _CONTENTS)
+        trimmed = {
+            str(name): [str(array) for array in arrays]
+            for name, arrays in held["trimmed"].items()
+            if (folder / name).exists() and not set(_arrays(folder / name)) & set(arrays)
+        }
+        left_out = {
+            str(name): int(size)
+            for name, size in held["left_out"].items()
+            if not (folder / name).exists()
+        }
+    except (ValueError, KeyError, AttributeError, TypeError):  # none, or none of ours
+        return {}, {}
+    return trimmed, left_out
+
+
+def _arrays(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as held:
+            return [name.removesuffix(".npy") for name in held.namelist()]
+    except (OSError, zipfile.BadZipFile):
+        return []
 
 
 def _smaller(path: Path, limit: int) -> tuple[bytes | None, list[str]]:

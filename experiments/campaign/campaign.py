@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-import platform
-import shlex
 import time
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
@@ -22,64 +18,21 @@ import torch
 
 from experiments.campaign.archive import pack_results
 from experiments.campaign.cluster import submit_jobs
+from experiments.campaign.jobs import (
+    Budget,
+    Run,
+    budget_of,
+    make_folder,
+    run_job,
+    run_job_within,
+)
 from experiments.campaign.options import CampaignOptions
 from experiments.campaign.queue import Job, Queue, read_queue, stage_arguments
-from experiments.campaign.stages import Outcome, run_stage
-from experiments.campaign.state import (
-    JobState,
-    jobs_table,
-    read_state,
-    write_campaign,
-    write_state,
-)
+from experiments.campaign.stages import run_stage
+from experiments.campaign.state import JobState, jobs_table, read_state, write_campaign
 from sslsim.interruption import Interrupted, noting_signals
 
-Run = Callable[..., Outcome]
-
-_MARGIN = 15.0  # seconds of a budget for stopping and packing, but at most a tenth of it
 _SLACK = 1e-6  # minutes: the budget of a job that takes all of it has begun to run
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Time that is left.
-
-    Attributes
-    ----------
-    end : float
-        Of ``time.monotonic()``.
-    margin : float
-        Seconds before the end at which commands are asked to stop; half of them later they are
-        killed.
-    """
-
-    end: float
-    margin: float
-
-    @property
-    def seconds(self) -> float:
-        """Seconds left to commands."""
-        return self.end - self.margin - time.monotonic()
-
-
-def budget_of(minutes: float) -> Budget:
-    """A budget that begins now.
-
-    Parameters
-    ----------
-    minutes : float
-        In all.
-
-    Returns
-    -------
-    Budget
-
-    Examples
-    --------
-    >>> 520 < budget_of(9.0).seconds <= 525
-    True
-    """
-    return Budget(time.monotonic() + 60 * minutes, min(_MARGIN, 6 * minutes))
 
 
 def campaign(options: CampaignOptions, run: Run = run_stage) -> Path | None:
@@ -115,9 +68,10 @@ def campaign(options: CampaignOptions, run: Run = run_stage) -> Path | None:
     queue = read_queue(options.queue)
     asked = _asked(options, queue)
     if options.list:
-        print(jobs_table(queue, [read_state(options.out, job) for job in queue.jobs], options.out))
+        listed = [read_state(options.out, job) for job in queue.jobs]
+        print(jobs_table(queue, listed, options.out, options.data))
         return None
-    _make_folder(options.out)
+    make_folder(options.out)
     budget = budget_of(options.minutes)
     states = {state.job.name: state for state in write_campaign(options.out, queue)}
     free = ("pending", "cut", "failed") if options.jobs else ("pending", "cut")
@@ -142,140 +96,12 @@ def campaign(options: CampaignOptions, run: Run = run_stage) -> Path | None:
         print("nothing is pending")
     states = {state.job.name: state for state in write_campaign(options.out, queue)}
     pack_results(options.out, round(options.file_limit * 2**20))
-    print(jobs_table(queue, list(states.values()), options.out))
+    print(jobs_table(queue, list(states.values()), options.out, options.data))
     for name, state in states.items():
         for command, outcome in state.outcomes.items():
             if outcome.status == "failed" and any(name == job.name for job in asked):
                 warnings.warn(f"{name}: `{command}` failed: {outcome.error}", stacklevel=2)
     return options.out
-
-
-def run_job(
-    state: JobState,
-    out: Path,
-    data: Path | None,
-    budget: Budget,
-    stopped: Callable[[], bool] = lambda: False,
-    run: Run = run_stage,
-    threads: int | None = None,
-    after: Callable[[], object] = lambda: None,
-) -> JobState:
-    """Run the commands of a job that are not done yet.
-
-    Parameters
-    ----------
-    state : JobState
-        How far it is.
-    out : Path
-        Folder of the campaign.
-    data : Path or None
-        What ``{data}`` stands for.
-    budget : Budget
-        Of all jobs.
-    stopped : callable
-        Whether to stop now.
-    run : callable
-        Runs one command.
-    threads : int, optional
-        Of each command.
-    after : callable
-        Called whenever the state has been written.
-
-    Returns
-    -------
-    JobState
-        At the end. A command that fails does not keep later ones from being tried; after one that
-        was cut for want of time there is none left for more.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> state = JobState(Job("a", 1.0, (("predict",),)), {})
-    >>> def passes(*arguments):
-    ...     return Outcome("done", 0, 1.0, None)
-    >>> run_job(state, Path(tempfile.mkdtemp()), None, budget_of(1), run=passes).status
-    'done'
-    """
-    folder = out / state.job.name
-    _make_folder(folder)
-    device = device_name()
-    for number, stage in enumerate(state.job.stages, 1):
-        command = shlex.join(stage)
-        before = state.outcomes.get(command)
-        if before is not None and before.status == "done":
-            continue
-        outcome = run(
-            stage_arguments(stage, folder, data),
-            folder / f"{number}-{stage[0]}.txt",
-            budget.seconds,
-            budget.margin / 2,
-            stopped,
-            threads,
-        )
-        state = replace(state, outcomes={**state.outcomes, command: outcome}, device=device)
-        write_state(out, state)
-        after()
-        if outcome.status == "cut":
-            break
-    return state
-
-
-def run_job_within(job: Job, out: Path, data: Path | None, minutes: float) -> JobState:
-    """Run a job by itself, on whatever machine this is.
-
-    Parameters
-    ----------
-    job : Job
-        To be gone on with.
-    out : Path
-        Folder of the campaign, which all machines see.
-    data : Path or None
-        What ``{data}`` stands for.
-    minutes : float
-        That it may take.
-
-    Returns
-    -------
-    JobState
-        At the end.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be read or written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> job = Job("a", 1.0, (("--version",),))
-    >>> run_job_within(job, Path(tempfile.mkdtemp()), None, 1.0).status
-    'done'
-    """
-    with noting_signals() as noted:
-        return run_job(read_state(out, job), out, data, budget_of(minutes), lambda: bool(noted))
-
-
-def device_name() -> str:
-    """What commands run on here.
-
-    Returns
-    -------
-    str
-        Name of the GPU, or of the machine's processor and how many there are.
-
-    Examples
-    --------
-    >>> isinstance(device_name(), str)
-    True
-    """
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{platform.machine()} x {os.cpu_count()}"
 
 
 def _run_here(
@@ -355,10 +181,3 @@ def _check_fit(waiting: list[JobState], minutes: float) -> None:
             f"no pending job fits in {minutes:g} minutes; expected at least the "
             f"{math.ceil(10 * least.minutes_left) / 10:g} of {least.job.name}"
         )
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{folder} cannot be made: {error.strerror}") from error

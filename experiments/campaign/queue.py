@@ -33,6 +33,14 @@ DEVICES = ("cpu", "cuda")
 _PLACES = ("out", "data")
 _PLACE = re.compile(r"\{(\w*)\}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_TAKEN = (
+    "SHA256SUMS",
+    "campaign.json",
+    "checkpoints",
+    "contents.json",
+    "results.tar.gz",
+    "submitit",
+)
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,9 @@ def stage_arguments(stage: tuple[str, ...], out: Path, data: Path | None) -> lis
     """
     if data is None and any("{data}" in part for part in stage):
         raise ValueError(f"`{shlex.join(stage)}` wants data; expected --data FOLDER")
-    return [part.replace("{out}", str(out)).replace("{data}", str(data)) for part in stage]
+    # At one go: the name of a folder may have braces itself.
+    places = {"{out}": str(out), "{data}": str(data)}
+    return [_PLACE.sub(lambda found: places.get(found[0], found[0]), part) for part in stage]
 
 
 def _job(name: str, number: int, entry: Mapping[str, Any], words: Mapping[str, str]) -> Job:
@@ -168,6 +178,8 @@ def _job(name: str, number: int, entry: Mapping[str, Any], words: Mapping[str, s
     _check_keys(where, entry, {"name", "minutes", "stages"}, {"name", "minutes", "stages"})
     if not isinstance(called, str) or not _NAME.fullmatch(called):
         raise ValueError(f"{where}: name is {called!r}; expected letters, digits and _ . -")
+    if called in _TAKEN:
+        raise ValueError(f"{where}: name is {called!r}, which has a meaning in the folder")
     minutes = entry["minutes"]
     if type(minutes) not in (int, float) or not 0 < minutes < float("inf"):
         raise ValueError(f"{where}: minutes is {minutes!r}; expected a number above 0")

@@ -13,6 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _LOOK = 0.05  # seconds between looks at the process
+# Linux tells the command when whoever started it is gone, killed perhaps: it is then asked to stop
+# as at the end of the time, so that nothing goes on unseen.
+_START = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(sys.argv.pop(1)):
+        sys.exit("sslsim: whoever started this is gone")
+else:
+    sys.argv.pop(1)
+from experiments.cli import main
+sys.exit(main())
+"""
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ def run_stage(
     stopped : callable
         Asked now and then whether to stop at once.
     threads : int, optional
-        Of its BLAS and torch. Default: as the environment says.
+        Of its BLAS and torch, unless the environment says fewer. Default: as that says.
 
     Returns
     -------
@@ -75,14 +88,17 @@ def run_stage(
     """
     environment = dict(os.environ)
     if threads is not None:
-        environment |= {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")}
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            asked = environment.get(name, "")
+            fewer = min(threads, int(asked)) if asked.isdigit() and int(asked) else threads
+            environment[name] = str(fewer)
     begun = time.monotonic()
     if seconds <= 0 or stopped():
         return Outcome("cut", None, 0.0, "no time was left")
     cut = False
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.cli", *arguments],
+            [sys.executable, "-c", _START, str(os.getpid()), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

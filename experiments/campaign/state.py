@@ -93,18 +93,25 @@ def read_state(out: Path, job: Job) -> JobState:
     known = {shlex.join(stage) for stage in job.stages}
     try:
         outcomes = {
-            entry["command"]: Outcome(
-                *(entry[key] for key in ("status", "exit", "seconds", "error"))
-            )
+            entry["command"]: _outcome(entry)
             for entry in held["stages"]
             if entry["command"] in known
         }
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no job of a campaign; expected another folder") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} holds no job of a campaign; expected another folder, or that file removed"
+        ) from error
     state = JobState(job, outcomes, held.get("device"))
     if state.status != "done" and not (out / job.name / _WHOLE).exists():
         return JobState(job, {})
     return state
+
+
+def _outcome(entry: Mapping[str, Any]) -> Outcome:
+    seconds = entry["seconds"]
+    if entry["status"] not in ("done", "failed", "cut") or type(seconds) not in (int, float):
+        raise ValueError("no outcome")
+    return Outcome(entry["status"], entry["exit"], float(seconds), entry["error"])
 
 
 def write_state(out: Path, state: JobState) -> None:
@@ -202,7 +209,9 @@ def write_campaign(out: Path, queue: Queue) -> list[JobState]:
     return states
 
 
-def jobs_table(queue: Queue, states: Sequence[JobState], out: Path) -> str:
+def jobs_table(
+    queue: Queue, states: Sequence[JobState], out: Path, data: Path | None = None
+) -> str:
     """Table of all jobs for the terminal.
 
     Parameters
@@ -213,6 +222,8 @@ def jobs_table(queue: Queue, states: Sequence[JobState], out: Path) -> str:
         Of its jobs.
     out : Path
         Folder of the campaign.
+    data : Path, optional
+        What ``{data}`` stands for; in the commands where the job wants it.
 
     Returns
     -------
@@ -230,7 +241,10 @@ def jobs_table(queue: Queue, states: Sequence[JobState], out: Path) -> str:
     rows = []
     for state in states:
         done = sum(outcome.status == "done" for outcome in state.outcomes.values())
-        fill = f"sslsim campaign --queue {queue.name} --jobs {state.job.name} --out {out}"
+        words = ["sslsim", "campaign", "--queue", queue.name, "--jobs", state.job.name]
+        if data is not None and any("{data}" in part for s in state.job.stages for part in s):
+            words += ["--data", str(data)]
+        fill = shlex.join([*words, "--out", str(out)])
         rows.append(
             [
                 state.job.name,
