@@ -91,6 +91,38 @@ def finished_study(options: RetrainOptions, protocols: Sequence[str], why: str) 
     return Finished(_changed(study, options), points, arrays["scores"][0])
 
 
+def retraining_seeds(study: Finished, count: int) -> list[int]:
+    """Seeds of the encoders trained anew: those that follow the study's own.
+
+    Parameters
+    ----------
+    study : Finished
+        Its encoders have the seeds from that of its options on.
+    count : int
+        How many.
+
+    Returns
+    -------
+    list of int
+
+    Notes
+    -----
+    Images are chosen by scores that hold the chance of the trainings behind them. In the same
+    trainings the images chosen would stand out by that chance too, in any others less: a difference
+    between the two would be taken for what the others do differently.
+
+    Examples
+    --------
+    >>> from experiments.memorization.points import draw_points
+    >>> options = MemorizationOptions(protocol="subsample", pool=4, encoders=4, seed=1, limit=20)
+    >>> retraining_seeds(Finished(options, draw_points(options), np.zeros(4)), 2)
+    [5, 6]
+    """
+    own = {"split": study.options.encoder_pairs, "subsample": study.options.encoders}
+    first = study.options.seed + own.get(study.options.protocol, 1)
+    return [first + i for i in range(count)]
+
+
 def _check(options: RetrainOptions) -> None:
     if options.scores is None:
         raise ValueError(

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from experiments.memorization.cells import digest_of, measured_cell, training_identity
-from experiments.memorization.finished import Finished, finished_study
+from experiments.memorization.finished import Finished, finished_study, retraining_seeds
 from experiments.memorization.points import FAMILIES, scored_views, trained_on
 from experiments.memorization.probed import ProbeData, probe_data
 from experiments.memorization.removal import accuracy_measures, read_accuracies
@@ -91,7 +91,7 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
         {"command": "memorization-penalty", "options": asdict(options)},
         results=_RESULTS,
     )
-    seeds = [study.options.seed + i for i in range(options.seeds)]
+    seeds = retraining_seeds(study, options.seeds)
     targets = options.targeted or ("all",)
     work = [(seed, target, s) for seed in seeds for target in targets for s in strengths]
     cells = []

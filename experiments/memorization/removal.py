@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from experiments.memorization.cells import Measures, digest_of, measured_cell, training_identity
-from experiments.memorization.finished import Finished, finished_study
+from experiments.memorization.finished import Finished, finished_study, retraining_seeds
 from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import trained_on
 from experiments.memorization.probed import (
@@ -74,7 +74,7 @@ def memorization_removal(options: RemovalOptions) -> Path:
         {"command": "memorization-removal", "options": asdict(options)},
         results=_RESULTS,
     )
-    seeds = [study.options.seed + i for i in range(options.seeds)]
+    seeds = retraining_seeds(study, options.seeds)
     work: list[tuple[int, str, float, int]] = []
     for seed in seeds:
         work.append((seed, NONE, 0.0, 0))

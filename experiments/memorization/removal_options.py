@@ -22,7 +22,7 @@ class RetrainOptions:
     steps : int or None
         Updates of every training. Default: as in the study.
     seeds : int
-        Trainings of every kind; training i has the study's seed + i.
+        Trainings of every kind, of the seeds that follow those of the study's own encoders.
     transfer : tuple of str
         Other data sets on which frozen features are probed too, brought to the network's shape.
     transfer_limit : int or None
