@@ -14,6 +14,7 @@ _NAMES = {
     "swav": "SwAV",
     "dino": "DINO",
     "mae": "MAE",
+    "mlp": "MLP",
     "vicregl": "VICRegL",
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from paper_figs.style import BAND, INK, QUIET
 
 Array = NDArray[Any]
 
-_LEVEL = 0.9
+LEVEL = 0.9
 _SETS = ("candidate", "independent", "shared", "external")  # codes in scores.npz
 _TOLD = {
     "candidate": "candidates (f only)",
@@ -31,6 +32,12 @@ _LINES: tuple[dict[str, Any], ...] = (
     {"color": _BLUE, "marker": "o", "ms": 4, "ls": "-"},
     {"color": INK, "marker": "s", "ms": 3.5, "ls": (0, (4, 2))},
 )
+_SET_LINES: dict[str, dict[str, Any]] = {
+    "candidate": _LINES[0],
+    "external": {"color": QUIET, "marker": "^", "ms": 4, "ls": (0, (1, 1.5))},
+    "independent": _LINES[1],
+}
+_APART = 100.0  # sizes by this factor apart cannot be read on one linear scale
 
 
 def draw_distributions(axes: Axes, result: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
@@ -128,49 +135,60 @@ def draw_outliers(axes: Axes, result: Mapping[str, Any], group: str) -> None:
 
 
 def draw_layers(axes: Axes, result: Mapping[str, Any]) -> None:
-    """Draw scores by layer.
+    """Draw scores by layer, from the images on.
 
     Parameters
     ----------
     axes : Axes
         Gets differences of sets with 90 % intervals over pairs, or, without sets, mean scores and
-        their standard deviations from image to image.
+        their standard deviations from image to image. Where differences are of very different
+        sizes their scale is logarithmic away from zero.
     result : mapping
         Content of ``memorization.json`` of several layers.
     """
-    places = np.arange(len(result["layers"]))
+    layers = result["layers"]
+    order = sorted(range(len(layers)), key=lambda place: _depth(layers[place]))
+    places = np.arange(len(layers))
     if result["sets"]:
+        found = [result["sets"][place]["means"] for place in order]
+        lines = np.array([[np.subtract(s[a], s[b]) for s in found] for a, b in _CURVES])
         for pair, (above, below) in enumerate(_CURVES):
-            values = [np.subtract(s["means"][above], s["means"][below]) for s in result["sets"]]
-            _interval_line(axes, places + 0.06 * (2 * pair - 1), np.array(values), pair)
+            _interval_line(axes, places + 0.06 * (2 * pair - 1), lines[pair], _LINES[pair])
             axes.plot([], [], **_LINES[pair], label=f"{above} less {below}")
+        sizes = np.abs(lines.mean(axis=2)) + _half(lines)
+        if sizes.max() > _APART * sizes.min():
+            _scale_far_apart(axes, float(sizes.min()))
         _legend_above(axes)
         axes.set(title="By layer", ylabel="difference of mean scores")
     else:
-        axes.errorbar(places, result["mean"], result["deviation"], fmt="o", color=_BLUE, capsize=2)
+        means, deviations = (np.take(result[key], order) for key in ("mean", "deviation"))
+        axes.errorbar(places, means, deviations, fmt="o", color=_BLUE, capsize=2)
         axes.set(title="By layer (± deviation of images)", ylabel=_score_label(result))
     axes.axhline(0, color=QUIET, lw=0.8, zorder=0)
-    axes.set_xticks(places, result["layers"], rotation=20 if len(places) > 4 else 0)
+    axes.set_xticks(
+        places, [layers[place] for place in order], rotation=20 if len(places) > 4 else 0
+    )
     axes.set_xlim(-0.4, len(places) - 0.6)
 
 
 def draw_curve(axes: Axes, result: Mapping[str, Any]) -> None:
-    """Draw differences of sets over training, with 90 % intervals over pairs.
+    """Draw mean scores of sets over training, less that of shared images.
 
     Parameters
     ----------
     axes : Axes
-        Gets two lines.
+        Gets a line a set, with 90 % intervals over pairs; that of shared images is zero.
     result : mapping
         Content of ``memorization.json`` with ``curve``.
     """
-    steps = [point["step"] for point in result["curve"]]
-    for pair, (above, below) in enumerate(_CURVES):
-        values = [np.subtract(p["means"][above], p["means"][below]) for p in result["curve"]]
-        _interval_line(axes, np.array(steps), np.array(values), pair)
-        axes.plot([], [], **_LINES[pair], label=f"{above} less {below}")
+    steps = np.array([point["step"] for point in result["curve"]])
+    means = [point["means"] for point in result["curve"]]
+    for name, look in _SET_LINES.items():
+        values = np.array([np.subtract(one[name], one["shared"]) for one in means])
+        _interval_line(axes, steps, values, look)
+        axes.plot([], [], **look, label=name)
     axes.axhline(0, color=QUIET, lw=0.8, zorder=0)
-    axes.set(xlabel="updates", ylabel="difference of mean scores", title="Over training")
+    axes.set(xlabel="updates", ylabel="mean score less shared images'", title="Over training")
     _legend_above(axes)
 
 
@@ -203,7 +221,7 @@ def draw_agreement(axes: Axes, result: Mapping[str, Any]) -> None:
     axes.set_xlabel(f"tau; overlap of the top {', '.join(map(str, tops))}")
 
 
-def draw_images(axes: Sequence[Axes], arrays: Mapping[str, Array]) -> None:
+def draw_images(axes: Sequence[Axes], arrays: Mapping[str, Array], count: int = 16) -> None:
     """Draw the most and the least memorised images, outliers framed and named.
 
     Parameters
@@ -212,13 +230,15 @@ def draw_images(axes: Sequence[Axes], arrays: Mapping[str, Array]) -> None:
         Two.
     arrays : mapping
         Of ``scores.npz``.
+    count : int
+        Images of each, at most.
     """
     order = arrays["order"]
     for one, name, places in ((axes[0], "most", order), (axes[1], "least", order[::-1])):
-        images = arrays[name][:16]
-        count, _, height, width = images.shape
+        images = arrays[name][:count]
+        shown, _, height, width = images.shape
         gap = max(1, width // 12)
-        strip = np.full((height, count * (width + gap) - gap, 3), 255, dtype=np.uint8)
+        strip = np.full((height, shown * (width + gap) - gap, 3), 255, dtype=np.uint8)
         for i, image in enumerate(images):
             left = i * (width + gap)
             strip[:, left : left + width] = image.transpose(1, 2, 0)
@@ -267,7 +287,7 @@ def _half(values: Array) -> Array:
     """Half of the interval of means over the last axis; none of fewer than two."""
     if values.shape[-1] < 2:
         return np.zeros(values.shape[:-1])
-    quantile = stats.t.ppf(0.5 + _LEVEL / 2, values.shape[-1] - 1)
+    quantile = stats.t.ppf(0.5 + LEVEL / 2, values.shape[-1] - 1)
     return np.asarray(quantile * stats.sem(values, axis=-1))
 
 
@@ -280,15 +300,29 @@ def _spread(axes: Axes, values: Array, place: float) -> None:
     axes.plot(mean, place, "o", color=INK, ms=5)
 
 
-def _interval_line(axes: Axes, x: Array, values: Array, pair: int) -> None:
+def _interval_line(axes: Axes, x: Array, values: Array, look: Mapping[str, Any]) -> None:
     mean, half = values.mean(axis=1), _half(values)
-    axes.errorbar(x, mean, half, capsize=2, elinewidth=0.9, **_LINES[pair])
+    axes.errorbar(x, mean, half, capsize=2, elinewidth=0.9, **look)
+
+
+def _depth(layer: str) -> tuple[int, int, str]:
+    """Places layers in a row, by their names: stages, representation, embedding."""
+    ends = {"backbone": 1, "projector": 2}
+    return ends.get(layer, 0), len(layer), layer
+
+
+def _scale_far_apart(axes: Axes, smallest: float) -> None:
+    """Linear up to the power of ten above the smallest size, logarithmic from there on."""
+    linear = 10.0 ** math.ceil(math.log10(smallest)) if smallest > 0 else 1e-6
+    axes.set_yscale("symlog", linthresh=linear, linscale=0.6)
+    axes.minorticks_off()
 
 
 def _legend_above(axes: Axes) -> None:
-    """Room for two lines of a legend above what is drawn."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.3 * (high - low))
+    """Room for the lines of a legend above what is drawn, on any scale."""
+    forward = axes.yaxis.get_transform()
+    low, high = forward.transform(np.array(axes.get_ylim()))
+    axes.set_ylim(top=float(forward.inverted().transform(high + 0.3 * (high - low))))
     axes.legend(fontsize=7, loc="upper left")
 
 

@@ -50,7 +50,7 @@ def draw(folder: str | os.PathLike[str]) -> Path:
     """
     result = read_json(Path(folder) / "penalty.json")
     rows, targets = result["rows"], result["targets"]
-    shown = [*(_OF_ALL if targets == ["all"] else _OF_CHOSEN)]
+    shown = [*measures_shown(targets)]
     shown += [(name, _title(name)) for name in rows[0]["measures"] if ": " in name]
     columns = min(len(shown), 4)
     height = -(-len(shown) // columns)
@@ -59,7 +59,7 @@ def draw(folder: str | os.PathLike[str]) -> Path:
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(height, columns, squeeze=False).flatten()
         for axes, (name, title) in zip(panels, shown, strict=False):
-            _draw_measure(axes, rows, targets, name)
+            draw_measure(axes, rows, targets, name)
             axes.set_title(title)
             axes.set_xticks(
                 range(len(result["strengths"])), [f"{s:g}" for s in result["strengths"]]
@@ -72,9 +72,43 @@ def draw(folder: str | os.PathLike[str]) -> Path:
         return save(figure, Path(folder) / "penalty.png")
 
 
-def _draw_measure(
+def measures_shown(targets: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Measures of memorisation that tell of those who pay.
+
+    Parameters
+    ----------
+    targets : sequence of str
+        Who pays.
+
+    Returns
+    -------
+    tuple of tuple of str
+        Names of score, ratio and alignment loss, each with its words.
+
+    Examples
+    --------
+    >>> [name for name, _ in measures_shown(["all"])]
+    ['raw_above_external', 'ratio_above_external', 'alignment_candidate']
+    """
+    return _OF_ALL if list(targets) == ["all"] else _OF_CHOSEN
+
+
+def draw_measure(
     axes: Axes, rows: Sequence[Mapping[str, Any]], targets: Sequence[str], name: str
 ) -> None:
+    """Draw a measure against the strength, strengths evenly spaced.
+
+    Parameters
+    ----------
+    axes : Axes
+        Gets a line a target, with intervals over seeds; accuracies are in percent.
+    rows : sequence of mapping
+        Of ``penalty.json``.
+    targets : sequence of str
+        Who pays.
+    name : str
+        Of the measure.
+    """
     factor = 100.0 if ": " in name else 1.0
     if factor == 1.0 and not name.startswith("alignment"):
         axes.axhline(0.0, color=QUIET, lw=0.8)

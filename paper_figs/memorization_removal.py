@@ -50,11 +50,11 @@ def draw(folder: str | os.PathLike[str]) -> Path:
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(rows, len(found), squeeze=False, sharex=True)
         for place, one in enumerate(found):
-            _draw_accuracies(panels[0, place], one)
+            draw_accuracies(panels[0, place], one)
             panels[0, place].set_title(f"{Path(one['data']).name}\n{one['measure']}")
             if compared:
                 _draw_differences(panels[1, place], one)
-            _label_shares(panels[-1, place], one)
+            label_shares(panels[-1, place], one)
         panels[0, 0].set_ylabel("accuracy, %")
         if compared:
             panels[1, 0].set_ylabel("less random removed, points")
@@ -64,7 +64,17 @@ def draw(folder: str | os.PathLike[str]) -> Path:
         return save(figure, Path(folder) / "removal.png")
 
 
-def _draw_accuracies(axes: Axes, one: Mapping[str, Any]) -> None:
+def draw_accuracies(axes: Axes, one: Mapping[str, Any]) -> None:
+    """Draw accuracies against the share removed.
+
+    Parameters
+    ----------
+    axes : Axes
+        Gets a line for the most memorised, random and the least memorised images, each with
+        intervals over seeds, and a dotted one, in a grey band, where nothing was removed.
+    one : mapping
+        Of ``results`` in ``removal.json``.
+    """
     none = one["none"]
     if none is not None:
         if none["low"] is not None:
@@ -97,7 +107,16 @@ def _draw_curve(axes: Axes, which: str, points: Sequence[Mapping[str, Any]], key
             axes.plot([share, share], ends, color=colour, lw=0.9)
 
 
-def _label_shares(axes: Axes, one: Mapping[str, Any]) -> None:
+def label_shares(axes: Axes, one: Mapping[str, Any]) -> None:
+    """Give the shares that were removed for ticks, in percent, on a logarithmic scale.
+
+    Parameters
+    ----------
+    axes : Axes
+        Of :func:`draw_accuracies`.
+    one : mapping
+        Of ``results`` in ``removal.json``.
+    """
     shares = sorted({point["share"] for curve in one["curves"] for point in curve["points"]})
     axes.set_xscale("log")
     axes.set_xticks([100 * share for share in shares], [f"{100 * share:g}" for share in shares])

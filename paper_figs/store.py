@@ -29,6 +29,7 @@ def store(
     arrays: Sequence[str] | None = None,
     points: int | None = None,
     records: int | None = None,
+    single: bool = False,
     drop: Sequence[str] = (),
     results: str | os.PathLike[str] = RESULTS,
 ) -> Path:
@@ -49,6 +50,8 @@ def store(
     records : int, optional
         Keep at most so many entries of each array's first axis, evenly spread and the same of
         all (the arrays of one file then have one length). Default: all.
+    single : bool
+        Keep floating-point arrays in single precision.
     drop : sequence of str
         Keys to leave out of ``.json`` files, dotted, ``*`` for every key or entry:
         ``"runs.*.correlations"``. Those that are not there are passed over.
@@ -87,6 +90,8 @@ def store(
             kept[file] = read_lines(run / file)
         elif kind == ".npz":
             kept[file] = _thinned(read_arrays(run / file), run / file, arrays, points, records)
+            if single:
+                kept[file] = {name: _single(array) for name, array in kept[file].items()}
         else:
             raise ValueError(f"{file} cannot be stored: expected .json, .jsonl or .npz")
     try:
@@ -109,16 +114,17 @@ def without_paths(value: Any) -> Any:
     Returns
     -------
     object
-        The same with every string that is an absolute path, or leads up out of its folder, cut to
-        its last name; to its last two where that is ``train``, ``test`` or ``val``.
+        The same with every string, keys among them, that is an absolute path, or leads up out of
+        its folder, cut to its last name; to its last two where that is ``train``, ``test`` or
+        ``val``.
 
     Examples
     --------
     >>> without_paths({"run": ["/scratch/me/runs/a"], "data": "/data/imagenette/train", "x": "a/b"})
     {'run': ['a'], 'data': 'imagenette/train', 'x': 'a/b'}
     """
-    if isinstance(value, dict):
-        return {key: without_paths(item) for key, item in value.items()}
+    if isinstance(value, dict):  # keys too: accuracies are kept by data set
+        return {without_paths(key): without_paths(item) for key, item in value.items()}
     if isinstance(value, list):
         return [without_paths(item) for item in value]
     if not isinstance(value, str):
@@ -171,6 +177,10 @@ def _thinned(
         places = np.unique(np.linspace(0, length - 1, min(records, length)).round().astype(int))
         kept = {name: array[places] for name, array in kept.items()}
     return kept
+
+
+def _single(array: Any) -> Any:
+    return array.astype(np.float32) if np.issubdtype(array.dtype, np.floating) else array
 
 
 def _write(path: Path, values: Any) -> None:
