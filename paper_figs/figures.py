@@ -18,6 +18,7 @@ from paper_figs import (
     figure6_overfitting,
     figure7_umm,
 )
+from paper_figs.shapes import misfit
 from paper_figs.store import RESULTS
 from paper_figs.style import save_both, styled
 
@@ -29,6 +30,15 @@ FIGURES: dict[int, Callable[[Path], tuple[Figure, str]]] = {
     5: figure5_step_times.figure,
     6: figure6_overfitting.figure,
     7: figure7_umm.figure,
+}
+_READ = {  # names of the results that each is drawn of
+    1: ("convnet",),
+    2: ("linear",),
+    3: ("methods",),
+    4: ("kernels", "kernels_across"),
+    5: ("linear", "wide", "kernels", "forecast"),
+    6: ("overfitting",),
+    7: ("umm_sweep",),
 }
 
 
@@ -54,8 +64,8 @@ def figures(only: Sequence[int] = (), results: Path | None = None, out: Path | N
     Raises
     ------
     ValueError
-        If there is no figure of a number, a result is missing (with the command that makes it), or
-        a file cannot be written.
+        If there is no figure of a number, a result is missing (with the command that makes it) or
+        lacks what is to be drawn (with the file), or a file cannot be written.
 
     Examples
     --------
@@ -72,7 +82,7 @@ def figures(only: Sequence[int] = (), results: Path | None = None, out: Path | N
     folder = open_run("figures" if out is None else out, {"command": "figures", "options": options})
     for number in numbers:
         with styled():
-            figure, caption = FIGURES[number](source)
+            figure, caption = _drawn(number, source)
             save_both(figure, folder / f"figure{number}.png")
             figure.clear()  # a page of vectors is large: free it before the next
         text = captions.wrapped(f"**Figure {number}.** {caption}")
@@ -81,3 +91,18 @@ def figures(only: Sequence[int] = (), results: Path | None = None, out: Path | N
         if number == 1:
             figure1_staircase.animate(source, folder)
     return folder
+
+
+def _drawn(number: int, source: Path) -> tuple[Figure, str]:
+    """Draw a figure, or say which result does not fit it, however it is misshapen."""
+    try:
+        return FIGURES[number](source)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, ValueError) and str(source) in str(error):  # names its file
+            raise
+        names = _READ.get(number, ())
+        found = misfit(source, names)
+        if found is None:
+            places = captions.listed(str(source / name) for name in names) or str(source)
+            found = f"{places} cannot be drawn ({type(error).__name__}: {error})"
+        raise ValueError(f"{found}; expected results as figure {number} is drawn of") from error

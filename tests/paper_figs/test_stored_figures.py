@@ -20,6 +20,7 @@ from paper_figs import (
 )
 from paper_figs.embeddings import principal_points
 from paper_figs.figures import FIGURES, figures
+from paper_figs.shapes import misfit
 from paper_figs.store import RESULTS
 from paper_figs.style import styled
 
@@ -307,6 +308,50 @@ def test_captions_and_figures_follow_other_results(tmp_path):
     for words in ("ResNet-50", "seed 77", "learning rate 0.123", "4,321 updates", "on Some GPU"):
         assert words in told
     assert "CPU" not in told
+
+
+@pytest.mark.parametrize(
+    ("number", "file", "text", "told"),
+    [
+        (1, "convnet/records.jsonl", "", "has no "),
+        (1, "convnet/training.json", "{}", "has no "),
+        (3, "methods/simclr/config.json", "{}", "has no "),
+        (3, "methods/simclr/config.json", "{torn", "is not valid JSON"),
+        (3, "methods/simclr/config.json", None, "is missing|cannot be read"),
+        (3, "methods/simclr/training.json", '{"method": 3}', "has no "),
+        (4, "kernels_across/ntk_across.json", '{"methods": 3}', "has no "),
+        (6, "overfitting/overfitting.json", '{"runs": 1, "groups": 2}', "has no "),
+        (7, "umm_sweep/table.json", "{}", "has no "),
+    ],
+)
+def test_a_result_that_lacks_what_is_drawn_is_named_in_one_line(
+    tmp_path, capsys, number, file, text, told
+):
+    results = tmp_path / "R"
+    for name in {4: ("kernels", "kernels_across")}.get(number, (file.split("/")[0],)):
+        shutil.copytree(RESULTS / name, results / name)
+    if text is None:
+        (results / file).unlink()
+    else:
+        (results / file).write_text(text)
+    asked = ["--only", str(number), "--results", str(results), "--out", str(tmp_path / "out")]
+    assert main(["figures", *asked]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"sslsim: error: {results / file}")
+    assert re.search(told, line)
+
+
+def test_a_result_of_another_shape_is_told_with_its_folder(tmp_path):
+    shutil.copytree(RESULTS / "umm_sweep", tmp_path / "umm_sweep")
+    path = tmp_path / "umm_sweep" / "table.json"
+    write_json(path, read_json(path) | {"rows": [1]})
+    with pytest.raises(ValueError, match=r"umm_sweep cannot be drawn \(TypeError: .*figure 7"):
+        figures([7], tmp_path, tmp_path / "out")
+
+
+def test_installed_results_fit_each_other():
+    names = [path.name for path in RESULTS.iterdir()]
+    assert misfit(RESULTS, names) is None
 
 
 def test_figures_that_do_not_exist_are_told():
