@@ -169,7 +169,7 @@ def fed_shape(data: Images, kind: str) -> tuple[int, int, int]:
     return view_shape(kind, shape) if kind in VIEWS else shape
 
 
-def initial_learner(options: LearnerOptions, data: Images) -> Learner:
+def initial_learner(options: LearnerOptions, data: Images, classes: int | None = None) -> Learner:
     """The learner at its initialisation, the same at every call.
 
     Parameters
@@ -178,6 +178,8 @@ def initial_learner(options: LearnerOptions, data: Images) -> Learner:
         Method, network and initialisation.
     data : Images
         Training images: their shape, and the classes when supervised.
+    classes : int, optional
+        When supervised: how many there are, where ``data`` are a part that may lack the last ones.
 
     Returns
     -------
@@ -201,7 +203,7 @@ def initial_learner(options: LearnerOptions, data: Images) -> Learner:
             raise ValueError(f"{options.data} has no labels; expected labels when supervised")
         if data.labels.min() < 0:
             raise ValueError(f"labels go from {int(data.labels.min())}; expected classes from 0")
-        dim = int(data.labels.max()) + 1
+        dim = max(int(data.labels.max()) + 1, classes or 0)
         if options.dim not in (None, dim):
             raise ValueError(f"dim is {options.dim}; expected the {dim} classes, or none given")
     return build_learner(

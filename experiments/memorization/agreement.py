@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ _NEEDED = 4  # images in common
 _RANKED = (-1, SETS.index("candidate"))  # of the four sets candidates alone can be memorised
 
 
-def agreement_with(other: Path, points: Points, scores: Array, top: int) -> dict[str, Any]:
+def agreement_with(
+    other: Path, points: Points, scores: Array, layers: Sequence[str], top: int
+) -> dict[str, Any]:
     """How far the ranking of another study of the same images agrees with this one.
 
     Parameters
@@ -30,15 +33,19 @@ def agreement_with(other: Path, points: Points, scores: Array, top: int) -> dict
         Its run folder.
     points : Points
         What this study scored.
-    scores : ndarray, shape (n,)
+    scores : ndarray, shape (layers, n)
         Of this study.
+    layers : sequence of str
+        Their names. The first that both studies scored is compared; where there is none, the first
+        of either.
     top : int
         Images of the highest scores to compare; at most half of them are.
 
     Returns
     -------
     dict
-        ``run``, ``method``, ``encoder``, ``protocol``, ``points``, ``top`` and what
+        ``run``, ``method``, ``encoder``, ``protocol``, ``layer`` (of this study), ``other_layer``
+        (of the other), ``points``, ``top`` and what
         :func:`experiments.memorization.statistics.rank_agreement` gives, of all images that both
         scored; of the split protocol the candidates alone, which alone can be memorised.
 
@@ -47,12 +54,60 @@ def agreement_with(other: Path, points: Points, scores: Array, top: int) -> dict
     ValueError
         If the folder holds no study, or one of other images.
     """
-    kept = read_json(other / "memorization.json")
+    kept, _ = read_study(other)
     rows, theirs = common_points(other, points)
+    both = [name for name in layers if name in kept["layers"]]
+    layer, their = (both[0], both[0]) if both else (layers[0], kept["layers"][0])
     k = min(top, len(rows) // 2)
-    found = rank_agreement(scores[rows], theirs, k)
+    found = rank_agreement(
+        scores[list(layers).index(layer)][rows], theirs[kept["layers"].index(their)], k
+    )
     same = {name: kept[name] for name in ("method", "encoder", "protocol")}
-    return {"run": other, **same, "points": len(rows), "top": k, **asdict(found)}
+    compared = {"layer": layer, "other_layer": their, "points": len(rows), "top": k}
+    return {"run": other, **same, **compared, **asdict(found)}
+
+
+def read_study(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What a finished study left.
+
+    Parameters
+    ----------
+    folder : Path
+        Of its run.
+
+    Returns
+    -------
+    result : dict
+        Content of ``memorization.json``; a study that has not ended has none.
+    arrays : dict of str to ndarray
+        Of ``scores.npz``.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read, lacks something or does not fit the other.
+
+    Examples
+    --------
+    >>> read_study(Path("nowhere"))
+    Traceback (most recent call last):
+    ValueError: nowhere/memorization.json cannot be read: No such file or directory
+    """
+    kept = read_json(folder / "memorization.json")
+    arrays = read_arrays(folder / "scores.npz")
+    for name, held, needed in (
+        ("memorization.json", kept, ("method", "encoder", "protocol", "layers")),
+        ("scores.npz", arrays, ("numbers", "hashes", "scores", "sets")),
+    ):
+        if missing := [key for key in needed if key not in held]:
+            raise ValueError(f"{folder}/{name} lacks {missing[0]!r}; expected that of a study")
+    shape = (len(kept["layers"]), *arrays["numbers"].shape)
+    if arrays["scores"].shape != shape:
+        raise ValueError(
+            f"{folder}/scores.npz holds scores of shape {arrays['scores'].shape}; expected "
+            f"{shape}, layers and images"
+        )
+    return kept, arrays
 
 
 def common_points(other: Path, points: Points) -> tuple[NDArray[np.int64], Array]:
@@ -69,7 +124,7 @@ def common_points(other: Path, points: Points) -> tuple[NDArray[np.int64], Array
     -------
     rows : ndarray of int64, shape (r,)
         Places among the images of this study; of the split protocol candidates alone.
-    scores : ndarray, shape (r,)
+    scores : ndarray, shape (layers, r)
         Their scores in the other study.
 
     Raises
@@ -77,14 +132,13 @@ def common_points(other: Path, points: Points) -> tuple[NDArray[np.int64], Array
     ValueError
         If the folder holds no study, or fewer than four images are in common.
     """
-    kept = read_json(other / "memorization.json")
-    arrays = read_arrays(other / "scores.npz")
-    if missing := [k for k in ("numbers", "hashes", "scores", "sets") if k not in arrays]:
-        raise ValueError(f"{other}/scores.npz lacks {missing[0]!r}; expected that of a study")
-    columns = (arrays["numbers"], arrays["hashes"], arrays["scores"][0], arrays["sets"])
+    kept, arrays = read_study(other)
+    columns = (arrays["numbers"], arrays["hashes"], arrays["sets"])
     theirs = {
-        (number, digest): score
-        for number, digest, score, code in zip(*(c.tolist() for c in columns), strict=True)
+        (number, digest): place
+        for place, (number, digest, code) in enumerate(
+            zip(*(column.tolist() for column in columns), strict=True)
+        )
         if code in _RANKED
     }
     here = np.isin(sets_of(points), _RANKED)
@@ -96,7 +150,7 @@ def common_points(other: Path, points: Points) -> tuple[NDArray[np.int64], Array
             "them scored here too; expected a study of the same images (data, limit, sizes, "
             "atypical, draw-seed)"
         )
-    return rows, np.array([theirs[own[row]] for row in rows])
+    return rows, arrays["scores"][:, [theirs[own[row]] for row in rows]]
 
 
 def image_hashes(images: torch.Tensor) -> NDArray[np.int64]:

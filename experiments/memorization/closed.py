@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from experiments.memorization.points import Points, scored_views, trained_on
 from experiments.memorization.results import Scored
 from experiments.memorization.trained import trained_encoder
 from sslsim.pixels import pixel_statistics
+from sslsim.single_view import view_shape
 
 _DIM = 8  # where the options name none
 
@@ -56,6 +58,8 @@ def score_closed_form(options: MemorizationOptions, points: Points, folder: Path
         "exact": options.exact,
     }
     details: dict[str, Any] = {"dim": dim, "kernel": options.kernel, "exact": options.exact}
+    if not options.kernel:
+        details |= {"method": "barlow_twins", "encoder": "linear"}  # whatever the options
     pool = trained_on(points, torch.arange(len(points.images)))
     if options.kernel:
         trained = trained_encoder(options, pool, options.seed, folder / "encoders" / "0")
@@ -92,6 +96,37 @@ def score_closed_form(options: MemorizationOptions, points: Points, folder: Path
             "error_bound": None if found.errors is None else found.errors.max(),
         },
     )
+
+
+def check_modes(options: MemorizationOptions, points: Points) -> None:
+    """Refuse more modes of the pixels than there are.
+
+    Parameters
+    ----------
+    options : MemorizationOptions
+        Of the study.
+    points : Points
+        The pool.
+
+    Raises
+    ------
+    ValueError
+        If there are.
+
+    Examples
+    --------
+    >>> from experiments.memorization.points import draw_points
+    >>> options = MemorizationOptions(protocol="closed-form", pool=10, dim=65)
+    >>> check_modes(options, draw_points(options))
+    Traceback (most recent call last):
+    ValueError: dim is 65; expected at most 64, the pixels of a view
+    """
+    kind = scored_views(options, options.views or "simclr")
+    pixels = math.prod(view_shape(kind, tuple(points.images.shape[1:])))
+    if not options.kernel and (options.dim or _DIM) > pixels:
+        raise ValueError(
+            f"dim is {options.dim or _DIM}; expected at most {pixels}, the pixels of a view"
+        )
 
 
 def check_closed_form(options: MemorizationOptions) -> None:

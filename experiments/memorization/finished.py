@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.memorization.agreement import image_hashes
+from experiments.memorization.agreement import image_hashes, read_study
 from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import Points, draw_points
 from experiments.memorization.removal_options import RetrainOptions
-from experiments.runs import read_arrays, read_json
+from experiments.runs import read_json
 
 # Options that belong to one method or one network.
 _OF_METHOD = (
@@ -79,7 +79,7 @@ def finished_study(options: RetrainOptions, protocols: Sequence[str], why: str) 
             f"{folder} holds a study of protocol {study.protocol}; expected "
             f"{' or '.join(protocols)}, {why}"
         )
-    arrays = read_arrays(folder / "scores.npz")
+    _, arrays = read_study(folder)
     if options.root is not None:
         study = replace(study, root=options.root)
     points = draw_points(study)
@@ -145,7 +145,6 @@ def _study_options(folder: Path) -> MemorizationOptions:
             f"{folder} holds a run of {config.get('command')!r}; expected one of sslsim "
             "memorization"
         )
-    read_json(folder / "memorization.json")  # a study that has not ended has none
     kept: dict[str, Any] = dict(config["options"])
     for field in fields(MemorizationOptions):
         value = kept.get(field.name)
@@ -158,7 +157,7 @@ def _study_options(folder: Path) -> MemorizationOptions:
         study = MemorizationOptions(**kept | {"compare": (), "f": (), "g": (), "curve": 0})
     except TypeError as error:
         raise ValueError(f"{folder}/config.json holds options unknown here: {error}") from error
-    if kept["f"]:
+    if kept.get("f"):
         raise ValueError(
             f"{folder} scored encoders that were given to it; expected a study that trained its own"
         )

@@ -17,7 +17,7 @@ from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import FAMILIES, Points
 from experiments.memorization.trained import Trained
 from experiments.networks import network_at
-from experiments.train_setup import read_train_options, split_data
+from experiments.train_setup import chosen_device, read_train_options, split_data
 from sslsim.data import Images
 from sslsim.memorization import same_architecture
 from sslsim.pixels import pixel_statistics
@@ -64,7 +64,7 @@ def given_families(options: MemorizationOptions, points: Points) -> dict[str, li
         trained on the images of its sets, or was on those of others.
     """
     families = {
-        name: [read_run(run, tuple(points.images.shape[1:])) for run in runs]
+        name: [read_run(run, tuple(points.images.shape[1:]), options.device) for run in runs]
         for name, runs in (("f", options.f), ("g", options.g))
     }
     same_architecture(*([run.trained.encoder for run in runs] for runs in families.values()))
@@ -78,7 +78,7 @@ def given_families(options: MemorizationOptions, points: Points) -> dict[str, li
     return {name: [run.trained for run in runs] for name, runs in families.items()}
 
 
-def read_run(folder: Path, shape: tuple[int, ...]) -> GivenRun:
+def read_run(folder: Path, shape: tuple[int, ...], device: str = "cpu") -> GivenRun:
     """The newest encoder of a run of ``sslsim train``, and what it was trained on.
 
     Parameters
@@ -87,6 +87,8 @@ def read_run(folder: Path, shape: tuple[int, ...]) -> GivenRun:
         Of the run.
     shape : tuple of int
         Channels, height and width of the images to be scored.
+    device : str
+        Where to put the encoder, as the option of that name.
 
     Returns
     -------
@@ -112,7 +114,8 @@ def read_run(folder: Path, shape: tuple[int, ...]) -> GivenRun:
         )
     learner, _ = network_at(folder, data=data)
     pixels = pixel_statistics(data.images) if options.standardise else None
-    return GivenRun(folder, Trained(learner.encoder, pixels, options.views or learner.views), data)
+    encoder = learner.encoder.to(chosen_device(device))
+    return GivenRun(folder, Trained(encoder, pixels, options.views or learner.views), data)
 
 
 def _check_seen(

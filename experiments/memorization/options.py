@@ -23,27 +23,31 @@ class MemorizationOptions(LearnerOptions):
         How to tell with from without. split: pairs of encoders f and g, trained on shared images
         and on candidates (f) or independent images (g). subsample: encoders on random subsets of a
         pool, every image scored. closed-form: no retraining, leave-one-out of the linear model of
-        the pixels, or of the tangent kernel of one trained network.
+        the pixels, or of the tangent kernel of one trained network. Options of one protocol are
+        refused with another.
     shared, candidates, independent, external : int
         Of split: images of every set; external ones are held out of all training.
     sets : Path or None
         Of split: an .npz file with places of the images of each set, in arrays `shared`,
         `candidate`, `independent` (of the training images) and `external` (of the held-out ones),
-        instead of sets drawn by lot.
+        instead of sets drawn by lot, whose sizes are then of no account.
     encoder_pairs : int
         Of split: pairs (f, g), the units of the tests. Pair i has seed + i.
     f, g : tuple of Path
         Of split: folders of `sslsim train` to take the encoders from, instead of training them:
-        those trained with the candidates, and with the independent images.
+        those trained with the candidates, and with the independent images. Options of method,
+        network and training are then of no account.
     pool : int
         Of subsample and closed-form: images scored, spread over the training images.
     encoders : int
         Of subsample: how many; encoder i has seed + i.
     share : float
-        Of subsample: part of the pool that every encoder is trained on.
+        Of subsample: part of the pool that every encoder is trained on; more leaves fewer encoders
+        without an image.
     together : bool or None
-        Of subsample: train all encoders at once. Default: on a CPU of images of 8 x 8 pixels at
-        most, where that is faster, and of methods and optimisers that allow it.
+        Of subsample: train all encoders at once. Default: as a study was begun; else on a CPU of
+        images of 8 x 8 pixels at most, where that is faster, and of methods and optimisers that
+        allow it.
     kernel : bool
         Of closed-form: of the tangent kernel of a network trained on the pool, instead of pixels.
     exact : bool
@@ -72,7 +76,8 @@ class MemorizationOptions(LearnerOptions):
     curve : int
         Of split: checkpoints over training at which to score too; 0 for the end alone.
     compare : tuple of Path
-        Folders of earlier studies of the same images: how far their rankings agree with this one.
+        Folders of earlier studies of the same images: how far their rankings agree with this one,
+        by the first layer that both scored.
     top : int
         Images of the highest scores compared with those of other studies.
     evaluate : bool

@@ -279,6 +279,6 @@ def _aligning(study: Finished, kind: str) -> Callable[[Trained, Path], Any]:
     points = study.points
 
     def losses(trained: Trained, folder: Path) -> Any:
-        return encoder_losses([trained], points.images, points.numbers, kind, first)[0][0].mean
+        return encoder_losses([trained], points.images, points.numbers, kind, first)[0, 0]
 
     return losses

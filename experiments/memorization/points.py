@@ -45,6 +45,12 @@ class Points:
     sets: dict[str, torch.Tensor]
     atypical: torch.Tensor
 
+    @property
+    def classes(self) -> int | None:
+        """Classes of the training images, of which parts may lack some; None without labels."""
+        labels = self.data.labels
+        return None if labels is None else int(labels.max()) + 1
+
 
 def draw_points(options: MemorizationOptions) -> Points:
     """Load the data set, plant outliers and draw what is scored.

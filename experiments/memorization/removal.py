@@ -88,7 +88,7 @@ def memorization_removal(options: RemovalOptions) -> Path:
         found = measured_cell(
             folder / "cells",
             training_identity(study.options, data, seed),
-            partial(trained_encoder, study.options, data, seed),
+            partial(trained_encoder, study.options, data, seed, classes=study.points.classes),
             accuracy_measures(options, study, probes, seed),
         )
         own = {"which": which, "removed": removed, "share": share, "seed": seed}

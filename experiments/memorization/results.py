@@ -87,7 +87,11 @@ def write_results(
     shown = min(_SHOWN, len(order) // 2)
     most, least = order[:shown], order[::-1][:shown].copy()
     atypical = points.atypical.numpy()
-    agreement = [agreement_with(other, points, first, options.top) for other in options.compare]
+    layers = scored.details.get("layers", options.layers)
+    agreement = [
+        agreement_with(other, points, scored.scores, layers, options.top)
+        for other in options.compare
+    ]
     result = {
         "protocol": options.protocol,
         "method": options.method,

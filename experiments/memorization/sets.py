@@ -75,8 +75,10 @@ def _queues(kinds: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tens
     order = torch.randperm(len(kinds), generator=generator)
     outliers = order[kinds[order] > 0]
     if len(outliers):
-        same = kinds[outliers][:, None] == kinds[outliers]
-        outliers = outliers[same.tril().sum(dim=1).argsort(stable=True)]
+        turns = torch.zeros_like(kinds)
+        for kind in kinds[outliers].unique():
+            turns[order[kinds[order] == kind]] = torch.arange(int((kinds == kind).sum()))
+        outliers = outliers[turns[outliers].argsort(stable=True)]
     return outliers, order[kinds[order] == 0]
 
 

@@ -118,6 +118,7 @@ def _trained(
                         trained_on(points, _rows(points, name)),
                         options.seed + pair,
                         folder / "encoders" / f"{name}{pair}",
+                        classes=points.classes,
                     )
                 )
                 bar.update()
@@ -133,8 +134,7 @@ def _scored(
 ) -> Scored:
     encoders = [*families["f"], *families["g"]]
     kind = scored_views(options, encoders[0].views)
-    found = encoder_losses(encoders, points.images, points.numbers, kind, options)
-    losses = torch.stack([torch.stack([loss.mean for loss in layers]) for layers in found])
+    losses = encoder_losses(encoders, points.images, points.numbers, kind, options)
     f, g = losses.chunk(2)
     layers = range(len(options.layers))
     both = [ssl_mem(f[:, layer], g[:, layer], options.form) for layer in layers]
@@ -170,6 +170,7 @@ def _curve(options: MemorizationOptions, points: Points, folder: Path) -> list[d
                     trained_on(points, _rows(points, name)),
                     options.seed + pair,
                     folder / "encoders" / f"{name}{pair}",
+                    classes=points.classes,
                     checkpoint=step,
                 )
                 for pair in range(options.encoder_pairs)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.memorization.agreement import common_points
-from experiments.memorization.closed import check_closed_form, score_closed_form
+from experiments.memorization.closed import check_closed_form, check_modes, score_closed_form
 from experiments.memorization.given import given_families
 from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import Points, draw_points, scored_views
@@ -31,6 +31,12 @@ _FREE = (
     "out", "root", "device", "layers", "augmentations", "against", "distance", "normalise", "form",
     "score_views", "compare", "top", "evaluate", "exact", "external", "encoder_pairs",
 )  # fmt: skip
+_OF_PROTOCOL = {
+    "split": ("shared", "candidates", "independent", "external", "sets", "encoder_pairs", "f", "g",
+              "curve"),
+    "subsample": ("pool", "encoders", "share", "together"),
+    "closed-form": ("pool", "kernel", "exact"),
+}  # fmt: skip
 _RESULTS = ("memorization.json", "scores.npz", "memorization.png")
 
 
@@ -76,6 +82,8 @@ def memorization(options: MemorizationOptions) -> Path:
         _check_scoring(options, points, given["f"][0] if given else _untrained(options, points))
     if options.protocol == "subsample":
         trains_together(options, points)
+    if options.protocol == "closed-form":
+        check_modes(options, points)
     folder = options.out
     open_run(folder, {"command": "memorization", "options": asdict(options)}, results=_RESULTS)
     if options.protocol == "split":
@@ -90,6 +98,7 @@ def memorization(options: MemorizationOptions) -> Path:
 
 
 def _check(options: MemorizationOptions) -> None:
+    _check_protocol(options)
     if options.augmentations < 1:
         raise ValueError(
             f"augmentations is {options.augmentations}; expected at least 1 pair of views"
@@ -104,22 +113,23 @@ def _check(options: MemorizationOptions) -> None:
     training_options(options)
     if options.protocol == "split":
         check_split(options)
-    elif options.curve or options.f or options.g or options.sets:
-        raise ValueError(
-            f"curve, f, g and sets belong to the split protocol; expected none for "
-            f"{options.protocol}"
-        )
-    if options.protocol == "subsample":
+    elif options.protocol == "subsample":
         drawn_members(options)
-    elif options.together:
-        raise ValueError("together is asked for; expected it with the subsample protocol")
-    if options.protocol == "closed-form":
+    else:
         check_closed_form(options)
-    elif options.kernel or options.exact:
-        raise ValueError(
-            "kernel and exact belong to the closed-form protocol; expected none for "
-            f"{options.protocol}"
-        )
+
+
+def _check_protocol(options: MemorizationOptions) -> None:
+    """Refuse options without effect: those of other protocols."""
+    own = _OF_PROTOCOL[options.protocol]
+    for name in dict.fromkeys(name for names in _OF_PROTOCOL.values() for name in names):
+        given, default = getattr(options, name), getattr(MemorizationOptions, name)
+        if name not in own and given != default:
+            its = " or ".join(key for key, names in _OF_PROTOCOL.items() if name in names)
+            raise ValueError(
+                f"{name} is {plain(given)}, an option of protocol {its}; expected it not to be "
+                f"given for {options.protocol}"
+            )
 
 
 def _check_folder(options: MemorizationOptions) -> None:
@@ -192,17 +202,24 @@ def _report(result: Mapping[str, Any]) -> str:
     for name, kinds in (result["atypical"] or {}).items():
         told = ", ".join(f"{kind} {found['auc']:.2f}" for kind, found in kinds.items())
         if told:
-            lines.append(f"AUC of outliers, {name} images: {told}")
+            low = " (low where memorised: g saw them, not f)" if name == "independent" else ""
+            lines.append(f"AUC of outliers, {name} images{low}: {told}")
     for family, accuracies in (result.get("accuracies") or {}).items():
         for layer, values in accuracies.items():
             mean = 100 * sum(values) / len(values)
             lines.append(f"linear probe of {layer}, encoders {family}: {mean:.1f} %")
     for other in result["agreement"]:
         lines.append(
-            f"{other['run']}: tau {other['tau']:.2f}, {other['overlap']:.0%} of the top "
-            f"{other['top']} in common (chance {other['chance']:.0%})"
+            f"{other['run']}, {_compared(other)}: tau {other['tau']:.2f}, {other['overlap']:.0%} "
+            f"of the top {other['top']} in common (chance {other['chance']:.0%})"
         )
     return "\n".join(lines)
+
+
+def _compared(other: Mapping[str, Any]) -> str:
+    """Layers of this study and of the other."""
+    layer, their = other["layer"], other["other_layer"]
+    return str(layer) if layer == their else f"{layer} here and {their} there"
 
 
 def _above(tests: Mapping[str, Any], name: str) -> float:

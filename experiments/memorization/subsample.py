@@ -64,12 +64,12 @@ def score_subsample(options: MemorizationOptions, points: Points, folder: Path) 
                 trained_on(points, inside.nonzero()[:, 0]),
                 options.seed + i,
                 folder / "encoders" / str(i),
+                classes=points.classes,
             )
             for i, inside in enumerate(tqdm(members, desc="encoders", disable=quiet))
         ]
     kind = scored_views(options, encoders[0].views)
-    found = encoder_losses(encoders, points.images, points.numbers, kind, options)
-    losses = torch.stack([torch.stack([loss.mean for loss in layers]) for layers in found])
+    losses = encoder_losses(encoders, points.images, points.numbers, kind, options)
     details: dict[str, Any] = {"views": kind, "encoders": len(encoders), "share": options.share}
     if options.evaluate:
         details["accuracies"] = probed_families({"all": encoders}, points, options)
@@ -114,7 +114,7 @@ def drawn_members(options: MemorizationOptions) -> torch.Tensor:
 
 
 def trains_together(options: MemorizationOptions, points: Points) -> bool:
-    """Whether encoders are trained at once: as asked, else where it is faster and possible.
+    """Whether encoders are trained at once: as asked or begun, else where possible and faster.
 
     Parameters
     ----------
@@ -141,6 +141,10 @@ def trains_together(options: MemorizationOptions, points: Points) -> bool:
     """
     if options.together is False:
         return False
+    if options.together is None:  # go on as was begun, whatever the device is now
+        for name, at_once in (("together", True), ("0", False)):
+            if (options.out / "encoders" / name).exists():
+                return at_once
     learner = initial_learner(options, points.data)
     possible = (
         type(learner).after_step is Learner.after_step  # no teacher
@@ -166,7 +170,7 @@ def _at_once(
     seeds = [options.seed + i for i in range(len(members))]
     parts = [trained_on(points, inside.nonzero()[:, 0]) for inside in members]
     learners = [
-        initial_learner(replace(options, seed=seed), part)
+        initial_learner(replace(options, seed=seed), part, points.classes)
         for seed, part in zip(seeds, parts, strict=True)
     ]
     kind = options.views or learners[0].views

@@ -16,10 +16,13 @@ from sslsim.checkpoints import load_checkpoint
 from sslsim.data import Images
 from sslsim.encoders.encoder import Encoder
 from sslsim.encoders.features import features
-from sslsim.memorization import AlignmentLoss, alignment_losses
+from sslsim.memorization import alignment_losses
+from sslsim.memorization.scored_views import number_blocks
 from sslsim.methods.learner import Learner
 from sslsim.pixels import PixelStatistics, pixel_statistics
 from sslsim.training import train
+
+_BLOCKS = 64  # of 64 images: as many are scored before distances give way to their means
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,7 @@ def trained_encoder(
     seed: int,
     folder: Path,
     *,
+    classes: int | None = None,
     checkpoint: int | None = None,
     wrap: Callable[[Learner], Learner] | None = None,
 ) -> Trained:
@@ -62,6 +66,8 @@ def trained_encoder(
         Of the training, in place of that of the options.
     folder : Path
         Of this encoder alone.
+    classes : int, optional
+        Of :func:`experiments.train_setup.initial_learner`.
     checkpoint : int, optional
         Updates after which to take it, of a training that is done and kept its checkpoints.
     wrap : callable, optional
@@ -89,7 +95,7 @@ def trained_encoder(
     'simclr'
     """
     seeded = replace(options, seed=seed)
-    learner = initial_learner(seeded, data)
+    learner = initial_learner(seeded, data, classes)
     if wrap is not None:
         learner = wrap(learner)
     kind = options.views or learner.views
@@ -103,9 +109,8 @@ def trained_encoder(
     elif checkpoint:
         path = folder / "checkpoints" / f"checkpoint-{checkpoint:09d}.pt"
         learner.load_state_dict(load_checkpoint(path, device)["learner"])
-        learner.to(device)
     pixels = pixel_statistics(data.images) if options.standardise else None
-    return Trained(learner.eval().encoder, pixels, kind)
+    return Trained(learner.to(device).eval().encoder, pixels, kind)
 
 
 def encoder_losses(
@@ -114,7 +119,7 @@ def encoder_losses(
     numbers: torch.Tensor,
     kind: str,
     options: MemorizationOptions,
-) -> list[list[AlignmentLoss]]:
+) -> torch.Tensor:
     """Alignment losses of all images under every encoder and layer, on the same views.
 
     Parameters
@@ -132,8 +137,10 @@ def encoder_losses(
 
     Returns
     -------
-    list of list of AlignmentLoss
-        By encoder, then by layer, on the CPU.
+    Tensor of float64, shape (encoders, layers, n)
+        On the CPU: means over the pairs of views. With R encoders x layers, memory holds 8 R n
+        bytes of them; of 4096 images at a time, 32 R KiB for every pair; of 64 images at a time
+        their representations, R x 128 x ``augmentations`` vectors; and all encoders.
 
     Raises
     ------
@@ -145,15 +152,17 @@ def encoder_losses(
     >>> from sslsim.encoders.encoder import build_encoder
     >>> encoder = Trained(build_encoder("linear", (1, 8, 8), 2, seed=0), None, "noise")
     >>> images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
-    >>> found = encoder_losses([encoder], images, torch.arange(3), "noise", MemorizationOptions())
-    >>> len(found), len(found[0]), found[0][0].losses.shape
-    (1, 1, torch.Size([3, 10]))
+    >>> encoder_losses(
+    ...     [encoder], images, torch.arange(3), "noise", MemorizationOptions()
+    ... ).shape
+    torch.Size([1, 1, 3])
     """
     names = list(options.layers)
     known = ("backbone", "projector", *encoders[0].encoder.layers)
     if not names or len(set(names)) < len(names) or not set(names) <= set(known):
         given = ", ".join(names) or "nothing"
         raise ValueError(f"layers is {given}; expected some of {', '.join(known)}, each once")
+    device = next(encoders[0].encoder.parameters()).device
 
     def represent(views: torch.Tensor) -> list[torch.Tensor]:
         found: list[torch.Tensor] = []
@@ -163,17 +172,21 @@ def encoder_losses(
             found += [held[name] for name in names]
         return found
 
-    losses = alignment_losses(
-        represent,
-        images.to(next(encoders[0].encoder.parameters()).device),
-        kind,
-        pairs=options.augmentations,
-        distance=options.distance,
-        normalise=options.normalise,
-        against=options.against,
-        seed=options.draw_seed,
-        numbers=numbers,
-    )
-    count = len(names)
-    on_cpu = [AlignmentLoss(x.mean.cpu(), x.standard_error.cpu(), x.losses.cpu()) for x in losses]
-    return [on_cpu[place : place + count] for place in range(0, len(on_cpu), count)]
+    means = torch.empty(len(encoders) * len(names), len(images), dtype=torch.float64)
+    blocks = [rows for _, rows in number_blocks(numbers)]
+    for first in range(0, len(blocks), _BLOCKS):
+        rows = torch.cat(blocks[first : first + _BLOCKS])
+        losses = alignment_losses(
+            represent,
+            images[rows].to(device),
+            kind,
+            pairs=options.augmentations,
+            distance=options.distance,
+            normalise=options.normalise,
+            against=options.against,
+            seed=options.draw_seed,
+            numbers=numbers[rows],
+        )
+        for mean, loss in zip(means, losses, strict=True):
+            mean[rows] = loss.mean.cpu()
+    return means.unflatten(0, (len(encoders), len(names)))

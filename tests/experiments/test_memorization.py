@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
+import experiments.memorization.subsample as subsample_module
 import experiments.memorization.trained as trained_module
 from experiments.cli import main
 from experiments.memorization.atypical import KINDS, plant_atypical
@@ -18,8 +20,11 @@ from experiments.memorization.study import memorization
 from experiments.runs import read_arrays, read_json
 from experiments.train import train_network
 from experiments.train_options import TrainOptions
+from experiments.train_setup import split_data
 from sslsim.data import load_images
+from sslsim.encoders.encoder import build_encoder
 from sslsim.interruption import Interrupted
+from sslsim.memorization import alignment_loss
 
 PAGE = (Path(__file__).parents[2] / "experiments/docs/memorization.md").read_text(encoding="utf-8")
 NETWORK = {"encoder": "linear", "dim": 2, "limit": 200, "steps": 4, "batch": 8, "augmentations": 2}
@@ -37,9 +42,11 @@ def study(out, **options):
 def arguments(out, **options):
     """The command line of options."""
     given = ["memorization", "--out", str(out)]
-    for name, value in {**SMALL, **options}.items():
+    base = SMALL if options.get("protocol", "split") == "split" else NETWORK
+    for name, value in {**base, **options}.items():
         values = value if isinstance(value, tuple) else (value,)
-        given += [f"--{name.replace('_', '-')}", *map(str, values)]
+        flag = isinstance(value, bool) and name != "together"
+        given += [f"--{name.replace('_', '-')}", *([] if flag else map(str, values))]
     return given
 
 
@@ -181,6 +188,92 @@ def test_seeds_and_methods_are_compared_on_the_same_images(tmp_path, capsys):
     assert (found["tau"], found["overlap"]) == (pytest.approx(1), 1)
 
 
+def test_rankings_are_compared_by_layers_of_one_name(tmp_path, capsys):
+    names = ("backbone", "projector")
+    network = {"encoder": "mlp", "widths": (6,)}
+    first = study(tmp_path / "a", layers=names, **network)
+    study(tmp_path / "b", seed=7, layers=names[::-1], compare=(first,), **network)
+    arrays = [read_arrays(tmp_path / name / "scores.npz") for name in "ab"]
+    (found,) = read_json(tmp_path / "b/memorization.json")["agreement"]
+    assert (found["layer"], found["other_layer"]) == ("projector", "projector")
+    rows = arrays[0]["sets"] == SETS.index("candidate")
+    taus = [
+        stats.kendalltau(arrays[0]["scores"][i][rows], arrays[1]["scores"][0][rows]).statistic
+        for i in range(2)
+    ]
+    assert taus[0] != taus[1]
+    assert found["tau"] == pytest.approx(taus[1])
+    # What there is in common, be it of another place; else the first of either.
+    study(tmp_path / "c", layers=("projector",), **network)
+    study(tmp_path / "d", layers=("layer1", "projector"), compare=(tmp_path / "c",), **network)
+    (found,) = read_json(tmp_path / "d/memorization.json")["agreement"]
+    assert found["layer"] == "projector"
+    assert found["tau"] == pytest.approx(1)
+    capsys.readouterr()
+    study(tmp_path / "e", layers=("backbone",), compare=(tmp_path / "c",), **network)
+    (found,) = read_json(tmp_path / "e/memorization.json")["agreement"]
+    assert (found["layer"], found["other_layer"]) == ("backbone", "projector")
+    assert "backbone here and projector there: tau" in capsys.readouterr().out
+
+
+def test_outliers_that_g_learned_are_told_to_be_low(tmp_path, capsys):
+    study(tmp_path / "a", atypical=0.5)
+    told = capsys.readouterr().out
+    assert "independent images (low where memorised: g saw them, not f): any" in told
+    assert "candidate images: any" in told
+
+
+def test_encoders_begun_together_go_on_together_on_any_device(tmp_path, monkeypatch):
+    options = MemorizationOptions(**POOL, out=tmp_path / "s")
+    memorization(options)
+    before = contents(tmp_path / "s/encoders")
+    monkeypatch.setattr(subsample_module, "_SMALL", 0)  # as where together is not the default
+    memorization(options)
+    assert contents(tmp_path / "s/encoders") == before
+    memorization(replace(options, out=tmp_path / "t"))
+    assert (tmp_path / "t/encoders/0").exists()
+    before = contents(tmp_path / "t/encoders")
+    monkeypatch.undo()
+    memorization(replace(options, out=tmp_path / "t"))
+    assert contents(tmp_path / "t/encoders") == before
+
+
+def test_a_class_that_a_part_lacks_is_a_class(tmp_path):
+    # f sees no nine, which is the last class: both have as many outputs, and start alike.
+    labels = split_data(TrainOptions(limit=200))[0].labels.numpy()
+    nines, others = np.flatnonzero(labels == 9), np.flatnonzero(labels < 9)
+    sets = {"shared": others[:20], "candidate": others[20:26], "independent": nines[:6],
+            "external": np.arange(4)}  # fmt: skip
+    np.savez(tmp_path / "sets.npz", **sets)
+    options = {"method": "supervised", "dim": None, "layers": ("projector",), "lr": 1e-30}
+    folder = study(
+        tmp_path / "o", **options, sets=tmp_path / "sets.npz", score_views="weak", standardise=False
+    )
+    arrays = read_arrays(folder / "scores.npz")
+    assert not arrays["scores"].any()
+
+
+def test_losses_of_many_images_are_those_of_all_at_once(monkeypatch):
+    images = load_images(limit=200).images
+    numbers = torch.randperm(400, generator=torch.Generator().manual_seed(0))[:200]
+    encoders = [
+        trained_module.Trained(build_encoder("linear", (1, 8, 8), 3, seed=k), None, "weak")
+        for k in range(2)
+    ]
+    options = MemorizationOptions(augmentations=3, layers=("projector", "backbone"), draw_seed=4)
+    whole = trained_module.encoder_losses(encoders, images, numbers, "weak", options)
+    assert whole.shape == (2, 2, 200)
+    monkeypatch.setattr(trained_module, "_BLOCKS", 2)
+    parts = trained_module.encoder_losses(encoders, images, numbers, "weak", options)
+    assert torch.equal(parts, whole)
+    for encoder, layers in zip(encoders, whole, strict=True):
+        for layer, found in zip(options.layers, layers, strict=True):
+            expected = alignment_loss(
+                encoder.encoder, images, "weak", layer=layer, pairs=3, seed=4, numbers=numbers
+            )
+            torch.testing.assert_close(found, expected.mean, rtol=1e-5, atol=1e-7)
+
+
 def test_subsampling_at_once_and_one_after_another_agree(tmp_path):
     found = []
     for together in (True, False):
@@ -206,11 +299,15 @@ def test_subsampling_at_once_and_one_after_another_agree(tmp_path):
 @pytest.mark.parametrize("kernel", [False, True])
 def test_a_closed_form_study_scores_the_pool(tmp_path, kernel):
     options = {**POOL, "protocol": "closed-form", "views": "crops", "exact": not kernel}
+    del options["encoders"]
     folder = memorization(MemorizationOptions(**options, kernel=kernel, out=tmp_path / "c"))
     result, arrays = read_json(folder / "memorization.json"), read_arrays(folder / "scores.npz")
     assert arrays["scores"].shape == (1, 12)
     assert (result["layers"], result["distance"]) == (["projector"], "sqeuclidean")
     assert (folder / "encoders/0").exists() is kernel
+    # Of the pixels there is one model, whatever is asked for.
+    names = ("simclr", "linear") if kernel else ("barlow_twins", "linear")
+    assert (result["method"], result["encoder"]) == names
     for key in result:
         assert f"`{key}`" in PAGE, key
 
@@ -304,14 +401,23 @@ BAD = [
     ({"compare": (".",), "out": "."}, "the folder of this study; expected others"),
     ({"protocol": "subsample", "share": 1.5}, "share is 1.5; expected a number between 0 and 1"),
     ({"protocol": "subsample", "share": 0.9, "encoders": 4}, "expected at least 10 encoders"),
-    ({"protocol": "subsample", "curve": 2}, "belong to the split protocol"),
+    ({"protocol": "subsample", "curve": 2}, "curve is 2, an option of protocol split; expected it"),
     ({"protocol": "subsample", "pool": 5000}, "pool is 5000; expected 4 to 200"),
     (
         {"protocol": "subsample", "pool": 12, "together": True, "optimizer": "lars"},
         "together is asked for with",
     ),
     ({"protocol": "closed-form", "form": "ratio"}, "form is 'ratio'; expected 'raw'"),
-    ({"together": True}, "expected it with the subsample protocol"),
+    (
+        {"protocol": "closed-form", "pool": 9, "dim": 70},
+        "dim is 70; expected at most 64, the pixels of a view",
+    ),
+    ({"share": 0.5}, "share is 0.5, an option of protocol subsample; expected it not to be given"),
+    ({"pool": 5}, "pool is 5, an option of protocol subsample or closed-form"),
+    ({"together": False}, "together is False, an option of protocol subsample; expected it not"),
+    ({"kernel": True}, "kernel is True, an option of protocol closed-form; expected it not to"),
+    ({"protocol": "closed-form", "share": 0.5}, "share is 0.5, an option of protocol subsample"),
+    ({"protocol": "subsample", "shared": 9}, "shared is 9, an option of protocol split"),
 ]
 
 
@@ -365,10 +471,16 @@ def test_folders_of_something_else_are_refused(split, runs, tmp_path, capsys):
     line = refused(capsys, tmp_path / "o", draw_seed=1, compare=(split,))
     assert "expected a study of the same images" in line
     (tmp_path / "torn").mkdir()
-    (tmp_path / "torn/memorization.json").write_text(json.dumps({"points": 3}))
-    np.savez(tmp_path / "torn/scores.npz", scores=[0.0])
-    line = refused(capsys, tmp_path / "o", compare=(tmp_path / "torn",))
-    assert "lacks 'numbers'; expected that of a study" in line
+    result = read_json(split / "memorization.json")
+    arrays = read_arrays(split / "scores.npz")
+    for kept, held, message in [
+        ({}, {}, "memorization.json lacks 'method'; expected that of a study"),
+        (result, {"scores": [0.0]}, "scores.npz lacks 'numbers'; expected that of a study"),
+        (result, {**arrays, "scores": np.zeros((9, 23))}, "scores of shape (9, 23); expected"),
+    ]:
+        (tmp_path / "torn/memorization.json").write_text(json.dumps(kept))
+        np.savez(tmp_path / "torn/scores.npz", **held)
+        assert message in refused(capsys, tmp_path / "o", compare=(tmp_path / "torn",))
 
 
 def test_grey_images_have_no_colours_to_exchange(split):

@@ -10,6 +10,7 @@ from experiments.memorization.agreement import image_hashes
 from experiments.memorization.atypical import KINDS, plant_atypical
 from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import draw_points, sets_of
+from experiments.memorization.sets import _queues
 from experiments.memorization.statistics import SETS
 
 
@@ -80,6 +81,26 @@ def test_sets_are_disjoint_of_the_sizes_asked_and_blind_to_method_and_seed(sizes
     )
     assert torch.equal(points.numbers, other.numbers)
     assert torch.equal(points.images, other.images)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(0, 100))
+def test_outliers_queue_with_their_kinds_in_turn(kinds, seed):
+    held = torch.tensor(kinds)
+    outliers, ordinary = _queues(held, torch.Generator().manual_seed(seed))
+    assert sorted(outliers.tolist() + ordinary.tolist()) == list(range(len(kinds)))
+    assert not held[ordinary].any()
+    for count in range(len(outliers) + 1):
+        taken = torch.bincount(held[outliers[:count]], minlength=5)
+        left = torch.bincount(held[outliers[count:]], minlength=5)
+        # A kind falls behind another only where none of it is left.
+        frequent = taken[1:][left[1:] > 0]
+        assert not len(frequent) or int(taken.max() - frequent.min()) <= 1
+
+
+def test_a_study_of_outliers_alone_is_drawn_in_little_memory():
+    kinds = torch.arange(200_000) % 4 + 1  # pairs of these would be 40 GB
+    outliers, _ = _queues(kinds, torch.Generator().manual_seed(0))
+    assert kinds[outliers[:8]].sort().values.tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
 def test_sets_of_other_draws_are_others():
