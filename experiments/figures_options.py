@@ -16,8 +16,8 @@ class FiguresOptions:
         Numbers of the figures to build. Default: all.
     results : Path or None
         Folder of results by name, whole run folders or stored ones: convnet, linear/*, methods/*,
-        kernels/*, kernels_across, wide, forecast, overfitting, umm_sweep. Default: the stored
-        results that are installed with the figures.
+        kernels/*, kernels_across, wide, forecast, overfitting, umm_sweep, memorization/*.
+        Default: the stored results that are installed with the figures.
     out : Path
         Folder for figureN.pdf, figureN.png, figureN.md (the caption), figure1.gif and config.json.
     """

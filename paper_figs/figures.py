@@ -17,6 +17,7 @@ from paper_figs import (
     figure5_step_times,
     figure6_overfitting,
     figure7_umm,
+    figure8_memorization,
 )
 from paper_figs.shapes import misfit
 from paper_figs.store import RESULTS
@@ -30,6 +31,7 @@ FIGURES: dict[int, Callable[[Path], tuple[Figure, str]]] = {
     5: figure5_step_times.figure,
     6: figure6_overfitting.figure,
     7: figure7_umm.figure,
+    8: figure8_memorization.figure,
 }
 _READ = {  # names of the results that each is drawn of
     1: ("convnet",),
@@ -39,6 +41,7 @@ _READ = {  # names of the results that each is drawn of
     5: ("linear", "wide", "kernels", "forecast"),
     6: ("overfitting",),
     7: ("umm_sweep",),
+    8: ("memorization",),
 }
 
 
@@ -71,7 +74,7 @@ def figures(only: Sequence[int] = (), results: Path | None = None, out: Path | N
     --------
     >>> figures([0])
     Traceback (most recent call last):
-    ValueError: there is no figure 0; there are 1, 2, 3, 4, 5, 6 and 7
+    ValueError: there is no figure 0; there are 1, 2, 3, 4, 5, 6, 7 and 8
     """
     numbers = sorted(set(only)) or list(FIGURES)
     for number in numbers:

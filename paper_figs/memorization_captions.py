@@ -51,10 +51,11 @@ def studied(found: Found) -> str:
 def _scores(found: Found) -> str:
     one = found.result["sets"][0]
     test = one["comparisons"][0]
+    offset = f"{one['offset']:.3g}".replace("-", "\N{MINUS SIGN}")
     p = "below 0.0001" if test["p"] < 1e-4 else f"{test['p']:.2g}"
     return (
         f"scores of the {layer_name(found.result['layers'][0])} by set, means as strokes; dashed "
-        f"the offset, the mean of shared images, {one['offset']:.3g} ± {one['offset_error']:.2g}, "
+        f"the offset, the mean of shared images, {offset} ± {one['offset_error']:.2g}, "
         f"by which f and g differ alike on all; {test['above']}s less {test['below']} images "
         f"{test['difference']:.3g} ± {test['standard_error']:.2g}, p {p} (paired "
         "t-test over pairs)."

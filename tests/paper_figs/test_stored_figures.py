@@ -17,6 +17,7 @@ from paper_figs import (
     figure5_step_times,
     figure6_overfitting,
     figure7_umm,
+    figure8_memorization,
 )
 from paper_figs.embeddings import principal_points
 from paper_figs.figures import FIGURES, figures
@@ -355,7 +356,9 @@ def test_installed_results_fit_each_other():
 
 
 def test_figures_that_do_not_exist_are_told():
-    with pytest.raises(ValueError, match="there is no figure 9; there are 1, 2, 3, 4, 5, 6 and 7"):
+    with pytest.raises(
+        ValueError, match="there is no figure 9; there are 1, 2, 3, 4, 5, 6, 7 and 8"
+    ):
         figures([1, 9])
 
 
@@ -368,6 +371,7 @@ def test_figure_modules_are_in_order():
         figure5_step_times,
         figure6_overfitting,
         figure7_umm,
+        figure8_memorization,
     )
     for number, module in enumerate(modules, 1):
         assert FIGURES[number] is module.figure
