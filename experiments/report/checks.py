@@ -22,8 +22,11 @@ _EXPECTED = {
     "umm": ("umm.json", "records.jsonl", "records.npz", "umm.png"),
     "umm-sweep": ("table.json", "umm_sweep.png"),
     "memorization": ("memorization.json", "scores.npz", "memorization.png"),
+    "memorization-removal": ("removal.json", "removal.png"),
+    "memorization-penalty": ("penalty.json", "penalty.png"),
     "bench": ("bench.json",),
 }
+_WITHOUT_RESULT = frozenset({"figures"})
 _SEEDED = frozenset({"predict", "compare", "train", "ntk", "umm"})
 _FEWEST_SEEDS = 3
 _MOST_NAMED = 5  # revisions or versions in one warning
@@ -95,7 +98,8 @@ def run_doubts(run: RunFolder) -> list[str]:
     asked, done = finite(run.options, "steps"), finite(run.results, "training.json", "steps")
     if asked is not None and done is not None and done < asked:
         doubts.append(f"stopped after {number(done)} of {number(asked)} updates")
-    if not run.results and not expected and not run.problems:
+    told = expected or run.problems or run.command in _WITHOUT_RESULT
+    if not run.results and not told:
         doubts.append("holds no result that is known here")
     return doubts
 

@@ -24,6 +24,8 @@ RESULTS = (
     "umm.json",
     "table.json",
     "memorization.json",
+    "removal.json",
+    "penalty.json",
     "bench.json",
     "campaign.json",
 )

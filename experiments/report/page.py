@@ -26,6 +26,7 @@ from experiments.report.parts import (
     warning_list,
 )
 from experiments.report.pictures import picture
+from experiments.report.removal_views import penalty_view, removal_view
 from experiments.report.sections import (
     Views,
     agreement_section,
@@ -52,6 +53,8 @@ _VIEWS = {
     "umm.json": umm_view,
     "table.json": sweep_view,
     "memorization.json": memorization_view,
+    "removal.json": removal_view,
+    "penalty.json": penalty_view,
     "bench.json": bench_view,
     "campaign.json": campaign_view,
 }

@@ -20,6 +20,8 @@ _SHOWN = {
     "forecast.png": "Forecasts of steps against what happened",
     "overfitting.png": "Accuracy and coding rate reduction by layer and checkpoint",
     "memorization.png": "Scores of memorisation, and the images of the highest and lowest",
+    "removal.png": "Accuracy by the share of images removed from training",
+    "penalty.png": "Scores of memorisation and accuracy by the strength of the penalty",
     "umm.png": "Fine-tuning: records, and every layer before and after",
     "umm_sweep.png": "Changes beyond the control's, with intervals over seeds",
 }

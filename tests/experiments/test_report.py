@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from experiments import cli
+from experiments.command_line import commands as cli_commands
 from experiments.report import ReportOptions, report
-from experiments.report.checks import revision
+from experiments.report.checks import _EXPECTED, revision
 from experiments.report.configuration import changed_options, command_line, option_defaults
-from experiments.report.folders import find_runs
+from experiments.report.folders import RESULTS, find_runs
 from experiments.report.groups import group_runs, spread
+from experiments.report.page import _VIEWS
 from experiments.runs import read_json
 
 specification = importlib.util.spec_from_file_location(
@@ -218,6 +220,47 @@ def test_a_sound_set_of_runs_is_not_warned_of(tmp_path):
     page = made(*folders)
     assert "3 run folders in 1 configuration, 0 warnings." in page.text
     assert "Warnings" not in page.text
+
+
+def summary(mean, low=None, high=None):
+    return {"mean": mean, "low": low, "high": high, "effect": None, "values": [mean]}
+
+
+def test_removal_and_penalty_have_their_tables(tmp_path):
+    point = {
+        "share": 0.25,
+        "accuracy": summary(0.412),
+        "from_none": summary(-0.031, -0.05, -0.01),
+        "from_random": summary(0.007, -0.002, 0.016),
+    }
+    curves = [{"which": "most", "points": [point]}]
+    measured = {"data": "digits", "measure": "linear", "none": summary(0.443), "curves": curves}
+    removal = run_folder(
+        tmp_path / "removal",
+        config={"command": "memorization-removal"},
+        removal={"seeds": [0, 1, 2], "results": [measured]},
+    )
+    measures = {"raw_above_shared": {"value": summary(0.25), "from_zero": None}}
+    penalty = run_folder(
+        tmp_path / "penalty",
+        config={"command": "memorization-penalty"},
+        penalty={
+            "seeds": [0, 1],
+            "rows": [{"target": "most", "strength": -0.1, "measures": measures}],
+        },
+    )
+    page = made(removal, penalty)
+    for cell in ("44.3", "41.2", "-3.1 [-5, -1]", "0.7 [-0.2, 1.6]", "25 %", "raw_above_shared"):
+        assert cell in page.text
+    assert "removal.png is missing" in warned(page)
+    assert "2 seeds, fewer than three" in warned(page)
+    assert "no result that is known" not in warned(page)
+
+
+def test_every_command_that_leaves_a_result_has_its_place():
+    known = set(cli_commands()) - {"report", "campaign", "figures"}
+    assert set(_EXPECTED) == known
+    assert {files[0] for files in _EXPECTED.values()} <= set(RESULTS) == set(_VIEWS)
 
 
 def test_differences_among_runs_are_told(tmp_path):
