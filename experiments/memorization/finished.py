@@ -20,6 +20,7 @@ from experiments.runs import read_json
 _OF_METHOD = (
     "views", "barlow_form", "similarity", "temperature", "prototypes", "teacher_momentum"
 )  # fmt: skip
+_OWN_DIM = {"supervised", "mae"}  # classes, and the representation: of no other method
 _OF_ENCODER = ("widths", "norm")
 
 
@@ -170,6 +171,8 @@ def _changed(study: MemorizationOptions, options: RetrainOptions) -> Memorizatio
     reset: dict[str, Any] = {}
     if options.method not in (None, study.method):
         reset |= {name: getattr(own, name) for name in _OF_METHOD} | {"method": options.method}
+        if {options.method, study.method} & _OWN_DIM:
+            reset["dim"] = own.dim
     if options.encoder not in (None, study.encoder):
         reset |= {name: getattr(own, name) for name in _OF_ENCODER} | {"encoder": options.encoder}
     if options.steps is not None:

@@ -21,10 +21,13 @@ from experiments.runs import read_arrays, read_json
 from experiments.train import train_network
 from experiments.train_options import TrainOptions
 from experiments.train_setup import split_data
+from sslsim.checkpoints import load_checkpoint
 from sslsim.data import load_images
 from sslsim.encoders.encoder import build_encoder
+from sslsim.encoders.features import features
 from sslsim.interruption import Interrupted
 from sslsim.memorization import alignment_loss
+from sslsim.pixels import pixel_statistics
 
 PAGE = (Path(__file__).parents[2] / "experiments/docs/memorization.md").read_text(encoding="utf-8")
 NETWORK = {"encoder": "linear", "dim": 2, "limit": 200, "steps": 4, "batch": 8, "augmentations": 2}
@@ -106,6 +109,56 @@ def test_a_split_study_leaves_scores_tests_and_a_picture(split, capsys):
     for key in dict.fromkeys([*keys_of(result), *arrays]):
         assert key in told or f"`{key}`" in PAGE, key
     assert (split / "memorization.png").stat().st_size > 20_000
+
+
+def test_outliers_are_found_as_often_as_pairs_of_images_say(split):
+    result, arrays = read_json(split / "memorization.json"), read_arrays(split / "scores.npz")
+    for code, name in enumerate(SETS):
+        inside, kinds = arrays["sets"] == code, arrays["atypical"]
+        assert result["atypical"][name], name
+        for kind, found in result["atypical"][name].items():
+            planted = inside & (kinds > 0 if kind == "any" else kinds == KINDS.index(kind))
+            assert found["points"] == planted.sum()
+            one, *units = (
+                (scores[planted][:, None] > scores[inside & (kinds == 0)]).mean()
+                for scores in (arrays["scores"][0], *arrays["units"][0])
+            )
+            assert (found["auc"], found["units"]) == (pytest.approx(one), pytest.approx(units))
+            if np.ptp(units):  # Student's interval over the two pairs, 90 %
+                low, high = stats.t.interval(0.9, 1, np.mean(units), stats.sem(units))
+                assert (found["low"], found["high"]) == pytest.approx((low, high))
+    aucs = [found["auc"] for kinds in result["atypical"].values() for found in kinds.values()]
+    assert any(auc != 0.5 for auc in aucs)
+
+
+def test_encoders_of_a_pair_start_alike_and_pairs_do_not(split):
+    def start(name):
+        state = load_checkpoint(
+            split / f"encoders/{name}/checkpoints/checkpoint-000000000.pt", torch.device("cpu")
+        )
+        return torch.cat([value.flatten().double() for value in state["learner"].values()])
+
+    assert torch.equal(start("f0"), start("g0"))
+    assert torch.equal(start("f1"), start("g1"))
+    assert not torch.equal(start("f0"), start("f1"))
+    units = read_arrays(split / "scores.npz")["units"]
+    assert (units[:, 0] != units[:, 1]).all()
+
+
+def test_the_course_is_that_of_shorter_trainings(split, tmp_path):
+    course = read_json(split / "memorization.json")["curve"]
+    folder = study(tmp_path / "o", atypical=0.5, steps=2)
+    short = read_json(folder / "memorization.json")["sets"][0]
+    for name in SETS:
+        np.testing.assert_allclose(course[1]["means"][name], short["means"][name], rtol=1e-9)
+    assert course[1]["means"] != course[2]["means"]
+
+
+def test_members_go_by_the_draw_and_not_by_the_seed_of_training():
+    options = MemorizationOptions(**POOL)
+    members = subsample_module.drawn_members(options)
+    assert torch.equal(subsample_module.drawn_members(replace(options, seed=9)), members)
+    assert not torch.equal(subsample_module.drawn_members(replace(options, draw_seed=9)), members)
 
 
 def test_encoders_that_are_trained_are_not_trained_again(split, tmp_path):
@@ -257,20 +310,23 @@ def test_losses_of_many_images_are_those_of_all_at_once(monkeypatch):
     images = load_images(limit=200).images
     numbers = torch.randperm(400, generator=torch.Generator().manual_seed(0))[:200]
     encoders = [
-        trained_module.Trained(build_encoder("linear", (1, 8, 8), 3, seed=k), None, "weak")
-        for k in range(2)
+        trained_module.Trained(build_encoder("linear", (1, 8, 8), 3, seed=k), pixels, "weak")
+        for k, pixels in enumerate((None, pixel_statistics(images), pixel_statistics(images[:9])))
     ]
     options = MemorizationOptions(augmentations=3, layers=("projector", "backbone"), draw_seed=4)
     whole = trained_module.encoder_losses(encoders, images, numbers, "weak", options)
-    assert whole.shape == (2, 2, 200)
+    assert whole.shape == (3, 2, 200)
     monkeypatch.setattr(trained_module, "_BLOCKS", 2)
     parts = trained_module.encoder_losses(encoders, images, numbers, "weak", options)
     assert torch.equal(parts, whole)
-    for encoder, layers in zip(encoders, whole, strict=True):
+    for one, layers in zip(encoders, whole, strict=True):
         for layer, found in zip(options.layers, layers, strict=True):
-            expected = alignment_loss(
-                encoder.encoder, images, "weak", layer=layer, pairs=3, seed=4, numbers=numbers
-            )
+
+            def fed(views, one=one, layer=layer):
+                views = views if one.pixels is None else one.pixels.standardise(views)
+                return features(one.encoder, views, [layer])[layer]
+
+            expected = alignment_loss(fed, images, "weak", pairs=3, seed=4, numbers=numbers)
             torch.testing.assert_close(found, expected.mean, rtol=1e-5, atol=1e-7)
 
 

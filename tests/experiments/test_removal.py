@@ -398,3 +398,19 @@ def test_options_of_another_method_or_network_are_left_behind(pool, tmp_path):
     assert study.options.lr == 0.001  # as in the study
     (data,) = probe_data(study, torch.arange(60), (), None)
     assert list(data.read) == ["digits", "digits, outliers"]
+    # Held-out images as they are, and those that were made outliers as they were made.
+    plain, made = load_images(split="test").images, study.points.held_out.images
+    planted = (made != plain).flatten(1).any(dim=1)
+    assert torch.equal(data.read["digits"].images, plain)
+    assert torch.equal(data.read["digits, outliers"].images, made[planted])
+    assert int(planted.sum()) == 36
+
+
+def test_classes_that_are_left_out_are_classes(pool, tmp_path):
+    options = removing(pool, tmp_path / "out", method="supervised", steps=1)
+    study = finished_study(options, ("subsample",), "")
+    assert study.options.dim is None  # that of the study is no number of classes
+    labels = study.points.data.labels[study.points.numbers]
+    few = trained_on(study.points, (labels < 5).nonzero()[:, 0])
+    found = trained_encoder(study.options, few, 0, tmp_path / "e", classes=study.points.classes)
+    assert found.encoder.dim == 10

@@ -1,15 +1,21 @@
 """What holds of every choice of images to leave out."""
 
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
 import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.memorization.cells import training_identity
 from experiments.memorization.finished import Finished
 from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import Points
 from experiments.memorization.removal import kept_images, removed_counts
 from experiments.memorization.removal_options import RemovalOptions
+from experiments.train_options import LearnerOptions
 from sslsim.data import Images
 
 NOTHING = Images(torch.zeros(0, 1, 2, 2, dtype=torch.uint8), None, "")
@@ -47,6 +53,43 @@ def test_removals_are_nested_and_the_ends_complementary(scores, data):
         values = np.array(scores)
         assert values[list(removed)].min() >= values[list(most)].max()
     assert kept_images(study, "none", 0, seed).tolist() == sorted(everything)
+
+
+def test_random_removals_are_those_of_their_seed():
+    study = study_of([0.5 * i for i in range(40)])
+    found = [kept_images(study, "random", 20, seed).tolist() for seed in (0, 1, 2, 1)]
+    assert found[1] == found[3]
+    assert found[0] != found[1] != found[2] != found[0]
+
+
+CHANGES = {
+    "method": "byol", "encoder": "mlp", "views": "weak", "dim": 3, "widths": (5,), "steps": 7,
+    "parameterization": "ntk", "projector": "mlp", "projector_widths": (5,), "norm": "none",
+    "init_scale": 0.1, "init_which": "last", "init_batch_norm": "gain", "temperature": 0.3,
+    "barlow_form": "published", "similarity": "dot", "prototypes": 9, "teacher_momentum": 0.5,
+    "batch": 5, "optimizer": "sgd", "lr": 0.7, "momentum": 0.1, "weight_decay": 0.1, "warmup": 3,
+    "schedule": "cosine", "accumulate": 2, "fixed_views": True, "standardise": False,
+    "precision": "bfloat16", "channels_last": True, "compile": True,
+}  # fmt: skip
+
+
+def test_trainings_that_differ_in_anything_are_no_one_cell():
+    data = Images(torch.arange(8, dtype=torch.uint8).reshape(2, 1, 2, 2), torch.arange(2), "x")
+    options = MemorizationOptions()
+    same = {"seed", "root", "device", "data", "limit", "split", "size"}  # told by the images
+    assert set(CHANGES) | same == {field.name for field in fields(LearnerOptions)}
+    changed = [replace(options, **{name: value}) for name, value in CHANGES.items()]
+    whole = [
+        training_identity(options, data, 0),
+        training_identity(options, data, 1),
+        training_identity(options, replace(data, labels=data.labels + 1), 0),
+        training_identity(options, replace(data, images=data.images + 1), 0),
+        training_identity(options, data, 0, penalty=1.0),
+        *(training_identity(one, data, 0) for one in changed),
+    ]
+    assert len({json.dumps(one, sort_keys=True) for one in whole}) == len(whole)
+    moved = replace(options, root=Path("x"), device="cuda", out=Path("y"))
+    assert training_identity(moved, data, 0) == whole[0]
 
 
 @given(st.lists(st.sampled_from([0.02, 0.1, 0.25, 0.5, 0.9]), min_size=1, unique=True),

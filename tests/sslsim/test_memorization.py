@@ -155,6 +155,18 @@ def test_identity_augmentation_loses_nothing_exactly():
             assert not found.f_mean.any()
 
 
+def test_under_a_linear_map_noise_tells_no_image_from_another():
+    # f(x') - f(x'') = W (noise' - noise''): the same of an image of zeros, and of any pair f, g.
+    torch.manual_seed(0)
+    f = nn.Sequential(nn.Flatten(), nn.Linear(432, 5)).double()
+    options = {"normalise": False, "distance": "sqeuclidean", "dtype": torch.float64}
+    one, none = (
+        alignment_loss(f, images, "noise", **options).losses
+        for images in (IMAGES, torch.zeros_like(IMAGES))
+    )
+    torch.testing.assert_close(one, none, rtol=1e-10, atol=0)
+
+
 def test_common_draws_save_variance():
     f, g = linear(0), linear(0)
     with torch.no_grad():
