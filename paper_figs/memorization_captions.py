@@ -134,7 +134,8 @@ def _penalty(found: Found) -> str:
 def _overlap(found: Found) -> str:
     counts = captions.listed(sorted({one.points for one in found.rows}))
     return (
-        f"rankings of {counts} images by other studies against that of a, or as named; grey, "
+        f"rankings of {counts} images by other studies against that of a, or as named (views are "
+        "the very same where they are of one kind); grey, "
         f"{captions.percent(memorization_overlap.LEVEL)} of rankings at random; dashed, mean tau "
         "between single pairs of encoders of the study of a."
     )

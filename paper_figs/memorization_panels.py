@@ -72,7 +72,7 @@ def draw_distributions(axes: Axes, result: Mapping[str, Any], arrays: Mapping[st
         axes.axvline(0, color=QUIET, ls=(0, (4, 2)), lw=0.9, zorder=0)
         axes.set_title("Scores")
     axes.set(xlabel=_score_label(result), yticks=[], ylim=(-0.05, len(groups) + 0.02))
-    axes.set_xlim(low - 0.35 * (high - low), high)  # labels lie left of all scores
+    axes.set_xlim(low - 0.5 * (high - low), high)  # labels lie left of all scores
     axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= high])
     axes.spines["left"].set_visible(False)
     axes.spines["bottom"].set_bounds(low, high)

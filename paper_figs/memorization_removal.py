@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from experiments.runs import read_json
 from paper_figs.style import BAND, INK, QUIET, save, styled
 
-_LINES = {  # label, colour, marker
-    "most": ("most memorised", "#35608d", "o"),
-    "random": ("random", QUIET, "s"),
-    "least": ("least memorised", "#bc5a3c", "^"),
+_LINES: dict[str, tuple[str, str, str, Any]] = {  # label, colour, marker, line: also for grey
+    "most": ("most memorised", "#1d3f66", "o", "-"),
+    "random": ("random", QUIET, "s", (0, (4, 2))),
+    "least": ("least memorised", "#bc5a3c", "^", (0, (1, 1.2))),
 }
 _APART = 1.06  # factor by which markers of one share are moved, not to hide each other
 
@@ -96,11 +96,11 @@ def _differences(curve: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _draw_curve(axes: Axes, which: str, points: Sequence[Mapping[str, Any]], key: str) -> None:
-    label, colour, marker = _LINES[which]
+    label, colour, marker, line = _LINES[which]
     factor = _APART ** (list(_LINES).index(which) - 1)
     shares = [100 * factor * point["share"] for point in points]
     means = [100 * point[key]["mean"] for point in points]
-    axes.plot(shares, means, marker + "-", ms=4, lw=1.1, color=colour, label=label)
+    axes.plot(shares, means, marker=marker, ls=line, ms=4, lw=1.1, color=colour, label=label)
     for share, point in zip(shares, points, strict=True):
         if point[key]["low"] is not None:
             ends = [100 * point[key]["low"], 100 * point[key]["high"]]
