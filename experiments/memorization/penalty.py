@@ -80,7 +80,14 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
     study = finished_study(options, ("split",), "whose candidates one encoder of a pair has seen")
     strengths = _checked(options, study)
     # What does not fit is told before anything is written.
-    views = study.options.views or initial_learner(study.options, study.points.data).views
+    learner = initial_learner(study.options, study.points.data)
+    views = study.options.views or learner.views
+    layer, known = study.options.layers[0], ("backbone", "projector", *learner.encoder.layers)
+    if layer not in known:
+        raise ValueError(
+            f"{options.scores} scored {layer}, which {study.options.encoder} lacks; expected a "
+            f"study of one of {', '.join(known)}"
+        )
     kind = scored_views(study.options, views)
     sets = study.points.sets
     probes = probe_data(

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.memorization.agreement import common_points
+from experiments.memorization.agreement import common_points, image_hashes
 from experiments.memorization.closed import check_closed_form, check_modes, score_closed_form
 from experiments.memorization.given import given_families
 from experiments.memorization.options import MemorizationOptions
@@ -21,7 +21,7 @@ from experiments.memorization.split import check_split, score_split
 from experiments.memorization.statistics import SETS
 from experiments.memorization.subsample import drawn_members, score_subsample, trains_together
 from experiments.memorization.trained import Trained, encoder_losses
-from experiments.runs import open_run, plain, read_json
+from experiments.runs import open_run, plain, read_arrays, read_json
 from experiments.tables import number, table
 from experiments.train_options import training_options
 from experiments.train_setup import chosen_device, initial_learner
@@ -71,6 +71,7 @@ def memorization(options: MemorizationOptions) -> Path:
     _check(options)
     _check_folder(options)
     points = draw_points(options)
+    _check_images(options, points)
     for other in options.compare:
         if other.resolve() == options.out.resolve():
             raise ValueError(f"compare holds {other}, the folder of this study; expected others")
@@ -150,6 +151,25 @@ def _check_folder(options: MemorizationOptions) -> None:
             raise ValueError(
                 f"{options.out} holds encoders with {name} {kept[name]}, now it is {plain(value)}; "
                 "expected the same to go on with them, or another folder"
+            )
+
+
+def _check_images(options: MemorizationOptions, points: Points) -> None:
+    """Refuse a folder whose encoders saw other images of the same options: of changed data."""
+    path = options.out / "scores.npz"
+    if not path.exists() or not (options.out / "encoders").exists():
+        return
+    try:
+        kept = read_arrays(path)
+        theirs = dict(zip(kept["numbers"].tolist(), kept["hashes"].tolist(), strict=True))
+    except (ValueError, KeyError):  # damaged, and about to be written anew
+        return
+    hashes = image_hashes(points.images).tolist()
+    for place, found in zip(points.numbers.tolist(), hashes, strict=True):
+        if theirs.get(place, found) != found:
+            raise ValueError(
+                f"{options.out} holds encoders of a study whose image {place} of {options.data} "
+                "was another; expected the same images, or another folder"
             )
 
 

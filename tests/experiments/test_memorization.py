@@ -13,6 +13,7 @@ import experiments.memorization.subsample as subsample_module
 import experiments.memorization.trained as trained_module
 from experiments.cli import main
 from experiments.memorization.atypical import KINDS, plant_atypical
+from experiments.memorization.closed_form import linear_scores
 from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import draw_points
 from experiments.memorization.statistics import SETS
@@ -26,7 +27,7 @@ from sslsim.data import load_images
 from sslsim.encoders.encoder import build_encoder
 from sslsim.encoders.features import features
 from sslsim.interruption import Interrupted
-from sslsim.memorization import alignment_loss
+from sslsim.memorization import alignment_loss, subsample_scores
 from sslsim.pixels import pixel_statistics
 
 PAGE = (Path(__file__).parents[2] / "experiments/docs/memorization.md").read_text(encoding="utf-8")
@@ -152,6 +153,23 @@ def test_the_course_is_that_of_shorter_trainings(split, tmp_path):
     for name in SETS:
         np.testing.assert_allclose(course[1]["means"][name], short["means"][name], rtol=1e-9)
     assert course[1]["means"] != course[2]["means"]
+
+
+def test_data_that_changed_leave_a_study_as_it_was(tmp_path, capsys):
+    images = load_images(limit=60).images.numpy()
+    np.savez(tmp_path / "data.npz", images=images)
+    given = {"data": str(tmp_path / "data.npz"), "shared": 8, "limit": 60}
+    assert main(arguments(tmp_path / "o", **given)) == 0
+    np.savez(tmp_path / "data.npz", images=255 - images)
+    capsys.readouterr()
+    assert "was another; expected the same images" in refused(capsys, tmp_path / "o", **given)
+    # Results that are damaged are no reason to stop.
+    np.savez(tmp_path / "data.npz", images=images)
+    whole = (tmp_path / "o/memorization.json").read_bytes()
+    (tmp_path / "o/scores.npz").write_bytes(b"torn")
+    (tmp_path / "o/memorization.json").write_text("{")
+    assert main(arguments(tmp_path / "o", **given)) == 0
+    assert (tmp_path / "o/memorization.json").read_bytes() == whole
 
 
 def test_members_go_by_the_draw_and_not_by_the_seed_of_training():
@@ -339,6 +357,8 @@ def test_subsampling_at_once_and_one_after_another_agree(tmp_path):
             )
         )
         found.append(read_arrays(folder / "scores.npz"))
+        expected = subsample_scores(found[-1]["losses"][:, 0], found[-1]["members"], centre=True)
+        np.testing.assert_allclose(found[-1]["scores"][0], expected.scores, rtol=1e-12)
         result = read_json(folder / "memorization.json")
         assert len(result["accuracies"]["all"]["backbone"]) == 4
         assert result["sets"] is None
@@ -361,6 +381,13 @@ def test_a_closed_form_study_scores_the_pool(tmp_path, kernel):
     assert arrays["scores"].shape == (1, 12)
     assert (result["layers"], result["distance"]) == (["projector"], "sqeuclidean")
     assert (folder / "encoders/0").exists() is kernel
+    points = draw_points(MemorizationOptions(**options))
+    if not kernel:
+        expected = linear_scores(
+            points.images, "crops", 2, augmentations=2, numbers=points.numbers, exact=True,
+            pixels=pixel_statistics(points.images),
+        )  # fmt: skip
+        np.testing.assert_array_equal(arrays["scores"][0], expected.scores)
     # Of the pixels there is one model, whatever is asked for.
     names = ("simclr", "linear") if kernel else ("barlow_twins", "linear")
     assert (result["method"], result["encoder"]) == names
@@ -553,7 +580,7 @@ def test_grey_images_have_no_colours_to_exchange(split):
         {"method": "byol"},
         {"method": "dino", "encoder": "convnet", "widths": (4,)},
         {"method": "mae", "encoder": "vit_tiny", "dim": None, "augmentations": 1},
-        {"method": "supervised", "dim": None, "score_views": "weak"},
+        {"method": "supervised", "dim": None, "score_views": "noise"},
         {"method": "barlow_twins", "distance": "angular", "against": "original"},
     ],
     ids=lambda options: options["method"],
@@ -563,3 +590,7 @@ def test_methods_are_scored_by_the_same_command(tmp_path, options):
     options = MemorizationOptions(**{**SMALL, **small, **options}, out=tmp_path / "o")
     memorization(replace(options, shared=40 if options.method == "supervised" else 12))
     assert np.isfinite(read_arrays(tmp_path / "o/scores.npz")["scores"]).all()
+    # Of dino's multicrop strong views are scored.
+    views = {"mae": "mask", "supervised": "noise", "barlow_twins": "simclr"}
+    views = views.get(options.method, "strong")
+    assert read_json(tmp_path / "o/memorization.json")["views"] == views

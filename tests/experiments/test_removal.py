@@ -374,6 +374,15 @@ def test_bad_input_of_the_penalty(pool, split, tmp_path, capsys):
     assert "protocol subsample; expected split" in told("--scores", pool)
     assert "strength is nan; expected a finite number" in told(*given, "--strengths", "nan")
     assert "count is 21; expected 1 to 20" in told(*given, "--targeted", "most", "--count", 21)
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    for name in ("memorization.json", "scores.npz"):
+        (deep / name).write_bytes((split / name).read_bytes())
+    config = read_json(split / "config.json")
+    config["options"]["layers"] = ["layer2"]
+    (deep / "config.json").write_text(json.dumps(config))
+    line = told("--scores", deep, "--encoder", "linear")
+    assert "scored layer2, which linear lacks; expected a study of one of backbone" in line
     assert "method is supervised, which sees one view" in told(*given, "--method", "supervised")
     assert not (tmp_path / "no").exists()
 
