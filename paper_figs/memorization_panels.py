@@ -130,7 +130,7 @@ def draw_outliers(axes: Axes, result: Mapping[str, Any], group: str) -> None:
     axes.axvline(0.5, color=QUIET, lw=0.8, zorder=0)
     axes.set(xlim=(min(0.35, axes.get_xlim()[0]), 1.02))
     several = any(len(one["units"]) for one in found.values())
-    axes.set_xlabel("area under the ROC curve" + (" (diamond: of mean scores)" if several else ""))
+    axes.set_xlabel("AUC of outliers" + (" (diamond: of mean scores)" if several else ""))
     axes.set_title("Outliers among " + ("candidates" if group == "candidate" else "all images"))
 
 
