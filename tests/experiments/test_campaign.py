@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -435,6 +436,29 @@ def test_several_jobs_at_a_time_are_all_done(monkeypatch):
     assert set(statuses().values()) == {"done"}
 
 
+def test_what_is_left_of_a_job_is_less_than_the_whole_but_never_nothing():
+    state = JobState(Job("a", 2.0, (("train",), ("ntk",))), {})
+    assert state.minutes_left == 2.0
+    begun = replace(state, outcomes={"train": Outcome("done", 0, 90.0, None)})
+    assert begun.minutes_left == pytest.approx(0.5)
+    longer = replace(state, outcomes={"train": Outcome("done", 0, 600.0, None)})
+    assert longer.minutes_left == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("workers", "share"), [(1, None), (2, 8), (3, 5), (20, 1)])
+def test_workers_share_the_processors(monkeypatch, workers, share):
+    queue_file()
+    world, threads = World(monkeypatch, seconds=0.1), []
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+
+    def run(*arguments):
+        threads.append(arguments[-1])
+        return world(*arguments)
+
+    campaign(options(minutes=9, workers=workers), run)
+    assert set(threads) == {share}
+
+
 def test_an_interruption_stops_after_what_runs(monkeypatch):
     queue_file()
     world = World(monkeypatch)
@@ -501,7 +525,7 @@ def waited(condition, seconds=20.0):
 
 
 @pytest.mark.parametrize(("asked", "given"), [("1", "1"), ("64", "3"), (None, "3"), ("4,2", "3")])
-def test_workers_share_the_processors_and_take_no_more_than_allowed(
+def test_a_command_takes_its_share_of_threads_and_no_more_than_allowed(
     asked, given, tmp_path, monkeypatch
 ):
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -574,6 +598,7 @@ def test_the_archive_has_the_same_bytes_from_the_same_results(tmp_path):
             path.touch()
     assert pack_results(one, 4000).read_bytes() == pack_results(two, 4000).read_bytes()
     assert pack_results(one, 4000).read_bytes() == (two / NAME).read_bytes()
+    assert (one / NAME).read_bytes()[4:8] == bytes(4)  # gzip's own time
 
 
 def test_an_archive_of_unpacked_results_says_what_they_lacked(tmp_path):

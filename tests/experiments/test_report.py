@@ -257,6 +257,49 @@ def test_removal_and_penalty_have_their_tables(tmp_path):
     assert "no result that is known" not in warned(page)
 
 
+def test_numbers_on_the_page_are_those_of_the_files(tmp_path):
+    probe = {"accuracy": 0.625, "standard_error": 0.013, "classes": 4, "test_size": 777}
+    train = run_folder(tmp_path / "train", training={**TRAINING, "probes": {"knn_backbone": probe}})
+    compare = run_folder(
+        tmp_path / "compare",
+        config={"command": "compare"},
+        comparison={"mean_relative_error": 0.0123, "naive_mean_relative_error": 0.456},
+    )
+    change = {"mean": 0.0321, "low": 0.0111, "high": 0.0531}
+    row = {"group": "g", "setting": "full", "seeds": [0, 1, 2]}
+    sweep = run_folder(
+        tmp_path / "sweep",
+        config={"command": "umm-sweep"},
+        table={"rows": [{**row, "measures": {"loss": {"from_control": change}}}]},
+    )
+    (tmp_path / "jobs").mkdir()
+    job = {
+        "name": "j",
+        "status": "done",
+        "minutes": 7,
+        "seconds": 150,
+        "device": "gpu",
+        "stages": [],
+    }
+    (tmp_path / "jobs" / "campaign.json").write_text(json.dumps({"jobs": [job]}))
+    kernel = run_folder(
+        tmp_path / "ntk",
+        config={"command": "ntk"},
+        ntk={"subspace_alignment": 0.9, "chance": 0.077},
+    )
+    page = made(train, compare, sweep, kernel, tmp_path / "jobs")
+    assert "chance 0.077" in page.text
+    for row in (
+        ["knn_backbone", "62.5 % ± 1.3 %", "25 %", "777"],
+        ["j", "done", "7", "2.5", "gpu"],
+    ):
+        width = len(row)
+        assert row in [page.texts[k : k + width] for k in range(len(page.texts))]
+    assert "0.0321 [0.0111, 0.0531]" in page.text
+    agreed = page.text.partition("to be compared with")[2]
+    assert agreed.index("1.23 %") < agreed.index("45.6 %")
+
+
 def test_every_command_that_leaves_a_result_has_its_place():
     known = set(cli_commands()) - {"report", "campaign", "figures"}
     assert set(_EXPECTED) == known

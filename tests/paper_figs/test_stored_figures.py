@@ -311,6 +311,33 @@ def test_captions_and_figures_follow_other_results(tmp_path):
     assert "CPU" not in told
 
 
+def test_errors_of_figure_2_are_those_of_its_files(tmp_path):
+    figure, caption = drawn(2)
+    every = figure2_linear.comparisons(RESULTS)
+    least = min(one["init_scale"] for one in every)
+    errors = [one["mean_relative_error"] for one in every if one["init_scale"] == least]
+    told = " ".join(caption.split())
+    assert f"the median error is {100 * np.median(errors):.2g} %" in told
+    worst = max(one["mean_relative_error"] for one in every)
+    assert f"the largest of all is {100 * worst:.2g} %" in told
+    some = [
+        one["mean_relative_error"]
+        for one in every
+        if one["data"] == "digits" and one["init_scale"] == least
+    ]
+    assert len(some) > 1
+    mean = 100 * np.prod(some) ** (1 / len(some))
+    ends = [line.get_ydata()[0] for line in lines_of(panel(figure, "d"), 3)]
+    assert min(abs(np.array(ends) / mean - 1)) < 1e-12
+
+
+def test_figure_5_counts_what_lies_inside_both_ends_of_its_intervals():
+    low, high = np.array([1.0, 3.0, 1.0, np.nan]), np.array([3.0, 4.0, 1.5, np.nan])
+    measured = np.full(4, 2.0)
+    row = figure5_step_times.Predictions("n", measured, measured, low, high, 1, [])
+    assert figure5_step_times._covered(row) == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize(
     ("number", "file", "text", "told"),
     [
