@@ -288,7 +288,7 @@ def test_numbers_on_the_page_are_those_of_the_files(tmp_path):
         ntk={"subspace_alignment": 0.9, "chance": 0.077},
     )
     page = made(train, compare, sweep, kernel, tmp_path / "jobs")
-    assert "chance 0.077" in page.text
+    assert "chance 0.077; linear CKA" in page.text
     for row in (
         ["knn_backbone", "62.5 % ± 1.3 %", "25 %", "777"],
         ["j", "done", "7", "2.5", "gpu"],
