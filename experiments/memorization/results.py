@@ -17,6 +17,7 @@ from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import Points, sets_of
 from experiments.memorization.statistics import SETS, split_tests
 from experiments.runs import write_arrays, write_json
+from experiments.umm_table import summed_up
 from sslsim.memorization import rank_points
 
 Array = NDArray[np.float64]
@@ -184,9 +185,7 @@ def _auc(planted: Array, others: Array) -> float:
 
 def _interval(units: Sequence[float]) -> dict[str, Any]:
     """Mean over pairs of encoders and its Student interval."""
-    values = np.asarray(units)
-    if len(values) < 2:
-        return {"units": values, "mean": None, "low": None, "high": None}
-    half = stats.t.ppf(0.5 + _LEVEL / 2, len(values) - 1) * stats.sem(values)
-    mean = values.mean()
-    return {"units": values, "mean": mean, "low": mean - half, "high": mean + half}
+    if len(units) < 2:
+        return {"units": np.asarray(units), "mean": None, "low": None, "high": None}
+    found = summed_up(units, _LEVEL)
+    return {"units": found["values"], **{name: found[name] for name in ("mean", "low", "high")}}
