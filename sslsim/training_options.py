@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sslsim.records import record_steps
 from sslsim.schedules import learning_rate_factor
 
+OPTIMIZERS = ("sgd", "adamw", "lars")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -97,6 +99,18 @@ class TrainingOptions:
         if self.batch < 2 or self.probe < 2:
             raise ValueError(
                 f"batch is {self.batch} and probe {self.probe}; expected at least 2 images"
+            )
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr is {self.lr:g}; expected a finite number above zero")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum is {self.momentum:g}; expected a number from 0 to below 1")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                f"weight_decay is {self.weight_decay:g}; expected a finite number of at least 0"
+            )
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(
+                f"optimizer is {self.optimizer!r}; expected one of {', '.join(OPTIMIZERS)}"
             )
         if self.precision not in PRECISIONS:
             raise ValueError(
