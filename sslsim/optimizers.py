@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-OPTIMIZERS = ("sgd", "adamw", "lars")
+from sslsim.names import OPTIMIZERS
 
 
 def make_optimizer(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sslsim.names import PRECISIONS
 from sslsim.records import record_steps
 from sslsim.schedules import learning_rate_factor
-
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
