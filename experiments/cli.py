@@ -7,9 +7,11 @@ line each. Exit status: 0 done, 2 bad input, 130 interrupted.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,7 +20,7 @@ from experiments.command_line import parsed
 from experiments.study import Study, imported
 from sslsim.interruption import Interrupted
 
-_TAKE_MEMORY = ("batch", "pairs", "samples", "limit", "widths")
+_TAKE_MEMORY = ("batch", "pairs", "samples", "limit", "width", "widths")
 _MEMORY_WORDS = ("DefaultCPUAllocator", "not enough memory", "CUDA out of memory")
 
 
@@ -54,8 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         except ValueError as error:
             return _failed(_one_line(error))
-        except BrokenPipeError:
-            return _unread()
         try:
             folder = _run(study, options)
             if folder is not None and _speaks():
@@ -66,16 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("sslsim: interrupted", file=sys.stderr)
             return 130
-        except BrokenPipeError:
-            return _unread()
+        except BrokenPipeError:  # whoever read the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         except SystemExit as stop:  # of code that is not ours
             return _failed(f"code that {study.name} calls has exited, with status {stop.code}")
         except Exception as error:
             if out_of_memory(error):
-                return _failed(f"out of memory: {_one_line(error)}{_smaller(options)}")
+                return _failed(_out_of_memory(error, options))
             if not isinstance(error, (ValueError, OSError)):
                 raise
-            return _failed(_one_line(error))
+            return _failed(_as_typed(_one_line(error), options))
     return 0
 
 
@@ -118,23 +119,26 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_WORDS)
 
 
-def _smaller(options: Any) -> str:
-    """What to try where memory ran out, of the options that the command has."""
+def _out_of_memory(error: Exception, options: Any) -> str:
+    """What to say where memory ran out, with what to try of the options that the command has."""
+    amount = re.search(r"allocate ([\d.]+ \w+)", str(error))
+    reason = f"cannot allocate {amount[1]}" if amount else _one_line(error)
     names = [f"--{name}" for name in _TAKE_MEMORY if hasattr(options, name)]
-    if not names:
-        return ""
-    return f"; try a smaller {' or '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}"
+    smaller = " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+    return f"out of memory: {reason}" + (f"; try a smaller {smaller}" if names else "")
+
+
+def _as_typed(message: str, options: Any) -> str:
+    """A message with options spelled as on the command line: init-scale, not init_scale."""
+    for option in fields(options):
+        name = rf"(?<![\w./-]){option.name}(?![\w/-]|\.\w)"
+        message = re.sub(name, option.name.replace("_", "-"), message)
+    return message
 
 
 def _failed(message: str) -> int:
     print(f"sslsim: error: {message}", file=sys.stderr)
     return 2
-
-
-def _unread() -> int:
-    """Whoever read the output has seen enough."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _one_line(error: BaseException) -> str:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.complaints import check_values, complaint, unknown_command
+from experiments.complaints import complaint, unknown_command
 from experiments.registry import GROUPS, STUDIES
 from experiments.study import Study
 
@@ -65,8 +65,9 @@ def _options(study: Study, arguments: list[str]) -> Any:
 
     kind = study.options_class()
     asked = any(word in _HELP for word in arguments)
-    if not asked:
-        check_values(study.name, kind, arguments)
+    problem = None if asked else complaint(study.name, kind, arguments)
+    if problem is not None:
+        raise ValueError(problem)
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
@@ -76,7 +77,7 @@ def _options(study: Study, arguments: list[str]) -> Any:
     except SystemExit as stop:
         if not stop.code:
             raise
-    raise ValueError(complaint(study.name, kind, arguments) or _one_line(told.getvalue()))
+    raise ValueError(_one_line(told.getvalue()))
 
 
 def _names(group: str) -> dict[str, str]:

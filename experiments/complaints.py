@@ -75,40 +75,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 """Names that other programs use, and the options of ours that they may mean."""
 
 
-def check_values(command: str, kind: Any, arguments: Sequence[str]) -> None:
-    """Refuse empty values: an empty path would be the current folder.
-
-    Parameters
-    ----------
-    command : str
-        Name of the command.
-    kind : type
-        Class of its options.
-    arguments : sequence of str
-        Behind the name.
-
-    Raises
-    ------
-    ValueError
-        If a value is empty.
-
-    Examples
-    --------
-    >>> from experiments.options import PredictOptions
-    >>> check_values("predict", PredictOptions, ["--data", ""])
-    Traceback (most recent call last):
-    ValueError: data is empty; expected a name
-    """
-    options = _options(kind)
-    for typed, values in _given(arguments):
-        if any(not value.strip() for value in values):
-            name = _bare(typed)
-            expected = options[name].expected if name in options else "a value"
-            raise ValueError(f"{name or 'an argument'} is empty; expected {expected}")
-
-
 def complaint(command: str, kind: Any, arguments: Sequence[str]) -> str | None:
-    """What is wrong with arguments that cannot be read.
+    """What is wrong with the arguments of a command, if anything.
 
     Parameters
     ----------
@@ -122,13 +90,15 @@ def complaint(command: str, kind: Any, arguments: Sequence[str]) -> str | None:
     Returns
     -------
     str or None
-        One line; None where nothing is seen to be wrong.
+        One line; None where they can be read.
 
     Examples
     --------
     >>> from experiments.options import PredictOptions
     >>> complaint("predict", PredictOptions, ["--dim", "ten"])
     "dim is 'ten'; expected a whole number"
+    >>> complaint("predict", PredictOptions, ["--data", ""])  # "" would be the current folder
+    'data is empty; expected a name'
     """
     options = _options(kind)
     flags = {f"no-{name}": option for name, option in options.items() if option.flag}
@@ -137,6 +107,8 @@ def complaint(command: str, kind: Any, arguments: Sequence[str]) -> str | None:
     given = _given(arguments)
     for typed, values in given:
         if not typed:
+            if any(not value.strip() for value in values):
+                return f"an argument is empty {_help(command)}"
             if values and alone:
                 return f"{command} takes options only, not {values[0]!r} {_help(command)}"
             continue
@@ -146,9 +118,9 @@ def complaint(command: str, kind: Any, arguments: Sequence[str]) -> str | None:
         problem = named[name].problem(name, values, alone)
         if problem is not None:
             return problem
-    typed_names = {_bare(typed) for typed, _ in given}
     for name, option in options.items():
-        if option.required and name not in typed_names and not (option.positional and given[0][1]):
+        places = ("", name) if option.positional else (name,)
+        if option.required and not any(values for typed, values in given if _bare(typed) in places):
             shown = name if option.positional else f"--{name}"
             return f"{command} needs {shown}; expected {option.expected} {_help(command)}"
     return None
@@ -174,7 +146,7 @@ def unknown_command(word: str, names: Iterable[str], group: str = "") -> str:
     Examples
     --------
     >>> unknown_command("trian", ["predict", "train"])
-    "there is no command trian; did you mean train? (sslsim --help lists them)"
+    'there is no command trian; did you mean train? (sslsim --help lists them)'
     """
     names, noun = list(names), f"kind of {group}" if group else "command"
     if not word or word.startswith("-"):
@@ -229,6 +201,8 @@ class _Option:
             return f"{name} has no value; expected {self.expected}"
         if len(values) > 1 and alone and not self.several:
             return f"{name} is {' '.join(values)!r}; expected {self.expected}"
+        if any(not value.strip() for value in values):
+            return f"{name} is empty; expected {self.expected}"
         wrong = (value for value in values if not self._reads(value))
         return next((f"{name} is {value!r}; expected {self.expected}" for value in wrong), None)
 

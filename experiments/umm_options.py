@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -254,6 +255,11 @@ def core_options(settings: UmmSettings, trained: TrainOptions) -> UmmOptions:
         raise ValueError(
             f"seed is {settings.seed} for a run with fixed views, drawn by seed {trained.seed}; "
             "expected none given"
+        )
+    if not 0 <= settings.coding_rate_weight < math.inf:
+        raise ValueError(
+            f"coding_rate_weight is {settings.coding_rate_weight}; "
+            "expected a finite number of at least 0"
         )
     options = UmmOptions(
         **given,

@@ -52,7 +52,7 @@ def test_a_study_leaves_its_results_and_picture(tmp_path, capsys, command, pictu
         (["--interval-level", "1"], "interval-level is 1"),
         (["--pairs", "1"], "pairs is 1"),
         (["--pairs", "5000"], "5000 pairs were asked of 1437 images"),
-        (["--views-per-image", "3"], "views_per_image is 3"),
+        (["--views-per-image", "3"], "views-per-image is 3"),
         (["--limit", "1"], "expected at least 2"),
         (["--limit", "0"], "limit is 0"),
         (["--split", "half"], "no split 'half'"),
