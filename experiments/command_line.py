@@ -1,62 +1,22 @@
-"""What can be asked of ``sslsim``: its commands, and their options from arguments."""
+"""The command line of ``sslsim``: which command is meant, its options, and what help shows."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 from collections.abc import Sequence
-from typing import Annotated, Any, Union
+from typing import Any
 
-import tyro
+from experiments.complaints import complaint, unknown_command
+from experiments.registry import GROUPS, STUDIES
+from experiments.study import Study
 
-from experiments.options import CompareOptions, ForecastOptions, NtkOptions, PredictOptions
-
-
-def commands() -> dict[str, type]:
-    """Class of the options of every command.
-
-    Returns
-    -------
-    dict of str to type
-        By the command's name, in the order of the help. Of a command with kinds, as ``bench``, the
-        class has one field, a union of theirs.
-
-    Examples
-    --------
-    >>> list(commands())[:3]
-    ['predict', 'compare', 'train']
-    """
-    from experiments.bench.options import BenchOptions
-    from experiments.campaign.options import CampaignOptions
-    from experiments.figures_options import FiguresOptions
-    from experiments.memorization.options import MemorizationOptions
-    from experiments.memorization.removal_options import PenaltyOptions, RemovalOptions
-    from experiments.overfitting_options import OverfittingOptions
-    from experiments.report.options import ReportOptions
-    from experiments.train_options import TrainOptions
-    from experiments.umm_options import UmmCommand, UmmSweepCommand
-
-    return {
-        "predict": PredictOptions,
-        "compare": CompareOptions,
-        "train": TrainOptions,
-        "ntk": NtkOptions,
-        "forecast": ForecastOptions,
-        "overfitting": OverfittingOptions,
-        "umm": UmmCommand,
-        "umm-sweep": UmmSweepCommand,
-        "memorization": MemorizationOptions,
-        "memorization-removal": RemovalOptions,
-        "memorization-penalty": PenaltyOptions,
-        "report": ReportOptions,
-        "figures": FiguresOptions,
-        "campaign": CampaignOptions,
-        "bench": BenchOptions,
-    }
+_PURPOSE = "Predict what self-supervised learning learns and when, and check it."
+_HELP = ("-h", "--help")
 
 
-def parsed(arguments: Sequence[str]) -> Any:
-    """Options of the command asked for.
+def parsed(arguments: Sequence[str]) -> tuple[Study, Any]:
+    """The study asked for and its options.
 
     Parameters
     ----------
@@ -65,40 +25,89 @@ def parsed(arguments: Sequence[str]) -> Any:
 
     Returns
     -------
-    dataclass
-        Of the class that :func:`commands` gives.
+    study : Study
+        A row of the registry.
+    options : dataclass
+        Of the class that the row names.
 
     Raises
     ------
     ValueError
-        If they cannot be read: the complaint in one line.
+        If they cannot be read: what is wrong and what is expected, in one line.
     SystemExit
-        Of ``--help``, printed.
+        With status 0, once help has been printed.
 
     Examples
     --------
-    >>> parsed(["compare", "--dim", "3"]).dim
-    3
-    >>> parsed(["dance"])  # doctest: +ELLIPSIS
+    >>> study, options = parsed(["compare", "--dim", "3"])
+    >>> study.name, options.dim
+    ('compare', 3)
+    >>> parsed(["train", "--epochs", "10"])
     Traceback (most recent call last):
-    ValueError: ...
+    ValueError: train has no option --epochs; did you mean --steps? (sslsim train --help lists them)
     """
-    kinds = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands().items()]
-    union: Any = Union[tuple(kinds)]  # noqa: UP007  (made of a list)
-    complaint = io.StringIO()
+    known = {study.name: study for study in STUDIES}
+    words = 2 if " ".join(arguments[:2]) in known else 1
+    name, rest = " ".join(arguments[:words]), list(arguments[words:])
+    if name in known:
+        return known[name], _options(known[name], rest)
+    group, word = (name, " ".join(rest[:1])) if name in GROUPS else ("", name)
+    names = _names(group)
+    if word in _HELP:
+        print(_table(group, names))
+        raise SystemExit(0)
+    raise ValueError(unknown_command(word, names, group))
+
+
+def _options(study: Study, arguments: list[str]) -> Any:
+    """Options from arguments; complaints are ours, reading and help are tyro's."""
+    import tyro
+
+    kind = study.options_class()
+    asked = any(word in _HELP for word in arguments)
+    problem = None if asked else complaint(study.name, kind, arguments)
+    if problem is not None:
+        raise ValueError(problem)
+    told = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(told):
             return tyro.cli(
-                union,
-                prog="sslsim",
-                description="Predict what self-supervised learning learns and when, and check it. "
-                "`sslsim COMMAND --help` explains a command; `sslsim --version` is for itself.",
-                args=list(arguments),
-                config=(tyro.conf.OmitSubcommandPrefixes,),
+                kind, prog=f"sslsim {study.name}", args=["--help"] if asked else arguments
             )
     except SystemExit as stop:
-        if not stop.code:  # --help
+        if not stop.code:
             raise
-        lines = [line.strip("│ ") for line in complaint.getvalue().splitlines()]
-        told = [line for line in lines if line and not set(line) & set("╭╰─")]
-        raise ValueError(" ".join(told) or "the command line cannot be read") from None
+    raise ValueError(_one_line(told.getvalue()))
+
+
+def _names(group: str) -> dict[str, str]:
+    """Summaries by name: of the commands, or of the kinds of one command."""
+    if group:
+        prefix = f"{group} "
+        kinds = [study for study in STUDIES if study.name.startswith(prefix)]
+        return {study.name.removeprefix(prefix): study.summary for study in kinds}
+    return {study.name: study.summary for study in STUDIES if " " not in study.name} | GROUPS
+
+
+def _table(group: str, names: dict[str, str]) -> str:
+    """Help that lists commands, or the kinds of one command."""
+    width = max(map(len, names))
+    usage = f"sslsim {group} KIND" if group else "sslsim COMMAND"
+    return "\n".join(
+        [
+            f"usage: {usage} [OPTIONS]",
+            "",
+            GROUPS.get(group, _PURPOSE),
+            "",
+            *(f"  {name:{width}}  {summary}" for name, summary in names.items()),
+            "",
+            f"`{usage} --help` explains its options; `sslsim --version` prints the version.",
+        ]
+    )
+
+
+def _one_line(text: str) -> str:
+    """The words of a framed complaint."""
+    lines = [line.strip("│ ") for line in text.splitlines()]
+    words = [line for line in lines if line and not set(line) & set("╭╰─")]
+    return " ".join(words) or "the command line cannot be read"

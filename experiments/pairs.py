@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.options import DataOptions, ModelOptions
 from sslsim.data import holds_pairs, load_images, load_pairs
-from sslsim.views import PairStream, draw_pairs
+
+if TYPE_CHECKING:
+    from sslsim.views import PairStream
 
 DEFAULT_PAIRS = 1500
 
@@ -106,6 +108,8 @@ def gather_pairs(options: DataOptions, seed: int) -> PairSet:
             )
         held = (x[:count], x_prime[:count])
         return PairSet(None, held, None, count, x.shape[1], None, None)
+    from sslsim.views import draw_pairs  # with torch, which pairs of a file can do without
+
     images = load_images(
         options.data, options.root, split=options.split, size=options.size, limit=options.limit
     ).images

@@ -6,31 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from sslsim.names import Encoder, Method, Optimizer, Precision, Projector, Schedule, TrainingView
 from sslsim.training_options import TrainingOptions
-
-Method = Literal[
-    "barlow_twins",
-    "simclr",
-    "vicreg",
-    "spectral",
-    "byol",
-    "swav",
-    "dino",
-    "mae",
-    "vicregl",
-    "supervised",
-]
-Encoder = Literal[
-    "linear",
-    "mlp",
-    "convnet",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "vit_tiny",
-    "vit_small",
-]
-Views = Literal["noise", "crops", "simclr", "weak", "strong", "mask", "multicrop"]
 
 
 @dataclass(frozen=True)
@@ -129,11 +106,11 @@ class LearnerOptions:
     split: str = "train"
     size: int | None = None
     limit: int | None = None
-    views: Views | None = None
+    views: TrainingView | None = None
     dim: int | None = None
     widths: tuple[int, ...] | None = None
     parameterization: Literal["standard", "ntk"] = "standard"
-    projector: Literal["linear", "mlp", "none"] | None = None
+    projector: Projector | None = None
     projector_widths: tuple[int, ...] | None = None
     norm: Literal["batch", "none"] | None = None
     init_scale: float = 0.5
@@ -146,16 +123,16 @@ class LearnerOptions:
     teacher_momentum: float | None = None
     steps: int = 2400
     batch: int = 256
-    optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
+    optimizer: Optimizer = "sgd"
     lr: float = 0.003
     momentum: float = 0.9
     weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine", "step", "exponential"] = "constant"
+    schedule: Schedule = "constant"
     warmup: int = 0
     accumulate: int = 1
     fixed_views: bool = False
     standardise: bool = True
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     channels_last: bool = False
     compile: bool = False
     seed: int = 0

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from experiments.train_options import TrainOptions
-from sslsim.umm import UmmOptions
+from sslsim.names import Schedule
+from sslsim.umm.options import (
+    Alignment,
+    Features,
+    Hypergradient,
+    Optimizer,
+    Solver,
+    UmmOptions,
+)
 
 Variant = Literal[
     "full",
@@ -102,22 +111,22 @@ class UmmSettings:
     checkpoint: int | None = None
     split: str = "layer2"
     early: str | None = None
-    features: Literal["representation", "embedding"] = "representation"
+    features: Features = "representation"
     eps: float = 0.1**0.5
     beta: float = 1.0
     coding_rate_weight: float = 1.0
-    distance: Literal["gradient", "volume", "reduction", "cka"] = "gradient"
-    hypergradient: Literal["unrolled", "darts", "implicit"] = "unrolled"
+    distance: Alignment = "gradient"
+    hypergradient: Hypergradient = "unrolled"
     inner_lr: float = 0.01
     inner_steps: int = 1
     radius: float = 0.01
     proximal: float = 1.0
     damping: float = 0.0
-    solver: Literal["cg", "neumann"] = "cg"
+    solver: Solver = "cg"
     solver_iterations: int = 10
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Optimizer = "adam"
     outer_lr: float = 1e-4
-    schedule: Literal["constant", "cosine", "step", "exponential"] = "constant"
+    schedule: Schedule = "constant"
     steps: int = 500
     batch: int = 256
     held_out: int = 256
@@ -246,6 +255,11 @@ def core_options(settings: UmmSettings, trained: TrainOptions) -> UmmOptions:
         raise ValueError(
             f"seed is {settings.seed} for a run with fixed views, drawn by seed {trained.seed}; "
             "expected none given"
+        )
+    if not 0 <= settings.coding_rate_weight < math.inf:
+        raise ValueError(
+            f"coding_rate_weight is {settings.coding_rate_weight}; "
+            "expected a finite number of at least 0"
         )
     options = UmmOptions(
         **given,

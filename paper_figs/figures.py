@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -44,6 +45,11 @@ _READ = {  # names of the results that each is drawn of
     7: ("umm_sweep",),
     8: ("memorization",),
 }
+
+
+def build(options: Any) -> Path:
+    """Build what the options of ``sslsim figures`` say."""
+    return figures(options.only, options.results, options.out)
 
 
 def figures(only: Sequence[int] = (), results: Path | None = None, out: Path | None = None) -> Path:

@@ -15,9 +15,16 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from experiments.runs import read_arrays, read_json, read_lines
+from paper_figs.embeddings import animate
 from paper_figs.style import BAND, INK, QUIET, mode_colours, save, styled
 
 _SHOWN = 32  # eigenvalues drawn at most
+
+
+def draw_training(folder: str | os.PathLike[str]) -> Path:
+    """Draw what a training leaves: ``run.png``, whose path is returned, and ``embeddings.gif``."""
+    animate(folder)
+    return draw_run(folder)
 
 
 def draw_run(folder: str | os.PathLike[str]) -> Path:

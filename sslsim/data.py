@@ -12,15 +12,14 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
-from sslsim.photos import find_photos, read_photos
-from sslsim.vision import torchvision
+# What is large is imported where it is used: pairs from a file need numpy alone.
+if TYPE_CHECKING:
+    import torch
 
 DATA_SETS = ("digits", "cifar10", "cifar100", "stl10", "fashion_mnist", "imagenette")
 
@@ -98,6 +97,8 @@ def load_images(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; expected at least 1 image")
+    import torch
+
     images, labels = _load(os.fspath(name), root, split, size, limit)
     kept = _spread(len(images), limit)
     if labels is not None:
@@ -178,6 +179,8 @@ def _load(
     if split not in splits:
         raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(splits)}")
     if name == "digits":
+        from sklearn.datasets import load_digits
+
         digits = load_digits()
         part = {"train": slice(_DIGITS_TRAIN), "test": slice(_DIGITS_TRAIN, None)}
         kept = part.get(split, slice(None))
@@ -190,6 +193,8 @@ def _load(
             return _photos(*_joined(found), size, limit)
         return _joined([_torchvision_images(name, root, part) for part in parts])
     if Path(name).is_dir():
+        from sslsim.photos import find_photos
+
         return _photos(*find_photos(name, split), size, limit)
     if Path(name).suffix.lower() == ".npz":
         if split == "test":
@@ -201,11 +206,11 @@ def _load(
     )
 
 
-def _spread(n: int, limit: int | None) -> slice | torch.Tensor:
+def _spread(n: int, limit: int | None) -> slice | NDArray[np.int64]:
     """Places of at most ``limit`` of n things, evenly spread."""
     if limit is None or limit >= n:
         return slice(None)
-    return torch.arange(limit) * n // limit
+    return np.arange(limit) * n // limit
 
 
 def _joined(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
@@ -216,6 +221,8 @@ def _joined(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
 
 
 def _photos(paths: Any, labels: Any, size: int | None, limit: int | None) -> tuple[Any, Any]:
+    from sslsim.photos import read_photos
+
     kept = np.arange(len(paths))[_spread(len(paths), limit)]
     labels = None if labels is None else np.asarray(labels)[kept]
     return read_photos([paths[k] for k in kept], size), labels
@@ -244,6 +251,8 @@ def _torchvision_images(
 
 
 def _torchvision(kind: str, root: str | os.PathLike[str] | None, **options: Any) -> Any:
+    from sslsim.vision import torchvision
+
     if root is None:
         folder = Path(os.environ.get("SSLSIM_DATA") or Path.home() / ".cache" / "sslsim")
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sslsim.distributed import largest
-
 
 class Interrupted(Exception):
     """Training was asked to stop; a checkpoint has been saved."""
@@ -79,4 +77,6 @@ def any_stopped(noted: list[int]) -> bool:
     >>> any_stopped([]), any_stopped([signal.SIGINT])
     (False, True)
     """
+    from sslsim.distributed import largest  # with torch, which noting signals can do without
+
     return largest(float(bool(noted))) > 0

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslsim.training_options import OPTIMIZERS
+from sslsim.training_options import check_optimizer
 
 
 def make_optimizer(
@@ -46,14 +46,9 @@ def make_optimizer(
     >>> [(group["adapt"], group["weight_decay"]) for group in made.param_groups]
     [(True, 1e-06), (False, 0.0)]
     """
-    if kind not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {kind!r}; expected one of {', '.join(OPTIMIZERS)}")
+    check_optimizer(kind, momentum, weight_decay)
     if not 0 < learning_rate < float("inf"):
         raise ValueError(f"learning_rate is {learning_rate}; expected a finite number above zero")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum is {momentum}; expected a number from 0 up to below 1")
-    if not 0 <= weight_decay < float("inf"):
-        raise ValueError(f"weight_decay is {weight_decay}; expected a finite number of at least 0")
     trained = [p for p in module.parameters() if p.requires_grad]
     if not trained:
         raise ValueError("no parameter requires gradients; expected something to train")

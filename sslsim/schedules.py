@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-SCHEDULES = ("constant", "cosine", "step", "exponential")
+from sslsim.names import SCHEDULES
+
 """``constant``. ``cosine``: half a cosine down to zero (1608.03983). ``step``: a tenth after 60 %
 and again after 80 % of the run. ``exponential``: a constant factor a step, down to a hundredth."""
 

@@ -14,6 +14,7 @@ from sslsim.augment import (
     draw_changes,
     take_rows,
 )
+from sslsim.names import VIEWS
 
 RECIPES: dict[str, tuple[Recipe, Recipe]] = {  # of the first and the second view
     "simclr": (SIMCLR, SIMCLR),
@@ -21,7 +22,6 @@ RECIPES: dict[str, tuple[Recipe, Recipe]] = {  # of the first and the second vie
     "strong": STRONG,
     "mask": (MASK, MASK),
 }
-VIEWS = ("crops", "noise", *RECIPES)
 
 NOISE = 0.1  # standard deviation of the noise view, pixels in [0, 1]
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from sslsim.names import OPTIMIZERS, PRECISIONS
 from sslsim.records import record_steps
 from sslsim.schedules import learning_rate_factor
-
-OPTIMIZERS = ("sgd", "adamw", "lars")
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -100,18 +98,6 @@ class TrainingOptions:
             raise ValueError(
                 f"batch is {self.batch} and probe {self.probe}; expected at least 2 images"
             )
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"lr is {self.lr:g}; expected a finite number above zero")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum is {self.momentum:g}; expected a number from 0 to below 1")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(
-                f"weight_decay is {self.weight_decay:g}; expected a finite number of at least 0"
-            )
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(
-                f"optimizer is {self.optimizer!r}; expected one of {', '.join(OPTIMIZERS)}"
-            )
         if self.precision not in PRECISIONS:
             raise ValueError(
                 f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}"
@@ -122,8 +108,46 @@ class TrainingOptions:
             )
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}; expected at least 0")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr is {self.lr}; expected a finite number above zero")
+        check_optimizer(self.optimizer, self.momentum, self.weight_decay)
+        if not 0 <= self.warmup <= self.steps:
+            raise ValueError(f"warmup is {self.warmup}; expected from 0 to the {self.steps} steps")
         learning_rate_factor(self.schedule, 0, self.steps, self.warmup)  # these two check theirs
         record_steps(self.steps, self.records)
+
+
+def check_optimizer(optimizer: str, momentum: float, weight_decay: float) -> None:
+    """Check what an optimiser is made with beside its learning rate.
+
+    Parameters
+    ----------
+    optimizer : str
+        One of ``sslsim.names.OPTIMIZERS``.
+    momentum : float
+        From 0 up to below 1.
+    weight_decay : float
+        Finite, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or a number out of range.
+
+    Examples
+    --------
+    >>> check_optimizer("sgd", momentum=1.0, weight_decay=0.0)
+    Traceback (most recent call last):
+    ValueError: momentum is 1.0; expected a number from 0 up to below 1
+    """
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(
+            f"unknown optimizer {optimizer!r}; expected one of {', '.join(OPTIMIZERS)}"
+        )
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum is {momentum}; expected a number from 0 up to below 1")
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(f"weight_decay is {weight_decay}; expected a finite number of at least 0")
 
 
 def rate_factor(options: TrainingOptions, step: int) -> float:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from sslsim.augment import STRONG
 from sslsim.encoders.patches import default_patch_size
 from sslsim.masking import mask_patches
+from sslsim.names import TRAINING_VIEWS, VIEWS
 from sslsim.seeds import derived_generator, derived_seed
 from sslsim.single_view import (
     NOISE,
-    VIEWS,
     check_images,
     draw_view,
     placed_view,
@@ -37,7 +37,6 @@ __all__ = [
     "view_shape",
 ]
 
-TRAINING_VIEWS = (*VIEWS, "multicrop")
 LOCAL_VIEWS = 6
 LOCAL_SHARE = 3 / 7  # of the side of an image: 96 of 224 pixels
 MASKED_SHARE = 0.75  # of the patches (2111.06377, section 3)

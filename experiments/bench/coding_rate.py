@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
+from experiments.bench.options import BenchCodingRateOptions
 from experiments.run_folder import new_results
 from experiments.runs import write_json
 from experiments.tables import table
@@ -30,32 +30,6 @@ from theory.coding_rate import coding_rate as exact_coding_rate
 _EPS = 0.5**0.5  # eps^2 of 1/2, as published for self-supervised learning
 _TINY_EPS = 1e-6
 _RANK = 32
-
-
-@dataclass(frozen=True)
-class BenchCodingRateOptions:
-    """Time the coding rate and its gradient beside the formula as published.
-
-    Attributes
-    ----------
-    samples, dim : int
-        Size of the embeddings, in float32.
-    groups : int
-        Number of classes; their membership matrices take 4 n^2 bytes each.
-    repeats : int
-        Times that each side is run, in turns; medians are reported.
-    threads : int or None
-        Of torch. Default: its own choice.
-    out : Path
-        Run folder: config.json, bench.json.
-    """
-
-    samples: int = 2048
-    dim: int = 512
-    groups: int = 100
-    repeats: int = 15
-    threads: int | None = None
-    out: Path = Path("runs/bench-coding-rate")
 
 
 def bench_coding_rate(options: BenchCodingRateOptions) -> Path:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
+from experiments.bench.options import NETWORKS, BenchMemorizationOptions
 from experiments.run_folder import new_results
 from experiments.runs import write_json
 from experiments.tables import table
@@ -34,60 +35,7 @@ from sslsim.together import train_together
 from sslsim.training import train
 from sslsim.training_options import TrainingOptions
 
-NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
-    "linear": ("linear", None),
-    "mlp-64": ("mlp", (64, 64)),
-    "mlp-512": ("mlp", (512, 512)),
-    "convnet-16": ("convnet", (8, 16)),
-    "convnet-128": ("convnet", (32, 64, 128)),
-}
 _DIM = 8
-
-
-@dataclass(frozen=True)
-class BenchMemorizationOptions:
-    """Time encoders trained together, and scores beside bare forward passes.
-
-    Attributes
-    ----------
-    networks : tuple of {"linear", "mlp-64", "mlp-512", "convnet-16", "convnet-128"}
-        Trained together; numbers are the width of the last layer.
-    encoders : tuple of int
-        How many at once, 4 or more.
-    sides : tuple of int
-        Pixels a side: of one channel below 32, of three from there on.
-    batches : tuple of int
-        Images of a batch.
-    views : str
-        Kind of the views of training and scoring.
-    steps : int
-        Updates of every run.
-    scored : tuple of str
-        Encoders whose scoring is timed, on images of 3 x 32 x 32.
-    images : int
-        Images that are scored.
-    pairs : int
-        Pairs of views of each.
-    repeats : int
-        Times that each side is run, in turns; medians are reported.
-    threads : int or None
-        Of torch. Default: its own choice.
-    out : Path
-        Run folder: config.json, bench.json.
-    """
-
-    networks: tuple[str, ...] = tuple(NETWORKS)
-    encoders: tuple[int, ...] = (4, 16, 64)
-    sides: tuple[int, ...] = (8, 32)
-    batches: tuple[int, ...] = (64, 256)
-    views: str = "weak"
-    steps: int = 10
-    scored: tuple[str, ...] = ("convnet", "resnet18")
-    images: int = 128
-    pairs: int = 10
-    repeats: int = 3
-    threads: int | None = None
-    out: Path = Path("runs/bench-memorization")
 
 
 def bench_memorization(options: BenchMemorizationOptions) -> Path:

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +31,7 @@ from torch import nn
 from torch.func import functional_call, grad, jacrev, vmap
 
 from experiments.bench.memory import peak_bytes, resident_bytes
+from experiments.bench.options import BenchNtkOptions
 from experiments.run_folder import new_results
 from experiments.runs import read_json, write_json
 from experiments.tables import table
@@ -41,49 +41,6 @@ from sslsim.ntk import empirical_ntk
 _SHAPE = (3, 32, 32)
 _JAX_NETWORK = "resnet18"
 _JAX_SCRIPT = Path(__file__).with_name("jax_ntk.py")
-
-
-@dataclass(frozen=True)
-class BenchNtkOptions:
-    """Time and weigh exact tangent kernels against other ways to them.
-
-    Attributes
-    ----------
-    samples : int
-        Images n of 32 x 32 pixels.
-    outputs : int
-        Over which the kernel is traced.
-    networks : tuple of str
-        Encoders by name.
-    repeats : int
-        Times that each side is run, in turns; medians are reported.
-    threads : int
-        Of every side.
-    jax_python : Path or None
-        Python interpreter that has neural-tangents, for a further side on resnet18.
-    large : bool
-        Compute one random projection of the outputs of a large network, too.
-    large_network : str
-        Which.
-    large_samples : int
-        For how many images.
-    budget : int
-        Memory budget of it in MiB.
-    out : Path
-        Run folder: config.json, bench.json.
-    """
-
-    samples: int = 32
-    outputs: int = 10
-    networks: tuple[str, ...] = ("convnet", "resnet18")
-    repeats: int = 3
-    threads: int = 1
-    jax_python: Path | None = None
-    large: bool = False
-    large_network: str = "resnet50"
-    large_samples: int = 512
-    budget: int = 4096
-    out: Path = Path("runs/bench-ntk")
 
 
 def bench_ntk(options: BenchNtkOptions) -> Path:

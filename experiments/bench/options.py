@@ -1,42 +1,252 @@
-"""Options of ``sslsim bench``: which benchmark, and its own options."""
+"""Options of ``sslsim bench``, one class a benchmark."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Union
+from pathlib import Path
 
-import tyro
+from sslsim.names import Precision
 
-from experiments.bench.coding_rate import BenchCodingRateOptions
-from experiments.bench.memorization import BenchMemorizationOptions
-from experiments.bench.ntk import BenchNtkOptions
-from experiments.bench.theory import BenchTheoryOptions
-from experiments.bench.throughput import BenchThroughputOptions
-from experiments.bench.train import BenchTrainOptions
-
-Theory = Annotated[BenchTheoryOptions, tyro.conf.subcommand("theory")]
-Train = Annotated[BenchTrainOptions, tyro.conf.subcommand("train")]
-Throughput = Annotated[BenchThroughputOptions, tyro.conf.subcommand("throughput")]
-Ntk = Annotated[BenchNtkOptions, tyro.conf.subcommand("ntk")]
-Memorization = Annotated[BenchMemorizationOptions, tyro.conf.subcommand("memorization")]
-CodingRate = Annotated[BenchCodingRateOptions, tyro.conf.subcommand("coding-rate")]
+NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
+    "linear": ("linear", None),
+    "mlp-64": ("mlp", (64, 64)),
+    "mlp-512": ("mlp", (512, 512)),
+    "convnet-16": ("convnet", (8, 16)),
+    "convnet-128": ("convnet", (32, 64, 128)),
+}
+"""Encoder and widths of the networks that are trained together, by name."""
 
 
 @dataclass(frozen=True)
-class BenchOptions:
-    """Measure what the package costs.
+class BenchTheoryOptions:
+    """Time predictions against a bare diagonalisation, a matrix too large to form, and training.
 
     Attributes
     ----------
-    study : options of one of the benchmarks
-        theory: predictions beside a bare diagonalisation, beyond what fits in memory, and beside
-        training. train: losses, augmentations and training steps beside those of others.
-        throughput: training beside bare passes of the same network, on a GPU too. ntk: exact
-        tangent kernels beside other ways to them. coding-rate: the coding rate and its gradient
-        beside the published formula. memorization: encoders trained together, and scores beside
-        bare forward passes.
+    data : str
+        Data set whose noise views are predicted, as for `sslsim predict`.
+    root : Path or None
+        Folder of the torchvision data sets. Default: $SSLSIM_DATA, else ~/.cache/sslsim.
+    pairs : int or None
+        Number of pairs. Default: one of every image.
+    dim : int
+        Embedding dimension d.
+    repeats : int
+        Times that each side is run, in turns; medians are reported.
+    streamed_edge : int
+        Side in pixels of the images of the streamed measurement.
+    streamed_pairs : int
+        Their number of pairs.
+    curve_pairs : int
+        Pairs of digits whose curves are trained.
+    seed : int
+        Of all draws.
+    out : Path
+        Run folder: config.json, bench.json.
     """
 
-    study: Union[  # noqa: UP007  (tyro reads the annotations)
-        Theory, Train, Throughput, Ntk, CodingRate, Memorization
-    ]
+    data: str = "cifar10"
+    root: Path | None = None
+    pairs: int | None = None
+    dim: int = 64
+    repeats: int = 3
+    streamed_edge: int = 96
+    streamed_pairs: int = 4000
+    curve_pairs: int = 500
+    seed: int = 0
+    out: Path = Path("runs/bench-theory")
+
+
+@dataclass(frozen=True)
+class BenchTrainOptions:
+    """Time losses, augmentations and training steps beside those of others.
+
+    Attributes
+    ----------
+    batch : int
+        Embeddings of a loss; images of an augmentation.
+    dim : int
+        Embedding dimension of the losses.
+    encoder : str
+        Network of the training step and the snapshot.
+    step_batch : int
+        Images of a batch of the training step, 32 pixels wide.
+    steps : int
+        Training steps timed at once.
+    repeats : int
+        Times that each side is run, in turns; medians are reported.
+    threads : int or None
+        Of torch. Default: its own choice.
+    out : Path
+        Run folder: config.json, bench.json.
+    """
+
+    batch: int = 256
+    dim: int = 2048
+    encoder: str = "resnet18"
+    step_batch: int = 64
+    steps: int = 6
+    repeats: int = 5
+    threads: int | None = None
+    out: Path = Path("runs/bench-train")
+
+
+@dataclass(frozen=True)
+class BenchThroughputOptions:
+    """Time training, views and updates included, beside bare passes of the same network.
+
+    Attributes
+    ----------
+    encoder : str
+        The network.
+    size : int
+        Side of the images in pixels.
+    batch : int
+        Images of a batch; two views of each.
+    dim : int
+        Embedding dimension.
+    images : int
+        Images of random pixels to train on.
+    views : str
+        How views are drawn.
+    precision : {"float32", "bfloat16"}
+        As of `sslsim train`, for both sides.
+    channels_last : bool
+        As of `sslsim train`, for both sides.
+    steps : int
+        Updates, or passes, timed at once, after as many that do not count.
+    repeats : int
+        Times that each side is run, in turns; medians are reported.
+    device : str
+        cpu, cuda, or auto: cuda if there is one.
+    out : Path
+        Run folder: config.json, bench.json.
+    """
+
+    encoder: str = "resnet50"
+    size: int = 96
+    batch: int = 128
+    dim: int = 32
+    images: int = 2048
+    views: str = "simclr"
+    precision: Precision = "float32"
+    channels_last: bool = False
+    steps: int = 40
+    repeats: int = 3
+    device: str = "auto"
+    out: Path = Path("runs/bench-throughput")
+
+
+@dataclass(frozen=True)
+class BenchNtkOptions:
+    """Time and weigh exact tangent kernels against other ways to them.
+
+    Attributes
+    ----------
+    samples : int
+        Images n of 32 x 32 pixels.
+    outputs : int
+        Over which the kernel is traced.
+    networks : tuple of str
+        Encoders by name.
+    repeats : int
+        Times that each side is run, in turns; medians are reported.
+    threads : int
+        Of every side.
+    jax_python : Path or None
+        Python interpreter that has neural-tangents, for a further side on resnet18.
+    large : bool
+        Compute one random projection of the outputs of a large network, too.
+    large_network : str
+        Which.
+    large_samples : int
+        For how many images.
+    budget : int
+        Memory budget of it in MiB.
+    out : Path
+        Run folder: config.json, bench.json.
+    """
+
+    samples: int = 32
+    outputs: int = 10
+    networks: tuple[str, ...] = ("convnet", "resnet18")
+    repeats: int = 3
+    threads: int = 1
+    jax_python: Path | None = None
+    large: bool = False
+    large_network: str = "resnet50"
+    large_samples: int = 512
+    budget: int = 4096
+    out: Path = Path("runs/bench-ntk")
+
+
+@dataclass(frozen=True)
+class BenchCodingRateOptions:
+    """Time the coding rate and its gradient beside the formula as published.
+
+    Attributes
+    ----------
+    samples, dim : int
+        Size of the embeddings, in float32.
+    groups : int
+        Number of classes; their membership matrices take 4 n^2 bytes each.
+    repeats : int
+        Times that each side is run, in turns; medians are reported.
+    threads : int or None
+        Of torch. Default: its own choice.
+    out : Path
+        Run folder: config.json, bench.json.
+    """
+
+    samples: int = 2048
+    dim: int = 512
+    groups: int = 100
+    repeats: int = 15
+    threads: int | None = None
+    out: Path = Path("runs/bench-coding-rate")
+
+
+@dataclass(frozen=True)
+class BenchMemorizationOptions:
+    """Time encoders trained together, and scores beside bare forward passes.
+
+    Attributes
+    ----------
+    networks : tuple of {"linear", "mlp-64", "mlp-512", "convnet-16", "convnet-128"}
+        Trained together; numbers are the width of the last layer.
+    encoders : tuple of int
+        How many at once, 4 or more.
+    sides : tuple of int
+        Pixels a side: of one channel below 32, of three from there on.
+    batches : tuple of int
+        Images of a batch.
+    views : str
+        Kind of the views of training and scoring.
+    steps : int
+        Updates of every run.
+    scored : tuple of str
+        Encoders whose scoring is timed, on images of 3 x 32 x 32.
+    images : int
+        Images that are scored.
+    pairs : int
+        Pairs of views of each.
+    repeats : int
+        Times that each side is run, in turns; medians are reported.
+    threads : int or None
+        Of torch. Default: its own choice.
+    out : Path
+        Run folder: config.json, bench.json.
+    """
+
+    networks: tuple[str, ...] = tuple(NETWORKS)
+    encoders: tuple[int, ...] = (4, 16, 64)
+    sides: tuple[int, ...] = (8, 32)
+    batches: tuple[int, ...] = (64, 256)
+    views: str = "weak"
+    steps: int = 10
+    scored: tuple[str, ...] = ("convnet", "resnet18")
+    images: int = 128
+    pairs: int = 10
+    repeats: int = 3
+    threads: int | None = None
+    out: Path = Path("runs/bench-memorization")

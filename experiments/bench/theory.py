@@ -19,7 +19,6 @@ import multiprocessing
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 
 import theory
 from experiments.bench.memory import peak_bytes
+from experiments.bench.options import BenchTheoryOptions
 from experiments.run_folder import new_results
 from experiments.runs import write_json
 from experiments.tables import table
@@ -40,46 +40,6 @@ from theory.spectrum import spectrum
 
 Result = TypeVar("Result")
 Bytes = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class BenchTheoryOptions:
-    """Time predictions against a bare diagonalisation, a matrix too large to form, and training.
-
-    Attributes
-    ----------
-    data : str
-        Data set whose noise views are predicted, as for `sslsim predict`.
-    root : Path or None
-        Folder of the torchvision data sets. Default: $SSLSIM_DATA, else ~/.cache/sslsim.
-    pairs : int or None
-        Number of pairs. Default: one of every image.
-    dim : int
-        Embedding dimension d.
-    repeats : int
-        Times that each side is run, in turns; medians are reported.
-    streamed_edge : int
-        Side in pixels of the images of the streamed measurement.
-    streamed_pairs : int
-        Their number of pairs.
-    curve_pairs : int
-        Pairs of digits whose curves are trained.
-    seed : int
-        Of all draws.
-    out : Path
-        Run folder: config.json, bench.json.
-    """
-
-    data: str = "cifar10"
-    root: Path | None = None
-    pairs: int | None = None
-    dim: int = 64
-    repeats: int = 3
-    streamed_edge: int = 96
-    streamed_pairs: int = 4000
-    curve_pairs: int = 500
-    seed: int = 0
-    out: Path = Path("runs/bench-theory")
 
 
 def bench_theory(options: BenchTheoryOptions) -> Path:

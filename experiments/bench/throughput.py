@@ -5,13 +5,13 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from experiments.bench.options import BenchThroughputOptions
 from experiments.run_folder import new_results
 from experiments.runs import write_json
 from experiments.tables import table
@@ -22,52 +22,6 @@ from sslsim.methods.learner import PairLearner
 from sslsim.objectives import barlow_twins
 from sslsim.training import train
 from sslsim.training_options import TrainingOptions
-
-
-@dataclass(frozen=True)
-class BenchThroughputOptions:
-    """Time training, views and updates included, beside bare passes of the same network.
-
-    Attributes
-    ----------
-    encoder : str
-        The network.
-    size : int
-        Side of the images in pixels.
-    batch : int
-        Images of a batch; two views of each.
-    dim : int
-        Embedding dimension.
-    images : int
-        Images of random pixels to train on.
-    views : str
-        How views are drawn.
-    precision : {"float32", "bfloat16"}
-        As of `sslsim train`, for both sides.
-    channels_last : bool
-        As of `sslsim train`, for both sides.
-    steps : int
-        Updates, or passes, timed at once, after as many that do not count.
-    repeats : int
-        Times that each side is run, in turns; medians are reported.
-    device : str
-        cpu, cuda, or auto: cuda if there is one.
-    out : Path
-        Run folder: config.json, bench.json.
-    """
-
-    encoder: str = "resnet50"
-    size: int = 96
-    batch: int = 128
-    dim: int = 32
-    images: int = 2048
-    views: str = "simclr"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    channels_last: bool = False
-    steps: int = 40
-    repeats: int = 3
-    device: str = "auto"
-    out: Path = Path("runs/bench-throughput")
 
 
 class _Timed(PairLearner):

@@ -20,13 +20,13 @@ import importlib
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
+from experiments.bench.options import BenchTrainOptions
 from experiments.run_folder import new_results
 from experiments.runs import write_json
 from experiments.tables import table
@@ -42,40 +42,6 @@ from sslsim.views import draw_view
 from sslsim.vision import torchvision
 
 Call = Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class BenchTrainOptions:
-    """Time losses, augmentations and training steps beside those of others.
-
-    Attributes
-    ----------
-    batch : int
-        Embeddings of a loss; images of an augmentation.
-    dim : int
-        Embedding dimension of the losses.
-    encoder : str
-        Network of the training step and the snapshot.
-    step_batch : int
-        Images of a batch of the training step, 32 pixels wide.
-    steps : int
-        Training steps timed at once.
-    repeats : int
-        Times that each side is run, in turns; medians are reported.
-    threads : int or None
-        Of torch. Default: its own choice.
-    out : Path
-        Run folder: config.json, bench.json.
-    """
-
-    batch: int = 256
-    dim: int = 2048
-    encoder: str = "resnet18"
-    step_batch: int = 64
-    steps: int = 6
-    repeats: int = 5
-    threads: int | None = None
-    out: Path = Path("runs/bench-train")
 
 
 def bench_train(options: BenchTrainOptions) -> Path:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from experiments.train_options import LearnerOptions, Method, Views
+from experiments.train_options import LearnerOptions
+from sslsim.names import Distance, Form, Method, Optimizer, View
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class MemorizationOptions(LearnerOptions):
     protocol: Literal["split", "subsample", "closed-form"] = "split"
     method: Method = "simclr"
     init_scale: float = 1.0
-    optimizer: Literal["sgd", "adamw", "lars"] = "adamw"
+    optimizer: Optimizer = "adamw"
     lr: float = 0.001
     steps: int = 1000
     shared: int = 600
@@ -110,12 +111,12 @@ class MemorizationOptions(LearnerOptions):
     exact: bool = False
     atypical: float = 0.0
     draw_seed: int = 0
-    score_views: Views | None = None
+    score_views: View | None = None
     augmentations: int = 10
     against: Literal["view", "original"] = "view"
-    distance: Literal["l2", "l1", "cosine", "angular", "sqeuclidean"] = "l2"
+    distance: Distance = "l2"
     normalise: bool = True
-    form: Literal["raw", "ratio"] = "raw"
+    form: Form = "raw"
     layers: tuple[str, ...] = ("backbone",)
     curve: int = 0
     compare: tuple[Path, ...] = ()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from experiments.train_options import Encoder, Method
+from sslsim.names import Encoder, Method
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from experiments.report.folders import find_runs
 from experiments.report.options import ReportOptions
-from experiments.report.page import page
-from sslsim.files import whole_file
 
 __all__ = ["ReportOptions", "report"]
 
@@ -40,6 +37,11 @@ def report(options: ReportOptions) -> Path:
     >>> path = report(ReportOptions((folder,), out=folder.parent))
     1 run folder
     """
+    # Here, so that the options can be had without what makes a page.
+    from experiments.report.folders import find_runs
+    from experiments.report.page import page
+    from sslsim.files import whole_file
+
     limit = options.picture_limit
     if not (math.isfinite(limit) and limit > 0):
         raise ValueError(f"picture-limit is {limit:g}; expected a positive number of megabytes")

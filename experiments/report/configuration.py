@@ -6,8 +6,9 @@ import dataclasses
 import json
 import shlex
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
+from experiments.registry import STUDIES
 from experiments.report.folders import RunFolder
 from experiments.report.values import words
 from experiments.runs import plain
@@ -38,26 +39,17 @@ def option_defaults(command: str, study: str | None = None) -> dict[str, Any] | 
     >>> option_defaults("dance") is None
     True
     """
-    # Of the command line itself, so that a new command is known at once; it imports this package.
-    from experiments.command_line import commands
-
-    kind: Any = commands().get(command)
-    if kind is not None and study is not None and "study" in get_type_hints(kind):
-        kind = _named(get_type_hints(kind, include_extras=True)["study"]).get(study)
-    if kind is None or not dataclasses.is_dataclass(kind):
+    name = command if study is None else f"{command} {study}"
+    row = next((row for row in STUDIES if row.name == name), None)
+    if row is None:
         return None
     found = {}
-    for field in dataclasses.fields(kind):
+    for field in dataclasses.fields(row.options_class()):
         if field.default is not dataclasses.MISSING:
             found[field.name] = plain(field.default)
         elif field.default_factory is not dataclasses.MISSING:
             found[field.name] = plain(field.default_factory())
     return found
-
-
-def _named(union: Any) -> dict[str, Any]:
-    """Classes of a union of subcommands by their names."""
-    return {each.__metadata__[0].name: get_args(each)[0] for each in get_args(union)}
 
 
 def defaults_of(run: RunFolder) -> dict[str, Any] | None:

@@ -12,11 +12,7 @@ from sslsim.encoders.checks import check_count, check_counts
 from sslsim.encoders.resnet import FEATURE_DIMS, WIDTH, resnet
 from sslsim.encoders.seeding import seeded
 from sslsim.encoders.vit import VisionTransformer
-
-ENCODERS = (
-    "linear", "mlp", "convnet", "resnet18", "resnet34", "resnet50", "vit_tiny", "vit_small"
-)  # fmt: skip
-PROJECTORS = ("linear", "mlp", "none")
+from sslsim.names import ENCODERS, PROJECTORS
 
 _VITS = {"vit_tiny": (192, 12, 3), "vit_small": (384, 12, 6)}  # width, depth, heads
 

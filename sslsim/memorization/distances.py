@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from sslsim.names import DISTANCES
 from sslsim.unit_rows import unit_rows
-
-DISTANCES = ("l2", "l1", "cosine", "angular", "sqeuclidean")
 
 
 def distances(

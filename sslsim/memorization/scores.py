@@ -13,8 +13,7 @@ from torch import nn
 from sslsim.encoders.checks import architecture
 from sslsim.memorization.alignment import alignment_losses
 from sslsim.memorization.representations import representations
-
-FORMS = ("raw", "ratio")
+from sslsim.names import FORMS
 
 
 @dataclass(frozen=True, eq=False)

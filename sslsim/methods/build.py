@@ -18,12 +18,8 @@ from sslsim.methods.learner import Learner, PairLearner, PairObjective, Supervis
 from sslsim.methods.mae import MaeLearner
 from sslsim.methods.swav import SwavLearner
 from sslsim.methods.vicregl import VicreglLearner
+from sslsim.names import METHODS
 from sslsim.seeds import derived_seed
-
-METHODS = (
-    "barlow_twins", "simclr", "vicreg", "spectral", "byol", "swav", "dino", "mae",
-    "vicregl", "supervised",
-)  # fmt: skip
 
 _WITH_HEADS = {
     "byol": ByolLearner,

@@ -27,8 +27,6 @@ from sslsim.coding_rate import coding_rate_reduction
 from sslsim.metrics import linear_cka
 from sslsim.unit_rows import unit_rows
 
-ALIGNMENTS = ("gradient", "volume", "reduction", "cka")
-
 _FLOOR = 1e-6  # least squared norm of a gradient, against the mean one of the batch
 _RIDGE = 1e-8  # least squared singular value of a Jacobian, against the mean one of the batch
 _SERIES = 0.03  # differences of logits below which the divergence is taken by its series

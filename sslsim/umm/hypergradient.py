@@ -30,7 +30,8 @@ from dataclasses import dataclass
 
 import torch
 
-from sslsim.umm.solvers import SOLVERS, conjugate_gradients, neumann
+from sslsim.umm.options import SOLVERS
+from sslsim.umm.solvers import conjugate_gradients, neumann
 
 Parameters = tuple[torch.Tensor, ...]
 Loss = Callable[[Parameters], torch.Tensor]

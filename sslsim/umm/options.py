@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from sslsim.schedules import learning_rate_factor
-from sslsim.umm.alignment import ALIGNMENTS
-from sslsim.umm.reading import FEATURES
-from sslsim.umm.solvers import SOLVERS
 
-OPTIMIZERS = ("adam", "sgd")
-HYPERGRADIENTS = ("unrolled", "darts", "implicit")
+Features = Literal["representation", "embedding"]
+Alignment = Literal["gradient", "volume", "reduction", "cka"]
+Hypergradient = Literal["unrolled", "darts", "implicit"]
+Solver = Literal["cg", "neumann"]
+Optimizer = Literal["adam", "sgd"]
+
+FEATURES: tuple[str, ...] = get_args(Features)
+ALIGNMENTS: tuple[str, ...] = get_args(Alignment)
+HYPERGRADIENTS: tuple[str, ...] = get_args(Hypergradient)
+SOLVERS: tuple[str, ...] = get_args(Solver)
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,6 @@ from sslsim.umm.split import Split
 from sslsim.unit_rows import unit_rows
 from sslsim.views import Views
 
-FEATURES = ("representation", "embedding")
-
 
 @dataclass(frozen=True, eq=False)
 class Reading:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 
-SOLVERS = ("cg", "neumann")
 _TOLERANCE = 1e-10  # relative residual at which a system counts as solved
 
 Product = Callable[[torch.Tensor], torch.Tensor]

@@ -154,10 +154,10 @@ def test_a_queue_that_is_not_there_or_holds_no_job_is_refused():
 def test_every_command_of_the_shipped_queues_is_one(name, job):
     for stage in job.stages:
         arguments = stage_arguments(stage, Path("o"), Path("d"))
-        parsed = cli.parsed(arguments)
+        _, options = cli.parsed(arguments)
         # A command that writes elsewhere, or reads what another job has made, is no part of a job.
-        assert Path("o") in (getattr(parsed, "out", None) or parsed.study.out).parents
-        runs = getattr(parsed, "run", ())
+        assert Path("o") in options.out.parents
+        runs = getattr(options, "run", ())
         for run in [runs] if isinstance(runs, Path) else runs:
             assert Path("o") in run.parents
 

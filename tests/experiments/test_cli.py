@@ -52,7 +52,7 @@ def test_a_study_leaves_its_results_and_picture(tmp_path, capsys, command, pictu
         (["--interval-level", "1"], "interval-level is 1"),
         (["--pairs", "1"], "pairs is 1"),
         (["--pairs", "5000"], "5000 pairs were asked of 1437 images"),
-        (["--views-per-image", "3"], "views_per_image is 3"),
+        (["--views-per-image", "3"], "views-per-image is 3"),
         (["--limit", "1"], "expected at least 2"),
         (["--limit", "0"], "limit is 0"),
         (["--split", "half"], "no split 'half'"),
@@ -123,10 +123,10 @@ def test_warnings_take_one_line(tmp_path, capsys):
 
 
 def test_an_interruption_exits_130(capsys, monkeypatch):
-    def interrupted(_):
+    def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run", interrupted)
+    monkeypatch.setattr("experiments.predict.predict", interrupted)
     assert cli.main(["predict"]) == 130
     assert capsys.readouterr().err == "sslsim: interrupted\n"
 
@@ -195,9 +195,12 @@ def test_an_interrupted_run_says_how_to_go_on(capsys, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["compare", "--run", "nowhere"], "nowhere/config.json cannot be read"),
-        (["train", "--method", "nonsense"], "invalid choice"),
+        (
+            ["train", "--method", "nonsense"],
+            "method is 'nonsense'; expected one of barlow_twins, simclr",
+        ),
         (["train", "--batch", "1"], "batch is 1"),
-        (["train", "--steps", "abc"], "invalid literal"),
+        (["train", "--steps", "abc"], "steps is 'abc'; expected a whole number"),
     ],
 )
 def test_unfit_training_is_refused_in_one_line(capsys, tmp_path, arguments, message):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from sslsim.optimizers import OPTIMIZERS, Lars, make_optimizer
+from sslsim.names import OPTIMIZERS
+from sslsim.optimizers import Lars, make_optimizer
 
 
 def generator(seed=0):

@@ -1,0 +1,159 @@
+"""The commands of ``sslsim``, one row each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from experiments.study import Study
+
+_COMPARE = Study(
+    "compare",
+    "Predict the steps, then train on the same pairs and compare.",
+    options="experiments.options:CompareOptions",
+    run="experiments.compare:compare",
+    figure="paper_figs.staircase:draw",
+)
+
+STUDIES: tuple[Study, ...] = (
+    Study(
+        "predict",
+        "Predict when each dimension of a linear Barlow Twins embedding is learned.",
+        options="experiments.options:PredictOptions",
+        run="experiments.predict:predict",
+        figure="paper_figs.prediction:draw",
+    ),
+    replace(
+        _COMPARE,
+        instead={
+            "run": replace(
+                _COMPARE,
+                run="experiments.compare_run:compare_run",
+                figure="paper_figs.run:draw_run_comparison",
+                folder="run",
+            ),
+            "width": replace(_COMPARE, run="experiments.wide:wide", figure="paper_figs.wide:draw"),
+        },
+    ),
+    Study(
+        "train",
+        "Train a self-supervised network and record its spectra as it learns.",
+        options="experiments.train_options:TrainOptions",
+        run="experiments.train:train_network",
+        figure="paper_figs.run:draw_training",
+    ),
+    Study(
+        "ntk",
+        "Predict embeddings and steps of a network from its tangent kernel.",
+        options="experiments.options:NtkOptions",
+        run="experiments.ntk:ntk",
+        figure="paper_figs.ntk:draw",
+    ),
+    Study(
+        "forecast",
+        "Forecast when the modes of a network in training will be learned.",
+        options="experiments.options:ForecastOptions",
+        run="experiments.forecast:forecast",
+        figure="paper_figs.forecast:draw",
+    ),
+    Study(
+        "overfitting",
+        "Follow accuracy and coding rate reduction of every layer over training.",
+        options="experiments.overfitting_options:OverfittingOptions",
+        run="experiments.overfitting:overfitting",
+        figure="paper_figs.overfitting:draw",
+    ),
+    Study(
+        "umm",
+        "Fine-tune a trained network so that late layers forget what they memorised.",
+        options="experiments.umm_options:UmmCommand",
+        run="experiments.umm:umm",
+        figure="paper_figs.umm:draw",
+    ),
+    Study(
+        "umm-sweep",
+        "Fine-tune several runs in several variants and compare them in one table.",
+        options="experiments.umm_options:UmmSweepCommand",
+        run="experiments.umm_sweep:umm_sweep",
+        figure="paper_figs.umm:draw_sweep",
+    ),
+    Study(
+        "memorization",
+        "Score how far encoders memorise single images.",
+        options="experiments.memorization.options:MemorizationOptions",
+        run="experiments.memorization.study:memorization",
+        figure="paper_figs.memorization:draw",
+    ),
+    Study(
+        "memorization-removal",
+        "Train without the most memorised images, random ones, or the least.",
+        options="experiments.memorization.removal_options:RemovalOptions",
+        run="experiments.memorization.removal:memorization_removal",
+        figure="paper_figs.memorization_removal:draw",
+    ),
+    Study(
+        "memorization-penalty",
+        "Train with a penalty on the distance between two views.",
+        options="experiments.memorization.removal_options:PenaltyOptions",
+        run="experiments.memorization.penalty:memorization_penalty",
+        figure="paper_figs.memorization_penalty:draw",
+    ),
+    Study(
+        "report",
+        "Make one self-contained HTML page of run folders.",
+        options="experiments.report.options:ReportOptions",
+        run="experiments.report:report",
+        folder=None,
+    ),
+    Study(
+        "figures",
+        "Build the figures of the paper from stored results.",
+        options="experiments.figures_options:FiguresOptions",
+        run="paper_figs.figures:build",
+    ),
+    Study(
+        "campaign",
+        "Work off a queue of runs, as many as fit in the minutes at hand.",
+        options="experiments.campaign.options:CampaignOptions",
+        run="experiments.campaign.campaign:campaign",
+        folder=None,
+    ),
+    Study(
+        "bench theory",
+        "Time predictions beside a bare diagonalisation, and beside training.",
+        options="experiments.bench.options:BenchTheoryOptions",
+        run="experiments.bench.theory:bench_theory",
+    ),
+    Study(
+        "bench train",
+        "Time losses, augmentations and training steps beside those of others.",
+        options="experiments.bench.options:BenchTrainOptions",
+        run="experiments.bench.train:bench_train",
+    ),
+    Study(
+        "bench throughput",
+        "Time training beside bare passes of the same network, on a GPU too.",
+        options="experiments.bench.options:BenchThroughputOptions",
+        run="experiments.bench.throughput:bench_throughput",
+    ),
+    Study(
+        "bench ntk",
+        "Time exact tangent kernels beside other ways to them.",
+        options="experiments.bench.options:BenchNtkOptions",
+        run="experiments.bench.ntk:bench_ntk",
+    ),
+    Study(
+        "bench coding-rate",
+        "Time the coding rate and its gradient beside the published formula.",
+        options="experiments.bench.options:BenchCodingRateOptions",
+        run="experiments.bench.coding_rate:bench_coding_rate",
+    ),
+    Study(
+        "bench memorization",
+        "Time encoders trained together, and scores beside bare forward passes.",
+        options="experiments.bench.options:BenchMemorizationOptions",
+        run="experiments.bench.memorization:bench_memorization",
+    ),
+)
+
+GROUPS = {"bench": "Measure what the package costs."}
+"""Commands of two words by the first one, with one line for the help."""

@@ -1,0 +1,47 @@
+"""What is chosen by name: methods, encoders, views and the like, each list written once, here."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Method = Literal[
+    "barlow_twins",
+    "simclr",
+    "vicreg",
+    "spectral",
+    "byol",
+    "swav",
+    "dino",
+    "mae",
+    "vicregl",
+    "supervised",
+]
+Encoder = Literal[
+    "linear",
+    "mlp",
+    "convnet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "vit_tiny",
+    "vit_small",
+]
+Projector = Literal["linear", "mlp", "none"]
+View = Literal["crops", "noise", "simclr", "weak", "strong", "mask"]
+TrainingView = Literal[View, "multicrop"]
+Optimizer = Literal["sgd", "adamw", "lars"]
+Schedule = Literal["constant", "cosine", "step", "exponential"]
+Precision = Literal["float32", "bfloat16"]
+Distance = Literal["l2", "l1", "cosine", "angular", "sqeuclidean"]
+Form = Literal["raw", "ratio"]
+
+METHODS: tuple[str, ...] = get_args(Method)
+ENCODERS: tuple[str, ...] = get_args(Encoder)
+PROJECTORS: tuple[str, ...] = get_args(Projector)
+VIEWS: tuple[str, ...] = get_args(View)
+TRAINING_VIEWS: tuple[str, ...] = get_args(TrainingView)
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+DISTANCES: tuple[str, ...] = get_args(Distance)
+FORMS: tuple[str, ...] = get_args(Form)
