@@ -25,7 +25,8 @@ from experiments.overfitting_curves import read_curves
 from experiments.overfitting_measures import Watched, measured_layers, watched_images
 from experiments.overfitting_options import OverfittingOptions
 from experiments.overfitting_summary import summarise_groups, summarise_run
-from experiments.runs import open_run, plain, read_json, read_lines, write_json
+from experiments.runs import open_run, plain, read_lines, write_json
+from experiments.stored import stored_config
 from experiments.tables import number, table
 from experiments.train_options import TrainOptions
 from experiments.train_setup import read_train_options
@@ -159,8 +160,9 @@ def _measured_before(options: OverfittingOptions) -> dict[str, dict[str, Any]]:
     path = options.out / _LINES
     if not path.exists():
         return {}
-    config = read_json(options.out / "config.json")
-    kept = config.get("options", {}) if config.get("command") == "overfitting" else {}
+    command, kept = stored_config(options.out)
+    if command != "overfitting":
+        kept = {}
     for name in _MEASURED:
         given = plain(getattr(options, name))
         if kept.get(name) != given:

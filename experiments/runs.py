@@ -13,7 +13,6 @@ import os
 import platform
 import subprocess
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from importlib import metadata
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsim.files import whole_file
+from sslsim.npz import read_npz
 
 _PACKAGES = ("sslsim", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "matplotlib")
 
@@ -139,7 +139,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {_reason(error)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}; expected a JSON object")
@@ -175,7 +175,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {_reason(error)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
 
 
@@ -231,13 +231,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     Traceback (most recent call last):
     ValueError: nowhere.npz cannot be read: No such file or directory
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {_reason(error)}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a readable .npz file: {error}") from error
+    return read_npz(path)
 
 
 def plain(value: Any) -> Any:

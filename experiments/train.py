@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.runs import open_run, read_arrays, read_json, read_lines, write_json
+from experiments.runs import open_run, read_arrays, read_lines, write_json
+from experiments.stored import stored_config
 from experiments.tables import number, table
 from experiments.train_options import TrainOptions, training_options
 from experiments.train_setup import as_fed, chosen_device, initial_learner, part_of, split_data
@@ -73,13 +74,13 @@ def train_network(options: TrainOptions) -> Path:
 
     Examples
     --------
-    >>> import contextlib, io, tempfile
+    >>> import contextlib, io, json, tempfile
     >>> from dataclasses import replace
     >>> options = TrainOptions(encoder="linear", dim=2, limit=64, steps=20, records=8, probe=16)
     >>> options = replace(options, evaluate=False, out=Path(tempfile.mkdtemp()))
     >>> with contextlib.redirect_stdout(io.StringIO()):
     ...     folder = train_network(options)
-    >>> read_json(folder / "training.json")["steps"]
+    >>> json.loads((folder / "training.json").read_text())["steps"]
     20
     """
     train_options = training_options(options)
@@ -279,7 +280,7 @@ def _goes_on(options: TrainOptions) -> bool:
     path = options.out / "config.json"
     if not path.exists() or not checkpoints(options.out / "checkpoints"):
         return False
-    kept = read_json(path).get("options", {})
+    _, kept = stored_config(options.out)
     free = ("out", "root", "device", "evaluate", "layers")
     for name, value in asdict(options).items():
         held = kept.get(name)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from experiments.runs import read_json
+from experiments.stored import stored_options
 from experiments.train_options import LearnerOptions, TrainOptions
 from sslsim.batches import fixed_views
 from sslsim.data import Images, load_images
@@ -345,19 +345,4 @@ def read_train_options(folder: Path) -> TrainOptions:
     Traceback (most recent call last):
     ValueError: nowhere/config.json cannot be read: No such file or directory
     """
-    config = read_json(folder / "config.json")
-    if config.get("command") != "train":
-        raise ValueError(
-            f"{folder} holds a run of {config.get('command')!r}; expected one of sslsim train"
-        )
-    kept = dict(config["options"])
-    for field in fields(TrainOptions):
-        value = kept.get(field.name)
-        if isinstance(value, list):
-            kept[field.name] = tuple(value)
-        if field.name in ("root", "out") and value is not None:
-            kept[field.name] = Path(value)
-    try:
-        return TrainOptions(**kept)
-    except TypeError as error:
-        raise ValueError(f"{folder}/config.json holds options unknown here: {error}") from error
+    return stored_options(folder, "train", TrainOptions)

@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from experiments.runs import open_run, plain, read_json, write_json
+from experiments.runs import open_run, plain, write_json
+from experiments.stored import stored_config
 from experiments.tables import number, table
 from experiments.train_setup import chosen_device
 from experiments.umm_options import UmmCommand
@@ -102,12 +103,9 @@ def _goes_on(options: UmmCommand) -> bool:
     path = options.out / "config.json"
     if not path.exists() or not checkpoints(options.out / "checkpoints"):
         return False
-    config = read_json(path)
-    if config.get("command") != "umm":
-        raise ValueError(
-            f"{options.out} holds a run of {config.get('command')!r}; expected another folder"
-        )
-    kept = config.get("options", {})
+    command, kept = stored_config(options.out)
+    if command != "umm":
+        raise ValueError(f"{options.out} holds a run of {command!r}; expected another folder")
     for name, given in plain(asdict(options)).items():
         if name not in _FREE and name in kept and kept[name] != given:
             raise ValueError(

@@ -8,8 +8,6 @@ is the path of a folder of images or of an ``.npz`` file.
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
+from sslsim.npz import npz_names, read_npz
 from sslsim.photos import find_photos, read_photos
 from sslsim.vision import torchvision
 
@@ -26,7 +25,6 @@ DATA_SETS = ("digits", "cifar10", "cifar100", "stl10", "fashion_mnist", "imagene
 
 _SPLITS = ("train", "test", "all")
 _DIGITS_TRAIN = 1437  # of 1797: four fifths
-_BAD_FILE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +128,7 @@ def holds_pairs(path: str | os.PathLike[str]) -> bool:
     """
     if Path(path).suffix.lower() != ".npz" or Path(path).is_dir():
         return False
-    with _open_npz(path) as file:
-        return {"x", "x_prime"} <= set(file.files)
+    return {"x", "x_prime"} <= set(npz_names(path))
 
 
 def load_pairs(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -287,7 +284,7 @@ def _npz_images(path: str) -> tuple[Any, Any]:
                 f"{path}: images range from {low} to {high}; expected floats in [0, 1] or uint8"
             )
         images = np.round(images * 255).astype(np.uint8)
-    labels = _member(path, "labels")
+    labels = read_npz(path, ["labels"]).get("labels")
     if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
         raise ValueError(
             f"{path}: labels has shape {labels.shape} and type {labels.dtype}; "
@@ -298,10 +295,9 @@ def _npz_images(path: str) -> tuple[Any, Any]:
 
 def _array(path: str | os.PathLike[str], key: str) -> NDArray[Any]:
     """Floats or uint8 of an ``.npz`` file, checked for finiteness."""
-    array = _member(path, key)
+    array = read_npz(path, [key]).get(key)
     if array is None:
-        with _open_npz(path) as file:
-            held = ", ".join(file.files) or "nothing"
+        held = ", ".join(npz_names(path)) or "nothing"
         raise ValueError(f"{path} holds {held}; expected images (and labels), or x and x_prime")
     if array.dtype not in (np.float64, np.float32, np.uint8):
         raise ValueError(f"{path}: {key} is {array.dtype}; expected float64, float32 or uint8")
@@ -309,23 +305,3 @@ def _array(path: str | os.PathLike[str], key: str) -> NDArray[Any]:
     if bad:
         raise ValueError(f"{path}: {key} holds {bad} NaN or infinite value(s); expected none")
     return array
-
-
-def _member(path: str | os.PathLike[str], key: str) -> NDArray[Any] | None:
-    """An array of an ``.npz`` file, None if it is not there."""
-    with _open_npz(path) as file:
-        try:
-            return file[key] if key in file.files else None
-        except (*_BAD_FILE, zlib.error) as error:
-            raise ValueError(f"{path}: {key} cannot be read: {error}") from error
-
-
-def _open_npz(path: str | os.PathLike[str]) -> Any:
-    if not Path(path).exists():
-        raise ValueError(f"{path} does not exist; expected an .npz file")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} cannot be read as an .npz file, or is not one")
-    try:
-        return np.load(path, allow_pickle=False)
-    except _BAD_FILE as error:
-        raise ValueError(f"{path} cannot be read as an .npz file: {error}") from error

@@ -21,7 +21,8 @@ from experiments.memorization.split import check_split, score_split
 from experiments.memorization.statistics import SETS
 from experiments.memorization.subsample import drawn_members, score_subsample, trains_together
 from experiments.memorization.trained import Trained, encoder_losses
-from experiments.runs import open_run, plain, read_arrays, read_json
+from experiments.runs import open_run, plain, read_arrays
+from experiments.stored import stored_config
 from experiments.tables import number, table
 from experiments.train_options import training_options
 from experiments.train_setup import chosen_device, initial_learner
@@ -138,14 +139,11 @@ def _check_folder(options: MemorizationOptions) -> None:
     path = options.out / "config.json"
     if not path.exists():
         return
-    config = read_json(path)
-    if config.get("command") != "memorization":
-        raise ValueError(
-            f"{options.out} holds a run of sslsim {config.get('command')}; expected another folder"
-        )
+    command, kept = stored_config(options.out)
+    if command != "memorization":
+        raise ValueError(f"{options.out} holds a run of sslsim {command}; expected another folder")
     if not (options.out / "encoders").exists():
         return
-    kept = config.get("options", {})
     for name, value in asdict(options).items():
         if name not in _FREE and name in kept and kept[name] != plain(value):
             raise ValueError(

@@ -285,15 +285,15 @@ def test_holds_pairs(tmp_path):
 
 def test_files_that_cannot_be_read(tmp_path):
     path = tmp_path / "x.npz"
-    with pytest.raises(ValueError, match=r"x\.npz does not exist"):
+    with pytest.raises(ValueError, match=r"x\.npz cannot be read: No such file"):
         load_images(path)
     for content in (b"", b"no zip", b"PK\x03\x04 cut short"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"x\.npz cannot be read as an \.npz file"):
+        with pytest.raises(ValueError, match=r"x\.npz is not a readable \.npz file"):
             load_pairs(path)
     with path.open("wb") as file:
         np.save(file, np.ones(3))
-    with pytest.raises(ValueError, match="or is not one"):
+    with pytest.raises(ValueError, match="another kind of file"):
         holds_pairs(path)
     image_file(path, images=noise((10, 9, 9)))
     broken = bytearray(path.read_bytes())
