@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from experiments.collapse import collapse
 from experiments.runs import open_run, read_arrays, read_lines, write_json
 from experiments.stored import stored_config
 from experiments.tables import number, table
@@ -323,4 +324,8 @@ def _report(result: dict[str, Any], steps: Steps, probes: dict[str, ProbeResult]
     last = result["last_record"]["loss"]
     if last is not None and math.isfinite(last):
         lines.append(f"last loss {last:.4g}")
+    record = result["last_record"]
+    told = collapse(record["effective_rank"], record["uniformity"], result["dim"])
+    if told is not None:
+        lines.append(f"warning: {told}")
     return "\n".join(lines)
