@@ -20,6 +20,7 @@ from sslsim.views import draw_views
 
 _HELD_OUT = 10  # one image in so many, where a data set has no test split
 _READ = 5000  # held-out images at most
+_CLASSES = 1000  # that labels may name of however few images: a part of a data set may lack most
 _DRAWS = 9  # purpose of views drawn after the training
 
 
@@ -204,6 +205,12 @@ def initial_learner(options: LearnerOptions, data: Images, classes: int | None =
         if data.labels.min() < 0:
             raise ValueError(f"labels go from {int(data.labels.min())}; expected classes from 0")
         dim = max(int(data.labels.max()) + 1, classes or 0)
+        most = max(len(data.images), _CLASSES)
+        if dim > most:
+            raise ValueError(
+                f"labels go up to {dim - 1} for {len(data.images)} images; expected classes from 0 "
+                f"to {most - 1} at most when supervised"
+            )
         if options.dim not in (None, dim):
             raise ValueError(f"dim is {options.dim}; expected the {dim} classes, or none given")
     return build_learner(

@@ -40,7 +40,7 @@ def coding_rate(z: torch.Tensor, eps: float) -> torch.Tensor:
     Raises
     ------
     ValueError
-        If ``z`` is no matrix or not finite, or ``eps`` is not a finite number above zero, or z / eps
+        If ``z`` is no matrix or not finite, ``eps`` is not a finite number above zero, or z / eps
         overflows.
 
     Notes

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
+from sslsim.encoders.checks import check_count
 from sslsim.npz import npz_names, read_npz
 from sslsim.photos import find_photos, read_photos
 from sslsim.vision import torchvision
@@ -59,8 +60,9 @@ def load_images(
     Parameters
     ----------
     name : str or path
-        A known name (see the module), a folder of images, or an ``.npz`` file with ``images`` and
-        optionally ``labels``.
+        A known name (see the module), a folder of images (links to folders are followed, EXIF
+        orientations applied, files of other endings counted in a warning), or an ``.npz`` file
+        with ``images`` and optionally ``labels``.
     root : path, optional
         Folder that holds or receives the torchvision data sets. Default: the environment variable
         ``SSLSIM_DATA``, else ``~/.cache/sslsim``. What is not there is downloaded. A folder given
@@ -94,8 +96,11 @@ def load_images(
     >>> tuple(digits.images.shape), digits.labels[:5].tolist()
     ((1437, 1, 8, 8), [0, 1, 2, 3, 4])
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}; expected at least 1 image")
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        raise ValueError(f"name is {name!r}; expected a data set, a folder or a file")
+    for option, value in (("size", size), ("limit", limit)):
+        if value is not None:
+            check_count(option, value)
     images, labels = _load(os.fspath(name), root, split, size, limit)
     kept = _spread(len(images), limit)
     if labels is not None:
@@ -192,9 +197,14 @@ def _load(
         if split == "test":
             raise ValueError(f"{name} has no split 'test'; expected train or all, which are one")
         return _npz_images(name)
+    if Path(name).exists():
+        what = f"{name} is a file of another kind"
+    elif Path(name).parent != Path() or name.startswith((".", "~")):
+        what = f"no such folder or data set: {name}"
+    else:
+        what = f"unknown data set {name!r}, and no such folder"
     raise ValueError(
-        f"unknown data set {name!r}; expected one of {', '.join(DATA_SETS)}, "
-        "a folder of images or an .npz file"
+        f"{what}; expected one of {', '.join(DATA_SETS)}, a folder of images or an .npz file"
     )
 
 
