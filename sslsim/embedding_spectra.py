@@ -13,7 +13,7 @@ import math
 
 import torch
 
-from sslsim.checks import equal_shapes, finite_matrix
+from sslsim.checks import equal_shapes, finite_matrix, real_tensor
 
 
 def covariance_spectrum(z: torch.Tensor, center: bool = True) -> torch.Tensor:
@@ -264,7 +264,7 @@ def singular_values(z: torch.Tensor) -> torch.Tensor:
 
 
 def _spectrum(values: torch.Tensor) -> torch.Tensor:
-    values = torch.as_tensor(values).double()
+    values = real_tensor("spectrum", values)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"spectrum has shape {tuple(values.shape)}; expected (d,), d at least 1")
     if not bool(torch.isfinite(values).all()):
