@@ -21,7 +21,8 @@ from experiments.ntk_pairs import held_out_pairs, taken
 from experiments.ntk_training import over_training, report_training
 from experiments.options import NtkOptions
 from experiments.run_folder import check_folder, new_results
-from experiments.runs import read_json, write_arrays, write_json
+from experiments.runs import write_arrays, write_json
+from experiments.stored import stored_result
 from experiments.tables import number, table
 from experiments.train_options import TrainOptions
 from experiments.train_setup import initial_learner, read_train_options
@@ -95,7 +96,7 @@ def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], s
 def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
     (run,) = options.run
     trained = read_train_options(run)
-    recorded = read_json(run / "training.json")
+    recorded = stored_result(run / "training.json", {"views": str, "step_times": list})
     pairs = held_out_pairs(trained, recorded["views"], options)
     network, step = network_at(run, options.checkpoint, pairs.data)
     begun = initial_learner(trained, pairs.data).encoder.eval()

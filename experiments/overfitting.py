@@ -26,7 +26,8 @@ from experiments.overfitting_measures import Watched, measured_layers, watched_i
 from experiments.overfitting_options import OverfittingOptions
 from experiments.overfitting_summary import summarise_groups, summarise_run
 from experiments.run_folder import check_folder, check_same, new_results
-from experiments.runs import plain, read_json, read_lines, write_json
+from experiments.runs import plain, read_lines, write_json
+from experiments.stored import stored_config
 from experiments.tables import number, table
 from experiments.train_options import TrainOptions
 from experiments.train_setup import read_train_options
@@ -158,7 +159,7 @@ def _measured_before(options: OverfittingOptions) -> dict[str, dict[str, Any]]:
     path = options.out / _LINES
     if not path.exists():
         return {}
-    kept = read_json(options.out / "config.json").get("options", {})
+    kept = stored_config(options.out)[1]
     given = {name: getattr(options, name) for name in _MEASURED}
     check_same(options.out, kept, given, holds="measurements")
     lines = read_lines(path)

@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from experiments.collapse import collapse
 from experiments.run_folder import check_folder, check_same, holds_checkpoints, run_in_place
-from experiments.runs import read_arrays, read_json, read_lines, write_json
+from experiments.runs import read_arrays, read_lines, write_json
+from experiments.stored import stored_config
 from experiments.tables import number, table
 from experiments.train_options import TrainOptions, training_options
 from experiments.train_setup import as_fed, chosen_device, initial_learner, part_of, split_data
@@ -73,13 +75,13 @@ def train_network(options: TrainOptions) -> Path:
 
     Examples
     --------
-    >>> import contextlib, io, tempfile
+    >>> import contextlib, io, json, tempfile
     >>> from dataclasses import replace
     >>> options = TrainOptions(encoder="linear", dim=2, limit=64, steps=20, records=8, probe=16)
     >>> options = replace(options, evaluate=False, out=Path(tempfile.mkdtemp()))
     >>> with contextlib.redirect_stdout(io.StringIO()):
     ...     folder = train_network(options)
-    >>> read_json(folder / "training.json")["steps"]
+    >>> json.loads((folder / "training.json").read_text())["steps"]
     20
     """
     train_options = training_options(options)
@@ -286,7 +288,7 @@ def _longer(options: TrainOptions, learner: Learner) -> bool:
     check_folder(options.out, "train", _RESULTS)
     if not holds_checkpoints(options.out):
         return False
-    kept = read_json(options.out / "config.json").get("options", {})
+    kept = stored_config(options.out)[1]
     free = ("out", "root", "device", "evaluate", "layers", "steps")
     check_same(options.out, kept, {k: v for k, v in asdict(options).items() if k not in free})
     steps = kept.get("steps", options.steps)
@@ -325,4 +327,8 @@ def _report(result: dict[str, Any], steps: Steps, probes: dict[str, ProbeResult]
     last = result["last_record"]["loss"]
     if last is not None and math.isfinite(last):
         lines.append(f"last loss {last:.4g}")
+    record = result["last_record"]
+    told = collapse(record["effective_rank"], record["uniformity"], result["dim"])
+    if told is not None:
+        lines.append(f"warning: {told}")
     return "\n".join(lines)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.run_folder import check_folder, check_same, holds_checkpoints, run_in_place
-from experiments.runs import plain, read_json, write_json
+from experiments.runs import plain, write_json
+from experiments.stored import stored_config
 from experiments.tables import number, table
 from experiments.train_setup import chosen_device
 from experiments.umm_options import UmmCommand
@@ -55,7 +56,7 @@ def umm(options: UmmCommand) -> Path:
     """
     check_folder(options.out, "umm", _RESULTS)
     if holds_checkpoints(options.out):
-        kept = read_json(options.out / "config.json").get("options", {})
+        kept = stored_config(options.out)[1]
         given = {name: value for name, value in asdict(options).items() if name not in _FREE}
         check_same(options.out, kept, given)
     device = chosen_device(options.device)

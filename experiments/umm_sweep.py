@@ -40,6 +40,7 @@ from sslsim.umm.finetune import start_digest
 
 _RESULTS = ("table.json", "table.txt", "umm_sweep.png")
 _OF_CONTROL = ("split", "outer_lr", "optimizer", "schedule", "steps", "batch")  # of the control
+_CELL = ("failed", "before", "after")  # what a cell keeps
 CONTROL = "control"
 
 
@@ -227,8 +228,8 @@ def _cell(
     path = folder / "cell.json"
     if path.exists():
         kept = read_json(path)
-        if kept.get("identity") == identity:
-            return {key: kept[key] for key in ("failed", "before", "after")}
+        if kept.get("identity") == identity and set(_CELL) <= set(kept):
+            return {key: kept[key] for key in _CELL}
     folder.mkdir(parents=True, exist_ok=True)
     before = _before(start, identity, options, cells, device)
     learner = copy.deepcopy(start.learner).to(device)
@@ -255,7 +256,7 @@ def _before(
     path = cells / f"before-{_short(same)}.json"
     if path.exists():
         kept = read_json(path)
-        if kept.get("identity") == same:
+        if kept.get("identity") == same and "before" in kept:
             return kept["before"]
     before = plain(measured(start, start.learner.to(device), options.test_images))
     write_json(path, {"identity": same, "before": before})

@@ -8,14 +8,15 @@ is the path of a folder of images or of an ``.npz`` file.
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sslsim.encoders.checks import check_count
+from sslsim.npz import npz_names, read_npz
 
 # What is large is imported where it is used: pairs from a file need numpy alone.
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ DATA_SETS = ("digits", "cifar10", "cifar100", "stl10", "fashion_mnist", "imagene
 
 _SPLITS = ("train", "test", "all")
 _DIGITS_TRAIN = 1437  # of 1797: four fifths
-_BAD_FILE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +60,9 @@ def load_images(
     Parameters
     ----------
     name : str or path
-        A known name (see the module), a folder of images, or an ``.npz`` file with ``images`` and
-        optionally ``labels``.
+        A known name (see the module), a folder of images (links to folders are followed, EXIF
+        orientations applied, files of other endings counted in a warning), or an ``.npz`` file
+        with ``images`` and optionally ``labels``.
     root : path, optional
         Folder that holds or receives the torchvision data sets. Default: the environment variable
         ``SSLSIM_DATA``, else ``~/.cache/sslsim``. What is not there is downloaded. A folder given
@@ -95,8 +96,11 @@ def load_images(
     >>> tuple(digits.images.shape), digits.labels[:5].tolist()
     ((1437, 1, 8, 8), [0, 1, 2, 3, 4])
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}; expected at least 1 image")
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        raise ValueError(f"name is {name!r}; expected a data set, a folder or a file")
+    for option, value in (("size", size), ("limit", limit)):
+        if value is not None:
+            check_count(option, value)
     import torch
 
     images, labels = _load(os.fspath(name), root, split, size, limit)
@@ -131,8 +135,7 @@ def holds_pairs(path: str | os.PathLike[str]) -> bool:
     """
     if Path(path).suffix.lower() != ".npz" or Path(path).is_dir():
         return False
-    with _open_npz(path) as file:
-        return {"x", "x_prime"} <= set(file.files)
+    return {"x", "x_prime"} <= set(npz_names(path))
 
 
 def load_pairs(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -200,9 +203,14 @@ def _load(
         if split == "test":
             raise ValueError(f"{name} has no split 'test'; expected train or all, which are one")
         return _npz_images(name)
+    if Path(name).exists():
+        what = f"{name} is a file of another kind"
+    elif Path(name).parent != Path() or name.startswith((".", "~")):
+        what = f"no such folder or data set: {name}"
+    else:
+        what = f"unknown data set {name!r}, and no such folder"
     raise ValueError(
-        f"unknown data set {name!r}; expected one of {', '.join(DATA_SETS)}, "
-        "a folder of images or an .npz file"
+        f"{what}; expected one of {', '.join(DATA_SETS)}, a folder of images or an .npz file"
     )
 
 
@@ -296,7 +304,7 @@ def _npz_images(path: str) -> tuple[Any, Any]:
                 f"{path}: images range from {low} to {high}; expected floats in [0, 1] or uint8"
             )
         images = np.round(images * 255).astype(np.uint8)
-    labels = _member(path, "labels")
+    labels = read_npz(path, ["labels"]).get("labels")
     if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
         raise ValueError(
             f"{path}: labels has shape {labels.shape} and type {labels.dtype}; "
@@ -307,10 +315,9 @@ def _npz_images(path: str) -> tuple[Any, Any]:
 
 def _array(path: str | os.PathLike[str], key: str) -> NDArray[Any]:
     """Floats or uint8 of an ``.npz`` file, checked for finiteness."""
-    array = _member(path, key)
+    array = read_npz(path, [key]).get(key)
     if array is None:
-        with _open_npz(path) as file:
-            held = ", ".join(file.files) or "nothing"
+        held = ", ".join(npz_names(path)) or "nothing"
         raise ValueError(f"{path} holds {held}; expected images (and labels), or x and x_prime")
     if array.dtype not in (np.float64, np.float32, np.uint8):
         raise ValueError(f"{path}: {key} is {array.dtype}; expected float64, float32 or uint8")
@@ -318,23 +325,3 @@ def _array(path: str | os.PathLike[str], key: str) -> NDArray[Any]:
     if bad:
         raise ValueError(f"{path}: {key} holds {bad} NaN or infinite value(s); expected none")
     return array
-
-
-def _member(path: str | os.PathLike[str], key: str) -> NDArray[Any] | None:
-    """An array of an ``.npz`` file, None if it is not there."""
-    with _open_npz(path) as file:
-        try:
-            return file[key] if key in file.files else None
-        except (*_BAD_FILE, zlib.error) as error:
-            raise ValueError(f"{path}: {key} cannot be read: {error}") from error
-
-
-def _open_npz(path: str | os.PathLike[str]) -> Any:
-    if not Path(path).exists():
-        raise ValueError(f"{path} does not exist; expected an .npz file")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} cannot be read as an .npz file, or is not one")
-    try:
-        return np.load(path, allow_pickle=False)
-    except _BAD_FILE as error:
-        raise ValueError(f"{path} cannot be read as an .npz file: {error}") from error

@@ -22,7 +22,8 @@ from experiments.memorization.statistics import SETS
 from experiments.memorization.subsample import drawn_members, score_subsample, trains_together
 from experiments.memorization.trained import Trained, encoder_losses
 from experiments.run_folder import check_folder, check_same, new_results
-from experiments.runs import plain, read_arrays, read_json
+from experiments.runs import plain, read_arrays
+from experiments.stored import stored_config
 from experiments.tables import number, table
 from experiments.train_options import training_options
 from experiments.train_setup import chosen_device, initial_learner
@@ -140,7 +141,7 @@ def _check_folder(options: MemorizationOptions) -> None:
     check_folder(options.out, "memorization", _RESULTS)
     if not (options.out / "encoders").exists():
         return
-    kept = read_json(options.out / "config.json").get("options", {})
+    kept = stored_config(options.out)[1]
     given = {name: value for name, value in asdict(options).items() if name not in _FREE}
     check_same(options.out, kept, given, holds="encoders")
 

@@ -392,3 +392,13 @@ def test_the_exact_theory_is_of_the_theory_form_alone(tmp_path):
     found = read_json(folder / "comparison.json")
     assert found["spectrum"] == "covariance_spectrum"
     assert "none of the published form" in found["theory"]
+
+
+def test_labels_that_would_make_a_giant_classifier_are_refused(tmp_path):
+    images = np.zeros((12, 8, 8), dtype=np.uint8)
+    labels = np.arange(12) % 2 * 10**12
+    np.savez(tmp_path / "x.npz", images=images, labels=labels)
+    options = TrainOptions(method="supervised", data=str(tmp_path / "x.npz"), out=tmp_path / "out")
+    with pytest.raises(ValueError, match="labels go up to 1000000000000 for 10 images; expected"):
+        train_network(options)
+    assert not (tmp_path / "out").exists()
