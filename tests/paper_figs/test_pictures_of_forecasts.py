@@ -1,5 +1,7 @@
 """Pictures of forecasts, and figure 5: times that remain, over those that remained."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -122,7 +124,7 @@ def expected_kinds():
     both = (last["measured_step_times"], last["kernel"]["step_times"])
     for place in (0, -1):
         name = f"one hidden layer of {wide['widths'][place]}: initial kernel"
-        yield name, [numbers(sum(times[place], [])) for times in both]
+        yield name, [numbers(itertools.chain(*times[place])) for times in both]
     kernels = [read_json(path) for path in sorted((RESULTS / "kernels").glob("*/ntk.json"))]
     for encoder, name in (("convnet", "convnet"), ("resnet18", "ResNet-18")):
         some = [one for one in kernels if one["encoder"] == encoder]

@@ -51,8 +51,7 @@ def recorded(folder, kind="probe_loss", spectrum="cross_spectrum"):
     times = np.array([0.0, 0.1, 0.2, 0.4])
     curves = np.array([[0.1, 0.0], [0.4, 0.1], [0.9, 0.3], [1.0, 0.8]])
     other = curves[:, ::-1] + 3.0
-    names = ("cross_spectrum", "covariance_spectrum")
-    both = dict(zip(names, (curves, other) if spectrum == names[0] else (other, curves)))
+    both = {"cross_spectrum": other, "covariance_spectrum": other, spectrum: curves}
     write_arrays(folder / "records.npz", times=times, steps=np.array([0, 1, 2, 4]), **both)
     losses = [None, 2.0, 1.5, 9.0, 0.25]
     lines = [{"step": step, "loss": 77.0, kind: loss} for step, loss in enumerate(losses)]
