@@ -334,7 +334,8 @@ def test_errors_of_figure_2_are_those_of_its_files(tmp_path):
 def test_figure_5_counts_what_lies_inside_both_ends_of_its_intervals():
     low, high = np.array([1.0, 3.0, 1.0, np.nan]), np.array([3.0, 4.0, 1.5, np.nan])
     measured = np.full(4, 2.0)
-    row = figure5_step_times.Predictions("n", measured, measured, low, high, 1, [])
+    predicted = np.array([2.0, 3.5, 1.2, 2.0])  # each inside its own interval
+    row = figure5_step_times.Predictions("n", measured, predicted, low, high, 1, [])
     assert figure5_step_times._covered(row) == pytest.approx(1 / 3)
 
 

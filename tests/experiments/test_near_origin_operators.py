@@ -1,0 +1,39 @@
+"""Operators by which runs are predicted are those of the very losses that runs train on."""
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.compare_run import near_origin
+from experiments.train_options import TrainOptions
+from sslsim.methods.build import build_learner
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "barlow_twins"},
+        {"method": "simclr", "similarity": "dot"},
+        {"method": "simclr", "similarity": "dot", "temperature": 0.2},
+        {"method": "vicreg"},
+        {"method": "vicreg", "dim": 5},
+    ],
+    ids=lambda options: " ".join(map(str, options.values())),
+)
+def test_a_tiny_map_grows_under_the_training_loss_as_its_operator_says(options):
+    """Near the origin the gradient is -2 W times the operator; rows of W read it off."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((30, 5)) + rng.standard_normal(5)
+    x_prime = x + 0.3 * rng.standard_normal((30, 5))
+    operator, theory = near_origin(TrainOptions(**options), x, x_prime)
+    assert theory == f"{options['method']} near the origin"
+    dim = options.get("dim", 8)
+    given = {key: value for key, value in options.items() if key not in ("method", "dim")}
+    learner = build_learner(options["method"], (1, 1, 5), dim, encoder="linear", seed=0, **given)
+    scale = 1e-5
+    w = scale * torch.eye(dim, 5, dtype=torch.float64)
+    w.requires_grad_()
+    learner.objective(torch.from_numpy(x) @ w.T, torch.from_numpy(x_prime) @ w.T).backward()
+    # Terms of fourth order are smaller by the embedding's variance over eps = 1e-4: 1e-6.
+    found = -w.grad[:5].numpy() / (2 * scale)
+    np.testing.assert_allclose(found, operator, atol=1e-5 * np.abs(operator).max())
