@@ -1,10 +1,10 @@
-"""Operators by which runs are predicted are those of the very losses that runs train on."""
+"""What runs are predicted by belongs to the very loss they train on; errors are relative ones."""
 
 import numpy as np
 import pytest
 import torch
 
-from experiments.compare_run import near_origin
+from experiments.compare_run import agreement, near_origin
 from experiments.train_options import TrainOptions
 from sslsim.methods.build import build_learner
 
@@ -37,3 +37,15 @@ def test_a_tiny_map_grows_under_the_training_loss_as_its_operator_says(options):
     # Terms of fourth order are smaller by the embedding's variance over eps = 1e-4: 1e-6.
     found = -w.grad[:5].numpy() / (2 * scale)
     np.testing.assert_allclose(found, operator, atol=1e-5 * np.abs(operator).max())
+
+
+def test_errors_are_relative_to_what_was_measured_before_and_after_the_one_factor():
+    """Ratios 4, 1 and 2 have the geometric mean 2; what is missing on either side is left out."""
+    predicted = np.array([1.0, 2.0, 8.0, np.inf, 9.0])
+    found = agreement(predicted, np.array([4.0, 2.0, 16.0, 3.0, np.inf]))
+    assert found["fitted_time_scale"] == pytest.approx(2.0)
+    np.testing.assert_allclose(found["relative_error"], [0.75, 0.0, 0.5, np.nan, np.nan])
+    np.testing.assert_allclose(found["scaled_relative_error"], [0.5, 1.0, 0.0, np.nan, np.nan])
+    assert found["mean_relative_error"] == pytest.approx(1.25 / 3)
+    assert found["mean_scaled_relative_error"] == pytest.approx(0.5)
+    assert found["spearman"] == pytest.approx(0.5)  # one of three neighbours exchanged
