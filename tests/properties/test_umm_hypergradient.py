@@ -33,10 +33,12 @@ class Quadratic:
 
     @property
     def n(self):
+        """Number of parameters."""
         return len(self.b)
 
     @property
     def condition(self):
+        """Condition number of A."""
         return self.values.max() / self.values.min()
 
     @property
@@ -46,18 +48,22 @@ class Quadratic:
         return rest + sum(np.linalg.norm(v) for v in (self.theta, self.target))
 
     def pieces(self, vector):
+        """A vector as the two tensors that the losses take."""
         return tuple(torch.from_numpy(part.copy()) for part in np.split(vector, [self.cut]))
 
     @cached_property
     def tensors(self):
+        """A, b and the target."""
         return tuple(torch.from_numpy(value) for value in (self.a, self.b, self.target))
 
     def inner(self, phi):
+        """Inner loss."""
         a, b, _ = self.tensors
         x = torch.cat(phi)
         return x @ (a @ x / 2 - b)
 
     def outer(self, phi):
+        """Outer loss."""
         return (torch.cat(phi) - self.tensors[2]).square().sum() / 2
 
     def after(self, steps, lr):
@@ -104,9 +110,7 @@ def test_unrolled_steps_are_differentiated_exactly(problem, count, rate):
 
 
 @given(quadratics(), steps, rates, st.sampled_from([1e-4, 0.01, 1.0]))
-def test_central_differences_of_a_quadratic_are_off_by_rounding_alone(
-    problem, count, rate, radius
-):
+def test_central_differences_of_a_quadratic_are_off_by_rounding_alone(problem, count, rate, radius):
     """Gradients are linear, so that a central difference has no error but cancellation.
 
     Two gradients of size L (|phi| + radius), L the largest eigenvalue, are known to n eps; their
@@ -156,7 +160,10 @@ def test_central_differences_are_off_by_the_radius_squared_and_a_fourth_derivati
 
 @settings(max_examples=20)
 @given(
-    quadratics(), st.floats(0.5, 10), st.sampled_from([0.0, 0.5]), st.sampled_from(["cg", "neumann"])
+    quadratics(),
+    st.floats(0.5, 10),
+    st.sampled_from([0.0, 0.5]),
+    st.sampled_from(["cg", "neumann"]),
 )
 def test_the_implicit_gradient_is_that_of_the_proximal_minimum(problem, share, damping, solver):
     """phi* = (A + rho I)^-1 (b + rho theta), h = rho (A + (rho + d) I)^-1 (phi* - t)."""
@@ -186,8 +193,9 @@ def test_the_implicit_gradient_is_that_of_the_proximal_minimum(problem, share, d
 @settings(max_examples=10)
 @given(quadratics(), st.integers(1, 3), st.sampled_from([unrolled, darts, implicit]))
 def test_descent_on_hypergradients_ends_at_the_analytic_bilevel_optimum(problem, count, method):
-    """The optimum leads the inner problem to the target: M^K (theta - r) = t - r, or, proximal,
-    (A + rho I) t = b + rho theta.
+    """At the optimum the inner problem ends at the target.
+
+    That is M^K (theta - r) = t - r or, with the proximal term, (A + rho I) t = b + rho theta.
     """
     values, eye = problem.values, np.eye(problem.n)
     largest, options = values.max(), {}
