@@ -81,6 +81,11 @@ def test_figure_1_shows_the_recorded_loss_eigenvalues_and_embeddings():
         shown = np.asarray(dots.get_offsets())
         order = np.argsort(points[place][:, 2])
         np.testing.assert_allclose(shown, points[place][order, :2])
+        # The third coordinate is the size of a point, its shade where it ends.
+        sizes = dots.get_sizes()
+        assert (np.diff(sizes) >= 0).all()
+        assert sizes[0] < sizes[-1]
+        np.testing.assert_allclose(dots.get_array(), points[places[-1]][order, 2])
         (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
         assert ((shown > [left, bottom]) & (shown < [right, top])).all()
         done = sum(
