@@ -14,7 +14,7 @@ from theory.planted import SPECTRA, planted_pairs, planted_spectrum
 from theory.spectrum import spectrum
 from theory.uncertainty import EigenvalueEstimate, estimate_eigenvalues, step_intervals
 
-DIM, REPLICATIONS = 10, 400
+DIM, REPLICATIONS = 10, 200
 
 
 @pytest.mark.parametrize(("n", "m"), [(100, 100), (600, 60)])
@@ -37,14 +37,14 @@ def test_intervals_cover_the_population_where_the_mode_is_resolved(name, n, m):
         resolved[r] = estimate.resolved
         bias[:, r] = found.eigenvalues[:DIM] / gamma - 1, estimate.values / gamma - 1
     # Modes resolved in most samples, so that the flag does not pick lucky ones; a binomial
-    # share of 400 has a standard error of 1.5 % and ten modes are read at once.
+    # share of 200 has a standard error of 2.1 % and ten modes are read at once.
     often = resolved.mean(axis=0) > 0.5
     assert often[0]
     assert 0.85 <= covered[resolved].mean() <= 0.95
     assert np.all(covered[:, often].mean(axis=0) >= 0.82)  # sixty such shares are read
     assert np.all(covered[:, ~often].mean(axis=0) >= 0.85)
     raw, corrected = np.abs(bias[:, :, often].mean(axis=1)).max(axis=1)
-    assert corrected < 0.04
+    assert corrected < 0.05  # relative errors of 14 % at n = 100: their mean is known to 1 %
     if n == m:
         assert raw > 4 * corrected
 
@@ -53,12 +53,12 @@ def test_bias_is_what_fresh_samples_show():
     """Second order: the mean excess of the sample's eigenvalues at n >> m."""
     gamma = planted_spectrum("geometric", 20)
     excess, stated = [], []
-    for r in range(300):
+    for r in range(200):
         pairs = read_pairs(*planted_pairs("geometric", 800, 20, np.random.default_rng(r)))
         found = spectrum(pairs, 5)
         excess.append(found.eigenvalues[:5] - gamma[:5])
         stated.append(estimate_eigenvalues(pair_moments(pairs, found, 5)).bias)
-    error = np.std(excess, axis=0) / np.sqrt(300)
+    error = np.std(excess, axis=0) / np.sqrt(200)
     assert np.all(np.abs(np.mean(excess, axis=0) - np.mean(stated, axis=0)) < 3 * error)
 
 
