@@ -27,10 +27,12 @@ from sslsim.neighbours import NeighbourBank, neighbour_accuracy
 from sslsim.optimizers import make_optimizer
 from sslsim.recording import ProbeSet, snapshot
 from sslsim.records import Recorder, record_steps
+from sslsim.seeds import derived_seed
 from sslsim.training_options import TrainingOptions, flow_time, rate_factor
 
 __all__ = ["Interrupted", "TrainingOptions", "flow_time", "train"]
 
+_NETWORK = 18  # purpose of the draws that networks make by themselves
 _KNN_EVERY = 10  # records between readings of nearest neighbours
 _CHECK_EVERY = 10  # updates between looks at the loss, each of which waits for the device
 
@@ -90,7 +92,7 @@ def train(
     Notes
     -----
     On the CPU with a fixed number of threads a run that was killed at any moment and called again
-    ends with the same bits as one that was not.
+    ends with the same bits as one that was not. Torch's own generator is seeded by the run's seed.
 
     Examples
     --------
@@ -122,6 +124,8 @@ def train(
     recorder = Recorder(folder)
     probed = [] if probe is None else [probe.x, probe.x_prime]
     drawn_on = fingerprint([data.images, data.labels, *probed])
+    # What networks draw by themselves, as dropout does: torch seeds its generator anew every time.
+    torch.default_generator.manual_seed(derived_seed(options.seed, _NETWORK, 0))
     start = _resume(learner, optimizer, losses, recorder, kind, options, drawn_on, device)
     module = _wrapped(learner, options, device)
     planned = [] if probe is None else record_steps(options.steps, options.records)

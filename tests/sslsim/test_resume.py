@@ -56,7 +56,6 @@ def make_learner(name):
 
 
 def run(name, folder, learner=None, **changes):
-    torch.manual_seed(5)
     data = load_images(limit=80)  # epochs of three batches, eight images left over
     probe = draw_probe(load_images(split="test").images, "noise", 12, seed=1)
     options = TrainingOptions(**(COMMON | RUNS[name] | changes))
@@ -362,6 +361,13 @@ def test_a_finished_run_goes_on_to_the_bits_of_a_longer_one(tmp_path):
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == sorted(set(steps))
     assert {0, STEPS, STEPS + 5} <= set(steps)
+
+
+def test_the_same_options_give_the_same_bits_whatever_was_drawn_before(tmp_path):
+    for seed in (1, 2):  # of torch's own generator, from which dropout draws
+        torch.manual_seed(seed)
+        run("dropout", tmp_path / str(seed))
+    assert not list(differences(final(tmp_path / "1"), final(tmp_path / "2")))
 
 
 def test_a_run_whose_updates_depend_on_their_number_is_not_extended(tmp_path):
