@@ -11,6 +11,7 @@ import os
 import zipfile
 import zlib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,13 +180,10 @@ def _load(
     if split not in splits:
         raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(splits)}")
     if name == "digits":
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
+        pixels, labels = _digits()
         part = {"train": slice(_DIGITS_TRAIN), "test": slice(_DIGITS_TRAIN, None)}
         kept = part.get(split, slice(None))
-        pixels = np.round(digits.images[kept, None] * (255 / 16)).astype(np.uint8)
-        return pixels, digits.target[kept]
+        return np.round(pixels[kept, None] * (255 / 16)).astype(np.uint8), labels[kept]
     if name in DATA_SETS:
         parts = _SPLITS[:2] if split == "all" else (split,)
         if name == "imagenette":
@@ -204,6 +202,22 @@ def _load(
         f"unknown data set {name!r}; expected one of {', '.join(DATA_SETS)}, "
         "a folder of images or an .npz file"
     )
+
+
+def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Images (n, 8, 8) and labels that ship with scikit-learn.
+
+    The file is read where it lies: importing scikit-learn takes ten times as long.
+    """
+    package = find_spec("sklearn")
+    for folder in (package and package.submodule_search_locations) or ():
+        path = Path(folder, "datasets", "data", "digits.csv.gz")
+        if path.is_file():
+            rows = np.loadtxt(path, delimiter=",")
+            return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits  # of a version that keeps the file elsewhere
+
+    return load_digits().images, load_digits().target
 
 
 def _spread(n: int, limit: int | None) -> slice | NDArray[np.int64]:
