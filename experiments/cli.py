@@ -11,6 +11,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +19,7 @@ from typing import Any, TextIO
 from experiments.command_line import parsed
 from experiments.study import Study, imported
 from sslsim.interruption import Interrupted
+from sslsim.locks import only_writer
 
 _TAKE_MEMORY = ("batch", "pairs", "samples", "limit", "width", "widths")
 _MEMORY_WORDS = ("DefaultCPUAllocator", "not enough memory", "CUDA out of memory")
@@ -84,9 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(study: Study, options: Any) -> Path | None:
     """Run a study, draw its figure and return the folder it wrote to, if any."""
     study = study.chosen(options)
-    folder = imported(study.run)(options)
-    if study.figure is not None and _speaks():
-        imported(study.figure)(folder)
+    written = None if study.folder is None else getattr(options, study.folder)
+    with only_writer(written) if written is not None and _speaks() else nullcontext():
+        folder = imported(study.run)(options)
+        if study.figure is not None and _speaks():
+            imported(study.figure)(folder)
     return folder
 
 

@@ -12,7 +12,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from numpy.typing import NDArray
 from experiments.options import CompareOptions
 from experiments.pairs import check_model, gather_pairs
 from experiments.predict import check_stability, headline, noting_warnings, source
-from experiments.runs import open_run, write_arrays, write_json
+from experiments.run_folder import check_folder, new_results
+from experiments.runs import write_arrays, write_json
 from experiments.tables import number, table
 from sslsim.linear import train_linear
 from sslsim.steps import half_rise_times
@@ -40,6 +40,11 @@ _EVERY = 10_000
 _CURVE_POINTS = 4000
 _IDLE_ITERATIONS = 1000  # where no step is predicted
 _SMALL = 2**20  # numbers in a view of all pairs
+
+# Of all forms of the command, since they share a folder.
+RESULTS = tuple(
+    f"{name}.{end}" for name in ("comparison", "wide") for end in ("json", "npz", "png")
+)
 
 
 def compare(options: CompareOptions) -> Path:
@@ -72,13 +77,9 @@ def compare(options: CompareOptions) -> Path:
     """
     if options.max_iterations < 1:
         raise ValueError(f"max-iterations is {options.max_iterations}; expected at least 1")
+    check_folder(options.out, "compare", RESULTS)
     pairs = gather_pairs(options, options.seed)
     check_model(options, pairs.m)
-    folder = open_run(
-        options.out,
-        {"command": "compare", "options": asdict(options)},
-        results=("comparison.json", "comparison.npz", "comparison.png"),
-    )
     x, x_prime = (np.asarray(view, dtype=np.float64) for view in pairs.arrays())
     rng = np.random.default_rng(options.seed)
     w0 = options.init_scale * rng.standard_normal((options.dim, pairs.m))
@@ -112,28 +113,29 @@ def compare(options: CompareOptions) -> Path:
         records[kept], found.eigenvalues, found.initial_singular_values, found.learning_rate
     )
     theory_curves = found.eigenvalues * shown**2
-    write_arrays(
-        folder / "comparison.npz",
-        iterations=records[kept],
-        times=records[kept] * found.learning_rate,
-        measured_eigenvalues=curves[kept],
-        measured_loss=((1.0 - curves[kept]) ** 2).sum(axis=1),
-        predicted_eigenvalues=theory_curves,
-        predicted_loss=((1.0 - theory_curves) ** 2).sum(axis=1),
-    )
-    write_json(
-        folder / "comparison.json",
-        {
-            **result,
-            "learning_rate": found.learning_rate,
-            "iterations": iterations,
-            "centred": found.centred,
-            "positive_modes": found.positive_modes,
-            "near_ties": near_ties(found, options.init_scale),
-            **source(pairs, options),
-            "warnings": messages,
-        },
-    )
+    with new_results(options.out, "compare", options, results=RESULTS) as folder:
+        write_arrays(
+            folder / "comparison.npz",
+            iterations=records[kept],
+            times=records[kept] * found.learning_rate,
+            measured_eigenvalues=curves[kept],
+            measured_loss=((1.0 - curves[kept]) ** 2).sum(axis=1),
+            predicted_eigenvalues=theory_curves,
+            predicted_loss=((1.0 - theory_curves) ** 2).sum(axis=1),
+        )
+        write_json(
+            folder / "comparison.json",
+            {
+                **result,
+                "learning_rate": found.learning_rate,
+                "iterations": iterations,
+                "centred": found.centred,
+                "positive_modes": found.positive_modes,
+                "near_ties": near_ties(found, options.init_scale),
+                **source(pairs, options),
+                "warnings": messages,
+            },
+        )
     print(_report(found, result))
     ties = near_ties(found, options.init_scale)
     if ties:
@@ -141,7 +143,7 @@ def compare(options: CompareOptions) -> Path:
             f"mode(s) {', '.join(map(str, ties))}: eigenvalues too close to the next for this "
             "--init-scale, a smaller one sharpens the prediction"
         )
-    return folder
+    return options.out
 
 
 def near_ties(found: StepPrediction, init_scale: float) -> list[int]:

@@ -22,7 +22,8 @@ from scipy.linalg import eigh
 from scipy.stats import spearmanr
 
 from experiments.options import CompareOptions
-from experiments.runs import read_arrays, write_json
+from experiments.runs import write_json
+from experiments.stored import stored_arrays
 from experiments.tables import number, table
 from experiments.train import found_steps, watched_spectrum
 from experiments.train_options import TrainOptions
@@ -79,7 +80,9 @@ def compare_run(options: CompareOptions) -> Path:
             )
     folder = Path(options.run)
     trained = read_train_options(folder)
-    records = read_arrays(folder / "records.npz")
+    records = stored_arrays(
+        folder / "records.npz", {"times": 1, "cross_spectrum": 2, "covariance_spectrum": 2}
+    )
     steps = found_steps(records, trained)
     measured = np.where(steps.detected, steps.times, np.inf)
     data, _ = split_data(trained)

@@ -19,9 +19,12 @@ import numpy as np
 
 from experiments.forecasters import JUDGED, Forecast, forecasts_of, modes_left, passings
 from experiments.options import ForecastOptions
-from experiments.runs import open_run, write_arrays, write_json
+from experiments.run_folder import check_folder, new_results
+from experiments.runs import write_arrays, write_json
 from experiments.tables import number, table
 from experiments.watched import watch
+
+_RESULTS = ("forecast.json", "forecast.npz", "forecast.png")
 
 
 def forecast(options: ForecastOptions) -> Path:
@@ -58,6 +61,7 @@ def forecast(options: ForecastOptions) -> Path:
             f"pairs is {options.pairs} and interval_level {options.interval_level}; "
             "expected at least 2 and a number between 0 and 1"
         )
+    check_folder(options.out, "forecast", _RESULTS)
     quiet = not sys.stderr.isatty()
     watched = [watch(run, options.pairs, options.root, progress=not quiet) for run in options.run]
     if options.at is not None and options.at not in watched[0].steps:
@@ -66,11 +70,6 @@ def forecast(options: ForecastOptions) -> Path:
             f"at is {options.at}; {watched[0].folder} holds checkpoints {steps[0]}, {steps[1]}, "
             f"..., {steps[-1]}"
         )
-    folder = open_run(
-        options.out,
-        {"command": "forecast", "options": asdict(options)},
-        results=("forecast.json", "forecast.npz", "forecast.png"),
-    )
     found: list[Forecast] = []
     for run in watched:
         if options.at is not None:
@@ -86,22 +85,23 @@ def forecast(options: ForecastOptions) -> Path:
         for place, run in enumerate(watched)
         for name, values in (("times", run.times), ("eigenvalues", run.lam))
     }
-    write_arrays(folder / "forecast.npz", **curves)
     judged = [one for one in found if one.size in (None, JUDGED)]
     summary = {} if options.at is not None else summarise(judged)
-    write_json(
-        folder / "forecast.json",
-        {
-            "runs": [str(run.folder) for run in watched],
-            "at": options.at,
-            "judged_at": None if options.at is not None else JUDGED,
-            "interval_level": options.interval_level,
-            "forecasts": [asdict(one) for one in found],
-            "summary": summary,
-        },
-    )
+    with new_results(options.out, "forecast", options, results=_RESULTS) as folder:
+        write_arrays(folder / "forecast.npz", **curves)
+        write_json(
+            folder / "forecast.json",
+            {
+                "runs": [str(run.folder) for run in watched],
+                "at": options.at,
+                "judged_at": None if options.at is not None else JUDGED,
+                "interval_level": options.interval_level,
+                "forecasts": [asdict(one) for one in found],
+                "summary": summary,
+            },
+        )
     print(_report(judged, summary))
-    return folder
+    return options.out
 
 
 def summarise(forecasts: Sequence[Forecast]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,11 @@ from experiments.train_setup import initial_learner, read_train_options, split_d
 from sslsim.checkpoints import checkpoints, load_checkpoint
 from sslsim.data import Images
 from sslsim.methods.learner import Learner
+
+NESTED = ("state_dict", "model_state_dict", "model", "net", "network")
+"""Names under which people save a state dict beside other things."""
+PREFIXES = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before every key."""
 
 
 def kept_steps(run: Path) -> list[int]:
@@ -83,14 +89,16 @@ def network_at(
         raise ValueError(f"checkpoint is {checkpoint}; {run} holds {known}")
     learner = initial_learner(trained, split_data(trained)[0] if data is None else data)
     if step:
-        path = run / "checkpoints" / f"checkpoint-{step:09d}.pt"
-        state = load_checkpoint(path, torch.device("cpu"))
-        _fit_in(learner, state.get("learner"), path)
+        load_weights(learner, run / "checkpoints" / f"checkpoint-{step:09d}.pt")
     return learner.eval(), step
 
 
-def _fit_in(learner: Learner, held: object, path: Path) -> None:
-    """Load weights into the learner that the options of their run say."""
+def load_weights(learner: Learner, path: Path) -> None:
+    """Load a checkpoint into the learner that the options of its run describe.
+
+    Raises ValueError if it is damaged or the checkpoint of another network.
+    """
+    held = load_checkpoint(path, torch.device("cpu")).get("learner")
     if not isinstance(held, Mapping):
         raise ValueError(f"{path} holds no learner; expected a checkpoint of sslsim train")
     for key, value in learner.state_dict().items():
@@ -117,8 +125,9 @@ def load_module(name: str, weights: Path | None = None) -> nn.Module:
         ``package.module:factory``, imported from the installed packages or the current directory.
         The factory is called without arguments and returns an ``nn.Module``.
     weights : Path, optional
-        File of ``torch.save`` with a state dict, plain or under ``state_dict`` or ``model``.
-        Default: the weights that the factory gives.
+        File of ``torch.save`` with a state dict: plain, or the only one of the names ``NESTED`` in
+        a dictionary; one of the ``PREFIXES`` is dropped where all its keys have it. Default: the
+        weights that the factory gives.
 
     Returns
     -------
@@ -148,7 +157,7 @@ def load_module(name: str, weights: Path | None = None) -> nn.Module:
             module = importlib.import_module(place)
         except ModuleNotFoundError as error:
             raise ValueError(f"module is {name!r}, but there is {_told(error)}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ValueError(f"{place} cannot be imported: {_told(error)}") from error
         build = getattr(module, factory, None)
         if not callable(build):
@@ -156,7 +165,7 @@ def load_module(name: str, weights: Path | None = None) -> nn.Module:
             raise ValueError(f"{place} {what} {factory!r}; expected a function without arguments")
         try:
             network = build()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ValueError(f"{name} raised {_told(error)}; expected an nn.Module") from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"{name} returned a {type(network).__name__}; expected an nn.Module")
@@ -166,31 +175,87 @@ def load_module(name: str, weights: Path | None = None) -> nn.Module:
 
 
 def _load_weights(network: nn.Module, path: Path) -> None:
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ValueError(f"weights {path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # damage shows in many ways: pickle, zip, key
-        reason = str(error).split("\n")[0]
-        raise ValueError(f"weights {path} are no file of torch.save: {reason}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
-            held = held[key]
+    held, seen = _plain_state(_loaded(path), network, path)
     wanted = network.state_dict()
-    if not isinstance(held, Mapping) or not all(isinstance(key, str) for key in held):
-        raise ValueError(f"weights {path} hold a {type(held).__name__}; expected a state dict")
+    told = f"weights {path}{seen}"
     for key, value in wanted.items():
         if key not in held:
-            raise ValueError(f"weights {path} lack {key!r}, which the module has")
+            raise ValueError(
+                f"{told} lack {key!r}, which the module has; they begin with {_first_keys(held)}"
+            )
         shapes = [tuple(getattr(part, "shape", ())) for part in (held[key], value)]
         if shapes[0] != shapes[1]:
-            raise ValueError(f"weights {path}: {key!r} is {shapes[0]}; expected {shapes[1]}")
+            raise ValueError(f"{told}: {key!r} is {shapes[0]}; expected {shapes[1]}")
     if other := [key for key in held if key not in wanted]:
-        raise ValueError(f"weights {path} hold {other[0]!r}, which the module lacks")
+        raise ValueError(f"{told} hold {other[0]!r}, which the module lacks")
     try:
         network.load_state_dict(dict(held))
     except Exception as error:  # extra states are the module's own affair
-        raise ValueError(f"weights {path} do not fit: {_told(error)}") from error
+        raise ValueError(f"{told} do not fit: {_told(error)}") from error
+
+
+def _loaded(path: Path) -> object:
+    """Content of a file of torch.save, without running any code that it holds."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(f"weights {path} cannot be read: {error.strerror or error}") from error
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" not in str(error) and "Unsupported class" not in str(error):
+            raise ValueError(f"weights {path} are no file of torch.save, or damaged") from error
+        raise ValueError(
+            f"weights {path} hold pickled Python objects, such as a whole module, which are not "
+            "loaded; expected a state dict, saved by torch.save(net.state_dict(), file)"
+        ) from error
+    except Exception as error:  # damage shows in many ways: pickle, zip, key
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"weights {path} are no file of torch.save: {reason}") from error
+
+
+def _plain_state(held: object, network: nn.Module, path: Path) -> tuple[Mapping[str, object], str]:
+    """The state dict inside what people save, and in words where it was.
+
+    A single nested dictionary of a usual name is opened, and a usual prefix of all keys is dropped,
+    unless the module's own keys have it.
+    """
+    seen = ""
+    for _ in range(2):  # a checkpoint of a checkpoint
+        inner = [key for key in NESTED if isinstance(held, Mapping) and _is_state(held.get(key))]
+        if not inner:
+            break
+        if len(inner) > 1:
+            raise ValueError(
+                f"weights {path} hold {' and '.join(map(repr, inner))}; expected one state dict"
+            )
+        assert isinstance(held, Mapping)
+        held, seen = held[inner[0]], f"{seen} under {inner[0]!r}"
+    if not isinstance(held, Mapping) or not all(isinstance(key, str) for key in held):
+        raise ValueError(
+            f"weights {path}{seen} hold a {type(held).__name__}; expected a state dict, saved by "
+            "torch.save(net.state_dict(), file)"
+        )
+    wanted = list(network.state_dict())
+    while prefix := _common_prefix(held, wanted):
+        held = {key.removeprefix(prefix): value for key, value in held.items()}
+        seen += f" without {prefix!r}"
+    return held, seen
+
+
+def _common_prefix(held: Mapping[str, object], wanted: list[str]) -> str:
+    """A usual prefix of all keys that the module's keys lack; empty where there is none."""
+    for prefix in PREFIXES:
+        mine = any(key.startswith(prefix) for key in wanted)
+        if held and not mine and all(key.startswith(prefix) for key in held):
+            return prefix
+    return ""
+
+
+def _is_state(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+def _first_keys(held: Mapping[str, object]) -> str:
+    return ", ".join(map(repr, list(held)[:2])) or "nothing"
 
 
 @contextmanager
@@ -205,7 +270,7 @@ def _current_directory() -> Iterator[None]:
         sys.path.remove(here)
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """An error in one line."""
     text = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError):

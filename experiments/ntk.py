@@ -7,7 +7,7 @@ eigenvalues date the steps. The keys of ``ntk.json`` are explained in ``experime
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from experiments.ntk_measures import Array, kernel_agreement, predictions
 from experiments.ntk_pairs import held_out_pairs, taken
 from experiments.ntk_training import over_training, report_training
 from experiments.options import NtkOptions
-from experiments.runs import open_run, read_json, write_arrays, write_json
+from experiments.run_folder import check_folder, new_results
+from experiments.runs import write_arrays, write_json
+from experiments.stored import stored_result
 from experiments.tables import number, table
 from experiments.train_options import TrainOptions
 from experiments.train_setup import initial_learner, read_train_options
@@ -66,19 +68,18 @@ def ntk(options: NtkOptions) -> Path:
     ValueError: nowhere/config.json cannot be read: No such file or directory
     """
     _check(options)
-    config = {"command": "ntk", "options": asdict(options)}
+    check_folder(options.out, "ntk", _RESULTS)
     if len(options.run) > 1:
+        name = "ntk_across"
         found, arrays, report = across_networks(options)
-        folder = open_run(options.out, config, results=_RESULTS)
-        write_arrays(folder / "ntk_across.npz", **arrays)
-        write_json(folder / "ntk_across.json", found)
     else:
+        name = "ntk"
         found, arrays, report = _of_run(options) if options.run else _of_module(options)
-        folder = open_run(options.out, config, results=_RESULTS)
-        write_arrays(folder / "ntk.npz", **arrays)
-        write_json(folder / "ntk.json", found)
+    with new_results(options.out, "ntk", options, results=_RESULTS) as folder:
+        write_arrays(folder / f"{name}.npz", **arrays)
+        write_json(folder / f"{name}.json", found)
     print(report)
-    return folder
+    return options.out
 
 
 def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
@@ -95,7 +96,7 @@ def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], s
 def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
     (run,) = options.run
     trained = read_train_options(run)
-    recorded = read_json(run / "training.json")
+    recorded = stored_result(run / "training.json", {"views": str, "step_times": list})
     pairs = held_out_pairs(trained, recorded["views"], options)
     network, step = network_at(run, options.checkpoint, pairs.data)
     begun = initial_learner(trained, pairs.data).encoder.eval()

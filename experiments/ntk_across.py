@@ -18,7 +18,7 @@ from experiments.networks import network_at
 from experiments.ntk_measures import Array, leading_basis
 from experiments.ntk_pairs import held_out_pairs, taken
 from experiments.options import NtkOptions
-from experiments.runs import read_json
+from experiments.stored import stored_result
 from experiments.tables import table
 from experiments.train_options import TrainOptions
 from experiments.train_setup import initial_learner, read_train_options
@@ -81,7 +81,7 @@ def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Arra
                 )
     if len({run.resolve() for run in options.run}) < len(options.run):
         raise ValueError(f"run is {' '.join(map(str, options.run))}; expected different runs")
-    first = read_json(options.run[0] / "training.json")
+    first = stored_result(options.run[0] / "training.json", {"views": str})
     pairs = held_out_pairs(trained[0], first["views"], options)
     labels = _labels(trained)
     networks = []

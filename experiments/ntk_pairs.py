@@ -15,6 +15,7 @@ from experiments.options import NtkOptions
 from experiments.train_options import TrainOptions
 from experiments.train_setup import chosen_device, split_data
 from sslsim.data import Images
+from sslsim.encoders.output import as_parameters, network_output
 from sslsim.ntk import pair_ntk
 from sslsim.pixels import PixelStatistics, pixel_statistics
 from sslsim.recording import draw_probe
@@ -118,15 +119,7 @@ def embedded(network: nn.Module, x: torch.Tensor, x_prime: torch.Tensor) -> Arra
     (6, 4)
     """
     stacked = torch.cat([x, x_prime])
-    shape = f"{tuple(stacked.shape)} and type {str(stacked.dtype).removeprefix('torch.')}"
-    try:
-        z = network(stacked)
-    except Exception as error:  # whatever a network of the user's raises
-        told = " ".join(str(error).split())
-        raise ValueError(f"the network does not take inputs of shape {shape}: {told}") from error
-    if not isinstance(z, torch.Tensor) or z.ndim != 2 or len(z) != len(stacked):
-        got = tuple(z.shape) if isinstance(z, torch.Tensor) else type(z).__name__
-        raise ValueError(f"the network gives {got} for inputs of shape {shape}; expected (2n, d)")
+    z = network_output(network, stacked)
     if not bool(z.isfinite().all()):
         raise ValueError("embeddings of the pairs are not finite; expected finite numbers")
     found: Array = z.double().cpu().numpy()
@@ -222,10 +215,8 @@ def taken(
     """
     device = chosen_device(options.device)
     x, x_prime = (view.to(device) for view in pairs.fed(standardise))
-    first = next(network.parameters(), None)
-    if first is not None and first.is_floating_point():
-        x, x_prime = x.to(first.dtype), x_prime.to(first.dtype)
     network.to(device)
+    x, x_prime = as_parameters(network, x), as_parameters(network, x_prime)
     # Convolutions in TF32, the default of GPUs, would round to three digits.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         z = embedded(network, x, x_prime)  # first: it says more plainly what does not fit

@@ -25,7 +25,9 @@ from experiments.overfitting_curves import read_curves
 from experiments.overfitting_measures import Watched, measured_layers, watched_images
 from experiments.overfitting_options import OverfittingOptions
 from experiments.overfitting_summary import summarise_groups, summarise_run
-from experiments.runs import open_run, plain, read_json, read_lines, write_json
+from experiments.run_folder import check_folder, check_same, new_results
+from experiments.runs import plain, read_lines, write_json
+from experiments.stored import stored_config
 from experiments.tables import number, table
 from experiments.train_options import TrainOptions
 from experiments.train_setup import read_train_options
@@ -33,6 +35,7 @@ from sslsim.files import whole_file
 
 # What a measurement of one checkpoint depends on.
 _MEASURED = ("samples", "probed", "views", "eps", "seed")
+_RESULTS = ("overfitting.json", "overfitting.png")
 _LINES = "measured.jsonl"
 
 
@@ -63,6 +66,7 @@ def overfitting(options: OverfittingOptions) -> Path:
     ValueError: no run is given; expected --run DIR, a folder of sslsim train
     """
     _check(options)
+    check_folder(options.out, "overfitting", _RESULTS)
     runs: list[tuple[Path, TrainOptions, list[int]]] = []
     for run in options.run:
         trained = read_train_options(run)
@@ -76,41 +80,37 @@ def overfitting(options: OverfittingOptions) -> Path:
             )
         runs.append((run, trained, spread_steps(steps, options.checkpoints)))
     lines = _measured_before(options)
-    folder = open_run(
-        options.out,
-        {"command": "overfitting", "options": asdict(options)},
-        results=("overfitting.json", "overfitting.png"),
-    )
-    quiet = not sys.stderr.isatty()
-    count = sum(len(steps) for *_, steps in runs)
-    curves = []
-    with tqdm(total=count, desc="checkpoints", disable=quiet, file=sys.stderr) as bar:
-        for run, trained, steps in runs:
-            watched: Watched | None = None
-            of_run = []
-            for step in steps:
-                key = _key(run, step, trained)
-                if key not in lines:
-                    watched = watched or watched_images(trained, options)
-                    lines[key] = _measured(run, step, watched, options) | {"key": key}
-                    _write_lines(folder / _LINES, list(lines.values()))
-                of_run.append(lines[key])
-                bar.update()
-            curves.append(read_curves(run, trained, of_run))
-    of_runs = [summarise_run(one) for one in curves]
-    groups = summarise_groups(curves, of_runs, options.interval_level)
-    write_json(
-        folder / "overfitting.json",
-        {
-            "eps": options.eps,
-            "views": options.views,
-            "interval_level": options.interval_level,
-            "runs": of_runs,
-            "groups": groups,
-        },
-    )
+    with new_results(options.out, "overfitting", options, results=_RESULTS, resumes=True) as folder:
+        quiet = not sys.stderr.isatty()
+        count = sum(len(steps) for *_, steps in runs)
+        curves = []
+        with tqdm(total=count, desc="checkpoints", disable=quiet, file=sys.stderr) as bar:
+            for run, trained, steps in runs:
+                watched: Watched | None = None
+                of_run = []
+                for step in steps:
+                    key = _key(run, step, trained)
+                    if key not in lines:
+                        watched = watched or watched_images(trained, options)
+                        lines[key] = _measured(run, step, watched, options) | {"key": key}
+                        _write_lines(options.out / _LINES, list(lines.values()))
+                    of_run.append(lines[key])
+                    bar.update()
+                curves.append(read_curves(run, trained, of_run))
+        of_runs = [summarise_run(one) for one in curves]
+        groups = summarise_groups(curves, of_runs, options.interval_level)
+        write_json(
+            folder / "overfitting.json",
+            {
+                "eps": options.eps,
+                "views": options.views,
+                "interval_level": options.interval_level,
+                "runs": of_runs,
+                "groups": groups,
+            },
+        )
     print(_report(groups, options.eps))
-    return folder
+    return options.out
 
 
 def _check(options: OverfittingOptions) -> None:
@@ -159,15 +159,9 @@ def _measured_before(options: OverfittingOptions) -> dict[str, dict[str, Any]]:
     path = options.out / _LINES
     if not path.exists():
         return {}
-    config = read_json(options.out / "config.json")
-    kept = config.get("options", {}) if config.get("command") == "overfitting" else {}
-    for name in _MEASURED:
-        given = plain(getattr(options, name))
-        if kept.get(name) != given:
-            raise ValueError(
-                f"{options.out} holds measurements with {name} {kept.get(name)}, now it is {given};"
-                " expected the same to go on with them, or another folder"
-            )
+    kept = stored_config(options.out)[1]
+    given = {name: getattr(options, name) for name in _MEASURED}
+    check_same(options.out, kept, given, holds="measurements")
     lines = read_lines(path)
     if not all(isinstance(line, dict) and {"key", "layers"} <= set(line) for line in lines):
         raise ValueError(f"{path} holds a line without key and layers; expected measurements")

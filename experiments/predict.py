@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 
 from experiments.options import ModelOptions, PredictOptions
 from experiments.pairs import PairSet, check_model, gather_pairs
-from experiments.runs import open_run, write_arrays, write_json
+from experiments.run_folder import check_folder, new_results
+from experiments.runs import write_arrays, write_json
 from experiments.tables import number, table
 from theory import StepPrediction, predict_steps
 from theory.closed_form import rise_widths
@@ -25,6 +25,7 @@ IN_MEMORY = 2**30
 """Bytes of both views in float64 above which they are streamed rather than held."""
 
 _CURVE_POINTS = 2000
+_RESULTS = ("prediction.json", "prediction.npz", "prediction.png")
 
 
 def predict(options: PredictOptions) -> Path:
@@ -55,13 +56,9 @@ def predict(options: PredictOptions) -> Path:
     >>> len(read_json(folder / "prediction.json")["step_times"])
     2
     """
+    check_folder(options.out, "predict", _RESULTS)
     pairs = gather_pairs(options, options.seed)
     check_model(options, pairs.m)
-    folder = open_run(
-        options.out,
-        {"command": "predict", "options": asdict(options)},
-        results=("prediction.json", "prediction.npz", "prediction.png"),
-    )
     x: Any
     x, x_prime = (pairs.stream, None) if _streams(pairs) else pairs.arrays()
     found, messages = noting_warnings(
@@ -79,22 +76,23 @@ def predict(options: PredictOptions) -> Path:
     )
     check_stability(found)
     times = curve_times(found)
-    write_arrays(
-        folder / "prediction.npz",
-        times=times,
-        loss=found.loss(times),
-        eigenvalues=found.eigenvalue_curves(times),
-        eigenvectors=found.eigenvectors,
-        initial_weights=found.initial_weights,
-        mean=found.mean,
-    )
-    write_json(
-        folder / "prediction.json",
-        {**described(found), **source(pairs, options), "warnings": messages},
-    )
+    with new_results(options.out, "predict", options, results=_RESULTS) as folder:
+        write_arrays(
+            folder / "prediction.npz",
+            times=times,
+            loss=found.loss(times),
+            eigenvalues=found.eigenvalue_curves(times),
+            eigenvectors=found.eigenvectors,
+            initial_weights=found.initial_weights,
+            mean=found.mean,
+        )
+        write_json(
+            folder / "prediction.json",
+            {**described(found), **source(pairs, options), "warnings": messages},
+        )
     print(headline(pairs, options, found))
     print(_report(found))
-    return folder
+    return options.out
 
 
 def described(found: StepPrediction) -> dict[str, Any]:

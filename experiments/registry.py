@@ -29,6 +29,7 @@ STUDIES: tuple[Study, ...] = (
                 _COMPARE,
                 run="experiments.compare_run:compare_run",
                 figure="paper_figs.run:draw_run_comparison",
+                folder="run",
             ),
             "width": replace(_COMPARE, run="experiments.wide:wide", figure="paper_figs.wide:draw"),
         },
@@ -101,6 +102,7 @@ STUDIES: tuple[Study, ...] = (
         "Make one self-contained HTML page of run folders.",
         options="experiments.report.options:ReportOptions",
         run="experiments.report:report",
+        folder=None,
     ),
     Study(
         "figures",
@@ -113,6 +115,7 @@ STUDIES: tuple[Study, ...] = (
         "Work off a queue of runs, as many as fit in the minutes at hand.",
         options="experiments.campaign.options:CampaignOptions",
         run="experiments.campaign.campaign:campaign",
+        folder=None,
     ),
     Study(
         "bench theory",

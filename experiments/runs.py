@@ -1,4 +1,4 @@
-"""Run folders: what a command was asked, where it ran, and what came of it.
+"""Files of run folders: strict JSON, lines of it, arrays.
 
 Every file is written whole or not at all: into a temporary file in the same folder, flushed to the
 disk, then renamed. A failed write leaves the file that was there before, and no temporary one.
@@ -10,13 +10,8 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
-import subprocess
-import sys
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,60 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsim.files import whole_file
-
-_PACKAGES = ("sslsim", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "matplotlib")
-
-
-def open_run(
-    out: str | os.PathLike[str], config: Mapping[str, Any], *, results: Sequence[str] = ()
-) -> Path:
-    """Create a run folder and record what is about to run in its ``config.json``.
-
-    Parameters
-    ----------
-    out : path
-        The folder; made with its parents where missing.
-    config : mapping
-        What to record, at the top level: the command, its options, its seeds.
-    results : sequence of str
-        Names of the files that the run will write. Those of an earlier run are removed, so that a
-        run that fails does not leave them beside a configuration that is not theirs.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    ValueError
-        If the folder cannot be made or written to.
-
-    Notes
-    -----
-    Beside ``config`` the file holds ``revision`` (git commit of the package's checkout, with
-    ``+changes`` if files differ from it; null outside a checkout), ``versions`` (of Python and the
-    packages) and ``machine`` (platform, processor count, threads of torch).
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> folder = open_run(tempfile.mkdtemp() + "/first", {"command": "predict", "seed": 0})
-    >>> sorted(read_json(folder / "config.json"))
-    ['command', 'machine', 'revision', 'seed', 'versions']
-    """
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in results:
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise ValueError(f"{folder} cannot be made a run folder: {_reason(error)}") from error
-    write_json(
-        folder / "config.json",
-        {**config, "revision": _revision(), "versions": _versions(), "machine": _machine()},
-    )
-    return folder
+from sslsim.npz import read_npz
 
 
 def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
@@ -139,7 +81,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {_reason(error)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}; expected a JSON object")
@@ -175,7 +117,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {_reason(error)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
 
 
@@ -231,13 +173,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     Traceback (most recent call last):
     ValueError: nowhere.npz cannot be read: No such file or directory
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {_reason(error)}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a readable .npz file: {error}") from error
+    return read_npz(path)
 
 
 def plain(value: Any) -> Any:
@@ -282,47 +218,3 @@ def plain(value: Any) -> Any:
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
-
-
-def _revision() -> str | None:
-    """Commit of the checkout that the package lies in."""
-    here = Path(__file__).resolve().parents[1]
-    try:
-        found = [
-            subprocess.run(
-                ["git", "-C", str(here), *arguments],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            ).stdout.strip()
-            for arguments in (
-                ("rev-parse", "--show-toplevel", "HEAD"),
-                ("status", "--porcelain", "--untracked-files=no"),
-            )
-        ]
-    except (OSError, subprocess.SubprocessError):
-        return None
-    top, commit = found[0].rsplit("\n", 1)
-    if Path(top).resolve() != here:  # installed into somebody else's repository
-        return None
-    return commit + ("+changes" if found[1] else "")
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _machine() -> dict[str, Any]:
-    torch = sys.modules.get("torch")
-    return {
-        "platform": platform.platform(),
-        "processors": os.cpu_count(),
-        "torch_threads": None if torch is None else torch.get_num_threads(),
-    }

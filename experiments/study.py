@@ -27,6 +27,9 @@ class Study:
         Function of the options that runs the study and returns the folder written to, if any.
     figure : str or None
         Function of the folder that draws it.
+    folder : str or None
+        Option that names the run folder written to, which no other command may write to meanwhile;
+        None of a command that writes elsewhere.
     instead : mapping of str to Study
         Studies that take this one's place where an option, named by the key, is given.
 
@@ -42,6 +45,7 @@ class Study:
     options: str
     run: str
     figure: str | None = None
+    folder: str | None = "out"
     instead: Mapping[str, Study] = field(default_factory=dict)
 
     def options_class(self) -> Any:

@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,11 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.runs import open_run, read_arrays, read_json, read_lines, write_json
+from experiments.collapse import collapse
+from experiments.run_folder import check_folder, check_same, holds_checkpoints, run_in_place
+from experiments.runs import read_arrays, read_lines, write_json
+from experiments.stored import stored_config
 from experiments.tables import number, table
 from experiments.train_options import TrainOptions, training_options
 from experiments.train_setup import as_fed, chosen_device, initial_learner, part_of, split_data
-from sslsim.checkpoints import checkpoints
 from sslsim.data import Images
 from sslsim.distributed import largest, process_group, rank
 from sslsim.eigenvalue_steps import detect_eigenvalue_steps
@@ -35,7 +38,7 @@ from sslsim.probes import ProbeResult, knn_accuracy, linear_probe
 from sslsim.recording import draw_probe
 from sslsim.single_view import VIEWS
 from sslsim.step_detection import Steps
-from sslsim.training import train
+from sslsim.training import check_longer, train
 from sslsim.training_options import flow_time
 
 _RESULTS = (
@@ -44,9 +47,8 @@ _RESULTS = (
     "records.npz",
     "run.png",
     "embeddings.gif",
-    "comparison.json",
-    "comparison.png",
 )
+_COMPARISON = ("comparison.json", "comparison.png")  # of `sslsim compare --run`
 _PROBED = 5000  # images of each split that the frozen features are probed on, at most
 
 
@@ -73,83 +75,90 @@ def train_network(options: TrainOptions) -> Path:
 
     Examples
     --------
-    >>> import contextlib, io, tempfile
+    >>> import contextlib, io, json, tempfile
     >>> from dataclasses import replace
     >>> options = TrainOptions(encoder="linear", dim=2, limit=64, steps=20, records=8, probe=16)
     >>> options = replace(options, evaluate=False, out=Path(tempfile.mkdtemp()))
     >>> with contextlib.redirect_stdout(io.StringIO()):
     ...     folder = train_network(options)
-    >>> read_json(folder / "training.json")["steps"]
+    >>> json.loads((folder / "training.json").read_text())["steps"]
     20
     """
     train_options = training_options(options)
-    with process_group(chosen_device(options.device)) as device:
-        data, held_out = split_data(options)
-        learner = initial_learner(options, data)
-        known = ("backbone", "projector", *learner.encoder.layers)
-        if missing := [name for name in options.layers if name not in known]:
-            raise ValueError(f"layers holds {missing[0]!r}; expected some of {', '.join(known)}")
-        kind = options.views or learner.views
-        folder = options.out
-        goes_on = _goes_on(options)  # every process looks before the first one writes
-        largest(0.0)
-        if rank() == 0:
-            if not goes_on:
-                open_run(folder, {"command": "train", "options": asdict(options)}, results=_RESULTS)
-            print(_headline(options, data, held_out, learner, device), flush=True)
-        probed_views = kind if kind in VIEWS and kind != "mask" else "simclr"
-        pixels = pixel_statistics(data.images) if options.standardise else None
-        held_out_images = held_out.images.to(device)
-        plain, plain_held_out = as_fed(data, kind), as_fed(held_out, kind)
-        probe = draw_probe(held_out_images, probed_views, options.probe, options.seed, pixels)
-        begun = time.perf_counter()
-        train(
-            learner,
-            data,
-            kind,
-            train_options,
-            folder,
-            probe=probe,
-            bank=neighbour_bank(plain, plain_held_out, pixels, device)
-            if options.evaluate
-            else None,
-            device=device,
-            progress=sys.stderr.isatty(),
-        )
-        seconds = time.perf_counter() - begun
-        if rank() != 0:
-            return folder
-        records = read_arrays(folder / "records.npz")
-    steps = found_steps(records, options)
-    lines = read_lines(folder / "records.jsonl")
-    result = {
-        "method": options.method,
-        "encoder": options.encoder,
-        "data": options.data,
-        "views": kind,
-        "dim": learner.encoder.dim,
-        "spectrum": watched_spectrum(options),
-        "parameters": sum(p.numel() for p in learner.encoder.parameters()),
-        "train_images": len(data.images),
-        "held_out_images": len(held_out.images),
-        "steps": options.steps,
-        "time": flow_time(train_options, options.steps),
-        "seconds": seconds,
-        "step_times": steps.times,
-        "step_standard_errors": steps.standard_errors,
-        "step_heights": steps.heights,
-        "detected_steps": int(steps.detected.sum()),
-        "probes": {},
-        "first_record": lines[0],
-        "last_record": lines[-1],
-    }
-    write_json(folder / "training.json", result)
-    probes = {}
-    if options.evaluate:  # the result is safe by now
-        probing: dict[str, Any] = {"layers": options.layers, "seed": options.seed}
-        probes = probed_features(learner, plain, plain_held_out, pixels, **probing)
-        result["probes"] = {name: asdict(found) for name, found in probes.items()}
+    with ExitStack() as opened:
+        with process_group(chosen_device(options.device)) as device:
+            data, held_out = split_data(options)
+            learner = initial_learner(options, data)
+            known = ("backbone", "projector", *learner.encoder.layers)
+            if missing := [name for name in options.layers if name not in known]:
+                raise ValueError(
+                    f"layers holds {missing[0]!r}; expected some of {', '.join(known)}"
+                )
+            kind = options.views or learner.views
+            folder = options.out
+            longer = _longer(options, learner)  # every process looks before the first one writes
+            largest(0.0)
+            if rank() == 0:
+                opened.enter_context(
+                    run_in_place(folder, "train", options, results=_RESULTS, longer=longer)
+                )
+                print(_headline(options, data, held_out, learner, device), flush=True)
+            probed_views = kind if kind in VIEWS and kind != "mask" else "simclr"
+            pixels = pixel_statistics(data.images) if options.standardise else None
+            held_out_images = held_out.images.to(device)
+            plain, plain_held_out = as_fed(data, kind), as_fed(held_out, kind)
+            probe = draw_probe(held_out_images, probed_views, options.probe, options.seed, pixels)
+            begun = time.perf_counter()
+            train(
+                learner,
+                data,
+                kind,
+                train_options,
+                folder,
+                probe=probe,
+                bank=neighbour_bank(plain, plain_held_out, pixels, device)
+                if options.evaluate
+                else None,
+                device=device,
+                progress=sys.stderr.isatty(),
+            )
+            seconds = time.perf_counter() - begun
+            if rank() != 0:
+                return folder
+            records = read_arrays(folder / "records.npz")
+        steps = found_steps(records, options)
+        lines = read_lines(folder / "records.jsonl")
+        result = {
+            "method": options.method,
+            "encoder": options.encoder,
+            "data": options.data,
+            "views": kind,
+            "dim": learner.encoder.dim,
+            "spectrum": watched_spectrum(options),
+            "parameters": sum(p.numel() for p in learner.encoder.parameters()),
+            "train_images": len(data.images),
+            "held_out_images": len(held_out.images),
+            "steps": options.steps,
+            "time": flow_time(train_options, options.steps),
+            "seconds": seconds,
+            "step_times": steps.times,
+            "step_standard_errors": steps.standard_errors,
+            "step_heights": steps.heights,
+            "detected_steps": int(steps.detected.sum()),
+            "probes": {},
+            "first_record": lines[0],
+            "last_record": lines[-1],
+        }
         write_json(folder / "training.json", result)
+        probes = {}
+        if options.evaluate:  # the result is safe by now
+            probing: dict[str, Any] = {"layers": options.layers, "seed": options.seed}
+            probes = probed_features(learner, plain, plain_held_out, pixels, **probing)
+            result["probes"] = {name: asdict(found) for name, found in probes.items()}
+            write_json(folder / "training.json", result)
+        if longer:  # what was compared with the shorter run
+            for name in _COMPARISON:
+                (folder / name).unlink(missing_ok=True)
     print(_report(result, steps, probes))
     return folder
 
@@ -274,22 +283,18 @@ def probed_features(
     return found
 
 
-def _goes_on(options: TrainOptions) -> bool:
-    """Whether the folder holds checkpoints of the same options; others are refused."""
-    path = options.out / "config.json"
-    if not path.exists() or not checkpoints(options.out / "checkpoints"):
+def _longer(options: TrainOptions, learner: Learner) -> bool:
+    """Whether the folder's run goes on beyond its end; a run of other options is refused."""
+    check_folder(options.out, "train", _RESULTS)
+    if not holds_checkpoints(options.out):
         return False
-    kept = read_json(path).get("options", {})
-    free = ("out", "root", "device", "evaluate", "layers")
-    for name, value in asdict(options).items():
-        held = kept.get(name)
-        given = list(value) if isinstance(value, tuple) else value
-        if name not in free and name in kept and held != given:
-            raise ValueError(
-                f"{options.out} holds a run with {name} {held}, now it is {given}; expected the "
-                "same options to go on with it, or another folder"
-            )
-    return True
+    kept = stored_config(options.out)[1]
+    free = ("out", "root", "device", "evaluate", "layers", "steps")
+    check_same(options.out, kept, {k: v for k, v in asdict(options).items() if k not in free})
+    steps = kept.get("steps", options.steps)
+    if steps != options.steps:
+        check_longer(options.out, steps, training_options(options), learner)
+    return bool(steps != options.steps)
 
 
 def _headline(
@@ -322,4 +327,8 @@ def _report(result: dict[str, Any], steps: Steps, probes: dict[str, ProbeResult]
     last = result["last_record"]["loss"]
     if last is not None and math.isfinite(last):
         lines.append(f"last loss {last:.4g}")
+    record = result["last_record"]
+    told = collapse(record["effective_rank"], record["uniformity"], result["dim"])
+    if told is not None:
+        lines.append(f"warning: {told}")
     return "\n".join(lines)

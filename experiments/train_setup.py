@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from experiments.runs import read_json
+from experiments.stored import stored_options
 from experiments.train_options import LearnerOptions, TrainOptions
 from sslsim.batches import fixed_views
 from sslsim.data import Images, load_images
@@ -20,6 +20,7 @@ from sslsim.views import draw_views
 
 _HELD_OUT = 10  # one image in so many, where a data set has no test split
 _READ = 5000  # held-out images at most
+_CLASSES = 1000  # that labels may name of however few images: a part of a data set may lack most
 _DRAWS = 9  # purpose of views drawn after the training
 
 
@@ -204,6 +205,12 @@ def initial_learner(options: LearnerOptions, data: Images, classes: int | None =
         if data.labels.min() < 0:
             raise ValueError(f"labels go from {int(data.labels.min())}; expected classes from 0")
         dim = max(int(data.labels.max()) + 1, classes or 0)
+        most = max(len(data.images), _CLASSES)
+        if dim > most:
+            raise ValueError(
+                f"labels go up to {dim - 1} for {len(data.images)} images; expected classes from 0 "
+                f"to {most - 1} at most when supervised"
+            )
         if options.dim not in (None, dim):
             raise ValueError(f"dim is {options.dim}; expected the {dim} classes, or none given")
     return build_learner(
@@ -345,19 +352,4 @@ def read_train_options(folder: Path) -> TrainOptions:
     Traceback (most recent call last):
     ValueError: nowhere/config.json cannot be read: No such file or directory
     """
-    config = read_json(folder / "config.json")
-    if config.get("command") != "train":
-        raise ValueError(
-            f"{folder} holds a run of {config.get('command')!r}; expected one of sslsim train"
-        )
-    kept = dict(config["options"])
-    for field in fields(TrainOptions):
-        value = kept.get(field.name)
-        if isinstance(value, list):
-            kept[field.name] = tuple(value)
-        if field.name in ("root", "out") and value is not None:
-            kept[field.name] = Path(value)
-    try:
-        return TrainOptions(**kept)
-    except TypeError as error:
-        raise ValueError(f"{folder}/config.json holds options unknown here: {error}") from error
+    return stored_options(folder, "train", TrainOptions)

@@ -12,12 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from experiments.runs import open_run, plain, read_json, write_json
+from experiments.run_folder import check_folder, check_same, holds_checkpoints, run_in_place
+from experiments.runs import plain, write_json
+from experiments.stored import stored_config
 from experiments.tables import number, table
 from experiments.train_setup import chosen_device
 from experiments.umm_options import UmmCommand
 from experiments.umm_start import measured, start_from
-from sslsim.checkpoints import checkpoints
 from sslsim.umm import undo_memorization
 
 _RESULTS = ("umm.json", "umm.png", "records.jsonl", "records.npz")
@@ -53,68 +54,51 @@ def umm(options: UmmCommand) -> Path:
     Traceback (most recent call last):
     ValueError: nowhere/config.json cannot be read: No such file or directory
     """
+    check_folder(options.out, "umm", _RESULTS)
+    if holds_checkpoints(options.out):
+        kept = stored_config(options.out)[1]
+        given = {name: value for name, value in asdict(options).items() if name not in _FREE}
+        check_same(options.out, kept, given)
     device = chosen_device(options.device)
     start = start_from(options.run, options)
-    if not _goes_on(options):
-        # Fine-tuning looks again at what it goes on from; this only keeps the files together.
-        open_run(options.out, {"command": "umm", "options": asdict(options)}, results=_RESULTS)
-    start.learner.to(device)
-    before = measured(start, start.learner, options.test_images)
-    done = undo_memorization(
-        start.learner,
-        start.data,
-        start.held_out,
-        start.kind,
-        start.options,
-        options.out,
-        device=device,
-        progress=sys.stderr.isatty(),
-    )
-    convergence = None
-    if done.convergence is not None:
-        convergence = {**asdict(done.convergence), "converges": done.convergence.converges}
-    result = {
-        "run": options.run,
-        "method": start.trained.method,
-        "encoder": start.trained.encoder,
-        "data": start.trained.data,
-        "views": start.kind,
-        "transfer": options.transfer,
-        # config.json keeps those of the first call.
-        "transfer_limit": options.transfer_limit,
-        "test_images": min(options.test_images, len(start.held_out.images)),
-        "checkpoint": start.step,
-        "split": start.options.split,
-        "early": start.options.early or start.options.split,
-        "alignment": start.options.alignment,
-        "options": asdict(start.options),
-        "before": before,
-        "after": measured(start, done.learner, options.test_images),
-        "convergence": convergence,
-    }
-    write_json(options.out / "umm.json", result)
+    with run_in_place(options.out, "umm", options, results=_RESULTS) as folder:
+        start.learner.to(device)
+        before = measured(start, start.learner, options.test_images)
+        done = undo_memorization(
+            start.learner,
+            start.data,
+            start.held_out,
+            start.kind,
+            start.options,
+            folder,
+            device=device,
+            progress=sys.stderr.isatty(),
+        )
+        convergence = None
+        if done.convergence is not None:
+            convergence = {**asdict(done.convergence), "converges": done.convergence.converges}
+        result = {
+            "run": options.run,
+            "method": start.trained.method,
+            "encoder": start.trained.encoder,
+            "data": start.trained.data,
+            "views": start.kind,
+            "transfer": options.transfer,
+            # config.json keeps those of the first call.
+            "transfer_limit": options.transfer_limit,
+            "test_images": min(options.test_images, len(start.held_out.images)),
+            "checkpoint": start.step,
+            "split": start.options.split,
+            "early": start.options.early or start.options.split,
+            "alignment": start.options.alignment,
+            "options": asdict(start.options),
+            "before": before,
+            "after": measured(start, done.learner, options.test_images),
+            "convergence": convergence,
+        }
+        write_json(folder / "umm.json", result)
     print(_report(plain(result)))
     return options.out
-
-
-def _goes_on(options: UmmCommand) -> bool:
-    """Whether the folder holds checkpoints of the same options; others are refused."""
-    path = options.out / "config.json"
-    if not path.exists() or not checkpoints(options.out / "checkpoints"):
-        return False
-    config = read_json(path)
-    if config.get("command") != "umm":
-        raise ValueError(
-            f"{options.out} holds a run of {config.get('command')!r}; expected another folder"
-        )
-    kept = config.get("options", {})
-    for name, given in plain(asdict(options)).items():
-        if name not in _FREE and name in kept and kept[name] != given:
-            raise ValueError(
-                f"{options.out} holds a run with {name} {kept[name]}, now it is {given}; expected "
-                "the same options to go on with it, or another folder"
-            )
-    return True
 
 
 def _report(result: dict[str, Any]) -> str:

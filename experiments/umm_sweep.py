@@ -22,7 +22,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from experiments.runs import open_run, plain, read_json, write_json
+from experiments.run_folder import check_folder, new_results
+from experiments.runs import plain, read_json, write_json
 from experiments.train_setup import chosen_device
 from experiments.umm_options import (
     RENAMED,
@@ -39,6 +40,7 @@ from sslsim.umm.finetune import start_digest
 
 _RESULTS = ("table.json", "table.txt", "umm_sweep.png")
 _OF_CONTROL = ("split", "outer_lr", "optimizer", "schedule", "steps", "batch")  # of the control
+_CELL = ("failed", "before", "after")  # what a cell keeps
 CONTROL = "control"
 
 
@@ -92,38 +94,37 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
         raise ValueError("no run is given; expected --run DIR ..., folders of sslsim train")
     if not 0 < options.interval_level < 1:
         raise ValueError(f"interval_level is {options.interval_level}; expected between 0 and 1")
+    check_folder(options.out, "umm-sweep", _RESULTS)
     device = chosen_device(options.device)
     starts = [start_from(run, options) for run in options.run]
     groups = group_names([start.trained for start in starts])
     _check_distinct(starts, groups)
     settings = [settings_of(options, start.options) for start in starts]
-    folder = open_run(
-        options.out, {"command": "umm-sweep", "options": asdict(options)}, results=_RESULTS
-    )
-    cells = []
-    work = [(place, setting) for place in range(len(starts)) for setting in settings[place]]
-    for place, setting in tqdm(
-        work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
-    ):
-        start = starts[place]
-        found = _cell(start, setting, options, folder / "cells", device)
-        cells.append(
-            {
-                "run": str(start.run),
-                "group": groups[place],
-                "seed": start.trained.seed,
-                "setting": setting.name,
-                "control": setting.control,
-                **found,
-            }
-        )
-    result = tabled(cells, options.interval_level)
-    write_json(folder / "table.json", result)
-    text = report(plain(result))
-    with whole_file(folder / "table.txt") as file:
-        file.write(text.encode() + b"\n")
+    with new_results(options.out, "umm-sweep", options, results=_RESULTS, resumes=True) as folder:
+        cells = []
+        work = [(place, setting) for place in range(len(starts)) for setting in settings[place]]
+        for place, setting in tqdm(
+            work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
+        ):
+            start = starts[place]
+            found = _cell(start, setting, options, options.out / "cells", device)
+            cells.append(
+                {
+                    "run": str(start.run),
+                    "group": groups[place],
+                    "seed": start.trained.seed,
+                    "setting": setting.name,
+                    "control": setting.control,
+                    **found,
+                }
+            )
+        result = tabled(cells, options.interval_level)
+        write_json(folder / "table.json", result)
+        text = report(plain(result))
+        with whole_file(folder / "table.txt") as file:
+            file.write(text.encode() + b"\n")
     print(text)
-    return folder
+    return options.out
 
 
 def settings_of(options: UmmSweepCommand, base: UmmOptions) -> list[Setting]:
@@ -227,8 +228,8 @@ def _cell(
     path = folder / "cell.json"
     if path.exists():
         kept = read_json(path)
-        if kept.get("identity") == identity:
-            return {key: kept[key] for key in ("failed", "before", "after")}
+        if kept.get("identity") == identity and set(_CELL) <= set(kept):
+            return {key: kept[key] for key in _CELL}
     folder.mkdir(parents=True, exist_ok=True)
     before = _before(start, identity, options, cells, device)
     learner = copy.deepcopy(start.learner).to(device)
@@ -255,7 +256,7 @@ def _before(
     path = cells / f"before-{_short(same)}.json"
     if path.exists():
         kept = read_json(path)
-        if kept.get("identity") == same:
+        if kept.get("identity") == same and "before" in kept:
             return kept["before"]
     before = plain(measured(start, start.learner.to(device), options.test_images))
     write_json(path, {"identity": same, "before": before})

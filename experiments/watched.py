@@ -13,11 +13,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from experiments.networks import kept_steps
+from experiments.networks import kept_steps, load_weights
 from experiments.train import watched_spectrum
 from experiments.train_options import TrainOptions, training_options
 from experiments.train_setup import initial_learner, read_train_options, split_data, training_pairs
-from sslsim.checkpoints import load_checkpoint
 from sslsim.embedding_spectra import covariance_spectrum, cross_spectrum
 from sslsim.encoders.encoder import Encoder
 from sslsim.growth import Objective
@@ -181,9 +180,8 @@ def _in_batches(objective: Objective, batch: int) -> Objective:
 
 
 def _load(learner: Learner, initial: dict[str, Any], run: Path, step: int) -> Encoder:
-    state = initial
     if step:  # the start need not be kept, it follows from the options
-        path = run / "checkpoints" / f"checkpoint-{step:09d}.pt"
-        state = load_checkpoint(path, torch.device("cpu"))["learner"]
-    learner.load_state_dict(state)
+        load_weights(learner, run / "checkpoints" / f"checkpoint-{step:09d}.pt")
+    else:
+        learner.load_state_dict(initial)
     return learner.eval().encoder

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from experiments.compare import RESULTS
 from experiments.compare_run import agreement
 from experiments.options import CompareOptions
 from experiments.pairs import check_model, gather_pairs
 from experiments.predict import source
-from experiments.runs import open_run, write_arrays, write_json
+from experiments.run_folder import check_folder, new_results
+from experiments.runs import write_arrays, write_json
 from experiments.tables import number, table
 from experiments.wide_networks import WAYS, Followed, follow, infinite_width_kernel, small_network
 from theory.descent import stable_learning_rate
@@ -68,6 +70,7 @@ def wide(options: CompareOptions) -> Path:
     (2, 2)
     """
     _check(options)
+    check_folder(options.out, "compare", RESULTS)
     pairs = gather_pairs(options, options.seed)
     if options.pairs is None and pairs.n_pairs > _PAIRS:
         pairs = gather_pairs(replace(options, pairs=_PAIRS), options.seed)
@@ -79,11 +82,6 @@ def wide(options: CompareOptions) -> Path:
             f"{8 * size**2 / 2**30:.1f} GiB; expected at most {_FULL_BYTES / 2**30:g}, that is "
             "fewer --pairs or a lower --dim"
         )
-    folder = open_run(
-        options.out,
-        {"command": "compare", "options": asdict(options)},
-        results=("wide.json", "wide.npz", "wide.png"),
-    )
     views = np.concatenate([np.asarray(view, dtype=np.float64) for view in pairs.arrays()])
     if options.center:
         views = views - views.mean(axis=0)
@@ -107,20 +105,21 @@ def wide(options: CompareOptions) -> Path:
         for name, curve in widest.curves.items():
             curves[f"{way}_{name}_times"] = eta * np.arange(len(curve), dtype=np.float64)
             curves[f"{way}_{name}_eigenvalues"] = curve
-    write_arrays(folder / "wide.npz", **curves)
-    write_json(
-        folder / "wide.json",
-        {
-            "widths": options.width,
-            "repeats": options.repeats,
-            "centred": options.center,
-            "interval_level": options.interval_level,
-            "ways": found,
-            **source(pairs, options),
-        },
-    )
+    with new_results(options.out, "compare", options, results=RESULTS) as folder:
+        write_arrays(folder / "wide.npz", **curves)
+        write_json(
+            folder / "wide.json",
+            {
+                "widths": options.width,
+                "repeats": options.repeats,
+                "centred": options.center,
+                "interval_level": options.interval_level,
+                "ways": found,
+                **source(pairs, options),
+            },
+        )
     print(_report(found, options))
-    return folder
+    return options.out
 
 
 def power_law(widths: Sequence[int], errors: Array) -> tuple[float, float] | None:

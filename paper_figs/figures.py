@@ -8,7 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments.runs import open_run, whole_file
+from experiments.run_folder import new_results
+from experiments.runs import whole_file
 from paper_figs import (
     captions,
     figure1_staircase,
@@ -88,18 +89,19 @@ def figures(only: Sequence[int] = (), results: Path | None = None, out: Path | N
             raise ValueError(f"there is no figure {number}; there are {captions.listed(FIGURES)}")
     source = RESULTS if results is None else Path(results)
     options = {"only": numbers, "results": "installed" if results is None else source}
-    folder = open_run("figures" if out is None else out, {"command": "figures", "options": options})
-    for number in numbers:
-        with styled():
-            figure, caption = _drawn(number, source)
-            save_both(figure, folder / f"figure{number}.png")
-            figure.clear()  # a page of vectors is large: free it before the next
-        text = captions.wrapped(f"**Figure {number}.** {caption}")
-        with whole_file(folder / f"figure{number}.md") as file:
-            file.write(text.encode() + b"\n")
-        if number == 1:
-            figure1_staircase.animate(source, folder)
-    return folder
+    out = Path("figures" if out is None else out)
+    with new_results(out, "figures", options, results=()) as folder:
+        for number in numbers:
+            with styled():
+                figure, caption = _drawn(number, source)
+                save_both(figure, folder / f"figure{number}.png")
+                figure.clear()  # a page of vectors is large: free it before the next
+            text = captions.wrapped(f"**Figure {number}.** {caption}")
+            with whole_file(folder / f"figure{number}.md") as file:
+                file.write(text.encode() + b"\n")
+            if number == 1:
+                figure1_staircase.animate(source, folder)
+    return out
 
 
 def _drawn(number: int, source: Path) -> tuple[Figure, str]:

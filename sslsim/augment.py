@@ -3,7 +3,8 @@
 A :class:`Recipe` says how likely and how strong each change is, :func:`draw_changes` draws the
 :class:`Changes` of a batch from one generator, :func:`change_images` applies them. Draws are a few
 numbers an image, so that a process draws them for the whole batch and computes its own rows only.
-One resampling does the crop and the flip, one 3x3 matrix and offset an image all of the colour.
+Whatever calls exp, sqrt or cos is part of the draw; pixels are resampled, multiplied and added one
+operation after the other, so that a view has the same bits in every batch. One resampling does the crop and the flip, one 3x3 matrix and offset an image all of the colour.
 The differences from a chain of torchvision's transforms on one image at a time (2002.05709,
 appendix A):
 
@@ -22,8 +23,8 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from sslsim.blur import blur_edge, gaussian_blur
-from sslsim.colour import colour_jitter, solarise
+from sslsim.blur import blur_edge, gaussian_blur, gaussian_kernels
+from sslsim.colour import colour_factors, colour_jitter, solarise
 from sslsim.crops import CROP_AREA, crop_boxes, resized_crop
 
 BLUR_FROM = 32  # pixels of the shorter side of a view
@@ -95,13 +96,13 @@ class Changes:
         Top, left, height and width of the crop in pixels.
     flip : Tensor of bool, shape (n,)
         Which are mirrored.
-    factors : Tensor of float32, shape (n, 4), or None
-        Brightness, contrast and saturation (1 for no change) and turn of hue (0 for none); None
-        where the recipe has neither jitter nor greyscale.
+    factors : Tensor of float64, shape (n, 5), or None
+        Of :func:`sslsim.colour.colour_factors`; None where the recipe has neither jitter nor
+        greyscale.
     grey : Tensor of bool, shape (n,)
         Which lose their colour.
-    sigma : Tensor of float32, shape (n,), or None
-        Width of the blur in pixels, 0 for none; None where no image is blurred.
+    kernels : Tensor of float64, shape (n, r + 1), or None
+        Of :func:`sslsim.blur.gaussian_kernels`; None where no image is blurred.
     solarised : Tensor of bool, shape (n,), or None
         Which are solarised; None where no image is.
     """
@@ -110,7 +111,7 @@ class Changes:
     flip: torch.Tensor
     factors: torch.Tensor | None
     grey: torch.Tensor
-    sigma: torch.Tensor | None
+    kernels: torch.Tensor | None
     solarised: torch.Tensor | None
 
 
@@ -137,7 +138,7 @@ def draw_changes(
         Advanced; the draws are on its device.
     size : tuple of int
         Height and width of the views. Default: those of the images. It decides whether views are
-        large enough to blur.
+        large enough to blur, and by which kernels.
 
     Returns
     -------
@@ -155,21 +156,25 @@ def draw_changes(
     jitter = 2 * torch.rand(4, n, generator=generator, device=device) - 1
     jitter = jitter * (jittered < recipe.jitter_share)
     coloured = recipe.jitter_share > 0 or recipe.grey_share > 0
-    strength = jitter.T * jitter.new_tensor(recipe.jitter)
-    sigma = solarised = None
-    if recipe.blur_share > 0 and min(size or (height, width)) >= BLUR_FROM:
+    brightness, contrast, saturation, hue = jitter * jitter.new_tensor(recipe.jitter)[:, None]
+    kernels = solarised = None
+    views = size or (height, width)
+    if recipe.blur_share > 0 and min(views) >= BLUR_FROM:
         blurred, width_of = torch.rand(2, n, generator=generator, device=device)
         low, high = BLUR_SIGMA
         sigma = (low + (high - low) * width_of) * (blurred < recipe.blur_share)
+        kernels = gaussian_kernels(sigma, blur_edge(*views))
     if recipe.solarise_share > 0:
         draws = torch.rand(n, generator=generator, device=device)
         solarised = draws < recipe.solarise_share
     return Changes(
         boxes=boxes,
         flip=flip < recipe.flip_share,
-        factors=strength + strength.new_tensor([1.0, 1.0, 1.0, 0.0]) if coloured else None,
+        factors=colour_factors(1 + brightness, 1 + contrast, 1 + saturation, hue)
+        if coloured
+        else None,
         grey=grey < recipe.grey_share,
-        sigma=sigma,
+        kernels=kernels,
         solarised=solarised,
     )
 
@@ -194,13 +199,13 @@ def take_rows(changes: Changes, rows: slice | torch.Tensor) -> Changes:
     >>> torch.equal(take_rows(changes, slice(1, 3)).boxes, changes.boxes[1:3])
     True
     """
-    factors, sigma, solarised = changes.factors, changes.sigma, changes.solarised
+    factors, kernels, solarised = changes.factors, changes.kernels, changes.solarised
     return Changes(
         boxes=changes.boxes[rows],
         flip=changes.flip[rows],
         factors=None if factors is None else factors[rows],
         grey=changes.grey[rows],
-        sigma=None if sigma is None else sigma[rows],
+        kernels=None if kernels is None else kernels[rows],
         solarised=None if solarised is None else solarised[rows],
     )
 
@@ -229,7 +234,7 @@ def change_images(
     -------
     Tensor, shape (n, c, h', w')
         In [0, 1]. A row depends on its image and its changes alone: the same bits on the CPU
-        whichever other rows are computed beside it.
+        whichever other rows are computed beside it, by any number of threads.
 
     Examples
     --------
@@ -253,13 +258,11 @@ def change_images(
 
 
 def _change(pixels: torch.Tensor, changes: Changes, size: tuple[int, int]) -> torch.Tensor:
-    dtype = pixels.dtype
-    pixels = resized_crop(pixels, changes.boxes.to(dtype), changes.flip, size=size)
+    pixels = resized_crop(pixels, changes.boxes.to(pixels.dtype), changes.flip, size=size)
     if changes.factors is not None:
-        brightness, contrast, saturation, hue = changes.factors.to(dtype).T
-        pixels = colour_jitter(pixels, brightness, contrast, saturation, hue, changes.grey)
-    if changes.sigma is not None:
-        pixels = gaussian_blur(pixels, changes.sigma, blur_edge(*size))
+        pixels = colour_jitter(pixels, changes.factors, changes.grey)
+    if changes.kernels is not None:
+        pixels = gaussian_blur(pixels, changes.kernels)
     return pixels if changes.solarised is None else solarise(pixels, changes.solarised)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 import re
 import warnings
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
+
+from sslsim.files import sweep, whole_file
 
 _NAME = re.compile(r"checkpoint-(\d{9})\.pt")
 
@@ -56,25 +58,37 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
     path = folder / f"checkpoint-{step:09d}.pt"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".writing-{os.getpid()}"
-        try:
-            with partial.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
-        raise ValueError(f"{path} cannot be written: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}") from error
+    with whole_file(path) as file:
+        _save(state, file)
     found = checkpoints(folder)
     place = found.index(path)
     for other in (*found[:place], *(found[place + keep :] if keep else ())):
         other.unlink()
-    for partial in folder.glob(".writing-*"):  # of a process that was killed
-        partial.unlink(missing_ok=True)
+    sweep(folder)
     return path
+
+
+def _save(state: dict[str, Any], file: IO[bytes]) -> None:
+    """Save into a file, with the system's own words if it cannot be written."""
+    failed: list[OSError] = []
+
+    class Noting(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, block: Any) -> int:
+            try:
+                return file.write(block)
+            except OSError as error:
+                failed.append(error)
+                raise
+
+    try:
+        torch.save(state, cast(IO[bytes], Noting()))
+    except RuntimeError as error:  # torch names its own code, not the reason
+        raise (failed or [OSError(str(error).partition("\n")[0])])[0] from error
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -2,8 +2,70 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+
+def real_array(name: str, value: ArrayLike) -> NDArray[np.float64]:
+    """Return ``value`` as a float64 array; complex numbers would lose their imaginary parts.
+
+    Parameters
+    ----------
+    name : str
+        How the caller calls the argument; it opens the error message.
+    value : array_like
+        The argument.
+
+    Returns
+    -------
+    ndarray
+        Float64, not copied when it was float64 already.
+
+    Raises
+    ------
+    ValueError
+        If it is complex.
+
+    Examples
+    --------
+    >>> real_array("times", [1, 2])
+    array([1., 2.])
+    """
+    if np.iscomplexobj(value):
+        raise ValueError(f"{name} is complex; expected real numbers")
+    return np.asarray(value, dtype=np.float64)
+
+
+def real_tensor(name: str, value: torch.Tensor | ArrayLike) -> torch.Tensor:
+    """Return ``value`` as a float64 tensor; complex numbers would lose their imaginary parts.
+
+    Parameters
+    ----------
+    name : str
+        How the caller calls the argument; it opens the error message.
+    value : Tensor or array_like
+        The argument.
+
+    Returns
+    -------
+    Tensor of float64
+        On the same device and part of the same graph.
+
+    Raises
+    ------
+    ValueError
+        If it is complex.
+
+    Examples
+    --------
+    >>> real_tensor("scores", [1, 2])
+    tensor([1., 2.], dtype=torch.float64)
+    """
+    tensor = torch.as_tensor(value)
+    if tensor.is_complex():
+        raise ValueError(f"{name} is complex; expected real numbers")
+    return tensor.double()
 
 
 def finite_matrix(name: str, value: torch.Tensor | ArrayLike, rows: int = 1) -> torch.Tensor:

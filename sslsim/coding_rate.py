@@ -40,7 +40,8 @@ def coding_rate(z: torch.Tensor, eps: float) -> torch.Tensor:
     Raises
     ------
     ValueError
-        If ``z`` is no matrix or not finite, or ``eps`` is not a finite number above zero.
+        If ``z`` is no matrix or not finite, ``eps`` is not a finite number above zero, or z / eps
+        overflows.
 
     Notes
     -----

@@ -11,24 +11,43 @@ _THIRD = 3**-0.5
 _AROUND_GREY = ((0.0, -_THIRD, _THIRD), (_THIRD, 0.0, -_THIRD), (-_THIRD, _THIRD, 0.0))
 
 
-def colour_jitter(
-    images: torch.Tensor,
-    brightness: torch.Tensor,
-    contrast: torch.Tensor,
-    saturation: torch.Tensor,
-    hue: torch.Tensor,
-    grey: torch.Tensor,
+def colour_factors(
+    brightness: torch.Tensor, contrast: torch.Tensor, saturation: torch.Tensor, hue: torch.Tensor
 ) -> torch.Tensor:
+    """What :func:`colour_jitter` multiplies by.
+
+    Parameters
+    ----------
+    brightness, contrast, saturation : Tensor, shape (n,)
+        Factors, 1 for no change.
+    hue : Tensor, shape (n,)
+        Rotation about the grey axis in full turns, positive from red to green; 0 for no change.
+
+    Returns
+    -------
+    Tensor of float64, shape (n, 5)
+        The three factors, cosine and sine of the rotation.
+
+    Examples
+    --------
+    >>> one, none = torch.ones(1), torch.zeros(1)
+    >>> colour_factors(one, one, one / 2, none).tolist()
+    [[1.0, 1.0, 0.5, 1.0, 0.0]]
+    """
+    angle = 2 * math.pi * hue.double()
+    factors = brightness.double(), contrast.double(), saturation.double()
+    return torch.stack([*factors, torch.cos(angle), torch.sin(angle)], dim=1)
+
+
+def colour_jitter(images: torch.Tensor, factors: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
     """Change the colours of every image by one matrix and one offset.
 
     Parameters
     ----------
     images : Tensor, shape (n, c, h, w)
         Floats in [0, 1]; with c = 1 saturation, hue and greyscale do nothing.
-    brightness, contrast, saturation : Tensor, shape (n,)
-        Factors, 1 for no change; of the images' type.
-    hue : Tensor, shape (n,)
-        Rotation about the grey axis in full turns, positive from red to green; 0 for no change.
+    factors : Tensor, shape (n, 5)
+        As :func:`colour_factors` gives them.
     grey : Tensor of bool, shape (n,)
         Which images lose their colour.
 
@@ -42,34 +61,56 @@ def colour_jitter(
     Contrast blends with the mean grey of the brightened image. Saturation, hue and greyscale leave
     grey as it is, so that this offset passes through them.
 
+    Products and sums are rounded one by one, the mean adds the halves of an image, their halves and
+    so on: the bits of a row do not depend on the other rows nor on the processor.
+
     Examples
     --------
     >>> one, none = torch.ones(1), torch.zeros(1)
-    >>> dim = colour_jitter(torch.ones(1, 3, 1, 1), one / 2, one, one, none, none > 0)
+    >>> dim = colour_jitter(
+    ...     torch.ones(1, 3, 1, 1), colour_factors(one / 2, one, one, none), none > 0
+    ... )
     >>> dim.ravel().tolist()
     [0.5, 0.5, 0.5]
     """
-    n, channels = images.shape[:2]
+    channels = images.shape[1]
+    brightness, contrast, saturation, cosine, sine = factors.to(images.dtype).T[..., None, None]
+    level = _halved_sum(images.flatten(2)) / images[0, 0].numel()  # (n, c)
     if channels == 1:
-        matrix, level = images.new_ones(n, 1, 1), images.mean(dim=(1, 2, 3))
+        matrix = torch.ones_like(brightness)
     else:
-        weights = images.new_tensor(_GREY)
-        eye, to_grey = torch.eye(3).to(images), weights.expand(3, 3)  # rows that give the grey
-        angle = 2 * math.pi * hue[:, None, None]
-        around = images.new_tensor(_AROUND_GREY)
+        eye = torch.eye(3, dtype=images.dtype, device=images.device)
+        to_grey = images.new_tensor(_GREY)  # a row that gives the grey
         # Rodrigues' formula about the grey axis, on which the mean of the channels lies.
-        matrix = torch.cos(angle) * eye + torch.sin(angle) * around
-        matrix = matrix + (1 - torch.cos(angle)) / 3
-        s = saturation[:, None, None]
-        matrix = matrix @ (s * eye + (1 - s) * to_grey)
-        matrix = torch.where(grey[:, None, None], to_grey @ matrix, matrix)
-        level = images.mean(dim=(2, 3)) @ weights
-    matrix = (brightness * contrast)[:, None, None] * matrix
-    offset = (1 - contrast) * brightness * level
-    changed = torch.baddbmm(
-        offset[:, None, None], matrix, images.reshape(n, channels, -1)
-    )  # (n, c, h w)
-    return changed.clamp_(0, 1).reshape(images.shape)
+        matrix = cosine * eye + sine * images.new_tensor(_AROUND_GREY) + (1 - cosine) / 3
+        matrix = saturation * matrix + (1 - saturation) * to_grey
+        only = _grey_of(matrix)[:, None, :].expand_as(matrix)
+        matrix = torch.where(grey[:, None, None], only, matrix)
+        level = _grey_of(level)[:, None]
+    matrix = (brightness * contrast) * matrix
+    offset = ((1 - contrast) * brightness)[..., 0] * level  # (n, 1)
+    total = images[:, :1] * matrix[:, :, 0, None, None]
+    part = torch.empty_like(total)
+    for i in range(1, channels):
+        total += torch.mul(images[:, i : i + 1], matrix[:, :, i, None, None], out=part)
+    return total.add_(offset[:, :, None, None]).clamp_(0, 1)
+
+
+def _grey_of(colours: torch.Tensor) -> torch.Tensor:
+    """Grey of the three rows along the second axis."""
+    red, green, blue = (weight * colours[:, i] for i, weight in enumerate(_GREY))
+    return red + green + blue
+
+
+def _halved_sum(values: torch.Tensor) -> torch.Tensor:
+    """Sum over the last axis in an order that its length alone decides."""
+    while values.shape[-1] > 1:
+        half, odd = divmod(values.shape[-1], 2)
+        total = values[..., :half] + values[..., half : 2 * half]
+        if odd:
+            total[..., 0] += values[..., -1]
+        values = total
+    return values[..., 0]
 
 
 def solarise(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

@@ -55,7 +55,8 @@ def crop_boxes(
     if not 0 < area[0] <= area[1] <= 1:
         raise ValueError(f"area is {area}; expected two ascending shares above 0 and at most 1")
     device = generator.device
-    share, shape = torch.rand(2, n, _ATTEMPTS, generator=generator, device=device)
+    # In float64: rounded to float32 at the end, machines hardly ever differ in a bit.
+    share, shape = torch.rand(2, n, _ATTEMPTS, generator=generator, device=device).double()
     pixels = height * width * (area[0] + (area[1] - area[0]) * share)
     low, high = math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])
     ratio = torch.exp(low + (high - low) * shape)
@@ -67,7 +68,8 @@ def crop_boxes(
     first = ((tall <= height) & (wide <= width)).to(torch.uint8).argmax(dim=1, keepdim=True)
     tall, wide = tall.gather(1, first)[:, 0], wide.gather(1, first)[:, 0]
     place = torch.rand(2, n, generator=generator, device=device)
-    return torch.stack([(height - tall) * place[0], (width - wide) * place[1], tall, wide], dim=1)
+    boxes = torch.stack([(height - tall) * place[0], (width - wide) * place[1], tall, wide], dim=1)
+    return boxes.float()
 
 
 def resized_crop(
@@ -97,6 +99,9 @@ def resized_crop(
 
     Notes
     -----
+    On the CPU ``grid_sample`` samples every image by itself, in an order set by the size of the
+    grid: the bits of a row do not depend on the other rows nor on the number of threads.
+
     Within half a pixel (of the result) of the border of a box the interpolation reads the image
     beyond it; torchvision, which cuts first, repeats the outermost pixels.
 
@@ -123,4 +128,4 @@ def resized_crop(
 def _places(scale: torch.Tensor, centre: torch.Tensor, count: int) -> torch.Tensor:
     """Where in [-1, 1] the centres of ``count`` pixels lie, (n, count)."""
     pixels = torch.arange(1 - count, count, 2, dtype=scale.dtype, device=scale.device) / count
-    return torch.addcmul(centre[:, None], scale[:, None], pixels)
+    return scale[:, None] * pixels + centre[:, None]

@@ -8,15 +8,17 @@ is the path of a folder of images or of an ``.npz`` file.
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sslsim.encoders.checks import check_count
+from sslsim.npz import npz_names, read_npz
 
 # What is large is imported where it is used: pairs from a file need numpy alone.
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ DATA_SETS = ("digits", "cifar10", "cifar100", "stl10", "fashion_mnist", "imagene
 
 _SPLITS = ("train", "test", "all")
 _DIGITS_TRAIN = 1437  # of 1797: four fifths
-_BAD_FILE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +62,9 @@ def load_images(
     Parameters
     ----------
     name : str or path
-        A known name (see the module), a folder of images, or an ``.npz`` file with ``images`` and
-        optionally ``labels``.
+        A known name (see the module), a folder of images (links to folders are followed, EXIF
+        orientations applied, files of other endings counted in a warning), or an ``.npz`` file
+        with ``images`` and optionally ``labels``.
     root : path, optional
         Folder that holds or receives the torchvision data sets. Default: the environment variable
         ``SSLSIM_DATA``, else ``~/.cache/sslsim``. What is not there is downloaded. A folder given
@@ -96,8 +98,11 @@ def load_images(
     >>> tuple(digits.images.shape), digits.labels[:5].tolist()
     ((1437, 1, 8, 8), [0, 1, 2, 3, 4])
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}; expected at least 1 image")
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        raise ValueError(f"name is {name!r}; expected a data set, a folder or a file")
+    for option, value in (("size", size), ("limit", limit)):
+        if value is not None:
+            check_count(option, value)
     import torch
 
     images, labels = _load(os.fspath(name), root, split, size, limit)
@@ -132,8 +137,7 @@ def holds_pairs(path: str | os.PathLike[str]) -> bool:
     """
     if Path(path).suffix.lower() != ".npz" or Path(path).is_dir():
         return False
-    with _open_npz(path) as file:
-        return {"x", "x_prime"} <= set(file.files)
+    return {"x", "x_prime"} <= set(npz_names(path))
 
 
 def load_pairs(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -183,7 +187,7 @@ def _load(
         pixels, labels = _digits()
         part = {"train": slice(_DIGITS_TRAIN), "test": slice(_DIGITS_TRAIN, None)}
         kept = part.get(split, slice(None))
-        return np.round(pixels[kept, None] * (255 / 16)).astype(np.uint8), labels[kept]
+        return pixels[kept].copy(), labels[kept].copy()
     if name in DATA_SETS:
         parts = _SPLITS[:2] if split == "all" else (split,)
         if name == "imagenette":
@@ -198,26 +202,35 @@ def _load(
         if split == "test":
             raise ValueError(f"{name} has no split 'test'; expected train or all, which are one")
         return _npz_images(name)
+    if Path(name).exists():
+        what = f"{name} is a file of another kind"
+    elif Path(name).parent != Path() or name.startswith((".", "~")):
+        what = f"no such folder or data set: {name}"
+    else:
+        what = f"unknown data set {name!r}, and no such folder"
     raise ValueError(
-        f"unknown data set {name!r}; expected one of {', '.join(DATA_SETS)}, "
-        "a folder of images or an .npz file"
+        f"{what}; expected one of {', '.join(DATA_SETS)}, a folder of images or an .npz file"
     )
 
 
-def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Images (n, 8, 8) and labels that ship with scikit-learn.
+@cache
+def _digits() -> tuple[Any, Any]:
+    """Pixels and labels of all digits that ship with scikit-learn, read once.
 
     The file is read where it lies: importing scikit-learn takes ten times as long.
     """
     package = find_spec("sklearn")
-    for folder in (package and package.submodule_search_locations) or ():
-        path = Path(folder, "datasets", "data", "digits.csv.gz")
-        if path.is_file():
-            rows = np.loadtxt(path, delimiter=",")
-            return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
-    from sklearn.datasets import load_digits  # of a version that keeps the file elsewhere
+    folders = (package and package.submodule_search_locations) or ()
+    paths = (Path(folder, "datasets", "data", "digits.csv.gz") for folder in folders)
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:  # a version that keeps it elsewhere
+        from sklearn.datasets import load_digits
 
-    return load_digits().images, load_digits().target
+        grey, labels = load_digits(return_X_y=True)
+    else:
+        rows = np.loadtxt(path, delimiter=",")
+        grey, labels = rows[:, :-1], rows[:, -1].astype(np.int64)
+    return np.round(grey.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8), labels
 
 
 def _spread(n: int, limit: int | None) -> slice | NDArray[np.int64]:
@@ -310,7 +323,7 @@ def _npz_images(path: str) -> tuple[Any, Any]:
                 f"{path}: images range from {low} to {high}; expected floats in [0, 1] or uint8"
             )
         images = np.round(images * 255).astype(np.uint8)
-    labels = _member(path, "labels")
+    labels = read_npz(path, ["labels"]).get("labels")
     if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
         raise ValueError(
             f"{path}: labels has shape {labels.shape} and type {labels.dtype}; "
@@ -321,10 +334,9 @@ def _npz_images(path: str) -> tuple[Any, Any]:
 
 def _array(path: str | os.PathLike[str], key: str) -> NDArray[Any]:
     """Floats or uint8 of an ``.npz`` file, checked for finiteness."""
-    array = _member(path, key)
+    array = read_npz(path, [key]).get(key)
     if array is None:
-        with _open_npz(path) as file:
-            held = ", ".join(file.files) or "nothing"
+        held = ", ".join(npz_names(path)) or "nothing"
         raise ValueError(f"{path} holds {held}; expected images (and labels), or x and x_prime")
     if array.dtype not in (np.float64, np.float32, np.uint8):
         raise ValueError(f"{path}: {key} is {array.dtype}; expected float64, float32 or uint8")
@@ -332,23 +344,3 @@ def _array(path: str | os.PathLike[str], key: str) -> NDArray[Any]:
     if bad:
         raise ValueError(f"{path}: {key} holds {bad} NaN or infinite value(s); expected none")
     return array
-
-
-def _member(path: str | os.PathLike[str], key: str) -> NDArray[Any] | None:
-    """An array of an ``.npz`` file, None if it is not there."""
-    with _open_npz(path) as file:
-        try:
-            return file[key] if key in file.files else None
-        except (*_BAD_FILE, zlib.error) as error:
-            raise ValueError(f"{path}: {key} cannot be read: {error}") from error
-
-
-def _open_npz(path: str | os.PathLike[str]) -> Any:
-    if not Path(path).exists():
-        raise ValueError(f"{path} does not exist; expected an .npz file")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} cannot be read as an .npz file, or is not one")
-    try:
-        return np.load(path, allow_pickle=False)
-    except _BAD_FILE as error:
-        raise ValueError(f"{path} cannot be read as an .npz file: {error}") from error

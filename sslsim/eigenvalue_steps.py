@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logit
 
+from sslsim.checks import real_array
 from sslsim.step_detection import Steps, detect_steps
 
 _ECHO = 1 / 50  # of the highest step
@@ -46,7 +47,7 @@ def detect_eigenvalue_steps(times: ArrayLike, curves: ArrayLike) -> Steps:
     >>> detect_eigenvalue_steps(times, step[:, None]).times.round()
     array([3.])
     """
-    times, curves = np.asarray(times, dtype=np.float64), np.asarray(curves, dtype=np.float64)
+    times, curves = real_array("times", times), real_array("curves", curves)
     found = detect_steps(times, curves)
     missed = np.flatnonzero(~found.detected)
     roots = np.sqrt(np.maximum(curves[:, missed], 0.0))

@@ -13,7 +13,7 @@ import math
 
 import torch
 
-from sslsim.checks import equal_shapes, finite_matrix
+from sslsim.checks import equal_shapes, finite_matrix, real_tensor
 
 
 def covariance_spectrum(z: torch.Tensor, center: bool = True) -> torch.Tensor:
@@ -135,7 +135,8 @@ def rank_me(z: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     Tensor, shape ()
-        Between 1 and min(n, d); 1 for a constant embedding, 0 for one of zeros.
+        Between 1 and min(n, d); 0 for a constant embedding of several rows, as the effective rank
+        of its covariance.
 
     Raises
     ------
@@ -145,6 +146,7 @@ def rank_me(z: torch.Tensor) -> torch.Tensor:
     Notes
     -----
     arXiv 2210.02885, equation 1, without the 1e-7 added there to every share: here they sum to one.
+    There a constant embedding has rank 1, its mean; here it is told from one of a single direction.
     Singular values are taken of Z, not as roots of the eigenvalues of Z^T Z: those are rounded to
     1e-8 of the largest, and hundreds of such values count in an entropy.
 
@@ -153,7 +155,10 @@ def rank_me(z: torch.Tensor) -> torch.Tensor:
     >>> rank_me(2 * torch.eye(3))
     tensor(3.0000, dtype=torch.float64)
     """
-    return effective_rank(singular_values(finite_matrix("z", z).double()))
+    z = finite_matrix("z", z).double()
+    if len(z) > 1 and bool((z == z[0]).all()):
+        return z.new_zeros(())
+    return effective_rank(singular_values(z))
 
 
 def alpha_req(spectrum: torch.Tensor, first: int = 1, last: int | None = None) -> torch.Tensor:
@@ -259,7 +264,7 @@ def singular_values(z: torch.Tensor) -> torch.Tensor:
 
 
 def _spectrum(values: torch.Tensor) -> torch.Tensor:
-    values = torch.as_tensor(values).double()
+    values = real_tensor("spectrum", values)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"spectrum has shape {tuple(values.shape)}; expected (d,), d at least 1")
     if not bool(torch.isfinite(values).all()):

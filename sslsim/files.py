@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from sslsim.locks import take_lock
+
+# Earlier versions wrote the number of the process; none of theirs are still being written.
+_TEMPORARY = re.compile(r"\..+\.(?:[0-9a-f]{16}|\d+)\.tmp")
 
 
 @contextmanager
@@ -16,7 +23,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Parameters
     ----------
     path : path
-        Where it shall be; a file there is replaced.
+        Where it shall be. A file there is replaced; a link there is replaced too, not followed.
 
     Yields
     ------
@@ -28,6 +35,11 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     ValueError
         If the file cannot be written: no such folder, no permission, no space.
 
+    Notes
+    -----
+    The temporary file has a random name, is made anew (O_EXCL) and is locked while it is written,
+    so that :func:`sweep` can tell it from one that a killed process left behind.
+
     Examples
     --------
     >>> import tempfile
@@ -38,18 +50,61 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     b'kept'
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        descriptor, temporary = _new_file(path)
         try:
-            with temporary.open("wb") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            # After the rename there is none; a failure to remove it must not hide the first one.
-            if temporary.exists():
-                temporary.unlink()
+                os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         raise ValueError(f"{path} cannot be written: {reason}") from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files whose writer is dead.
+
+    Parameters
+    ----------
+    folder : Path
+        Files in it are looked at, not those in folders below.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / ".run.png.0123456789abcdef.tmp").touch()
+    >>> with whole_file(folder / "note") as file:
+    ...     sweep(folder)
+    ...     len(list(folder.iterdir()))
+    1
+    """
+    for path in folder.glob(".*.tmp"):
+        if not _TEMPORARY.fullmatch(path.name):
+            continue
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:  # gone, a link, or of somebody else
+            continue
+        try:
+            if take_lock(descriptor):
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+
+
+def _new_file(path: Path) -> tuple[int, Path]:
+    """Make and lock a temporary file beside a file."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, 0o666)
+        # Swept before it was locked: try another.
+        if take_lock(descriptor) and os.fstat(descriptor).st_nlink > 0:
+            return descriptor, temporary
+        os.close(descriptor)

@@ -21,6 +21,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
+from sslsim.checks import real_array
+
 Array = NDArray[np.float64]
 
 _RECORDS_AT_ONCE = 256  # correlations kept before their eigenvalues are taken in one batch
@@ -194,7 +196,7 @@ class _Record:
 
 
 def _matrix(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> torch.Tensor:
-    array = np.array(value, dtype=np.float64)
+    array = real_array(name, value).copy()
     if array.ndim != 2 or (shape is not None and array.shape != tuple(shape)):
         expected = "a matrix" if shape is None else f"{tuple(shape)}, the shape of x"
         raise ValueError(f"{name} has shape {array.shape}; expected {expected}")

@@ -13,6 +13,7 @@ it has derivatives of every order where singular values meet.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -43,6 +44,11 @@ def half_logdet(z: torch.Tensor, root: float) -> torch.Tensor:
         jacrev, jacfwd and hessian. torch.func.vmap over ``z`` is refused by torch, as the route
         depends on the values: leading dimensions are there instead.
 
+    Raises
+    ------
+    ValueError
+        If ``root`` times the norm of a matrix may overflow.
+
     Notes
     -----
     A logarithm, of which there are min(n, d), is off by at most about 1e-10 up to ``a
@@ -63,6 +69,12 @@ def half_logdet(z: torch.Tensor, root: float) -> torch.Tensor:
     if torch.finfo(torch.float64).eps * energy < _CHOLESKY_ERROR:
         rounded = torch.finfo(z.dtype).eps * norm < _PRODUCT_ERROR
         return _Rate.apply(tall, root * root, z.dtype if rounded else torch.float64)[0]
+    largest = float(tall.detach().abs().max())
+    if not math.isfinite(root * largest * math.sqrt(tall.shape[-2] * tall.shape[-1])):
+        raise ValueError(
+            f"z holds numbers up to {largest:.3g}, {root:.3g} times them overflows; expected a "
+            "smaller scale of z, or a larger eps"
+        )
     scaled = root * tall.double()
     eye = torch.eye(tall.shape[-1], dtype=scaled.dtype, device=z.device)
     eye = eye.expand(*tall.shape[:-2], *eye.shape)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +24,7 @@ _SUFFIXES = torchvision.datasets.folder.IMG_EXTENSIONS
 _TEST_FOLDERS = ("val", "test")
 _GREY_MODES = ("1", "L", "LA")
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_ORIENTATION = 0x0112  # EXIF tag
 _FILES_AT_ONCE = 256  # files handed to the threads together
 
 
@@ -33,8 +36,9 @@ def find_photos(
     Parameters
     ----------
     folder : path
-        Searched at any depth; hidden files and folders are passed over. A folder with a subfolder
-        ``train`` and one named ``val`` or ``test`` is taken as split.
+        Searched at any depth, through links to folders too; hidden files and folders are passed
+        over. A folder with a subfolder ``train`` and one named ``val`` or ``test`` is taken as
+        split.
     split : {"train", "test", "all"}
         Part of a split folder; one that is not split has no "test".
 
@@ -50,6 +54,11 @@ def find_photos(
     ------
     ValueError
         If the folder holds no image or has no such split.
+
+    Warns
+    -----
+    UserWarning
+        If there are files that are no images by their endings: they are passed over and counted.
 
     Examples
     --------
@@ -70,15 +79,25 @@ def find_photos(
     if split not in parts:
         raise ValueError(f"{folder} has no split {split!r}; expected one of {', '.join(parts)}")
 
-    places = {}  # of each part's photos inside it
+    places: dict[str, list[Path]] = {}  # of each part's photos inside it
+    others: Counter[str] = Counter()  # endings of what is passed over
     for part in parts["all"]:
-        root = folder / part
-        places[part] = sorted(
-            path.relative_to(root) for path in root.rglob("*") if _is_photo(path, root)
-        )
+        files = _files_inside(folder / part, Path())
+        places[part] = sorted(path for path in files if path.suffix.lower() in _SUFFIXES)
+        if part in parts[split]:
+            others.update(path.suffix for path in files if path.suffix.lower() not in _SUFFIXES)
     found = [(folder / part / inside, inside) for part in parts[split] for inside in places[part]]
     if not found:
         raise ValueError(f"{folder} holds no images; expected files {', '.join(_SUFFIXES)}")
+    if others:
+        told = ", ".join(
+            f"{count} {suffix or 'without'}" for suffix, count in others.most_common(5)
+        )
+        warnings.warn(
+            f"{folder}: {others.total()} file(s) of other endings are passed over ({told}); images "
+            f"are files {', '.join(_SUFFIXES)}",
+            stacklevel=2,
+        )
     paths = [path for path, _ in found]
     # A class has one number in all parts, also where one of them lacks it.
     everywhere = [inside for part in places.values() for inside in part]
@@ -103,7 +122,8 @@ def read_photos(paths: Sequence[str | os.PathLike[str]], size: int | None = None
     Returns
     -------
     Tensor of uint8, shape (n, c, h, w)
-        c is 1 if every file is greyscale, else 3; transparency is dropped.
+        c is 1 if every file is greyscale, else 3; transparency is dropped. Photographs are turned
+        as their EXIF orientation says.
 
     Raises
     ------
@@ -139,9 +159,24 @@ def read_photos(paths: Sequence[str | os.PathLike[str]], size: int | None = None
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
-def _is_photo(path: Path, root: Path) -> bool:
-    hidden = any(name.startswith(".") for name in path.relative_to(root).parts)
-    return path.suffix.lower() in _SUFFIXES and not hidden and path.is_file()
+def _files_inside(folder: Path, inside: Path, above: frozenset[str] = frozenset()) -> list[Path]:
+    """Files in a folder and below it that are not hidden, by their paths inside it.
+
+    Links to folders are followed, but not back into a folder that the way leads through.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return []
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                found += _files_inside(folder / entry.name, inside / entry.name, above | {real})
+            elif entry.is_file():
+                found.append(inside / entry.name)
+    return found
 
 
 def _in_order(
@@ -160,6 +195,8 @@ def _header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], bool]:
     try:
         with Image.open(path) as image:
             size, mode = image.size, image.mode
+            if _orientation(image) > 4:  # turned by a quarter
+                size = size[::-1]
     except _UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as an image: {_line(error)}") from error
     if mode.startswith(("I", "F")):
@@ -171,8 +208,10 @@ def _decode(path: str | os.PathLike[str], mode: str, size: tuple[int, int]) -> N
     try:
         with Image.open(path) as opened:
             # A large JPEG is decoded at a fraction of its size, never below twice what is needed.
-            opened.draft(None, (2 * size[0], 2 * size[1]))
+            opened.draft(None, (2 * max(size), 2 * max(size)))
             image: Image.Image = opened
+            if _orientation(opened) > 1:
+                image = ImageOps.exif_transpose(opened)
             if "transparency" in image.info:
                 image = image.convert("RGBA")
             image = image.convert(mode)
@@ -181,6 +220,17 @@ def _decode(path: str | os.PathLike[str], mode: str, size: tuple[int, int]) -> N
             return np.asarray(image).reshape(size[1], size[0], len(mode))
     except _UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as an image: {_line(error)}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 where there is none or none that can be read."""
+    if "exif" not in image.info:  # asking for it would decode a whole PNG
+        return 1
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damage in a part that says nothing about pixels
+        return 1
+    return found if found in range(1, 9) else 1
 
 
 def _line(error: Exception) -> str:

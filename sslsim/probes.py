@@ -33,8 +33,9 @@ class ProbeResult:
     accuracy : float
         Share of test samples classified right.
     standard_error : float
-        Binomial, ``sqrt(accuracy (1 - accuracy) / test_size)``: of the draw of test samples only,
-        not of the encoder or the training split.
+        Binomial, ``sqrt(p (1 - p) / test_size)`` with ``p = (right + 1) / (test_size + 2)``, which
+        unlike the accuracy is never 0 or 1: all of a few samples classified right is no certainty.
+        Of the draw of test samples only, not of the encoder or the training split.
     classes : int
         Number of classes in the training split.
     train_size, test_size : int
@@ -291,5 +292,6 @@ def _labels(split: str, labels: torch.Tensor | ArrayLike, features: torch.Tensor
 
 def _result(right: NDArray[np.bool_], classes: int, train_size: int, protocol: str) -> ProbeResult:
     accuracy, size = float(right.mean()), len(right)
-    error = math.sqrt(accuracy * (1 - accuracy) / size)
+    share = (int(right.sum()) + 1) / (size + 2)
+    error = math.sqrt(share * (1 - share) / size)
     return ProbeResult(accuracy, error, classes, train_size, size, protocol)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsim.files import whole_file
+from sslsim.files import sweep, whole_file
 
 
 def record_steps(steps: int, count: int) -> list[int]:
@@ -58,12 +58,12 @@ class Recorder:
     Parameters
     ----------
     folder : Path
-        Of the run.
+        Folder of the run; made at the first record if missing.
 
     Examples
     --------
     >>> import tempfile
-    >>> recorder = Recorder(Path(tempfile.mkdtemp()))
+    >>> recorder = Recorder(Path(tempfile.mkdtemp()) / "run")
     >>> recorder.add({"step": 0, "time": 0.0, "rank_me": 1.0, "mean": np.zeros(2)})
     >>> recorder.save()
     >>> recorder.lines
@@ -89,6 +89,7 @@ class Recorder:
                 self.arrays.setdefault(name, []).append(value.astype(np.float32))
         path = self.folder / "records.jsonl"
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(clean, allow_nan=False) + "\n")
         except OSError as error:
@@ -130,8 +131,7 @@ class Recorder:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ValueError(f"{self.folder} cannot be made: {error.strerror}") from error
-        for partial in self.folder.glob(".records.*.tmp"):  # of a process that was killed
-            partial.unlink(missing_ok=True)
+        sweep(self.folder)
         self._write_lines()
 
     def _read(self, step: int) -> None:

@@ -169,7 +169,7 @@ def placed_view(
     if kind == "noise":
         normal = torch.randn(images.shape, generator=generator, device=images.device)
         pixels = images[rows].to(dtype).div_(255)
-        return pixels.add_(normal[rows].to(dtype), alpha=noise), None
+        return pixels.add_(normal[rows].to(dtype).mul_(noise)), None
     return recipe_view(images, RECIPES[kind][which], generator, dtype=dtype, rows=rows)
 
 

@@ -10,6 +10,8 @@ from scipy.linalg import solveh_banded
 from scipy.optimize import least_squares
 from scipy.special import expit
 
+from sslsim.checks import real_array
+
 Array = NDArray[np.float64]
 
 # Normalised curves have range 1 and run over times 0 to 1.
@@ -111,8 +113,7 @@ def detect_steps(times: ArrayLike, curves: ArrayLike, *, evidence: float = EVIDE
     >>> found.times.round(3), found.heights.round(3), found.widths.round(3)
     (array([7.1, inf]), array([0.8, 0. ]), array([0.5, inf]))
     """
-    times = np.asarray(times, dtype=np.float64)
-    curves = np.asarray(curves, dtype=np.float64)
+    times, curves = real_array("times", times), real_array("curves", curves)
     _check(times, curves, evidence)
     k = curves.shape[1]
     run = times[-1] - times[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sslsim.checks import real_array
+
 
 def half_rise_times(
     times: ArrayLike, curves: ArrayLike, level: float = 0.5, top: ArrayLike = 1.0
@@ -47,8 +49,7 @@ def half_rise_times(
     >>> half_rise_times(times, 1 / (1 + np.exp(-8 * (times[:, None] - [1.25, 9.0]))))
     array([1.25,  inf])
     """
-    times = np.asarray(times, dtype=np.float64)
-    curves = np.asarray(curves, dtype=np.float64)
+    times, curves = real_array("times", times), real_array("curves", curves)
     if times.ndim != 1 or curves.ndim != 2 or len(times) != len(curves) or len(times) == 0:
         raise ValueError(
             f"times has shape {times.shape} and curves {curves.shape}; expected (T,) and (T, k)"
@@ -59,7 +60,7 @@ def half_rise_times(
         raise ValueError("times do not ascend; expected every record later than the one before")
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; expected a share between 0 and 1")
-    height = np.asarray(top, dtype=np.float64)
+    height = real_array("top", top)
     if height.shape not in ((), curves.shape[1:]) or not np.all((height > 0) & (height < np.inf)):
         raise ValueError(
             f"top is {height}; expected one height above zero, or one for each of the "

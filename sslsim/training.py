@@ -62,7 +62,8 @@ def train(
     folder : Path
         Receives ``checkpoints/``, ``records.jsonl`` and ``records.npz``; made if need be, seen by
         all processes. If it holds checkpoints of a run of the same options, training goes on from
-        the newest.
+        the newest; more ``steps`` than it was planned with are allowed by
+        :func:`check_longer`.
     probe : ProbeSet, optional
         What to record snapshots of; nothing is recorded without one. The ``loss`` of a record is
         the mean over the batches since the record before.
@@ -206,6 +207,52 @@ def train(
     return learner
 
 
+def check_longer(folder: Path, steps: int, options: TrainingOptions, learner: Learner) -> None:
+    """Check that a run may go on beyond the end it was planned with.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run, for the message.
+    steps : int
+        Updates that it was planned with.
+    options : TrainingOptions
+        Options now, equal but for ``steps``.
+    learner : Learner
+        What is trained.
+
+    Raises
+    ------
+    ValueError
+        If there would be fewer updates, or the updates done so far depended on how many there
+        would be in all: a schedule that is not constant, a teacher that follows ever more slowly.
+
+    Examples
+    --------
+    >>> from sslsim.methods.build import build_learner
+    >>> learner = build_learner("simclr", (1, 8, 8), 4, encoder="linear", seed=0)
+    >>> check_longer(Path("run"), 10, TrainingOptions(steps=20, schedule="cosine"), learner)
+    Traceback (most recent call last):
+    ValueError: run holds a run of 10 steps whose schedule is cosine, which depends on their \
+number; expected 10 steps, or another folder
+    """
+    if options.steps < steps:
+        raise ValueError(
+            f"{folder} holds a run of {steps} steps, now it is {options.steps}; expected at least "
+            f"{steps}, or another folder"
+        )
+    reason = None
+    if options.schedule != "constant":
+        reason = f"whose schedule is {options.schedule}, which depends"
+    elif learner.follows_progress:
+        reason = "whose teacher follows by a schedule, which depends"
+    if reason is not None:
+        raise ValueError(
+            f"{folder} holds a run of {steps} steps {reason} on their number; expected {steps} "
+            "steps, or another folder"
+        )
+
+
 def _wrapped(learner: Learner, options: TrainingOptions, device: torch.device) -> Any:
     """The learner as it is called: compiled, and with gradients averaged over processes."""
     module: Any = torch.compile(learner) if options.compile else learner
@@ -258,13 +305,16 @@ def _resume(
     step = -1
     if state is not None:
         wanted = {**asdict(options), "views": kind}
-        differing = [k for k, v in wanted.items() if state["options"].get(k) != v]
+        kept = state["options"]
+        differing = [k for k, v in wanted.items() if kept.get(k) != v and k != "steps"]
         if differing:
             name = differing[0]
             raise ValueError(
-                f"{folder} holds a run with {name} {state['options'].get(name)}, now it is "
+                f"{folder} holds a run with {name} {kept.get(name)}, now it is "
                 f"{wanted[name]}; expected the same options, or another folder"
             )
+        if kept.get("steps") != options.steps:
+            check_longer(folder, kept.get("steps"), options, learner)
         if state["images"] != drawn_on:
             raise ValueError(
                 f"{folder} holds a run on other images; expected the same ones, or another folder"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,10 @@ import pytest
 from experiments.command_line import parsed
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "experiments" / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md")),
+    *sorted((ROOT / "experiments" / "docs").glob("*.md")),
+]
 
 
 def _code(text: str) -> list[str]:
@@ -24,6 +27,13 @@ def _code(text: str) -> list[str]:
         elif fenced or line.startswith("    "):
             lines.append(line.strip())
     return lines
+
+
+@cache
+def _test_names() -> frozenset[str]:
+    """Names of all test functions."""
+    texts = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
+    return frozenset(re.findall(r"^def (test_\w+)", "\n".join(texts), re.MULTILINE))
 
 
 def _commands(page: Path) -> list[str]:
@@ -44,14 +54,8 @@ def test_tests_and_modules_named_exist(page: Path) -> None:
     text = page.read_text()
     for path in re.findall(r"`(tests/[\w/]+\.py)`", text):
         assert (ROOT / path).exists(), f"{page.name} names {path}"
-    names = {
-        node.name
-        for path in (ROOT / "tests").rglob("test_*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef)
-    }
     for name in re.findall(r"`(test_\w+_\w+_\w+)`", text):
-        assert name in names, f"{page.name} names {name}"
+        assert name in _test_names(), f"{page.name} names {name}"
     for name in re.findall(r"`((?:theory|sslsim|experiments|paper_figs)(?:\.\w+)+)`", text):
         parts = name.split(".")
         # The last part may be a function of the module, or of the package.

@@ -96,7 +96,7 @@ def bootstrap_intervals(
     again = np.empty((2, draws, len(gamma)))
     for draw in range(draws):
         units = rng.integers(len(members), size=len(members))
-        rows = np.concatenate([members[unit] for unit in units])
+        rows = units if groups is None else np.concatenate([members[unit] for unit in units])
         again[:, draw] = _modes(x[rows], x_prime[rows], w0, center)
     tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
     # Inverted quantiles pick a draw and never interpolate, so infinite times do no harm.

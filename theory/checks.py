@@ -8,6 +8,39 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
+def real_array(name: str, value: ArrayLike) -> NDArray[np.float64]:
+    """Return ``value`` as a float64 array; complex numbers would lose their imaginary parts.
+
+    Parameters
+    ----------
+    name : str
+        How the caller calls the argument; it opens the error message.
+    value : array_like
+        The argument.
+
+    Returns
+    -------
+    ndarray
+        Float64, not copied when it was float64 already.
+
+    Raises
+    ------
+    ValueError
+        If it is complex or not an array of numbers.
+
+    Examples
+    --------
+    >>> real_array("t", [1, 2])
+    array([1., 2.])
+    """
+    try:
+        if not np.iscomplexobj(value):
+            return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is {_short(value)}; expected an array of real numbers") from error
+    raise ValueError(f"{name} is complex; expected real numbers")
+
+
 def finite_array(name: str, value: ArrayLike, ndim: int) -> NDArray[np.float64]:
     """Return ``value`` as a float64 array of ``ndim`` dimensions without NaN or infinity.
 
@@ -28,16 +61,14 @@ def finite_array(name: str, value: ArrayLike, ndim: int) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If the number of dimensions differs, or an entry is NaN or infinite.
+        If it is complex, the number of dimensions differs, or an entry is NaN or infinite.
 
     Examples
     --------
     >>> finite_array("gamma", [1, 2], ndim=1)
     array([1., 2.])
     """
-    if np.iscomplexobj(value):
-        raise ValueError(f"{name} is complex; expected real numbers")
-    array = np.asarray(value, dtype=np.float64)
+    array = real_array(name, value)
     if array.ndim != ndim:
         raise ValueError(f"{name} has shape {array.shape}; expected {ndim} dimension(s)")
     bad = array.size - int(np.count_nonzero(np.isfinite(array)))
@@ -71,7 +102,7 @@ def positive_number(name: str, value: float) -> float:
     >>> positive_number("learning_rate", 0.5)
     0.5
     """
-    number = float(value)
+    number = _number(name, value)
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} is {value}; expected a finite number above zero")
     return number
@@ -102,7 +133,7 @@ def non_negative_number(name: str, value: float) -> float:
     >>> non_negative_number("penalty", 0)
     0.0
     """
-    number = float(value)
+    number = _number(name, value)
     if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"{name} is {value}; expected a finite number, zero or above")
     return number
@@ -136,8 +167,22 @@ def whole_number(name: str, value: int, low: int, high: int | None = None) -> in
     10
     """
     bounds = f"at least {low}" if high is None else f"from {low} to {high}"
-    if isinstance(value, bool) or not math.isfinite(value) or int(value) != value:
+    number = _number(name, value)
+    if isinstance(value, bool) or not math.isfinite(number) or int(number) != number:
         raise ValueError(f"{name} is {value}; expected a whole number {bounds}")
     if value < low or (high is not None and value > high):
         raise ValueError(f"{name} is {value}; expected {bounds}")
     return int(value)
+
+
+def _number(name: str, value: float) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} is {_short(value)}; expected a real number") from error
+
+
+def _short(value: object) -> str:
+    """A value in at most half a line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 40 else f"a {type(value).__name__}"

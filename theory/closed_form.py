@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory.checks import finite_array
+from theory.checks import finite_array, real_array
 
 Array = NDArray[np.float64]
 
@@ -104,7 +104,7 @@ def flow_times(t: ArrayLike) -> Array:
     >>> flow_times([0, 1])
     array([0., 1.])
     """
-    t = np.asarray(t, dtype=np.float64)
+    t = real_array("t", t)
     if not np.all(t >= 0):  # NaN fails here too
         raise ValueError("t holds a negative or NaN value; expected flow times of at least zero")
     return t
@@ -133,7 +133,7 @@ def level_logits(level: ArrayLike) -> Array:
     >>> level_logits([0.5, 0.9]).round(4).tolist()
     [0.0, 2.1972]
     """
-    levels = np.asarray(level, dtype=np.float64)
+    levels = real_array("level", level)
     if not np.all((levels > 0) & (levels < 1)):  # NaN fails here too
         raise ValueError("level holds a value outside (0, 1); expected levels between 0 and 1")
     return np.asarray(np.log(levels) - np.log1p(-levels))

@@ -243,12 +243,24 @@ def embeddings(z: ArrayLike, rows: int) -> Array:
 
 
 def _rate(z: Array, size: float, eps: float) -> float:
-    scaled = np.linalg.svd(z, compute_uv=False) * (np.sqrt(z.shape[1] / size) / eps)
-    return float(0.5 * np.log1p(scaled**2).sum())
+    peak = np.abs(z).max()
+    if peak == 0:
+        return 0.0
+    values = np.linalg.svd(z / peak, compute_uv=False)
+    with np.errstate(divide="ignore"):  # log 0 is -inf, of which exp is 0
+        log_scaled = np.log(values) + np.log(peak) + 0.5 * np.log(z.shape[1] / size) - np.log(eps)
+    return float(0.5 * np.logaddexp(0.0, 2.0 * log_scaled).sum())  # of log(1 + scaled^2)
 
 
 def _gradient(z: Array, size: float, eps: float) -> Array:
     root = np.sqrt(z.shape[1] / size) / eps
-    left, values, right = np.linalg.svd(z, full_matrices=False)
-    scaled = root * values
-    return root * (left * (scaled / (1 + scaled**2))) @ right
+    peak = np.abs(z).max() or 1.0
+    left, values, right = np.linalg.svd(z / peak, full_matrices=False)
+    # a s / (1 + a s^2), which is also 1 / (s (1 + 1 / (a s^2))): no square overflows in its half.
+    with np.errstate(all="ignore"):
+        values = peak * values
+        scaled = root * values
+        factor = np.where(
+            scaled > 1, 1 / (values * (1 + scaled**-2.0)), root * scaled / (1 + scaled**2)
+        )
+    return np.asarray((left * factor) @ right)

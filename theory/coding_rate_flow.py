@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory.checks import positive_number
+from theory.checks import positive_number, real_array
 from theory.closed_form import Array
 from theory.coding_rate import embeddings
 
@@ -52,7 +52,7 @@ def coding_rate_curve(maps: ArrayLike, x: ArrayLike, eps: float) -> Array:
     [0.0, 0.3466]
     """
     x, eps = embeddings(x, rows=1), positive_number("eps", eps)
-    maps = np.asarray(maps, dtype=np.float64)
+    maps = real_array("maps", maps)
     if maps.ndim < 2 or maps.shape[-1] != x.shape[1] or maps.shape[-2] < 1:
         raise ValueError(
             f"maps has shape {maps.shape} and x {x.shape}; expected (..., d, m) and (n, m)"

@@ -125,7 +125,8 @@ def rank_me(z: ArrayLike) -> float:
     Returns
     -------
     float
-        Between 1 and min(n, d); 1 for a constant embedding, 0 for one of zeros.
+        Between 1 and min(n, d); 0 for a constant embedding of several rows, as the effective rank
+        of its covariance.
 
     Raises
     ------
@@ -135,13 +136,17 @@ def rank_me(z: ArrayLike) -> float:
     Notes
     -----
     arXiv 2210.02885, equation 1, without the 1e-7 added there to every share: here they sum to one.
+    There a constant embedding has rank 1, its mean; here it is told from one of a single direction.
 
     Examples
     --------
     >>> round(rank_me(2 * np.eye(3)), 12)
     3.0
     """
-    return effective_rank(np.linalg.svd(rows_array("z", z, 1), compute_uv=False))
+    z = rows_array("z", z, 1)
+    if len(z) > 1 and np.all(z == z[0]):
+        return 0.0
+    return effective_rank(np.linalg.svd(z, compute_uv=False))
 
 
 def alpha_req(spectrum: ArrayLike, first: int = 1, last: int | None = None) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg.blas import dgemm
 
-from theory.checks import positive_number
+from theory.checks import positive_number, real_array
 from theory.closed_form import Array
 
 CHUNK_BYTES = 64 * 2**20
@@ -74,7 +74,7 @@ class Pairs:
             )
 
     def _prepare(self, view: ArrayLike) -> Array:
-        array = np.asarray(view, dtype=np.float64)
+        array = real_array("x", view)
         if self.scale != 1.0:
             array = array * self.scale
         return array - self.mean if self.centred else array
@@ -141,7 +141,7 @@ def read_pairs(
             m, total = a.shape[1], np.zeros(a.shape[1])
         if a.shape[1] != m:
             raise ValueError(f"a chunk has {a.shape[1]} features; expected {m} as in the first")
-        a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+        a, b = real_array("x", a), real_array("x_prime", b)
         squares += _finite_energy("x", a) + _finite_energy("x_prime", b)
         if center:
             total += a.sum(axis=0) + b.sum(axis=0)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory.checks import finite_array, positive_number, whole_number
+from theory.checks import finite_array, positive_number, real_array, whole_number
 from theory.closed_form import Array, flow_times
 from theory.gamma import cross_correlation, read_pairs
 from theory.matrices import paired_views, symmetric_matrix
@@ -268,7 +268,7 @@ def amplitude_times(rates: ArrayLike, s0: ArrayLike, amplitude: ArrayLike) -> Ar
     [2.3026, 4.6052, inf]
     """
     rates, s0 = finite_array("rates", rates, 1), finite_array("s0", s0, 1)
-    amplitude = np.asarray(amplitude, dtype=np.float64)
+    amplitude = real_array("amplitude", amplitude)
     if s0.shape != rates.shape or amplitude.shape not in ((), rates.shape):
         raise ValueError(
             f"rates has shape {rates.shape}, s0 {s0.shape} and amplitude {amplitude.shape};"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from theory.checks import finite_array
+from theory.checks import finite_array, real_array
 from theory.closed_form import Array
 from theory.matrices import symmetric_matrix
 
@@ -121,7 +121,7 @@ def cross_correlations(embeddings: ArrayLike) -> Array:
     >>> cross_correlations([[1.0], [2.0], [3.0], [4.0]]).tolist()
     [[5.5]]
     """
-    f = np.asarray(embeddings, dtype=np.float64)
+    f = real_array("embeddings", embeddings)
     if f.ndim < 2 or f.shape[-2] % 2 or f.shape[-2] == 0:
         raise ValueError(f"embeddings has shape {f.shape}; expected (..., 2n, d) for both views")
     n = f.shape[-2] // 2

@@ -27,7 +27,7 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg.lapack import dsytrf, dsytrf_lwork
 
-from theory.checks import positive_number, whole_number
+from theory.checks import finite_array, positive_number, whole_number
 from theory.closed_form import Array
 from theory.gamma import Pairs, apply_cross_correlation, cross_correlation, stacked_views
 
@@ -266,12 +266,21 @@ def count_above(matrix: Array, threshold: float) -> int:
         By Sylvester's law of inertia from the signs of an L D L^T factorisation, m^3 / 3
         floating-point operations.
 
+    Raises
+    ------
+    ValueError
+        If the matrix is not square or not finite, or the threshold is not finite.
+
     Examples
     --------
     >>> count_above(np.diag([3.0, 2.0, -1.0]), 0.5)
     2
     """
-    shifted = np.array(matrix, order="F")
+    shifted = np.array(finite_array("matrix", matrix, 2), order="F")
+    if len(shifted) < 1 or shifted.shape[0] != shifted.shape[1]:
+        raise ValueError(f"matrix has shape {shifted.shape}; expected a square matrix")
+    if not np.isfinite(threshold):
+        raise ValueError(f"threshold is {threshold}; expected a finite number")
     shifted[np.diag_indices_from(shifted)] -= threshold
     lwork = int(dsytrf_lwork(len(shifted))[0])
     factor, pivots, _ = dsytrf(shifted, lwork=lwork, overwrite_a=True)

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory.checks import finite_array
+from theory.checks import finite_array, real_array
 
 Array = NDArray[np.float64]
 
@@ -141,7 +141,7 @@ def growth_rate(law: TwoFactorLaw, lam: ArrayLike) -> Array:
     >>> float(growth_rate(TwoFactorLaw(imbalance=2.0, coupling=0.0), 0.25))
     1.5
     """
-    lam = np.asarray(lam, dtype=np.float64)
+    lam = real_array("lam", lam)
     if not ((lam >= 0) & (lam <= 1)).all():
         raise ValueError(f"lam goes from {lam.min()} to {lam.max()}; expected numbers from 0 to 1")
     found: Array = np.asarray((1.0 - lam) * _root(law, lam))
@@ -191,7 +191,7 @@ def growth_time(law: TwoFactorLaw, start: float, end: ArrayLike) -> Array:
     True
     """
     _open_unit("start", start)
-    end = np.asarray(end, dtype=np.float64)
+    end = real_array("end", end)
     for value in end.flat:
         _open_unit("end", float(value))
     low, high = _root(law, start), _root(law, end)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +21,8 @@ from typing import Any
 import torch
 
 from experiments.bench.options import BenchCodingRateOptions
-from experiments.runs import open_run, write_json
+from experiments.run_folder import new_results
+from experiments.runs import write_json
 from experiments.tables import table
 from sslsim.coding_rate import coding_rate, grouped_coding_rate
 from theory.coding_rate import coding_rate as exact_coding_rate
@@ -61,13 +61,13 @@ def bench_coding_rate(options: BenchCodingRateOptions) -> Path:
         )
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    folder = open_run(options.out, {"command": "bench", "options": asdict(options)})
-    found: dict[str, Any] = {}
-    for name, measure in {"whole": _whole, "groups": _groups, "tiny_eps": _tiny_eps}.items():
-        found[name] = measure(options)
-        write_json(folder / "bench.json", found)
-    print(_report(found))
-    return folder
+    with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
+        found: dict[str, Any] = {}
+        for name, measure in {"whole": _whole, "groups": _groups, "tiny_eps": _tiny_eps}.items():
+            found[name] = measure(options)
+            write_json(folder / "bench.json", found)
+        print(_report(found))
+    return options.out
 
 
 def _whole(options: BenchCodingRateOptions) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,7 +23,8 @@ from typing import Any
 import torch
 
 from experiments.bench.options import NETWORKS, BenchMemorizationOptions
-from experiments.runs import open_run, write_json
+from experiments.run_folder import new_results
+from experiments.runs import write_json
 from experiments.tables import table
 from sslsim.data import Images
 from sslsim.encoders.encoder import build_encoder
@@ -66,19 +67,19 @@ def bench_memorization(options: BenchMemorizationOptions) -> Path:
         raise ValueError(f"networks holds {unknown}; expected some of {', '.join(NETWORKS)}")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    folder = open_run(options.out, {"command": "bench", "options": asdict(options)})
-    found: dict[str, Any] = {"together": [], "scoring": []}
-    for side in options.sides:
-        for network in options.networks:
-            for batch in options.batches:
-                for encoders in options.encoders:
-                    found["together"].append(_together(options, network, side, batch, encoders))
-                    write_json(folder / "bench.json", found)
-    for network in options.scored:
-        found["scoring"].append(_scoring(options, network))
-        write_json(folder / "bench.json", found)
-    print(_report(found))
-    return folder
+    with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
+        found: dict[str, Any] = {"together": [], "scoring": []}
+        for side in options.sides:
+            for network in options.networks:
+                for batch in options.batches:
+                    for encoders in options.encoders:
+                        found["together"].append(_together(options, network, side, batch, encoders))
+                        write_json(folder / "bench.json", found)
+        for network in options.scored:
+            found["scoring"].append(_scoring(options, network))
+            write_json(folder / "bench.json", found)
+        print(_report(found))
+    return options.out
 
 
 def _together(

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,7 +32,8 @@ from torch.func import functional_call, grad, jacrev, vmap
 
 from experiments.bench.memory import peak_bytes, resident_bytes
 from experiments.bench.options import BenchNtkOptions
-from experiments.runs import open_run, read_json, write_json
+from experiments.run_folder import new_results
+from experiments.runs import read_json, write_json
 from experiments.tables import table
 from sslsim.encoders.encoder import build_encoder
 from sslsim.ntk import empirical_ntk
@@ -72,16 +72,16 @@ def bench_ntk(options: BenchNtkOptions) -> Path:
             f"jax_python is given for networks {' '.join(options.networks)}; expected "
             f"{_JAX_NETWORK} among them, the one that neural-tangents is asked about"
         )
-    folder = open_run(options.out, {"command": "bench", "options": asdict(options)})
-    found: dict[str, Any] = {"networks": {}}
-    for name in options.networks:
-        found["networks"][name] = _compared(name, options)
-        write_json(folder / "bench.json", found)
-    if options.large:
-        found["large"] = _alone(_large, "large", options)
-        write_json(folder / "bench.json", found)
-    print(_report(found))
-    return folder
+    with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
+        found: dict[str, Any] = {"networks": {}}
+        for name in options.networks:
+            found["networks"][name] = _compared(name, options)
+            write_json(folder / "bench.json", found)
+        if options.large:
+            found["large"] = _alone(_large, "large", options)
+            write_json(folder / "bench.json", found)
+        print(_report(found))
+    return options.out
 
 
 def _compared(name: str, options: BenchNtkOptions) -> dict[str, Any]:

@@ -19,7 +19,6 @@ import multiprocessing
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -30,7 +29,8 @@ from numpy.typing import NDArray
 import theory
 from experiments.bench.memory import peak_bytes
 from experiments.bench.options import BenchTheoryOptions
-from experiments.runs import open_run, write_json
+from experiments.run_folder import new_results
+from experiments.runs import write_json
 from experiments.tables import table
 from sslsim.data import load_images
 from sslsim.linear import train_linear
@@ -64,14 +64,14 @@ def bench_theory(options: BenchTheoryOptions) -> Path:
         least = 2 if name.endswith("pairs") else 1
         if getattr(options, name) < least:
             raise ValueError(f"{name} is {getattr(options, name)}; expected at least {least}")
-    folder = open_run(options.out, {"command": "bench", "options": asdict(options)})
-    found: dict[str, Any] = {}
-    measures = {"streamed": _streamed, "curves": _curves, "dense": _dense}
-    for name, measure in measures.items():  # the one with the largest arrays last
-        found[name] = measure(options)
-        write_json(folder / "bench.json", found)
-    print(_report(found))
-    return folder
+    with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
+        found: dict[str, Any] = {}
+        measures = {"streamed": _streamed, "curves": _curves, "dense": _dense}
+        for name, measure in measures.items():  # the one with the largest arrays last
+            found[name] = measure(options)
+            write_json(folder / "bench.json", found)
+        print(_report(found))
+    return options.out
 
 
 def _dense(options: BenchTheoryOptions) -> dict[str, Any]:

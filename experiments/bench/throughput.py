@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import torch
 
 from experiments.bench.options import BenchThroughputOptions
-from experiments.runs import open_run, write_json
+from experiments.run_folder import new_results
+from experiments.runs import write_json
 from experiments.tables import table
 from experiments.train_setup import chosen_device
 from sslsim.data import Images
@@ -71,23 +71,25 @@ def bench_throughput(options: BenchThroughputOptions) -> Path:
         "bare": lambda: _bare(options, device),
     }
     build_encoder(options.encoder, _shape(options), options.dim, seed=0)  # unfit ones are told now
-    folder = open_run(options.out, {"command": "bench", "options": asdict(options)})
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
-    for _ in range(options.repeats):
-        for side, call in sides.items():
-            seconds[side].append(call())
-    middle = {side: median(values) for side, values in seconds.items()}
-    found: dict[str, Any] = {
-        "seconds": middle,
-        "views_per_second": {side: 2 * _batch(options) / value for side, value in middle.items()},
-        "share": middle["bare"] / middle["training"],
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-    }
-    write_json(folder / "bench.json", found)
-    rows = [[side, f"{rate:.4g}"] for side, rate in found["views_per_second"].items()]
-    print(table(["side", "views a second"], rows))
-    print(f"training reaches {100 * found['share']:.0f} % of bare passes on {found['device']}")
-    return folder
+    with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
+        seconds: dict[str, list[float]] = {side: [] for side in sides}
+        for _ in range(options.repeats):
+            for side, call in sides.items():
+                seconds[side].append(call())
+        middle = {side: median(values) for side, values in seconds.items()}
+        found: dict[str, Any] = {
+            "seconds": middle,
+            "views_per_second": {
+                side: 2 * _batch(options) / value for side, value in middle.items()
+            },
+            "share": middle["bare"] / middle["training"],
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        }
+        write_json(folder / "bench.json", found)
+        rows = [[side, f"{rate:.4g}"] for side, rate in found["views_per_second"].items()]
+        print(table(["side", "views a second"], rows))
+        print(f"training reaches {100 * found['share']:.0f} % of bare passes on {found['device']}")
+    return options.out
 
 
 def _training(options: BenchThroughputOptions, device: torch.device) -> float:

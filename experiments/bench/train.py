@@ -20,7 +20,6 @@ import importlib
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,7 +27,8 @@ from typing import Any
 import torch
 
 from experiments.bench.options import BenchTrainOptions
-from experiments.runs import open_run, write_json
+from experiments.run_folder import new_results
+from experiments.runs import write_json
 from experiments.tables import table
 from sslsim.batches import training_batches
 from sslsim.data import Images
@@ -71,19 +71,19 @@ def bench_train(options: BenchTrainOptions) -> Path:
             raise ValueError(f"{name} is {getattr(options, name)}; expected at least 2")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    folder = open_run(options.out, {"command": "bench", "options": asdict(options)})
-    found: dict[str, Any] = {}
-    measures = {
-        "losses": _losses,
-        "augmentations": _augmentations,
-        "step": _step,
-        "snapshot": _snapshot,
-    }
-    for name, measure in measures.items():
-        found[name] = measure(options)
-        write_json(folder / "bench.json", found)
-    print(_report(found))
-    return folder
+    with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
+        found: dict[str, Any] = {}
+        measures = {
+            "losses": _losses,
+            "augmentations": _augmentations,
+            "step": _step,
+            "snapshot": _snapshot,
+        }
+        for name, measure in measures.items():
+            found[name] = measure(options)
+            write_json(folder / "bench.json", found)
+        print(_report(found))
+    return options.out
 
 
 def _losses(options: BenchTrainOptions) -> dict[str, Any]:

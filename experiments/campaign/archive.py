@@ -64,6 +64,8 @@ def pack_results(folder: Path, limit: int) -> Path:
         name = inside.as_posix()
         if hidden or path.suffix not in KINDS or name == _CONTENTS or not path.is_file():
             continue
+        if not path.resolve().is_relative_to(folder.resolve()):  # a link to something else
+            continue
         try:
             size = path.stat().st_size
             content: bytes | None = path.read_bytes() if size <= limit else None

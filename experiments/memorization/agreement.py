@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from experiments.memorization.points import Points, sets_of
 from experiments.memorization.statistics import SETS, rank_agreement
-from experiments.runs import read_arrays, read_json
+from experiments.stored import stored_arrays, stored_result
 
 Array = NDArray[np.float64]
 
@@ -93,20 +93,24 @@ def read_study(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     Traceback (most recent call last):
     ValueError: nowhere/memorization.json cannot be read: No such file or directory
     """
-    kept = read_json(folder / "memorization.json")
-    arrays = read_arrays(folder / "scores.npz")
-    for name, held, needed in (
-        ("memorization.json", kept, ("method", "encoder", "protocol", "layers")),
-        ("scores.npz", arrays, ("numbers", "hashes", "scores", "sets")),
+    kept = stored_result(
+        folder / "memorization.json",
+        {"method": str, "encoder": str, "protocol": str, "layers": list},
+    )
+    arrays = stored_arrays(
+        folder / "scores.npz", {"numbers": 1, "hashes": 1, "scores": 2, "sets": 1}
+    )
+    count = len(arrays["numbers"])
+    for name, shape in (
+        ("scores", (len(kept["layers"]), count)),
+        ("hashes", (count,)),
+        ("sets", (count,)),
     ):
-        if missing := [key for key in needed if key not in held]:
-            raise ValueError(f"{folder}/{name} lacks {missing[0]!r}; expected that of a study")
-    shape = (len(kept["layers"]), *arrays["numbers"].shape)
-    if arrays["scores"].shape != shape:
-        raise ValueError(
-            f"{folder}/scores.npz holds scores of shape {arrays['scores'].shape}; expected "
-            f"{shape}, layers and images"
-        )
+        if arrays[name].shape != shape:
+            raise ValueError(
+                f"{folder}/scores.npz holds {name} of shape {arrays[name].shape}; expected "
+                f"{shape}, for {len(kept['layers'])} layer(s) and {count} images"
+            )
     return kept, arrays
 
 

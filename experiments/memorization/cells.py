@@ -138,7 +138,8 @@ def measured_cell(
     for measure, (of, read) in measures.items():
         whole = {"encoder": dict(identity), "measure": measure, **of}
         path = cells / f"{name}-{_short(whole)}.json"
-        if path.exists() and (kept := read_json(path)).get("of") == plain(whole):
+        kept = read_json(path) if path.exists() else {}
+        if kept.get("of") == plain(whole) and "found" in kept:
             found[measure] = kept["found"]
             continue
         if not trained:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from experiments.memorization.agreement import image_hashes, read_study
 from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import Points, draw_points
 from experiments.memorization.removal_options import RetrainOptions
-from experiments.runs import read_json
+from experiments.stored import stored_options
 
 # Options that belong to one method or one network.
 _OF_METHOD = (
@@ -140,29 +140,13 @@ def _check(options: RetrainOptions) -> None:
 
 
 def _study_options(folder: Path) -> MemorizationOptions:
-    config = read_json(folder / "config.json")
-    if config.get("command") != "memorization":
-        raise ValueError(
-            f"{folder} holds a run of {config.get('command')!r}; expected one of sslsim "
-            "memorization"
-        )
-    kept: dict[str, Any] = dict(config["options"])
-    for field in fields(MemorizationOptions):
-        value = kept.get(field.name)
-        if isinstance(value, list):
-            kept[field.name] = tuple(value)
-        if field.name in ("root", "out", "sets") and value is not None:
-            kept[field.name] = Path(value)
-    try:
-        # Of no account to further encoders: other studies, encoders given, a course over training.
-        study = MemorizationOptions(**kept | {"compare": (), "f": (), "g": (), "curve": 0})
-    except TypeError as error:
-        raise ValueError(f"{folder}/config.json holds options unknown here: {error}") from error
-    if kept.get("f"):
+    study = stored_options(folder, "memorization", MemorizationOptions)
+    if study.f:
         raise ValueError(
             f"{folder} scored encoders that were given to it; expected a study that trained its own"
         )
-    return study
+    # Of no account to further encoders: other studies, a course over training.
+    return replace(study, compare=(), curve=0)
 
 
 def _changed(study: MemorizationOptions, options: RetrainOptions) -> MemorizationOptions:

@@ -6,8 +6,8 @@ The keys of ``penalty.json`` are explained in ``experiments/docs/removal.md``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from experiments.memorization.removal import accuracy_measures, read_accuracies
 from experiments.memorization.removal_options import PenaltyOptions
 from experiments.memorization.removal_table import penalty_report, penalty_rows
 from experiments.memorization.trained import Trained, encoder_losses, trained_encoder
-from experiments.runs import open_run, plain, write_json
+from experiments.run_folder import check_folder, new_results
+from experiments.runs import plain, write_json
 from experiments.train_setup import initial_learner
 from sslsim.data import Images
 from sslsim.memorization import FORMS, most_memorized, remaining_points, ssl_mem
@@ -77,6 +78,7 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
     Traceback (most recent call last):
     ValueError: no study is given; expected --scores DIR, a folder of sslsim memorization
     """
+    check_folder(options.out, "memorization-penalty", _RESULTS)
     study = finished_study(options, ("split",), "whose candidates one encoder of a pair has seen")
     strengths = _checked(options, study)
     # What does not fit is told before anything is written.
@@ -89,17 +91,44 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
             f"study of one of {', '.join(known)}"
         )
     kind = scored_views(study.options, views)
-    sets = study.points.sets
     probes = probe_data(
         study, _rows(study, "f"), options.transfer, options.transfer_limit
     )  # the same for all strengths
-    folder = open_run(
-        options.out,
-        {"command": "memorization-penalty", "options": asdict(options)},
-        results=_RESULTS,
-    )
-    seeds = retraining_seeds(study, options.seeds)
-    targets = options.targeted or ("all",)
+    with new_results(
+        options.out, "memorization-penalty", options, results=_RESULTS, resumes=True
+    ) as folder:
+        targets = options.targeted or ("all",)
+        cells = _cells(options, study, targets, strengths, kind, probes)
+        result = {
+            "scores": options.scores,
+            "method": study.options.method,
+            "encoder": study.options.encoder,
+            "data": study.options.data,
+            "steps": study.options.steps,
+            "fine_tune": options.fine_tune,
+            "targets": targets,
+            "count": options.count if options.targeted else None,
+            "strengths": strengths,
+            "seeds": retraining_seeds(study, options.seeds),
+            "interval_level": options.interval_level,
+            "rows": penalty_rows(cells, options.interval_level),
+            "cells": cells,
+        }
+        write_json(folder / "penalty.json", result)
+    print(penalty_report(plain(result)))
+    return options.out
+
+
+def _cells(
+    options: PenaltyOptions,
+    study: Finished,
+    targets: Sequence[str],
+    strengths: Sequence[float],
+    kind: str,
+    probes: list[ProbeData],
+) -> list[dict[str, Any]]:
+    """Measures of pairs of encoders trained with a penalty, each as kept or measured now."""
+    seeds, sets = retraining_seeds(study, options.seeds), study.points.sets
     work = [(seed, target, s) for seed in seeds for target in targets for s in strengths]
     cells = []
     for seed, target, strength in tqdm(
@@ -115,24 +144,7 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
         measures = memorization_measures(of_f, of_other, sets, rows)
         measures |= {f"{name}: {of}": value for (name, of), value in read_accuracies(f).items()}
         cells.append({"target": target, "strength": strength, "seed": seed, "measures": measures})
-    result = {
-        "scores": options.scores,
-        "method": study.options.method,
-        "encoder": study.options.encoder,
-        "data": study.options.data,
-        "steps": study.options.steps,
-        "fine_tune": options.fine_tune,
-        "targets": targets,
-        "count": options.count if options.targeted else None,
-        "strengths": strengths,
-        "seeds": seeds,
-        "interval_level": options.interval_level,
-        "rows": penalty_rows(cells, options.interval_level),
-        "cells": cells,
-    }
-    write_json(folder / "penalty.json", result)
-    print(penalty_report(plain(result)))
-    return folder
+    return cells
 
 
 def chosen_candidates(study: Finished, target: str, count: int, seed: int) -> torch.Tensor | None:

@@ -6,8 +6,8 @@ The keys of ``removal.json`` are explained in ``experiments/docs/removal.md``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from experiments.memorization.probed import (
 from experiments.memorization.removal_options import RemovalOptions, RetrainOptions
 from experiments.memorization.removal_table import NONE, removal_curves, removal_report
 from experiments.memorization.trained import Trained, trained_encoder
-from experiments.runs import open_run, plain, write_json
+from experiments.run_folder import check_folder, new_results
+from experiments.runs import plain, write_json
 from experiments.train_setup import initial_learner
 from sslsim.memorization import remaining_points
 
@@ -62,6 +63,7 @@ def memorization_removal(options: RemovalOptions) -> Path:
     Traceback (most recent call last):
     ValueError: no study is given; expected --scores DIR, a folder of sslsim memorization
     """
+    check_folder(options.out, "memorization-removal", _RESULTS)
     study = finished_study(
         options, ("subsample", "closed-form"), "which score all that encoders are trained on"
     )
@@ -69,12 +71,41 @@ def memorization_removal(options: RemovalOptions) -> Path:
     sizes = removed_counts(options, pool)
     probes = probe_data(study, torch.arange(pool), options.transfer, options.transfer_limit)
     initial_learner(study.options, study.points.data)  # what does not fit is told by now
-    folder = open_run(
-        options.out,
-        {"command": "memorization-removal", "options": asdict(options)},
-        results=_RESULTS,
-    )
-    seeds = retraining_seeds(study, options.seeds)
+    with new_results(
+        options.out, "memorization-removal", options, results=_RESULTS, resumes=True
+    ) as folder:
+        seeds = retraining_seeds(study, options.seeds)
+        cells = _cells(options, study, sizes, probes, seeds)
+        result = {
+            "scores": options.scores,
+            "method": study.options.method,
+            "encoder": study.options.encoder,
+            "data": study.options.data,
+            "steps": study.options.steps,
+            "fine_tune": options.fine_tune,
+            "pool": pool,
+            "probe_images": {one.name: len(one.fitted.images) for one in probes},
+            "test_images": {
+                name: len(of.images) for one in probes for name, of in one.read.items()
+            },
+            "seeds": seeds,
+            "interval_level": options.interval_level,
+            "results": removal_curves(cells, options.interval_level),
+            "cells": cells,
+        }
+        write_json(folder / "removal.json", result)
+    print(removal_report(plain(result)))
+    return options.out
+
+
+def _cells(
+    options: RemovalOptions,
+    study: Finished,
+    sizes: Sequence[tuple[float, int]],
+    probes: list[ProbeData],
+    seeds: Sequence[int],
+) -> list[dict[str, Any]]:
+    """Accuracies of encoders trained without some images, each as kept or measured now."""
     work: list[tuple[int, str, float, int]] = []
     for seed in seeds:
         work.append((seed, NONE, 0.0, 0))
@@ -86,7 +117,7 @@ def memorization_removal(options: RemovalOptions) -> Path:
         kept = kept_images(study, which, removed, seed)
         data = trained_on(study.points, kept)
         found = measured_cell(
-            folder / "cells",
+            options.out / "cells",
             training_identity(study.options, data, seed),
             partial(trained_encoder, study.options, data, seed, classes=study.points.classes),
             accuracy_measures(options, study, probes, seed),
@@ -94,24 +125,7 @@ def memorization_removal(options: RemovalOptions) -> Path:
         own = {"which": which, "removed": removed, "share": share, "seed": seed}
         for (measure, of), accuracy in read_accuracies(found).items():
             cells.append({**own, "data": of, "measure": measure, "accuracy": accuracy})
-    result = {
-        "scores": options.scores,
-        "method": study.options.method,
-        "encoder": study.options.encoder,
-        "data": study.options.data,
-        "steps": study.options.steps,
-        "fine_tune": options.fine_tune,
-        "pool": pool,
-        "probe_images": {one.name: len(one.fitted.images) for one in probes},
-        "test_images": {name: len(of.images) for one in probes for name, of in one.read.items()},
-        "seeds": seeds,
-        "interval_level": options.interval_level,
-        "results": removal_curves(cells, options.interval_level),
-        "cells": cells,
-    }
-    write_json(folder / "removal.json", result)
-    print(removal_report(plain(result)))
-    return folder
+    return cells
 
 
 def removed_counts(options: RemovalOptions, pool: int) -> list[tuple[float, int]]:

@@ -21,7 +21,9 @@ from experiments.memorization.split import check_split, score_split
 from experiments.memorization.statistics import SETS
 from experiments.memorization.subsample import drawn_members, score_subsample, trains_together
 from experiments.memorization.trained import Trained, encoder_losses
-from experiments.runs import open_run, plain, read_arrays, read_json
+from experiments.run_folder import check_folder, check_same, new_results
+from experiments.runs import plain, read_arrays
+from experiments.stored import stored_config
 from experiments.tables import number, table
 from experiments.train_options import training_options
 from experiments.train_setup import chosen_device, initial_learner
@@ -85,17 +87,18 @@ def memorization(options: MemorizationOptions) -> Path:
         trains_together(options, points)
     if options.protocol == "closed-form":
         check_modes(options, points)
-    folder = options.out
-    open_run(folder, {"command": "memorization", "options": asdict(options)}, results=_RESULTS)
-    if options.protocol == "split":
-        scored = score_split(options, points, folder, given)
-    elif options.protocol == "subsample":
-        scored = score_subsample(options, points, folder)
-    else:
-        scored = score_closed_form(options, points, folder)
-    result = write_results(folder, options, points, scored)
+    with new_results(
+        options.out, "memorization", options, results=_RESULTS, resumes=True
+    ) as folder:
+        if options.protocol == "split":
+            scored = score_split(options, points, options.out, given)
+        elif options.protocol == "subsample":
+            scored = score_subsample(options, points, options.out)
+        else:
+            scored = score_closed_form(options, points, options.out)
+        result = write_results(folder, options, points, scored)
     print(_report(result))
-    return folder
+    return options.out
 
 
 def _check(options: MemorizationOptions) -> None:
@@ -135,23 +138,12 @@ def _check_protocol(options: MemorizationOptions) -> None:
 
 def _check_folder(options: MemorizationOptions) -> None:
     """Refuse a folder of something else, or whose encoders are others than those asked for."""
-    path = options.out / "config.json"
-    if not path.exists():
-        return
-    config = read_json(path)
-    if config.get("command") != "memorization":
-        raise ValueError(
-            f"{options.out} holds a run of sslsim {config.get('command')}; expected another folder"
-        )
+    check_folder(options.out, "memorization", _RESULTS)
     if not (options.out / "encoders").exists():
         return
-    kept = config.get("options", {})
-    for name, value in asdict(options).items():
-        if name not in _FREE and name in kept and kept[name] != plain(value):
-            raise ValueError(
-                f"{options.out} holds encoders with {name} {kept[name]}, now it is {plain(value)}; "
-                "expected the same to go on with them, or another folder"
-            )
+    kept = stored_config(options.out)[1]
+    given = {name: value for name, value in asdict(options).items() if name not in _FREE}
+    check_same(options.out, kept, given, holds="encoders")
 
 
 def _check_images(options: MemorizationOptions, points: Points) -> None:

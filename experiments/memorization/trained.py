@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from experiments.memorization.options import MemorizationOptions
+from experiments.networks import load_weights
 from experiments.train_options import training_options
 from experiments.train_setup import chosen_device, initial_learner
-from sslsim.checkpoints import load_checkpoint
 from sslsim.data import Images
 from sslsim.encoders.encoder import Encoder
 from sslsim.encoders.features import features
@@ -108,7 +108,7 @@ def trained_encoder(
         train(learner, data, kind, training, folder, device=device, progress=sys.stderr.isatty())
     elif checkpoint:
         path = folder / "checkpoints" / f"checkpoint-{checkpoint:09d}.pt"
-        learner.load_state_dict(load_checkpoint(path, device)["learner"])
+        load_weights(learner, path)
     pixels = pixel_statistics(data.images) if options.standardise else None
     return Trained(learner.to(device).eval().encoder, pixels, kind)
 

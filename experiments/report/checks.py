@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from experiments.collapse import collapse
 from experiments.report.folders import RunFolder
 from experiments.report.groups import Group
 from experiments.report.values import finite, mapping, sequence, words
@@ -98,6 +99,14 @@ def run_doubts(run: RunFolder) -> list[str]:
     asked, done = finite(run.options, "steps"), finite(run.results, "training.json", "steps")
     if asked is not None and done is not None and done < asked:
         doubts.append(f"stopped after {number(done)} of {number(asked)} updates")
+    if run.command == "train":
+        dim = finite(run.results, "training.json", "dim")
+        told_collapse = collapse(
+            finite(run.last, "effective_rank"),
+            finite(run.last, "uniformity"),
+            None if dim is None else int(dim),
+        )
+        doubts += [] if told_collapse is None else [told_collapse]
     told = expected or run.problems or run.command in _WITHOUT_RESULT
     if not run.results and not told:
         doubts.append("holds no result that is known here")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def check_count(name: str, value: int) -> int:
@@ -88,6 +90,7 @@ def architecture(module: nn.Module) -> set[tuple[str, str]]:
 
     Examples
     --------
+    >>> from torch import nn
     >>> sorted(architecture(nn.Linear(2, 3, bias=False)))
     [('', 'Linear'), ('weight', '(3, 2)')]
     """

@@ -53,6 +53,8 @@ def distances(
             f"z has shape {tuple(z.shape)} and z_prime {tuple(z_prime.shape)}; "
             "expected equal shapes (n, d)"
         )
+    if z.is_complex() or z_prime.is_complex():
+        raise ValueError("z or z_prime is complex; expected real numbers")
     angles = distance in ("cosine", "angular")
     if normalise or angles:
         z, z_prime = unit_rows(z), unit_rows(z_prime)

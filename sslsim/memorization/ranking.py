@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from numpy.typing import ArrayLike
 
+from sslsim.checks import real_tensor
 from sslsim.seeds import derived_generator
 
 WHICH = ("most", "least", "random")
@@ -36,6 +37,7 @@ def rank_points(scores: torch.Tensor | ArrayLike) -> torch.Tensor:
     [1, 3, 0, 2]
     """
     values = torch.as_tensor(scores)
+    real_tensor("scores", values)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"scores has shape {tuple(values.shape)}; expected (n,) with n above zero")
     if not bool(torch.isfinite(values).all()):

@@ -9,6 +9,7 @@ from torch import nn
 
 from sslsim.encoders.encoder import Encoder
 from sslsim.encoders.features import features
+from sslsim.encoders.output import as_parameters, network_output
 
 Represent = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
@@ -23,7 +24,8 @@ def representations(
     ----------
     encoders : sequence of callable
         Each maps views (b, c, h, w) to representations (b, d). Of an ``Encoder`` the backbone's
-        output is taken; modules are run in evaluation mode, on their device, and left as they were.
+        output is taken; modules are run in evaluation mode, on their device and in their floating
+        type, and left as they were.
     layers : sequence of str, optional
         Layers of the encoders, all of which must then be of ``Encoder``: those that
         :func:`sslsim.encoders.features.features` takes, for scores by layer in one forward pass.
@@ -57,22 +59,22 @@ def representations(
         for encoder in encoders:
             if isinstance(encoder, Encoder):
                 names = ["backbone"] if layers is None else layers
-                found += features(encoder, views, names, batch_size=len(views)).values()
+                fed = as_parameters(encoder, views)
+                found += features(encoder, fed, names, batch_size=len(views)).values()
             elif isinstance(encoder, nn.Module):
                 found.append(_evaluate(encoder, views))
             else:
-                found.append(encoder(views))
+                found.append(network_output(encoder, views))
         return found
 
     return represent
 
 
 def _evaluate(module: nn.Module, views: torch.Tensor) -> torch.Tensor:
-    first = next(module.parameters(), None)
     flags = [(part, part.training) for part in module.modules()]
     try:
         module.eval()
-        return module(views if first is None else views.to(first.device))
+        return network_output(module, views)
     finally:
         for part, training in flags:
             part.training = training

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from sslsim.checks import real_tensor
 from sslsim.encoders.checks import architecture
 from sslsim.memorization.alignment import alignment_losses
 from sslsim.memorization.representations import representations
@@ -243,7 +244,7 @@ def looks_swapped(
     >>> looks_swapped([0.9, 1.0, 0.1, 0.0], [2, 3], [0, 1])
     True
     """
-    table = torch.atleast_2d(torch.as_tensor(scores, dtype=torch.float64))
+    table = torch.atleast_2d(real_tensor("scores", scores))
     if not bool(torch.isfinite(table).all()):
         raise ValueError("scores holds NaN or infinite values; expected finite numbers")
     sets = [table[:, torch.as_tensor(places)] for places in (candidates, independent)]
@@ -282,7 +283,7 @@ def check_losses(name: str, value: torch.Tensor | ArrayLike) -> torch.Tensor:
     >>> check_losses("f_losses", [0.5, 1.0])
     tensor([[0.5000, 1.0000]], dtype=torch.float64)
     """
-    losses = torch.as_tensor(value, dtype=torch.float64)
+    losses = real_tensor(name, value)
     if losses.ndim not in (1, 2) or losses.numel() == 0:
         raise ValueError(
             f"{name} has shape {tuple(losses.shape)}; expected (families, n) or (n,), none zero"

@@ -41,6 +41,7 @@ class ByolLearner(Learner):
     """
 
     views = "strong"
+    follows_progress = True
 
     def __init__(self, encoder: Encoder, *, hidden: int = 512, momentum: float = 0.996) -> None:
         super().__init__(encoder)

@@ -83,6 +83,7 @@ class DinoLearner(Learner):
     """
 
     center: torch.Tensor
+    follows_progress = True
 
     def __init__(
         self,

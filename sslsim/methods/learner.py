@@ -35,6 +35,8 @@ class Learner(nn.Module):
         As given.
     views : str
         Kind of the views that the method is used with by default.
+    follows_progress : bool
+        Whether updates depend on how much of the run is done, as the schedule of a teacher does.
 
     Examples
     --------
@@ -44,6 +46,7 @@ class Learner(nn.Module):
     """
 
     views = "simclr"
+    follows_progress = False
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ import torch
 
 from experiments.cli import main
 from experiments.forecast import forecast, summarise
-from experiments.forecasters import SIZES, _spread, passings
+from experiments.forecasters import SIZES, Forecast, _spread, passings
 from experiments.options import ForecastOptions
 from experiments.runs import read_arrays, read_json
 from experiments.train import train_network
@@ -402,6 +402,40 @@ def test_runs_that_cannot_be_forecast_are_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message) as caught:
         forecast(ForecastOptions((folder,)))
     assert "\n" not in str(caught.value)
+
+
+def came(step, measured, low=0.5, high=9.0, rate=1.0, measured_rate=1.0, **changes):
+    """A forecast made at time 1, of which only what is summed up counts."""
+    given = {
+        "run": "a", "method": "simclr", "encoder": "mlp", "mode": 1, "size": 1e-3, "step": 10,
+        "time": 1.0, "lam": 1e-3, "ceiling": 1.0, "rate": 1.0, "own_rate": 1.0, "early_rate": 0.5,
+        "late_rate": 0.5, "cut": "x", "last_layer_rate": 0.1, "rates": {"two_factor": rate},
+        "step_times": {"two_factor": step}, "low": low, "high": high,
+        "measured_rate": measured_rate, "measured_step_time": measured,
+    }  # fmt: skip
+    return Forecast(**given | changes)
+
+
+def test_forecasts_are_summed_up_by_remaining_times_and_both_ends_of_intervals():
+    many = [
+        came(3.0, 5.0, low=2.0, high=6.0, rate=1.5),  # half of what remained; inside
+        came(4.0, 3.0, low=2.0, high=2.9, rate=0.9),  # 1.5 times; came late
+        came(5.0, 2.0, low=2.1, high=9.0, rate=3.0),  # 4 times; came early
+        came(2.0, 2.0, low=2.0, high=2.0, rate=1.2, encoder="vit"),  # right; at both ends
+        came(2.0, np.inf, rate=1.0, measured_rate=np.nan, encoder="vit"),  # never came
+    ]
+    found = summarise(many)
+    assert found["plateaus"] == 4
+    assert found["covered"] == 0.5
+    told = found["forecasters"]["two_factor"]
+    assert told["counted"] == 4
+    assert told["median_time_ratio"] == pytest.approx(1.25)  # of 0.5, 1, 1.5 and 4
+    assert told["median_time_error"] == pytest.approx(0.5)  # of 0, 0.5, 0.5 and 3
+    assert told["median_rate_error"] == pytest.approx(0.35)  # of 0.1, 0.2, 0.5 and 2
+    first, second = found["groups"]["simclr, mlp"], found["groups"]["simclr, vit"]
+    assert (first["plateaus"], second["plateaus"]) == (3, 1)
+    assert (first["covered"], second["covered"]) == (pytest.approx(1 / 3), 1.0)
+    assert first["forecasters"]["two_factor"]["median_time_ratio"] == pytest.approx(1.5)
 
 
 def test_nothing_seen_sums_up_to_nothing():

@@ -2,11 +2,15 @@
 
 import itertools
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from experiments.memorization.options import MemorizationOptions
+from experiments.memorization.points import draw_points, sets_of
+from experiments.memorization.results import Scored, write_results
 from experiments.memorization.statistics import (
     COMPARISONS,
     SETS,
@@ -122,6 +126,43 @@ def test_the_overlap_of_ties_is_the_same_every_time():
     assert found.overlap == 0
     assert np.isnan(found.tau)
     assert rank_agreement(tied, tied, 3).overlap == 1
+
+
+def test_results_of_planted_scores_are_those_of_their_pairs_and_kinds(tmp_path):
+    """Agreement of pairs is between different ones; outliers are told by how often they win."""
+    options = MemorizationOptions(
+        shared=8, candidates=12, independent=6, external=5, limit=60, atypical=0.5, encoder_pairs=3
+    )
+    points, rng = draw_points(options), np.random.default_rng(0)
+    n = len(points.images)
+    units = rng.standard_normal((1, 3, n)).round(1)  # some ties
+    scored = Scored(
+        units.mean(axis=1), units.std(axis=1), units, np.zeros((6, 1, n)), np.ones((6, n), bool), {}
+    )
+    found = write_results(tmp_path, replace(options, layers=("projector",)), points, scored)
+    candidates = units[0][:, points.sets["candidate"].numpy()]
+    taus = [
+        rank_agreement(candidates[i], candidates[j], 1).tau
+        for i, j in itertools.combinations(range(3), 2)
+    ]
+    assert found["sets"][0]["agreement_of_pairs"] == pytest.approx(np.mean(taus))
+    assert max(taus) < 0.9
+    sets, kinds = sets_of(points), points.atypical.numpy()
+    for code, name in enumerate(SETS):
+        told = found["atypical"][name]["any"]
+        planted, others = (sets == code) & (kinds > 0), (sets == code) & (kinds == 0)
+        assert told["points"] == planted.sum()
+
+        def auc(scores, planted=planted, others=others):
+            gaps = scores[planted][:, None] - scores[others]
+            return np.mean((gaps > 0) + 0.5 * (gaps == 0))
+
+        assert told["auc"] == pytest.approx(auc(scored.scores[0]))
+        aucs = np.array([auc(unit) for unit in units[0]])
+        np.testing.assert_allclose(told["units"], aucs)
+        low, high = stats.t.interval(0.9, 2, loc=aucs.mean(), scale=stats.sem(aucs))
+        told = [told[key] for key in ("mean", "low", "high")]
+        np.testing.assert_allclose(told, [aucs.mean(), low, high])
 
 
 SCORES = draw()

@@ -25,6 +25,9 @@ def build():
 def broken():
     raise RuntimeError("no\\nluck")
 
+def leaves():
+    raise SystemExit(3)
+
 def number():
     return 3
 
@@ -39,6 +42,7 @@ def own(tmp_path, monkeypatch):
     (tmp_path / "own_helper.py").write_text("WIDTH = 64\n")
     (tmp_path / "own_late.py").write_text("")
     (tmp_path / "own_faulty.py").write_text("1 / 0\n")
+    (tmp_path / "own_leaves.py").write_text("raise SystemExit\n")
     (tmp_path / "own_needy.py").write_text("import not_there\n")
     monkeypatch.chdir(tmp_path)
     before, names = list(sys.path), set(sys.modules)
@@ -59,6 +63,41 @@ def test_weights_are_loaded_plain_or_wrapped(own, wrapped):
         assert torch.equal(value, state[key])
 
 
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("nested", [(), ("net",), ("model_state_dict",), ("model", "state_dict")])
+def test_weights_are_loaded_as_people_save_them(own, prefix, nested):
+    state = {"1.weight": torch.rand(3, 64), "1.bias": torch.rand(3)}
+    held = {prefix + key: value for key, value in state.items()}
+    for name in nested:
+        held = {name: held, "epoch": 3, "optimizer": {"lr": 0.1}}
+    torch.save(held, own / "w.pt")
+    for key, value in load_module("own_network:build", own / "w.pt").state_dict().items():
+        assert torch.equal(value, state[key])
+
+
+def test_a_prefix_that_is_the_modules_own_stays(own):
+    inner = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    (own / "own_wrapped.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    return nn.Sequential(OrderedDict(module=nn.Linear(64, 3)))\n"
+        "from collections import OrderedDict\n"
+    )
+    torch.save({f"module.{key[2:]}": v for key, v in inner.state_dict().items()}, own / "w.pt")
+    loaded = load_module("own_wrapped:build", own / "w.pt")
+    assert torch.equal(loaded.module.weight, inner[1].weight)
+
+
+def test_a_whole_module_is_told_apart_from_a_damaged_file(own):
+    torch.save(nn.Linear(2, 3), own / "w.pt")
+    with pytest.raises(
+        ValueError, match=r"such as a whole module, .*net\.state_dict\(\), file"
+    ) as e:
+        load_module("own_network:build", own / "w.pt")
+    assert "weights_only" not in str(e.value)
+    assert "\n" not in str(e.value)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -70,6 +109,8 @@ def test_weights_are_loaded_plain_or_wrapped(own, wrapped):
         ("own_network:missing", "own_network has no 'missing'"),
         ("own_network:constant", "own_network cannot be called by 'constant'"),
         ("own_network:broken", "own_network:broken raised RuntimeError: no luck"),
+        ("own_network:leaves", "own_network:leaves raised SystemExit: 3; expected an nn.Module"),
+        ("own_leaves:build", "own_leaves cannot be imported: SystemExit"),
         ("own_network:number", "returned a int; expected an nn.Module"),
     ],
 )
@@ -86,6 +127,14 @@ def test_modules_that_cannot_be_had_are_refused_in_one_line(own, name, message):
         (b"rubbish", "no file of torch.save"),
         ([1, 2], "hold a list; expected a state dict"),
         ({"1.weight": torch.rand(3, 64)}, "lack '1.bias', which the module has"),
+        (
+            {"net": {"backbone.1.weight": torch.rand(3, 64)}},
+            "under 'net' lack '1.weight', which the module has; they begin with 'backbone.1.weight",
+        ),
+        (
+            {"net": {"a": torch.rand(1)}, "model": {"a": torch.rand(1)}},
+            "hold 'model' and 'net'; expected one state dict",
+        ),
         ({"1.weight": torch.rand(3, 6), "1.bias": torch.rand(3)}, r"'1.weight' is \(3, 6\); exp"),
         ({"1.weight": 3, "1.bias": torch.rand(3)}, r"'1.weight' is \(\); expected \(3, 64\)"),
         (

@@ -157,7 +157,7 @@ def test_bad_options_are_refused_in_words(tmp_path, options, message):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="cannot be read"):
         compare_run(CompareOptions(run=tmp_path))
-    (tmp_path / "config.json").write_text('{"command": "predict"}')
+    (tmp_path / "config.json").write_text('{"command": "predict", "options": {}}')
     with pytest.raises(ValueError, match="holds a run of 'predict'"):
         compare_run(CompareOptions(run=tmp_path))
 
@@ -320,15 +320,32 @@ def test_fewer_pairs_can_be_asked_for(linear):
             compare_run(CompareOptions(run=linear, **other))
 
 
-def test_results_of_another_run_do_not_stay(tmp_path):
+def test_results_whose_checkpoints_are_gone_are_kept(tmp_path):
     folder = run(tmp_path, evaluate=False)
-    draw_run(folder)
     for path in (folder / "checkpoints").iterdir():
         path.unlink()
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for lr in (0.003, 1e20, -1.0):
+        with pytest.raises(ValueError, match=r"checkpoints are gone|lr is -1"):
+            run(tmp_path, evaluate=False, lr=lr)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_a_run_that_diverges_before_its_first_checkpoint_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="finite"):
-        run(tmp_path, evaluate=False, lr=1e20)
-    assert not (folder / "training.json").exists()
-    assert not (folder / "run.png").exists()
+        run(tmp_path / "run", evaluate=False, lr=1e20)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_longer_run_replaces_what_was_found_in_the_shorter_one(tmp_path):
+    folder = run(tmp_path, evaluate=False)
+    (folder / "comparison.json").write_text("{}")
+    config = read_json(folder / "config.json")
+    assert read_json(run(tmp_path, evaluate=False, steps=24) / "training.json")["steps"] == 24
+    assert read_json(folder / "config.json")["options"] == {**config["options"], "steps": 24}
+    assert not (folder / "comparison.json").exists()
+    with pytest.raises(ValueError, match="a run of 24 steps, now it is 20; expected at least 24"):
+        run(tmp_path, evaluate=False)
 
 
 def test_fitted_factor_is_the_geometric_mean_of_the_ratios():
@@ -392,3 +409,13 @@ def test_the_exact_theory_is_of_the_theory_form_alone(tmp_path):
     found = read_json(folder / "comparison.json")
     assert found["spectrum"] == "covariance_spectrum"
     assert "none of the published form" in found["theory"]
+
+
+def test_labels_that_would_make_a_giant_classifier_are_refused(tmp_path):
+    images = np.zeros((12, 8, 8), dtype=np.uint8)
+    labels = np.arange(12) % 2 * 10**12
+    np.savez(tmp_path / "x.npz", images=images, labels=labels)
+    options = TrainOptions(method="supervised", data=str(tmp_path / "x.npz"), out=tmp_path / "out")
+    with pytest.raises(ValueError, match="labels go up to 1000000000000 for 10 images; expected"):
+        train_network(options)
+    assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from experiments import cli
 from experiments.options import CompareOptions
@@ -88,7 +89,12 @@ def test_wider_networks_follow_their_kernels_better(tmp_path):
         narrow, broad = found["full_kernel"]["geometric_mean"]
         assert broad < 0.6 * narrow
         assert found["full_kernel"]["exponent"] < -0.2
-        assert np.all(np.array(found["full_kernel"]["low"]) <= found["full_kernel"]["high"])
+        for name in ("kernel", "full_kernel", "limit"):
+            logs = np.log(found[name]["mean_relative_error"])
+            ends = stats.t.interval(0.9, 1, loc=logs.mean(axis=1), scale=stats.sem(logs, axis=1))
+            middle = np.sqrt(np.prod(found[name]["mean_relative_error"], axis=1))  # of two
+            told = [found[name][key] for key in ("low", "high", "geometric_mean")]
+            np.testing.assert_allclose(told, [*np.exp(ends), middle], rtol=1e-9)
     curves = read_arrays(tmp_path / "wide.npz")
     for way in WAYS:
         times, measured = (curves[f"{way}_measured_{kind}"] for kind in ("times", "eigenvalues"))

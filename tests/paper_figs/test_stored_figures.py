@@ -81,6 +81,11 @@ def test_figure_1_shows_the_recorded_loss_eigenvalues_and_embeddings():
         shown = np.asarray(dots.get_offsets())
         order = np.argsort(points[place][:, 2])
         np.testing.assert_allclose(shown, points[place][order, :2])
+        # The third coordinate is the size of a point, its shade where it ends.
+        sizes = dots.get_sizes()
+        assert (np.diff(sizes) >= 0).all()
+        assert sizes[0] < sizes[-1]
+        np.testing.assert_allclose(dots.get_array(), points[places[-1]][order, 2])
         (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
         assert ((shown > [left, bottom]) & (shown < [right, top])).all()
         done = sum(
@@ -334,7 +339,8 @@ def test_errors_of_figure_2_are_those_of_its_files(tmp_path):
 def test_figure_5_counts_what_lies_inside_both_ends_of_its_intervals():
     low, high = np.array([1.0, 3.0, 1.0, np.nan]), np.array([3.0, 4.0, 1.5, np.nan])
     measured = np.full(4, 2.0)
-    row = figure5_step_times.Predictions("n", measured, measured, low, high, 1, [])
+    predicted = np.array([2.0, 3.5, 1.2, 2.0])  # each inside its own interval
+    row = figure5_step_times.Predictions("n", measured, predicted, low, high, 1, [])
     assert figure5_step_times._covered(row) == pytest.approx(1 / 3)
 
 

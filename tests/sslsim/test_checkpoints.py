@@ -1,6 +1,9 @@
 """Checkpoints are whole or not there, and a damaged one is noticed."""
 
+import contextlib
 import os
+import resource
+import signal
 import warnings
 from pathlib import Path
 
@@ -71,6 +74,19 @@ def test_the_oldest_go_beyond_those_to_keep(tmp_path):
     assert names(tmp_path / "one") == ["checkpoint-000000006.pt"]
 
 
+@contextlib.contextmanager
+def limited_file_size(size):
+    """Let the system refuse files larger than so many bytes, as it does on a full disk."""
+    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, kept[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
 def test_keeping_all_removes_only_those_of_a_later_step(tmp_path):
     for step in (0, 5, 10, 999_999_999, 15):
         save_checkpoint(tmp_path, step, state(step), keep=0)
@@ -137,12 +153,25 @@ def test_a_failure_while_writing_leaves_what_was_there(tmp_path, monkeypatch, er
 
 
 def test_parts_of_killed_writers_and_strange_names_are_no_checkpoints(tmp_path):
-    for name in (".writing-abc", "checkpoint-12.pt", "checkpoint-000000030.pt.bak"):
+    for name in (
+        ".checkpoint-000000020.pt.0123456789abcdef.tmp",
+        "checkpoint-12.pt",
+        "checkpoint-000000030.pt.bak",
+    ):
         (tmp_path / name).write_bytes(b"half")
     assert load_newest_checkpoint(tmp_path, CPU) is None
     save_checkpoint(tmp_path, 10, state(10))
     kept = ["checkpoint-000000010.pt", "checkpoint-000000030.pt.bak", "checkpoint-12.pt"]
     assert names(tmp_path) == kept
+
+
+def test_a_full_disk_is_told_in_the_words_of_the_system(tmp_path):
+    large = {"weight": torch.zeros(2**18)}  # 1 MiB
+    with limited_file_size(2**16), pytest.raises(ValueError, match="too large") as caught:
+        save_checkpoint(tmp_path, 1, large)
+    path = tmp_path / "checkpoint-000000001.pt"
+    assert str(caught.value) == f"{path} cannot be written: File too large"
+    assert names(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_in_one_line(tmp_path):

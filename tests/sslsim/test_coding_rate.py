@@ -204,3 +204,15 @@ def test_labels_with_gaps_booleans_and_lists_are_labels():
         assert coding_rate_reduction(z, groups, 0.5) == exact
         found = twin.coding_rate_reduction(z.numpy(), np.asarray(groups), 0.5)
         assert abs(found - exact.item()) < 1e-13
+
+
+def test_a_scale_that_overflows_is_refused_in_one_line():
+    z = torch.ones(4, 2, dtype=torch.float64)
+    assert math.isfinite(float(coding_rate(1e300 * z, 1.0)))
+    for call in (
+        lambda: coding_rate(1e300 * z, 1e-100),
+        lambda: coding_rate_reduction(1e307 * z, torch.tensor([0, 0, 1, 1]), 1e-2),
+    ):
+        with pytest.raises(ValueError, match="overflows; expected a smaller scale of z") as caught:
+            call()
+        assert "\n" not in str(caught.value)

@@ -285,15 +285,15 @@ def test_holds_pairs(tmp_path):
 
 def test_files_that_cannot_be_read(tmp_path):
     path = tmp_path / "x.npz"
-    with pytest.raises(ValueError, match=r"x\.npz does not exist"):
+    with pytest.raises(ValueError, match=r"x\.npz cannot be read: No such file"):
         load_images(path)
     for content in (b"", b"no zip", b"PK\x03\x04 cut short"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"x\.npz cannot be read as an \.npz file"):
+        with pytest.raises(ValueError, match=r"x\.npz is not a readable \.npz file"):
             load_pairs(path)
     with path.open("wb") as file:
         np.save(file, np.ones(3))
-    with pytest.raises(ValueError, match="or is not one"):
+    with pytest.raises(ValueError, match="another kind of file"):
         holds_pairs(path)
     image_file(path, images=noise((10, 9, 9)))
     broken = bytearray(path.read_bytes())
@@ -306,10 +306,26 @@ def test_files_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "cifar"}, "unknown data set 'cifar'; expected one of digits, cifar10, .*npz"),
+        (
+            {"name": "cifar"},
+            "unknown data set 'cifar', and no such folder; expected one of digits, cifar10, .*npz",
+        ),
         ({"split": "val"}, "digits has no split 'val'; expected one of train, test, all"),
         ({"split": "unlabeled"}, "digits has no split"),
         ({"limit": 0}, "limit is 0"),
+        ({"limit": 1.5}, "limit is 1.5; expected a whole number above zero"),
+        ({"limit": float("nan")}, "limit is nan"),
+        ({"limit": True}, "limit is True"),
+        ({"limit": "3"}, "limit is '3'"),
+        ({"size": 2.5}, "size is 2.5"),
+        ({"name": ""}, "name is ''; expected a data set"),
+        ({"name": None}, "name is None"),
+        (
+            {"name": "photos/mine"},
+            "no such folder or data set: photos/mine; expected one of digits",
+        ),
+        ({"name": "./mine"}, r"no such folder or data set: \./mine"),
+        ({"name": __file__}, r"test_data\.py is a file of another kind; expected one of digits"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -31,7 +31,7 @@ def growing(seed, T=120, k=6):
 
 def test_steps_are_found_where_noise_and_drift_hide_them():
     plain = found = right = planted = 0
-    for seed in range(25):
+    for seed in range(15):
         times, curves, middles = growing(seed)
         steps = detect_eigenvalue_steps(times, curves)
         planted += len(middles)
@@ -77,7 +77,7 @@ def test_echoes_are_left_out():
 def test_curves_that_only_grow_or_fluctuate_show_none(T):
     rng = np.random.default_rng(T)
     u = np.linspace(0, 1, T)[:, None]
-    k = 40
+    k = 20
     noise = 1 + 0.2 * rng.standard_normal((T, k))
     controls = {
         "constant": noise,
@@ -94,6 +94,7 @@ def test_curves_that_only_grow_or_fluctuate_show_none(T):
         for name, curves in controls.items()
     }
     assert max(false.values()) <= 0.1, false
+    # Of 160 curves eight may: a rate of 11 % passes once in 100 draws.
     assert np.mean(list(false.values())) <= 0.05, false
 
 

@@ -309,7 +309,11 @@ BAD_LOSS = [
     ({"images": IMAGES[:0]}, "expected at least one image"),
     ({"numbers": torch.zeros(70, dtype=torch.int64)}, "negative or repeated"),
     ({"numbers": torch.arange(3)}, r"expected int64 of shape \(70,\)"),
-    ({"encoder": lambda views: views}, r"gives shape \(256, 3, 9, 9\) for 256 views"),
+    ({"encoder": lambda views: views}, r"network gives \(256, 3, 9, 9\) for inputs of"),
+    ({"encoder": lambda views: {"z": views}}, r"gives a dict for inputs of shape \(256, 3, 9, 9\)"),
+    ({"encoder": lambda views: (views, views)}, "gives a tuple for inputs of shape"),
+    ({"encoder": lambda views: views.flatten(1) * 1j}, "gives complex numbers"),
+    ({"encoder": torch.nn.Linear(2, 2)}, r"does not take inputs of shape \(256, 3, 9"),
     ({"encoder": lambda views: views.flatten(1) / 0}, "NaN or infinite values"),
     ({"layer": "layer1"}, r"layers is \['layer1'\] for a Flatten; expected an Encoder"),
 ]
@@ -379,3 +383,11 @@ def test_views_come_in_batches_and_do_not_depend_on_them(kind, batch_size):
     for number, view in enumerate(views):
         whole = draw_view(IMAGES[:64], kind, generator, which=number % 2)
         assert torch.equal(view, whole[rows])
+
+
+def test_an_encoder_of_bfloat16_is_scored_as_it_computes():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 12 * 12, 5))
+    small = alignment_loss(network.bfloat16(), IMAGES, "noise")
+    assert small.losses.dtype == torch.float64
+    full = alignment_loss(network.float(), IMAGES, "noise")
+    torch.testing.assert_close(small.mean, full.mean, rtol=0.1, atol=0.02)

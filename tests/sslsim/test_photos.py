@@ -26,10 +26,12 @@ def test_classes_are_the_sorted_first_level_folders(tmp_path):
     (tmp_path / "empty").mkdir()
     save(tmp_path / ".hidden" / "1.png")
     save(tmp_path / "a" / "._1.png")
-    paths, labels = find_photos(tmp_path, "train")
+    with pytest.warns(UserWarning, match=r"1 file\(s\) of other endings .*1 \.txt"):
+        paths, labels = find_photos(tmp_path, "train")
     names = [str(p.relative_to(tmp_path)) for p in paths]
     assert names == ["a/deep/er/1.JPG", "b/1.bmp", "b/2.png", "c/notes.txt/3.png"]
     assert labels.tolist() == [0, 1, 1, 2]
+    (tmp_path / "a" / "readme.txt").unlink()
     assert find_photos(tmp_path, "all")[0] == paths
 
 
@@ -158,3 +160,62 @@ def test_a_class_has_one_number_in_all_parts(tmp_path):
     assert find_photos(tmp_path, "train")[1].tolist() == [0, 1, 2]
     assert find_photos(tmp_path, "test")[1].tolist() == [1, 2]
     assert find_photos(tmp_path, "all")[1].tolist() == [0, 1, 2, 1, 2]
+
+
+def photo(path, size=(6, 4), colour="red", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path, **options)
+    return path
+
+
+def test_links_to_folders_are_followed_and_loops_end(tmp_path):
+    photo(tmp_path / "elsewhere/dogs/1.png")
+    photo(tmp_path / "data/cats/1.png")
+    (tmp_path / "data/dogs").symlink_to(tmp_path / "elsewhere/dogs")
+    (tmp_path / "data/cats/back").symlink_to(tmp_path / "data")
+    (tmp_path / "elsewhere/dogs/again").symlink_to(tmp_path / "data/cats")
+    paths, labels = find_photos(tmp_path / "data", "all")
+    inside = [path.relative_to(tmp_path / "data").as_posix() for path in paths]
+    assert {"cats/1.png", "dogs/1.png", "dogs/again/1.png"} <= set(inside)
+    assert len(inside) == len(set(inside))
+    assert set(labels) == {0, 1}
+
+
+def test_files_of_other_endings_are_counted_in_one_line(tmp_path):
+    photo(tmp_path / "1.png")
+    for name in ("a.gif", "b.gif", "notes", ".hidden"):
+        (tmp_path / name).touch()
+    with pytest.warns(UserWarning, match=r"3 file\(s\) of other endings .*2 \.gif, 1 without") as w:
+        paths, _ = find_photos(tmp_path, "all")
+    assert len(paths) == 1
+    assert len(w) == 1
+    assert "\n" not in str(w[0].message)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_as_their_camera_says(tmp_path, orientation):
+    pixels = np.zeros((16, 32, 3), dtype=np.uint8)
+    pixels[:8, :16] = 255  # the top left is white
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "turned.png", exif=exif)
+    (read,) = read_photos([tmp_path / "turned.png"])
+    # How the stored rows and columns lie in what is seen (EXIF 2.3, tag 274).
+    seen = {
+        1: pixels,
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.swapaxes(0, 1),
+        6: np.rot90(pixels, -1),
+        7: pixels[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(pixels),
+    }[orientation]
+    np.testing.assert_array_equal(read.permute(1, 2, 0).numpy(), seen)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_exif_data_do_not_hide_a_photograph(tmp_path):
+    photo(tmp_path / "1.jpg", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
+    assert tuple(read_photos([tmp_path / "1.jpg"]).shape) == (1, 3, 4, 6)

@@ -109,7 +109,8 @@ def test_similarities_keep_to_their_memory(monkeypatch):
 def test_separable_classes_are_told_apart(probe):
     found = probe(*planted())
     assert found.accuracy == 1
-    assert found.standard_error == 0
+    # One of 62 is taken to be missed: a share of 1 is never certain.
+    assert found.standard_error == pytest.approx(math.sqrt(61 / 62**2 / 60), rel=1e-12)
     assert (found.classes, found.train_size, found.test_size) == (3, 60, 60)
 
 
@@ -120,7 +121,17 @@ def test_random_labels_are_guessed_at_chance(probe):
     labels, truth = torch.randint(classes, (2, n), generator=torch.Generator().manual_seed(5))
     found = probe(train, labels, test, truth)
     assert abs(found.accuracy - 1 / classes) < 4 * math.sqrt(3 / 16 / n)
-    assert found.standard_error == math.sqrt(found.accuracy * (1 - found.accuracy) / n)
+    share = (round(found.accuracy * n) + 1) / (n + 2)
+    assert found.standard_error == math.sqrt(share * (1 - share) / n)
+
+
+@pytest.mark.parametrize("right", [0, 2])
+def test_two_samples_prove_nothing(right):
+    train, labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), [0, 1]
+    truth = [0, 1] if right else [1, 0]
+    found = knn_accuracy(train, labels, train, truth, k=1)
+    assert found.accuracy == right / 2
+    assert found.standard_error > 0.3
 
 
 def test_linear_probe_is_scikit_learn_s_with_its_penalty():

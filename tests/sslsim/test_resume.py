@@ -4,6 +4,7 @@ Run as a program, this file trains, is killed by SIGKILL at many moments and res
 of one process, so that torch is imported once.
 """
 
+import json
 import os
 import random
 import shutil
@@ -21,10 +22,11 @@ from torch import nn
 from sslsim import checkpoints, records
 from sslsim.data import load_images
 from sslsim.encoders.encoder import Encoder, build_encoder
+from sslsim.methods.build import build_learner
 from sslsim.methods.learner import PairLearner
 from sslsim.objectives import barlow_twins, simclr
 from sslsim.recording import draw_probe
-from sslsim.training import Interrupted, TrainingOptions, train
+from sslsim.training import Interrupted, TrainingOptions, check_longer, train
 
 STEPS, EVERY = 9, 3
 COMMON = {"steps": STEPS, "batch": 24, "records": 5, "checkpoint_every": EVERY, "seed": 3}
@@ -343,6 +345,35 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
     assert [path.stem for path in checkpoints.checkpoints(tmp_path / "checkpoints")] == [
         "checkpoint-000000003"
     ]
+
+
+def test_a_finished_run_goes_on_to_the_bits_of_a_longer_one(tmp_path):
+    for steps in (STEPS, STEPS + 5):
+        run("sgd", tmp_path / "extended", steps=steps)
+    run("sgd", tmp_path / "longer", steps=STEPS + 5)
+    name = f"checkpoints/checkpoint-{STEPS + 5:09d}.pt"
+    extended, longer = (
+        checkpoints.load_checkpoint(tmp_path / folder / name, torch.device("cpu"))
+        for folder in ("extended", "longer")
+    )
+    for part in ("learner", "optimizer", "options", "step"):
+        assert not list(differences(extended[part], longer[part]))
+    lines = (tmp_path / "extended" / "records.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == sorted(set(steps))
+    assert {0, STEPS, STEPS + 5} <= set(steps)
+
+
+def test_a_run_whose_updates_depend_on_their_number_is_not_extended(tmp_path):
+    run("fixed", tmp_path / "cosine")
+    with pytest.raises(ValueError, match="9 steps whose schedule is cosine, which depends on"):
+        run("fixed", tmp_path / "cosine", steps=STEPS + 1)
+    run("sgd", tmp_path / "constant")
+    with pytest.raises(ValueError, match="a run of 9 steps, now it is 8; expected at least 9"):
+        run("sgd", tmp_path / "constant", steps=STEPS - 1)
+    teacher = build_learner("byol", (1, 8, 8), 4, encoder="linear", seed=0)
+    with pytest.raises(ValueError, match="whose teacher follows by a schedule"):
+        check_longer(tmp_path, 3, TrainingOptions(steps=5), teacher)
 
 
 if __name__ == "__main__":

@@ -113,13 +113,14 @@ def controls(T, spacing, seed, k=16):
 @pytest.mark.parametrize("spacing", ["uniform", "log"])
 @pytest.mark.parametrize("T", [40, 100, 400])
 def test_curves_without_a_step_show_none(T, spacing):
-    seeds = {40: 3, 100: 2, 400: 1}[T]
+    seeds = {40: 2, 100: 1, 400: 1}[T]
     false = {}
     for seed in range(seeds):
         for times, name, curves in controls(T, spacing, seed):
             false[name] = false.get(name, 0) + detect_steps(times, curves).detected.sum()
     for name, count in false.items():
         assert count <= max(1, 0.05 * 16 * seeds), name
+    # Of 192 curves three may: a rate of 6 % passes once in 200 draws.
     assert sum(false.values()) <= 0.02 * 16 * seeds * len(false)
 
 

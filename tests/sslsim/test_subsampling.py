@@ -33,7 +33,8 @@ def test_all_balanced_tables_are_equally_likely(encoders, points, share):
         for table in product(rows, repeat=encoders)
         if max(counts := list(map(sum, zip(*table, strict=True)))) - min(counts) <= 1
     }
-    draws = 20 * len(tables)
+    # Eight of each expected: the test sees shares that are off by a quarter of themselves (rms).
+    draws = 8 * len(tables)
     counts = Counter(
         tuple(map(tuple, draw_members(encoders, points, share, seed=seed).int().tolist()))
         for seed in range(draws)

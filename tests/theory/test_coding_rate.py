@@ -134,3 +134,22 @@ def test_unfit_input_is_refused_in_one_line(function, arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         function(*arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e150, 1e200, 1e300, 3e307])
+@pytest.mark.parametrize("eps", [0.5, 1e-100, 1e10])
+def test_no_scale_overflows(scale, eps):
+    """At large s, log(1 + s^2) is 2 log s, of which scales make a sum; its derivative is 1/s."""
+    z = np.random.default_rng(0).standard_normal((6, 3))
+    groups = [0, 0, 0, 1, 1, 1]
+    rate = coding_rate(scale * z, eps)
+    gradient = coding_rate_gradient(scale * z, eps)
+    reduction = coding_rate_reduction(scale * z, groups, eps)
+    assert np.isfinite([rate, reduction]).all()
+    assert np.isfinite(coding_rate_reduction_gradient(scale * z, groups, eps)).all()
+    a = np.sqrt(3 / 6) * np.linalg.svd(z, compute_uv=False)
+    if scale > 1:
+        exact = np.sum(np.log(a)) + 3 * (np.log(scale) - np.log(eps))
+        np.testing.assert_allclose(rate, exact, rtol=1e-12)
+        np.testing.assert_allclose(scale * gradient, np.linalg.pinv(z).T, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(reduction, coding_rate_reduction(1e9 * z, groups, 1), rtol=1e-9)

@@ -339,3 +339,18 @@ def test_unfit_options_are_refused(options, message):
 def test_krylov_refuses_more_modes_than_there_are(k):
     with pytest.raises(ValueError, match=f"k is {k}; expected from 1 to 5"):
         sp.block_krylov(np.eye(5).__matmul__, 5, k)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "threshold", "message"),
+    [
+        (np.full((3, 3), np.nan), 0.0, "matrix holds 9 NaN"),
+        (np.diag([1.0, np.inf]), 0.0, "matrix holds 1 NaN or inf"),
+        (np.eye(2) * 1j, 0.0, "matrix is complex"),
+        (np.ones((2, 3)), 0.0, r"matrix has shape \(2, 3\); expected a square"),
+        (np.eye(2), np.nan, "threshold is nan"),
+    ],
+)
+def test_eigenvalues_of_what_is_no_finite_square_matrix_are_not_counted(matrix, threshold, message):
+    with pytest.raises(ValueError, match=message):
+        sp.count_above(matrix, threshold)

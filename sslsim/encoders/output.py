@@ -1,0 +1,85 @@
+"""Output of a network that may be the caller's own: a matrix, or one line that says what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+
+def network_output(
+    network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
+) -> torch.Tensor:
+    """Embeddings that a network gives of images.
+
+    Parameters
+    ----------
+    network : callable
+        An ``nn.Module``, in the mode that is wanted, or a function.
+    images : Tensor, shape (n, c, h, w)
+        Moved to the device and the floating type of the module's parameters, if it has some.
+
+    Returns
+    -------
+    Tensor, shape (n, d)
+        As the network gives it.
+
+    Raises
+    ------
+    ValueError
+        If the network raises, or returns anything but a real matrix of one row an image.
+
+    Examples
+    --------
+    >>> network_output(nn.Flatten(), torch.zeros(3, 1, 2, 2)).shape
+    torch.Size([3, 4])
+    >>> network_output(lambda x: {"z": x}, torch.zeros(3, 1, 2, 2))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: the network gives a dict for inputs of shape (3, 1, 2, 2) ...; expected (n, d)
+    """
+    if isinstance(network, nn.Module):
+        images = as_parameters(network, images)
+    told = f"{tuple(images.shape)} and type {str(images.dtype).removeprefix('torch.')}"
+    try:
+        z = network(images)
+    except Exception as error:  # whatever a network of the user's raises
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"the network does not take inputs of shape {told}: {reason}") from error
+    if not isinstance(z, torch.Tensor):
+        raise ValueError(
+            f"the network gives a {type(z).__name__} for inputs of shape {told}; expected (n, d)"
+        )
+    if z.ndim != 2 or len(z) != len(images):
+        raise ValueError(
+            f"the network gives {tuple(z.shape)} for inputs of shape {told}; expected (n, d)"
+        )
+    if z.is_complex():
+        raise ValueError(f"the network gives complex numbers ({z.dtype}); expected real ones")
+    return z
+
+
+def as_parameters(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Images on the device and of the floating type of a module's parameters.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The module.
+    images : Tensor
+        Of floats.
+
+    Returns
+    -------
+    Tensor
+        The same where the module has no parameters.
+
+    Examples
+    --------
+    >>> as_parameters(nn.Linear(2, 1).double(), torch.zeros(2)).dtype
+    torch.float64
+    """
+    first = next(network.parameters(), None)
+    if first is None:
+        return images
+    return images.to(first.device, first.dtype if first.is_floating_point() else None)

@@ -1,0 +1,136 @@
+"""Locks on files, which the kernel releases when their process ends, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_NAME = ".writer"
+
+
+def take_lock(descriptor: int) -> bool:
+    """Lock an open file for this process, without waiting.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the open file. The lock is released when it is closed.
+
+    Returns
+    -------
+    bool
+        False if another process holds the lock. True on file systems without locks.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as file, open(file.name) as again:
+    ...     take_lock(file.fileno()), take_lock(again.fileno())
+    (True, False)
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+@contextmanager
+def only_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Be the only process that writes into a folder.
+
+    Parameters
+    ----------
+    folder : path
+        Made with its parents if missing. Folders made here that are empty at the end are removed.
+
+    Raises
+    ------
+    ValueError
+        If another process writes into the folder (its number is named), or the folder cannot be
+        made or written to.
+
+    Notes
+    -----
+    The lock is on ``.writer`` in the folder, which names the process and is removed at the end. A
+    file that a killed process left behind is not locked, and is taken over.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "run"
+    >>> with only_writer(folder):
+    ...     folder.exists()
+    True
+    >>> folder.exists()
+    False
+    """
+    folder = Path(folder)
+    made: list[Path] = []
+    try:
+        descriptor = _locked_file(folder, made)
+        try:
+            yield
+        finally:
+            (folder / _NAME).unlink(missing_ok=True)  # before others can lock it
+            os.close(descriptor)
+    finally:
+        for path in reversed(made):
+            with suppress(OSError):  # it holds something
+                path.rmdir()
+
+
+def _locked_file(folder: Path, made: list[Path]) -> int:
+    """Descriptor of the folder's locked file; folders made on the way are appended to ``made``."""
+    path = folder / _NAME
+    while True:
+        try:
+            _make_folder(folder, made)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(path, flags, 0o666)
+        except FileNotFoundError:  # another process has just removed the empty folder
+            continue
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise ValueError(f"{folder} cannot be made a run folder: {reason}") from error
+        if not take_lock(descriptor):
+            holder = os.read(descriptor, 200).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise ValueError(
+                f"{folder} is being written by {holder or 'another process'}; expected to wait "
+                "for it, or another folder"
+            )
+        if _is_still(path, descriptor):
+            break
+        os.close(descriptor)  # its last holder removed it before it was locked here
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+    return descriptor
+
+
+def _make_folder(folder: Path, made: list[Path]) -> None:
+    """Make a folder with its parents, one by one, to know which are new."""
+    missing = []
+    for path in (folder, *folder.parents):
+        if path.exists():
+            break
+        missing.append(path)
+    for path in reversed(missing):
+        with suppress(FileExistsError):  # made by another process meanwhile
+            path.mkdir()
+            made.append(path)
+    if not folder.is_dir():
+        raise NotADirectoryError(20, "Not a directory", str(folder))
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
