@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import fields
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -47,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments == ["--version"]:
+        from importlib import metadata
+
         print(f"sslsim {metadata.version('sslsim')}")
         return 0
     with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -116,6 +117,10 @@ def build_learner(
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+    if not 0 < init_scale < math.inf:
+        raise ValueError(f"init_scale is {init_scale}; expected a finite number above zero")
+    if teacher_momentum is not None and not 0 <= teacher_momentum <= 1:
+        raise ValueError(f"teacher_momentum is {teacher_momentum}; expected a number from 0 to 1")
     options = {
         "barlow_form": barlow_form,
         "similarity": similarity,

@@ -58,13 +58,14 @@ def test_complaints_import_nothing_large():
     assert loaded_by(*bad) == [[2, []]] * len(bad)
 
 
-def test_pairs_of_a_file_need_no_images(tmp_path):
+def test_pairs_of_a_file_need_no_images_and_digits_no_libraries_of_data(tmp_path):
     x = np.random.default_rng(0).normal(size=(30, 4))
     np.savez(tmp_path / "pairs.npz", x=x, x_prime=x + 0.1)
     commands = [[name, "--data", "pairs.npz", "--dim", "2"] for name in ("predict", "compare")]
-    predicted, compared = loaded_by(*commands, of=("torch", "torchvision", "sklearn"))
+    commands += [["predict", "--pairs", "50", "--dim", "2"]]
+    predicted, compared, digits = loaded_by(*commands, of=("torch", "torchvision", "sklearn"))
     assert predicted == [0, []]
-    assert compared == [0, ["torch"]]
+    assert compared == digits == [0, ["torch"]]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from sslsim.single_view import RECIPES
 from sslsim.views import VIEWS, draw_pairs, draw_view, view_shape
 
 
@@ -21,6 +22,10 @@ def random_images(n=20, channels=3, height=16, width=16, seed=3):
 def place_images(n, edge):
     """Every pixel holds its own place, so that a crop tells where it was taken."""
     return torch.arange(edge * edge, dtype=torch.uint8).reshape(1, 1, edge, edge).repeat(n, 1, 1, 1)
+
+
+def test_every_kind_of_views_has_its_recipe():
+    assert set(VIEWS) == {"crops", "noise", *RECIPES}
 
 
 @pytest.mark.parametrize("kind", VIEWS)
