@@ -408,7 +408,7 @@ BENCH = [
     ("theory --pairs 1", "pairs is 1"),
     ("theory --dim 0", "dim is 0"),
     ("theory --repeats 0", "repeats is 0"),
-    ("theory --data nowhere", "unknown data set"),
+    ("theory --pairs 9 --data nowhere", "unknown data set"),
     ("theory --seed -1", "seed is -1"),
     ("train --batch 1", "batch is 1"),
     ("train --steps 0", "steps is 0"),
