@@ -18,6 +18,10 @@ import pytest
 import torch
 
 from experiments.cli import main
+from experiments.command_line import commands, parsed
+from experiments.memorization.study import memorization
+from experiments.predict import predict
+from experiments.train import train_network
 
 PREDICT = [
     ("--dim 0", "dim is 0; expected from 1 to the 64"),
@@ -113,7 +117,7 @@ TRAIN = [
     ("--momentum nan", "momentum is nan"),
     ("--weight-decay -1", "weight_decay is -1.0|weight-decay is -1.0"),
     ("--weight-decay nan", "is nan"),
-    ("--warmup -1", "warmup is -1"),
+    ("--warmup -1", "warmup is -1; expected from 0"),
     ("--warmup 1000", "warmup is 1000"),
     ("--accumulate 0", "accumulate is 0"),
     ("--records 1", "records 1; expected"),
@@ -127,7 +131,7 @@ TRAIN = [
     ("--widths 0", "widths"),
     ("--widths -3", "widths"),
     ("--init-scale nan", "nan"),
-    ("--init-scale -1", "init_scale|init-scale|scale"),
+    ("--init-scale -1", "init_scale is -1.0"),
     ("--method magic", "magic"),
     ("--method supervised --dim 3", "dim is 3; expected the 10 classes"),
     ("--method supervised --data {unlabelled}", "has no labels; expected labels when supervised"),
@@ -140,7 +144,7 @@ TRAIN = [
     ("--method byol --teacher-momentum 2", "momentum"),
     ("--similarity dot", "similarity"),
     ("--norm none", "norm"),
-    ("--views mask", "mask"),
+    ("--views mask", "1 view(s) were drawn; expected the two of a pair"),
     ("--layers nothing", "layers holds 'nothing'"),
     ("--data nowhere", "unknown data set"),
     ("--data {flipped}", "images cannot be read"),
@@ -351,12 +355,12 @@ REMOVAL = [
     ("--scores {pool} --remove nan", "remove holds nan"),
     ("--scores {pool} --remove 0.5 0.5", "each once"),
     ("--scores {pool} --which most most", "which is most most"),
-    ("--scores {pool} --transfer nowhere", "unknown data set"),
-    ("--scores {pool} --transfer digits", "which is there already"),
+    ("--scores {pool} --remove 0.5 --transfer nowhere", "unknown data set"),
+    ("--scores {pool} --remove 0.5 --transfer digits", "which is there already"),
     ("--scores {pool} --transfer-limit 0", "transfer-limit is 0|transfer_limit is 0"),
     ("--scores {no_scores}", "scores.npz cannot be read"),
     ("--scores {no_study_options}", "holds options of type NoneType"),
-    ("--scores {pool} --device warp", "device is 'warp'"),
+    ("--scores {pool} --remove 0.5 --device warp", "device is 'warp'"),
 ]
 PENALTY = [
     ("", "no study is given"),
@@ -509,12 +513,15 @@ def number(): return 3
 """
 
 
-def trained(out, *options):
-    given = "--limit 40 --steps 4 --batch 20 --records 3 --probe 8 --no-evaluate --device cpu"
-    kept = "--checkpoint-every 2 --checkpoints-kept 0"
+def made(arguments):
+    """Run a command without its pictures; its folder."""
+    study = {
+        "train": train_network,
+        "memorization": memorization,
+        "predict": predict,
+    }[arguments.split()[0]]
     with contextlib.redirect_stdout(io.StringIO()):
-        assert main(["train", *shlex.split(f"{given} {kept}"), *options, "--out", str(out)]) == 0
-    return out
+        return study(parsed(shlex.split(arguments)))
 
 
 def copied(run, name, change):
@@ -544,18 +551,23 @@ def with_option(name, value):
 def places(tmp_path_factory):
     """Folders and files that the cases name, made once."""
     home = tmp_path_factory.mktemp("bad_commands")
-    run = trained(home / "run", "--encoder", "linear", "--dim", "2")
-    conv = trained(home / "conv", "--encoder", "convnet", "--widths", "2", "2", "2", "--dim", "2")
-    study = "--encoder linear --limit 60 --steps 2 --batch 8 --augmentations 1 --device cpu"
+    train = (
+        "train --limit 40 --steps 4 --batch 20 --records 3 --probe 8 --no-evaluate --device cpu "
+        "--checkpoint-every 2 --checkpoints-kept 0 --dim 2"
+    )
+    study = (
+        "memorization --encoder linear --limit 60 --steps 2 --batch 8 --augmentations 1 --top 2 "
+        "--device cpu"
+    )
     split = "--shared 8 --candidates 6 --independent 6 --external 6 --encoder-pairs 2"
-    pool = "--protocol subsample --pool 12 --encoders 4"
-    with contextlib.redirect_stdout(io.StringIO()):
-        for name, options in (("split", split), ("pool", pool)):
-            given = shlex.split(f"memorization {study} {options} --out {home / name}")
-            assert main(given) == 0
-        finished = f"predict --pairs 20 --dim 2 --out {home / 'predict'}"
-        assert main(shlex.split(finished)) == 0
-    found = {name: home / name for name in ("run", "conv", "split", "pool", "predict")}
+    found = {
+        "run": made(f"{train} --encoder linear --out {home / 'run'}"),
+        "conv": made(f"{train} --encoder convnet --widths 2 2 2 --out {home / 'conv'}"),
+        "split": made(f"{study} {split} --out {home / 'split'}"),
+        "pool": made(f"{study} --protocol subsample --pool 12 --encoders 4 --out {home / 'pool'}"),
+        "predict": made(f"predict --pairs 20 --dim 2 --out {home / 'predict'}"),
+    }
+    run, conv = found["run"], found["conv"]
 
     newest = "checkpoints/checkpoint-000000004.pt"
 
@@ -688,7 +700,5 @@ def test_a_bad_command_leaves_its_folder_as_it_was(case, outcome):
 
 
 def test_there_are_cases_of_every_command():
-    from experiments.command_line import commands
-
     assert {case.command.partition(" of a ")[0] for case in CASES} == set(commands())
     assert len(CASES) >= 250

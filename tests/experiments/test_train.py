@@ -138,7 +138,7 @@ def test_one_class_and_no_labels_are_no_obstacle(tmp_path):
     [
         ({"limit": 3}, "gives 3 image"),
         ({"steps": 0}, "steps is 0"),
-        ({"init_scale": 0.0}, "factor is 0.0"),
+        ({"init_scale": 0.0}, "init_scale is 0.0"),
         ({"lr": -1.0}, "learning_rate is -1.0"),
         ({"device": "nonsense"}, "device is 'nonsense'"),
         ({"method": "supervised", "dim": 4}, "dim is 4; expected the 10 classes"),

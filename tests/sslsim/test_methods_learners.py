@@ -371,7 +371,7 @@ def test_views_embedded_together_are_the_views_embedded_alone(data):
         ("swav", {"temperature": -1.0}, "temperature is -1.0; expected a finite number above"),
         ("supervised", {"dim": 1}, "dim is 1 with method 'supervised'; expected 2 classes"),
         ("simclr", {"dim": None}, "dim is None; expected a whole number above zero"),
-        ("simclr", {"init_scale": 0.0}, "factor is 0.0; expected a finite number above zero"),
+        ("simclr", {"init_scale": 0.0}, "init_scale is 0.0; expected a finite number above zero"),
         ("mae", {"dim": None}, "backbone is Sequential; expected a vision transformer"),
         ("mae", {"encoder": "vit_tiny"}, "dim is 8 with method 'mae'; expected the repr.* 192"),
         ("mae", {"projector": "mlp"}, "projector is 'mlp' with method 'mae'; expected 'none'"),

@@ -190,7 +190,7 @@ def test_fixed_views_are_the_same_in_every_epoch_and_fresh_ones_are_not(kind):
         ({"seed": -1}, "seed is -1; expected at least 0"),
         ({"checkpoints_kept": -1}, "checkpoints_kept is -1; expected a number, or 0 for all"),
         ({"schedule": "linear"}, "unknown schedule 'linear'"),
-        ({"warmup": 99, "steps": 9}, "a warm-up of 99; expected"),
+        ({"warmup": 99, "steps": 9}, "warmup is 99; expected from 0 to 9"),
         ({"records": 1}, "records 1; expected"),
     ],
 )
