@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from experiments.forecasters import JUDGED, Forecast, forecasts_of, modes_left, passings
+from experiments.networks import check_different
 from experiments.options import ForecastOptions
 from experiments.run_folder import check_folder, new_results
 from experiments.runs import write_arrays, write_json
@@ -54,6 +55,7 @@ def forecast(options: ForecastOptions) -> Path:
     """
     if not options.run:
         raise ValueError("no run is given; expected --run DIR, a folder of sslsim train")
+    check_different("run", options.run)
     if options.at is not None and len(options.run) > 1:
         raise ValueError(f"at is {options.at} for {len(options.run)} runs; expected one run")
     if options.pairs < 2 or not 0 < options.interval_level < 1:

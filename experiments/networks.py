@@ -6,7 +6,7 @@ import importlib
 import os
 import pickle
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +44,18 @@ def kept_steps(run: Path) -> list[int]:
     """
     held = (int(path.stem.removeprefix("checkpoint-")) for path in checkpoints(run / "checkpoints"))
     return sorted({0, *held})
+
+
+def check_different(name: str, folders: Sequence[Path]) -> None:
+    """Refuse folders of which two are the same: what comes of one would count twice.
+
+    Links and other spellings of a path are the same folder.
+    """
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ValueError(
+            f"{name} holds a folder twice: {' '.join(map(str, folders))}; expected different "
+            "folders"
+        )
 
 
 def network_at(

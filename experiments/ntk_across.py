@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.networks import network_at
+from experiments.networks import check_different, network_at
 from experiments.ntk_measures import Array, leading_basis
 from experiments.ntk_pairs import held_out_pairs, taken
 from experiments.options import NtkOptions
@@ -71,6 +71,7 @@ def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Arra
         If a folder holds no run, runs were trained on different data, a network does not take the
         pairs, or ``modes`` is out of range.
     """
+    check_different("run", options.run)
     trained = [read_train_options(run) for run in options.run]
     for run, one in zip(options.run[1:], trained[1:], strict=True):
         for field in _SHARED:
@@ -79,8 +80,6 @@ def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Arra
                     f"{run} was trained with {field} {getattr(one, field)}, {options.run[0]} with "
                     f"{getattr(trained[0], field)}; expected runs on the same images"
                 )
-    if len({run.resolve() for run in options.run}) < len(options.run):
-        raise ValueError(f"run is {' '.join(map(str, options.run))}; expected different runs")
     first = stored_result(options.run[0] / "training.json", {"views": str})
     pairs = held_out_pairs(trained[0], first["views"], options)
     labels = _labels(trained)

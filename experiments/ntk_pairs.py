@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,12 +71,17 @@ def held_out_pairs(trained: TrainOptions, kind: str, options: NtkOptions) -> Pai
     Returns
     -------
     Pairs
-        Of images spread over the held-out ones, fewer than asked for where there are fewer.
+        One an image, of images spread over the held-out ones.
 
     Raises
     ------
     ValueError
         If the data cannot be loaded.
+
+    Warns
+    -----
+    UserWarning
+        If there are fewer held-out images than pairs wanted: there are as many pairs as images.
 
     Examples
     --------
@@ -86,6 +92,13 @@ def held_out_pairs(trained: TrainOptions, kind: str, options: NtkOptions) -> Pai
     if options.root is not None:
         trained = replace(trained, root=options.root)
     data, held_out = split_data(trained)
+    count = len(held_out.images)
+    if count < options.samples:
+        warnings.warn(
+            f"samples is {options.samples} and {trained.data} has {count} held-out images: "
+            f"{count} pairs are used, one an image",
+            stacklevel=2,
+        )
     kind = options.views or (kind if kind in VIEWS and kind != "mask" else "simclr")
     probe = draw_probe(held_out.images, kind, options.samples, trained.seed)
     return Pairs(probe.x, probe.x_prime, pixel_statistics(data.images), data, kind)

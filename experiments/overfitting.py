@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from experiments.networks import kept_steps, network_at
+from experiments.networks import check_different, kept_steps, network_at
 from experiments.ntk_training import spread_steps
 from experiments.overfitting_curves import read_curves
 from experiments.overfitting_measures import Watched, measured_layers, watched_images
@@ -116,6 +116,7 @@ def overfitting(options: OverfittingOptions) -> Path:
 def _check(options: OverfittingOptions) -> None:
     if not options.run:
         raise ValueError("no run is given; expected --run DIR, a folder of sslsim train")
+    check_different("run", options.run)
     if options.checkpoints < 3:
         raise ValueError(f"checkpoints is {options.checkpoints}; expected at least 3")
     for name in ("samples", "probed", "views"):

@@ -12,7 +12,7 @@ from experiments.networks import network_at
 from experiments.train import probed_features
 from experiments.train_options import TrainOptions
 from experiments.train_setup import as_fed, read_train_options, split_data, spread_over
-from experiments.umm_options import UmmSettings, core_options
+from experiments.umm_options import UmmCommand, UmmSettings, core_options
 from sslsim.coding_rate import coding_rate_reduction, instance_groups
 from sslsim.data import Images
 from sslsim.encoders.features import features
@@ -27,6 +27,14 @@ from sslsim.umm.split import split_encoder
 from sslsim.unit_rows import unit_rows
 
 PROBES = ("linear", "knn")
+_HYPERGRADIENT = {  # options of each kind alone
+    "darts": ("radius",),
+    "implicit": ("proximal", "damping", "solver", "solver_iterations"),
+}
+_BILEVEL = (
+    "hypergradient", "inner_lr", "inner_steps", *_HYPERGRADIENT["darts"],
+    *_HYPERGRADIENT["implicit"],
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +106,12 @@ def start_from(run: Path, settings: UmmSettings) -> Start:
     """
     if settings.test_images < 2:
         raise ValueError(f"test_images is {settings.test_images}; expected at least 2")
+    if settings.transfer is None and settings.transfer_limit is not None:
+        raise ValueError(
+            f"transfer-limit is {settings.transfer_limit} without transfer; expected both, or none"
+        )
+    if isinstance(settings, UmmCommand):
+        _check_effect(settings)
     trained = read_train_options(run)
     options = core_options(settings, trained)
     if settings.root is not None:
@@ -126,6 +140,40 @@ def start_from(run: Path, settings: UmmSettings) -> Start:
         if transfer[0].labels is None:
             raise ValueError(f"{settings.transfer} has no labels; expected some to probe")
     return Start(run, trained, learner, step, data, held_out, kind, options, transfer)
+
+
+def _check_effect(settings: UmmCommand) -> None:
+    """Refuse options that another one leaves without effect."""
+    alignment = settings.alignment and settings.beta != 0
+    coding_rate = settings.coding_rate and settings.coding_rate_weight != 0
+    if not (alignment or coding_rate or settings.control):
+        raise ValueError(
+            "neither alignment nor coding rate has a weight: nothing is left to undo memorisation "
+            "with; expected one of them, or control, plain further training"
+        )
+    reasons = {
+        "no-alignment": (not settings.alignment, ("beta",)),
+        "no-coding-rate": (not settings.coding_rate, ("coding_rate_weight",)),
+        "joint": (settings.joint, _BILEVEL),
+        "control": (settings.control, ("beta", "coding_rate_weight", *_BILEVEL)),
+        f"hypergradient {settings.hypergradient}": (
+            True,
+            tuple(
+                name
+                for kind, names in _HYPERGRADIENT.items()
+                if kind != settings.hypergradient
+                for name in names
+            ),
+        ),
+    }
+    for reason, (given, names) in reasons.items():
+        for name in names if given else ():
+            value = getattr(settings, name)
+            if value != getattr(UmmCommand, name):
+                raise ValueError(
+                    f"{name.replace('_', '-')} is {value}, which means nothing with {reason}; "
+                    "expected none given"
+                )
 
 
 def measured_layers(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from experiments.networks import check_different
 from experiments.run_folder import check_folder, new_results
 from experiments.runs import plain, read_json, write_json
 from experiments.train_setup import chosen_device
@@ -92,6 +94,12 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
     """
     if not options.run:
         raise ValueError("no run is given; expected --run DIR ..., folders of sslsim train")
+    check_different("run", options.run)
+    for name in ("push", "hold"):
+        if not 0 <= getattr(options, name) < math.inf:
+            raise ValueError(
+                f"{name} is {getattr(options, name)}; expected a finite number of at least 0"
+            )
     if not 0 < options.interval_level < 1:
         raise ValueError(f"interval_level is {options.interval_level}; expected between 0 and 1")
     check_folder(options.out, "umm-sweep", _RESULTS)

@@ -45,11 +45,10 @@ def learning_rate_factor(schedule: str, step: int, steps: int, warmup: int = 0) 
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}; expected one of {', '.join(SCHEDULES)}")
-    if not 0 <= step < steps or not 0 <= warmup <= steps:
-        raise ValueError(
-            f"step is {step} of {steps} with a warm-up of {warmup}; expected "
-            "0 <= step < steps and 0 <= warmup <= steps"
-        )
+    if not 0 <= warmup <= steps:
+        raise ValueError(f"warmup is {warmup}; expected from 0 to {steps}, all steps")
+    if not 0 <= step < steps:
+        raise ValueError(f"step is {step}; expected from 0 to below {steps}, all steps")
     if step < warmup:
         return (step + 1) / warmup
     done = (step - warmup) / (steps - warmup)

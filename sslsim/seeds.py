@@ -49,10 +49,17 @@ def derived_seed(seed: int, purpose: int, number: int) -> int:
     int
         From numpy's SeedSequence.
 
+    Raises
+    ------
+    ValueError
+        If the seed is no whole number of at least 0.
+
     Examples
     --------
     >>> derived_seed(0, 0, 0) == derived_seed(0, 0, 1)
     False
     """
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed is {seed!r}; expected a whole number of at least 0")
     sequence = np.random.SeedSequence(seed, spawn_key=(purpose, number))
     return int(sequence.generate_state(1, np.uint64)[0])

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from experiments.bench.checks import check_least
 from experiments.bench.options import BenchCodingRateOptions
 from experiments.run_folder import new_results
 from experiments.runs import write_json
@@ -51,10 +52,7 @@ def bench_coding_rate(options: BenchCodingRateOptions) -> Path:
     ValueError
         If an option is out of range.
     """
-    for name in ("samples", "dim", "groups", "repeats"):
-        least = 2 if name == "samples" else 1
-        if getattr(options, name) < least:
-            raise ValueError(f"{name} is {getattr(options, name)}; expected at least {least}")
+    check_least(options, samples=2, dim=1, groups=1, repeats=1, threads=1)
     if options.groups > options.samples:
         raise ValueError(
             f"groups is {options.groups}; expected at most the {options.samples} samples"

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from experiments.bench.checks import check_least
 from experiments.bench.options import NETWORKS, BenchMemorizationOptions
 from experiments.run_folder import new_results
 from experiments.runs import write_json
@@ -31,6 +32,7 @@ from sslsim.encoders.encoder import build_encoder
 from sslsim.memorization import alignment_losses, draw_members, representations
 from sslsim.methods.build import build_learner
 from sslsim.methods.learner import Learner
+from sslsim.single_view import view_shape
 from sslsim.together import train_together
 from sslsim.training import train
 from sslsim.training_options import TrainingOptions
@@ -57,12 +59,9 @@ def bench_memorization(options: BenchMemorizationOptions) -> Path:
     ValueError
         If an option is out of range.
     """
-    for name in ("steps", "images", "pairs", "repeats"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"{name} is {getattr(options, name)}; expected at least 1")
-    for name, least in (("encoders", 4), ("sides", 2), ("batches", 2)):
-        if min(getattr(options, name), default=least) < least:
-            raise ValueError(f"{name} is {getattr(options, name)}; expected at least {least} each")
+    check_least(options, steps=1, images=1, pairs=1, repeats=1, threads=1)
+    check_least(options, encoders=4, sides=2, batches=2)
+    view_shape(options.views, (1, min(options.sides), min(options.sides)))  # checks the kind
     if unknown := [name for name in options.networks if name not in NETWORKS]:
         raise ValueError(f"networks holds {unknown}; expected some of {', '.join(NETWORKS)}")
     if options.threads is not None:

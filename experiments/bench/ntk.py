@@ -30,6 +30,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, jacrev, vmap
 
+from experiments.bench.checks import check_least
 from experiments.bench.memory import peak_bytes, resident_bytes
 from experiments.bench.options import BenchNtkOptions
 from experiments.run_folder import new_results
@@ -62,9 +63,7 @@ def bench_ntk(options: BenchNtkOptions) -> Path:
     ValueError
         If an option is out of range or the other interpreter fails.
     """
-    for name in ("samples", "outputs", "repeats", "threads", "large_samples", "budget"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"{name} is {getattr(options, name)}; expected at least 1")
+    check_least(options, samples=1, outputs=1, repeats=1, threads=1, large_samples=1, budget=1)
     for name in (*options.networks, *([options.large_network] if options.large else [])):
         _network(name, 1)  # a name that is unknown is told before an hour of work
     if options.jax_python is not None and _JAX_NETWORK not in options.networks:

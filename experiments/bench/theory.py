@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import theory
+from experiments.bench.checks import check_least
 from experiments.bench.memory import peak_bytes
 from experiments.bench.options import BenchTheoryOptions
 from experiments.run_folder import new_results
@@ -60,10 +61,9 @@ def bench_theory(options: BenchTheoryOptions) -> Path:
     ValueError
         If the data cannot be loaded or an option is out of range.
     """
-    for name in ("dim", "repeats", "streamed_edge", "streamed_pairs", "curve_pairs"):
-        least = 2 if name.endswith("pairs") else 1
-        if getattr(options, name) < least:
-            raise ValueError(f"{name} is {getattr(options, name)}; expected at least {least}")
+    check_least(options, dim=1, repeats=1, streamed_edge=1, seed=0)
+    check_least(options, streamed_pairs=2, curve_pairs=2, pairs=2)
+    load_images(options.data, options.root, limit=2)  # what is not there is told now
     with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
         found: dict[str, Any] = {}
         measures = {"streamed": _streamed, "curves": _curves, "dense": _dense}

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from experiments.bench.checks import check_least
 from experiments.bench.options import BenchThroughputOptions
 from experiments.run_folder import new_results
 from experiments.runs import write_json
@@ -20,6 +21,7 @@ from sslsim.data import Images
 from sslsim.encoders.encoder import Encoder, build_encoder
 from sslsim.methods.learner import PairLearner
 from sslsim.objectives import barlow_twins
+from sslsim.single_view import view_shape
 from sslsim.training import train
 from sslsim.training_options import TrainingOptions
 
@@ -62,9 +64,8 @@ def bench_throughput(options: BenchThroughputOptions) -> Path:
     ValueError
         If an option is out of range.
     """
-    for name, least in (("size", 8), ("batch", 2), ("images", 2), ("steps", 1), ("repeats", 1)):
-        if getattr(options, name) < least:
-            raise ValueError(f"{name} is {getattr(options, name)}; expected at least {least}")
+    check_least(options, size=8, batch=2, images=2, steps=1, repeats=1)
+    view_shape(options.views, _shape(options))  # checks the kind
     device = chosen_device(options.device)
     sides: dict[str, Callable[[], float]] = {
         "training": lambda: _training(options, device),

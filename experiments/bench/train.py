@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from experiments.bench.checks import check_least
 from experiments.bench.options import BenchTrainOptions
 from experiments.run_folder import new_results
 from experiments.runs import write_json
@@ -63,12 +64,8 @@ def bench_train(options: BenchTrainOptions) -> Path:
     ValueError
         If an option is out of range.
     """
-    for name in ("dim", "steps", "repeats"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"{name} is {getattr(options, name)}; expected at least 1")
-    for name in ("batch", "step_batch"):
-        if getattr(options, name) < 2:
-            raise ValueError(f"{name} is {getattr(options, name)}; expected at least 2")
+    check_least(options, dim=1, steps=1, repeats=1, threads=1, batch=2, step_batch=2)
+    build_encoder(options.encoder, (3, 32, 32), 128, seed=0)  # an unfit one is told now
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     with new_results(options.out, "bench", options, results=("bench.json",)) as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,6 +136,19 @@ def _check(options: RetrainOptions) -> None:
         raise ValueError(
             f"fine_tune is {options.fine_tune}; expected a number of updates, or 0 for none"
         )
+    for name in ("steps", "transfer_limit"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; expected at least 1, or none given")
+    if options.fine_tune_lr is not None:
+        if not 0 < options.fine_tune_lr < math.inf:
+            raise ValueError(
+                f"fine_tune_lr is {options.fine_tune_lr}; expected a finite number above zero"
+            )
+        if not options.fine_tune:
+            raise ValueError(
+                f"fine-tune-lr is {options.fine_tune_lr} without fine-tune; expected both, or none"
+            )
     if not 0 < options.interval_level < 1:
         raise ValueError(f"interval_level is {options.interval_level}; expected between 0 and 1")
 

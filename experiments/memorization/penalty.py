@@ -234,6 +234,10 @@ def _checked(options: PenaltyOptions, study: Finished) -> list[float]:
     if len(set(options.targeted)) < len(options.targeted):
         raise ValueError(f"targeted is {' '.join(options.targeted)}; expected each once")
     candidates = len(study.points.sets["candidate"])
+    if not options.targeted and options.count != PenaltyOptions.count:
+        raise ValueError(
+            f"count is {options.count} without targeted; expected it with --targeted only"
+        )
     if options.targeted and not 1 <= options.count <= candidates:
         raise ValueError(
             f"count is {options.count}; expected 1 to {candidates}, the candidates of the study"

@@ -20,7 +20,7 @@ from experiments.memorization.trained import (
     encoder_losses,
     trained_encoder,
 )
-from experiments.networks import kept_steps
+from experiments.networks import check_different, kept_steps
 from experiments.ntk_training import spread_steps
 from sslsim.memorization import ssl_mem
 
@@ -94,6 +94,7 @@ def check_split(options: MemorizationOptions) -> None:
                 f"{len(options.f)} encoder(s) f and {len(options.g)} g were given; expected as "
                 "many of either, 2 pairs at least"
             )
+        check_different("f and g", (*options.f, *options.g))
         if options.curve:
             raise ValueError("curve is asked of encoders given; expected encoders trained here")
         if options.sets is None:

@@ -21,6 +21,7 @@ from experiments.memorization.split import check_split, score_split
 from experiments.memorization.statistics import SETS
 from experiments.memorization.subsample import drawn_members, score_subsample, trains_together
 from experiments.memorization.trained import Trained, encoder_losses
+from experiments.networks import check_different
 from experiments.run_folder import check_folder, check_same, new_results
 from experiments.runs import plain, read_arrays
 from experiments.stored import stored_config
@@ -110,6 +111,7 @@ def _check(options: MemorizationOptions) -> None:
     for name in ("draw_seed", "seed", "curve"):
         if getattr(options, name) < 0:
             raise ValueError(f"{name} is {getattr(options, name)}; expected at least 0")
+    check_different("compare", options.compare)
     if options.top < 1:
         raise ValueError(f"top is {options.top}; expected at least 1")
     if options.batch < 2:

@@ -132,7 +132,7 @@ def overview_section(groups: Sequence[Group], titles: Sequence[str], views: View
         )
     return table_of(
         "Main numbers: means over runs that differ in the seed only, ± their standard deviation",
-        ("configuration", "runs", "seeds", "main numbers"),
+        ("configuration", "runs", "seed values", "main numbers"),
         rows,
         cards=True,
     )

@@ -30,7 +30,9 @@ def memorization_view(result: Result) -> View:
     Returns
     -------
     View
-        By layer the tests between sets; areas under ROC curves against chance; other studies.
+        By layer the tests between sets; areas under ROC curves against chance; other studies. The
+        main numbers are what the protocol scores: how far candidates lie above shared images, or,
+        without sets, the mean score; then the areas.
 
     Examples
     --------
@@ -38,7 +40,7 @@ def memorization_view(result: Result) -> View:
     >>> found = memorization_view({"layers": ["backbone"], "sets": [{"comparisons": [test]}],
     ...                            "atypical": {"candidate": {"any": {"auc": 0.9, "points": 5}}}})
     >>> found.tables[1].rows[0][:2], found.numbers[0].value
-    (('candidate above shared', '0.2'), 0.9)
+    (('candidate above shared', '0.2'), 0.2)
     """
     layers = [words(name, 60) for name in sequence(result, "layers")]
     means, deviations = numbers(result, "mean"), numbers(result, "deviation")
@@ -50,6 +52,7 @@ def memorization_view(result: Result) -> View:
     agreements, main, doubts = [], [], []
     for place, entry in enumerate(sequence(result, "sets")):
         layer = at(layers, place) or f"layer {place + 1}"
+        tests = [one for one in sequence(entry, "comparisons") if isinstance(one, dict)]
         rows = tuple(
             (
                 f"{words(one.get('above'), 40)} above {words(one.get('below'), 40)}",
@@ -59,8 +62,7 @@ def memorization_view(result: Result) -> View:
                 number(finite(one, "p"), 2),
                 number(finite(one, "effect"), 3),
             )
-            for one in sequence(entry, "comparisons")
-            if isinstance(one, dict)
+            for one in tests
         )
         offset, error = finite(entry, "offset"), finite(entry, "offset_error")
         caption = (
@@ -71,6 +73,12 @@ def memorization_view(result: Result) -> View:
         tables.append(Table(caption, headers, rows))
         if place == 0:
             agreements += [Agreement(row[0], f"{row[1]} ± {row[2]}", f"p {row[4]}") for row in rows]
+            main += [
+                Number(row[0], finite(test, "difference"))
+                for row, test in zip(rows, tests, strict=True)
+            ]
+    if not main and layers:
+        main.append(Number(f"mean score of {layers[0]}", at(means, 0)))
     outliers = []
     for group, kinds in mapping(result, "atypical").items():
         for kind, found in mapping(kinds).items():

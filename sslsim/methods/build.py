@@ -152,6 +152,8 @@ def build_learner(
     )
     if method == "mae":
         net = _without_projector(net, dim)
+    if not 0 < init_scale < math.inf:
+        raise ValueError(f"init_scale is {init_scale}; expected a finite number above zero")
     scale_initialization(net, init_scale, init_which, init_batch_norm)
     # What the option is called in the method's own module.
     named = {

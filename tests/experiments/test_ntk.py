@@ -292,7 +292,7 @@ def test_runs_on_other_images_and_too_many_modes_are_refused(linear, convnet, tm
     other = trained(tmp_path / "a", steps=2, limit=200)
     with pytest.raises(ValueError, match=r"trained with limit 200, .* with 300; expected runs on"):
         ntk(NtkOptions((linear, other), out=tmp_path))
-    with pytest.raises(ValueError, match="expected different runs"):
+    with pytest.raises(ValueError, match="expected different folders"):
         ntk(NtkOptions((linear, linear), samples=20, out=tmp_path))
     with pytest.raises(ValueError, match="modes is 4; expected from 1 to 3"):
         ntk(NtkOptions((linear, convnet), modes=4, views="weak", samples=20, out=tmp_path))

@@ -116,6 +116,25 @@ def test_mean_and_spread_over_seeds(tmp_path):
     assert "fewer than three seeds" not in page.text
 
 
+def test_the_overview_of_a_study_of_memorisation_leads_with_what_it_tests(tmp_path):
+    test = {"above": "candidate", "below": "shared", "difference": 0.217, "p": 0.01}
+    study = {
+        "layers": ["backbone"],
+        "mean": [0.31],
+        "sets": [{"comparisons": [test]}],
+        "atypical": {"candidate": {"any": {"auc": 0.91, "points": 5}}},
+    }
+    config = {"command": "memorization"}
+    run_folder(tmp_path / "split", {"seed": 7}, config=config, memorization=study)
+    pool = study | {"sets": []}
+    run_folder(tmp_path / "pool", {"seed": 7}, config=config, memorization=pool)
+    text = made(tmp_path / "split").text.partition("Main numbers")[2]
+    assert "seed values" in text
+    assert text.index("candidate above shared 0.217") < text.index("AUC of outliers")
+    text = made(tmp_path / "pool").text.partition("Main numbers")[2]
+    assert text.index("mean score of backbone 0.31") < text.index("AUC of outliers")
+
+
 def test_a_study_of_runs_belongs_to_the_seed_of_its_run(tmp_path):
     kernel = {"command": "ntk", "options": {"method": None}}
     for seed in range(3):
