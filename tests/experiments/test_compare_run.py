@@ -39,6 +39,20 @@ def test_a_tiny_map_grows_under_the_training_loss_as_its_operator_says(options):
     np.testing.assert_allclose(found, operator, atol=1e-5 * np.abs(operator).max())
 
 
+def test_losses_blind_to_the_mean_are_predicted_from_pairs_less_the_mean_of_both_views():
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((40, 3)) + 1
+    x_prime = x + 0.2 * rng.standard_normal((40, 3)) + [2.0, 0.0, -1.0]
+    operator, theory = near_origin(TrainOptions(method="vicregl"), x, x_prime)
+    mean = np.concatenate([x, x_prime]).mean(axis=0)
+    gamma = sum(
+        np.outer(a - mean, b - mean) + np.outer(b - mean, a - mean)
+        for a, b in zip(x, x_prime, strict=True)
+    )
+    np.testing.assert_allclose(operator, gamma / 40, rtol=1e-10)
+    assert theory == "barlow_twins near the origin (there is none of vicregl)"
+
+
 def test_errors_are_relative_to_what_was_measured_before_and_after_the_one_factor():
     """Ratios 4, 1 and 2 have the geometric mean 2; what is missing on either side is left out."""
     predicted = np.array([1.0, 2.0, 8.0, np.inf, 9.0])

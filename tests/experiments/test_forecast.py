@@ -8,6 +8,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad
+from scipy.stats import t as student
 
 from experiments.cli import main
 from experiments.forecast import forecast, summarise
@@ -227,6 +229,57 @@ def test_a_backtest_of_a_run(run, backtest, capsys):
         assert f"`{key[:-1]}i`" in PAGE, key
 
 
+def test_every_number_of_a_forecast_follows_from_the_curves_and_shares(backtest):
+    """Laws integrated step by step, rates from the curves, intervals from forecasts before."""
+    found, arrays = read_json(backtest / "forecast.json"), read_arrays(backtest / "forecast.npz")
+    lam, times = arrays["eigenvalues_0"], arrays["times_0"]
+
+    def reached(mode, value, index):
+        """When a curve that is exponential between checkpoints comes to a value."""
+        above = index + np.flatnonzero(lam[index:, mode] >= value)[0]
+        ends = np.log(lam[above - 1 : above + 1, mode])
+        return np.interp(np.log(value), ends, times[above - 1 : above + 1])
+
+    def law_time(one, end):
+        """Integral of 1 / (lambda (1 - lambda) sqrt(delta^2 + kappa lambda))."""
+        early, late, rest = one["early_rate"], one["late_rate"], 1 - one["lam"]
+        delta, kappa = abs(late - early) / rest, 4 * late * early / (one["lam"] * rest**2)
+        return quad(
+            lambda x: 1 / (x * (1 - x) * np.sqrt(delta**2 + kappa * x)), one["lam"], end,
+            epsrel=1e-10,
+        )[0]  # fmt: skip
+
+    for place, one in enumerate(found["forecasts"]):
+        index, mode, now, size = one["step"] // 10, one["mode"] - 1, one["time"], one["lam"]
+        steps, rates, decade = one["step_times"], one["rates"], min(10 * size, 0.5)
+        growth = np.log(lam[index, mode] / lam[index - 1, mode])
+        last = growth / (times[index] - times[index - 1])
+        assert rates["last_rate"] == pytest.approx(last, rel=1e-9)
+        assert rates["two_factor"] == pytest.approx(
+            np.log(decade / size) / law_time(one, decade), rel=1e-7
+        )
+        assert steps["two_factor"] - now == pytest.approx(law_time(one, 0.5), rel=1e-7)
+        for name in set(rates) - {"two_factor"}:  # d ln(lambda) / dt falls as 1 - lambda
+            rest = (1 - size) * np.log((1 - size) / size) / rates[name]
+            assert steps[name] - now == pytest.approx(rest, rel=1e-9)
+        measured = np.log(decade / size) / (reached(mode, decade, index) - now)
+        assert one["measured_rate"] == pytest.approx(measured, rel=1e-9)
+        known = [
+            np.log(
+                (b["measured_step_time"] - b["time"]) / (b["step_times"]["two_factor"] - b["time"])
+            )
+            for b in found["forecasts"][:place]
+            if b["size"] == one["size"] and b["measured_step_time"] <= now
+        ]
+        count = 2 + len(known)
+        spread = np.sqrt((2 * np.log(1.5) ** 2 + np.sum(np.square(known))) / count)
+        factor = np.exp(student.ppf(0.95, count) * spread)
+        assert one["high"] - now == pytest.approx((steps["two_factor"] - now) * factor, rel=1e-9)
+        assert one["low"] - now == pytest.approx((steps["two_factor"] - now) / factor, rel=1e-9)
+    sizes = [one["size"] for one in found["forecasts"]]
+    assert len(set(sizes)) > 1
+
+
 def test_forecasts_know_nothing_of_the_future(run, backtest, tmp_path):
     """With all later checkpoints gone, every forecast is what it was, to the last bit."""
     last = 250
@@ -278,7 +331,7 @@ def test_at_a_checkpoint_forecasts_are_those_of_the_backtest(run, backtest, tmp_
 
 def test_of_a_linear_map_forecasts_are_the_closed_form(linear, tmp_path):
     """One layer: no features adapt, and the kernel of now is that of the whole rise."""
-    folder = forecast(ForecastOptions((linear,), pairs=60, out=tmp_path))
+    folder = forecast(ForecastOptions((linear,), pairs=60, hessian=True, out=tmp_path))
     found = read_json(folder / "forecast.json")
     judged = [one for one in found["forecasts"] if one["size"] == 1e-3]
     assert [one["mode"] for one in judged] == [1, 2, 3]
@@ -291,6 +344,8 @@ def test_of_a_linear_map_forecasts_are_the_closed_form(linear, tmp_path):
         # The kernel knows the next mode of the map, the closed form how it rises.
         expected = step_times([value], np.sqrt([one["lam"] / value]))[0]
         assert one["step_times"]["kernel"] - one["time"] == pytest.approx(expected, rel=0.02)
+        # The steepest escape is that of the next mode, whose lambda grows as exp(8 gamma t).
+        assert one["rates"]["hessian"] == pytest.approx(8 * value, rel=0.05)
         if one["mode"] < 3:  # the run is over before the third
             told = one["step_times"]["two_factor"] - one["time"]
             # An update is a fifth of the first mode's rise by a factor e.

@@ -53,6 +53,25 @@ def test_comparisons_are_paired_one_sided_tests_over_pairs_of_encoders():
         assert test.point_effect == pytest.approx(np.mean(effects))
 
 
+def test_sets_of_unequal_size_are_pooled_by_their_points():
+    scores, ends = draw(), (0, 3, 10, 30, 40)
+    sets = {name: np.arange(*ends[i : i + 2]) for i, name in enumerate(SETS)}
+    found = split_tests(scores, sets)
+    for test in found.comparisons:
+        effects = []
+        for one, other in zip(
+            scores[:, sets[test.above]], scores[:, sets[test.below]], strict=True
+        ):
+            squares = sum(np.square(part - part.mean()).sum() for part in (one, other))
+            pooled = np.sqrt(squares / (len(one) + len(other) - 2))
+            effects.append((one.mean() - other.mean()) / pooled)
+        assert test.point_effect == pytest.approx(np.mean(effects))
+    shared = scores[:, 10:30].mean(axis=1)
+    squares = np.square(shared - shared.mean()).sum()
+    assert found.offset == pytest.approx(shared.mean())
+    assert found.offset_error == pytest.approx(np.sqrt(squares / 5 / 6))  # of six pairs
+
+
 def test_an_offset_of_every_pair_of_encoders_is_reported_and_drops_out():
     plain, moved = (split_tests(draw(offset=offset), PLACES) for offset in (0.0, 7.0))
     assert moved.offset - plain.offset == pytest.approx(7)
@@ -118,6 +137,17 @@ def test_overlap_of_random_rankings_is_that_of_chance():
     p = np.array([each.chance_p for each in found])
     for level in (0.05, 0.3):
         assert np.mean(p <= level) <= level + 4 * np.sqrt(level / 400)
+
+
+@pytest.mark.parametrize("common", [0, 1, 2, 3])
+def test_chance_reaches_an_overlap_as_often_as_sets_of_three_out_of_seven_do(common):
+    one, other = np.arange(7.0), np.zeros(7)
+    other[[*range(6, 6 - common, -1), *range(3 - common)]] = 1.0  # some of the top, then others
+    sets = itertools.combinations(range(7), 3)
+    reached = [len({4, 5, 6} & set(drawn)) >= common for drawn in sets]
+    found = rank_agreement(one, other + 0.01 * one, 3)
+    assert found.overlap == pytest.approx(common / 3)
+    assert found.chance_p == pytest.approx(np.mean(reached))
 
 
 def test_the_overlap_of_ties_is_the_same_every_time():

@@ -209,14 +209,17 @@ def test_probes_read_the_test_split():
 
 
 def curves(accuracy, reduction, seed=0, **options):
-    """One layer, one eps; classes reduce by the opposite, and training images by twice as much."""
+    """One layer, one eps; classes reduce by the opposite, and training images by twice as much.
+
+    Neighbours see half of the accuracy, backwards.
+    """
     accuracy, reduction = np.array([accuracy]), np.array([[reduction]])
     return Curves(
         run=Path(f"r{seed}"),
         trained=TrainOptions(seed=seed, **options),
         layers=("backbone",),
         steps=tuple(range(0, 10 * accuracy.shape[1], 10)),
-        accuracies={"linear": accuracy, "knn": accuracy[:, ::-1]},
+        accuracies={"linear": accuracy, "knn": accuracy[:, ::-1] / 2},
         errors={"linear": 0 * accuracy + 0.03, "knn": 0 * accuracy + 0.04},
         rates={
             "coding_rate": {"test": reduction, "train": reduction},
@@ -248,6 +251,18 @@ def test_a_signal_that_follows_accuracy_is_told_from_one_that_only_grows():
     assert rising["correlations"]["linear"]["updates"]["all"] == [[pytest.approx(1)]]
 
 
+def test_every_eps_has_its_own_correlations():
+    accuracy = np.array([0.1, 0.5, 0.9, 0.8, 0.7])
+    one = curves(accuracy, accuracy)
+    both = np.array([[accuracy**2], [-accuracy], [np.arange(5.0)]])
+    whole = {"test": both, "train": 2 * both}
+    rates = dict.fromkeys(("coding_rate", "instance", "class"), whole)
+    found = summarise_run(replace(one, rates=rates))
+    by_eps = found["correlations"]["linear"]["instance"]["all"]
+    # Ranks 1, 2, 5, 4, 3 with 1 to 5: 1 - 6 (0 + 0 + 4 + 0 + 4) / (5 * 24).
+    assert by_eps == [[pytest.approx(1)], [pytest.approx(-1)], [pytest.approx(0.6)]]
+
+
 def test_groups_are_of_seeds_and_nothing_else():
     accuracy = np.array([0.1, 0.5, 0.9, 0.8, 0.7])
     many = [
@@ -263,6 +278,8 @@ def test_groups_are_of_seeds_and_nothing_else():
     assert second["options"] == {"limit": 70, "fixed_views": True}
     np.testing.assert_allclose(first["linear_end"]["mean"], [(0.7 + 0.72 + 0.11) / 3])
     np.testing.assert_allclose(first["linear_peak"]["mean"], [0.91])
+    np.testing.assert_allclose(first["knn_end"]["mean"], [(0.1 + 0.12 + 0.71) / 6])
+    np.testing.assert_allclose(first["knn_peak"]["mean"], [0.91 / 2])
     # Peaks of the other two, on average, are at the third checkpoint all three times.
     falls = np.array([0.2, 0.2, 0.8])
     np.testing.assert_allclose(first["linear_fall_by_others"]["mean"], [falls.mean()])

@@ -398,6 +398,8 @@ def test_the_table_finds_planted_changes_and_pairs_runs():
     assert "from_first" not in loss
     np.testing.assert_allclose(control["measures"]["loss"]["from_first"]["values"], 1.0)
     assert "from_control" not in control["measures"]["loss"]
+    before = full["measures"]["coding_rate_reduction"]["before"]
+    assert before == pytest.approx(11.0)  # of 10, 11 and 12
     reduction = full["measures"]["coding_rate_reduction"]["from_control"]
     # 2, 1.5, 1: half-width t_{0.95, 2} 0.5 / sqrt(3)
     assert reduction["mean"] == pytest.approx(1.5)

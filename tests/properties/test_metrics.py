@@ -70,7 +70,8 @@ def test_effective_rank_is_a_scale_free_count(values, scale):
     spectrum = torch.tensor(values, dtype=torch.float64)
     rank = metrics.effective_rank(spectrum).item()
     assert abs(rank - twin.effective_rank(values)) < ROUNDING * len(values)
-    assert abs(rank - metrics.effective_rank(scale * spectrum.flip(0)).item()) < 1e-9
+    if all(v == 0 or v > 1e-300 for v in values):  # below, scaling itself loses digits
+        assert abs(rank - metrics.effective_rank(scale * spectrum.flip(0)).item()) < 1e-9
     if max(values) > 0:
         positive = sum(v > 0 for v in values)
         assert 1 - ROUNDING <= rank <= positive + ROUNDING * positive

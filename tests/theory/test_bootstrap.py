@@ -47,6 +47,39 @@ def test_bootstrap_and_perturbation_agree_where_pairs_abound():
             assert np.all(np.abs(difference) < 0.25 * width), bound
 
 
+def modes(x, x_prime, w0, center):
+    """Eigenvalues and step times from the definitions."""
+    if center:
+        mean = (x.mean(axis=0) + x_prime.mean(axis=0)) / 2
+        x, x_prime = x - mean, x_prime - mean
+    gamma = (x.T @ x_prime + x_prime.T @ x) / (2 * len(x))
+    values, vectors = np.linalg.eigh(gamma)
+    values, vectors = values[::-1][: len(w0)], vectors[:, ::-1][:, : len(w0)]
+    s0 = np.abs(np.diag(np.linalg.qr(w0 @ vectors)[1]))
+    return values, np.log(1 / (values * s0**2) - 1) / (8 * values)
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.9])
+def test_ends_are_the_sample_squared_over_quantiles_of_resamples(center, level):
+    x, x_prime = planted_pairs("geometric", 60, 4, np.random.default_rng(7))
+    x, x_prime = x + 0.5, x_prime + 0.5
+    w0 = 1e-3 * np.random.default_rng(8).standard_normal((2, 4))
+    found = bootstrap_intervals(x, x_prime, w0, center=center, level=level, draws=100, rng=9)
+    value, rng = modes(x, x_prime, w0, center), np.random.default_rng(9)
+    again = []
+    for _ in range(100):
+        rows = rng.integers(60, size=60)
+        again.append(modes(x[rows], x_prime[rows], w0, center))
+    again = np.sort(again, axis=0)
+    tail = round(50 * (1 - level))  # of a hundred, so many miss the interval on either side
+    low, high = again[tail - 1], again[100 - tail - 1]
+    told = np.array([getattr(found, bound) for bound in BOUNDS]).reshape(2, 2, 2)
+    for which in (0, 1):  # eigenvalues, times
+        np.testing.assert_allclose(told[which, 0], value[which] ** 2 / high[which], rtol=1e-8)
+        np.testing.assert_allclose(told[which, 1], value[which] ** 2 / low[which], rtol=1e-8)
+
+
 def test_images_are_drawn_with_all_their_pairs():
     """Copies of every pair leave the intervals of the images alone, and narrow those of pairs."""
     x, x_prime = planted_pairs("geometric", 150, 6, np.random.default_rng(2))

@@ -254,3 +254,101 @@ def test_a_mode_picks_up_the_weights_of_the_directions_it_turns_to():
     spread = angle * np.sqrt(np.mean(rest**2))
     picked = np.abs(0.01 + spread * NORMAL) / np.sqrt(1 + angle**2)
     within_quantiles(np.ravel(found), picked)
+
+
+def apart(values, spread):
+    """Modes that do not mix, with estimates as given, and their intervals."""
+    values, spread = np.array(values), np.array(spread)
+    nothing = np.zeros((len(values), len(values)))
+    estimate = EigenvalueEstimate(values, 0 * values, spread, nothing, np.ones(len(values), bool))
+    moments = Moments(values, nothing, spread**2, False, 10)
+    w0 = 0.01 * np.eye(len(values))
+    return step_intervals(moments, estimate, w0, np.eye(len(values)), draws=2000)
+
+
+def test_what_the_order_of_eigenvalues_gives_away_is_used():
+    """The first is lost in its noise, but the second, no larger, is known to be learned."""
+    z = NormalDist().inv_cdf(0.95)
+    bounds = apart([1.0, 0.9], [1.0, 0.009])
+    sure = 0.9 * np.exp(-z * 0.01)
+    np.testing.assert_allclose(bounds.eigenvalue_low, [sure, sure], rtol=1e-12)
+    assert bounds.step_time_high[0] == pytest.approx(step_times([sure], [0.01])[0], rel=1e-9)
+    # Nor is the second larger than the first.
+    bounds = apart([1.0, 0.9], [0.01, 0.5])
+    most = np.exp(z * 0.01)
+    np.testing.assert_allclose(bounds.eigenvalue_high, [most, most], rtol=1e-12)
+    assert np.isinf(apart([1.0, 0.5], [1.0, 0.5]).step_time_high).all()  # neither is known
+
+
+def test_two_levels_that_repelled_each_other_are_put_back():
+    """Eigenvalues of a matrix with a known coupling give back its diagonal."""
+    for diagonal, coupling in (([1.0, 0.5], 0.2), ([1.0, 0.1], 0.01), ([3.0, 2.9], 0.5)):
+        matrix = np.diag(diagonal) + coupling * (1 - np.eye(2))
+        levels = np.linalg.eigvalsh(matrix)[::-1]
+        noise = coupling**2 * (1 - np.eye(2))
+        found = estimate_eigenvalues(Moments(levels, noise, np.full(2, 1e-4), False, 9))
+        np.testing.assert_allclose(found.values, diagonal, rtol=1e-9)
+        np.testing.assert_allclose(found.bias, levels - diagonal, rtol=1e-9)
+
+
+def literal_spread(levels, noise, own, units):
+    """The docstrings of the estimate and of its overfit, entry by entry."""
+
+    def shift(gap, v):
+        return np.sign(gap) * (abs(gap) - np.sqrt(max(gap**2 - 4 * v, 0.0))) / 2
+
+    dim, kept, owns = len(own), [], []
+    for j in range(dim):
+        bias = sum(shift(levels[j] - levels[k], noise[j][k]) for k in range(len(levels)) if k != j)
+        moment = np.sqrt(own[j] * units - levels[j] ** 2)  # s_j, var(a b) = s_j^2 + gamma_j^2
+        less = max(moment - bias, 0.0) if bias > 0 else moment
+        kept.append(less / moment)
+        value = levels[j] - bias
+        ratio = (less**2 + value**2) / (moment**2 + levels[j] ** 2) if bias > 0 else 1.0
+        owns.append(own[j] * min(ratio, 1.0))
+    for j in range(dim):
+        total, doubt = owns[j], 0.0
+        for k in range(len(levels)):
+            gap = levels[j] - levels[k]
+            v = noise[j][k] * kept[j] * (kept[k] if k < dim else 1.0)
+            # Uniform over half of the gap at most: (D / 2)^2 / 12.
+            total += min(2 * shift(gap, v) ** 2, (gap / 2) ** 2 / 12)
+            if v > 0 and np.sqrt(v) > 0.7 * abs(gap):
+                doubt = max(doubt, v)
+        yield np.sqrt(total + doubt)
+
+
+@pytest.mark.parametrize("coupling", [0.01, 0.1, 0.3])
+def test_the_spread_of_an_eigenvalue_is_its_own_noise_and_that_of_its_bias(coupling):
+    levels, own, units = np.array([1.0, 0.6, 0.3, 0.1]), np.array([0.05, 0.02, 0.01]), 50
+    noise = coupling**2 * np.array([[0, 1, 2, 3], [1, 0, 4, 1], [2, 4, 0, 1.5]])
+    found = estimate_eigenvalues(Moments(levels, noise, own, False, units))
+    expected = list(literal_spread(levels, noise, own, units))
+    np.testing.assert_allclose(found.spread, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("spread", "resolved"), [(0.45, True), (0.55, False)])
+def test_a_mode_is_resolved_above_two_standard_deviations(spread, resolved):
+    moments = Moments(np.array([1.0, 0.0]), np.zeros((1, 2)), np.array([spread**2]), False, 9)
+    assert estimate_eigenvalues(moments).resolved.tolist() == [resolved]
+
+
+def test_a_mode_no_larger_than_the_noise_may_be_as_large_as_it_and_as_early():
+    """Half the size of the most negative eigenvalue; the other mode is above it."""
+    levels, spread = np.array([1.0, 0.1]), np.array([0.01, 0.02])
+    w0 = 0.01 * np.eye(2)
+    for own_spread, lost in ((1e-4, True), (1.0, False)):
+        moments = Moments(
+            levels, np.zeros((2, 2)), spread**2, False, 9, floor=0.2, floor_spread=own_spread
+        )
+        # A mode is told from noise of its size if it is surer, relative to its size, than that.
+        estimate = estimate_eigenvalues(moments)
+        assert estimate.resolved.tolist() == [True, not lost]
+        bounds = step_intervals(moments, estimate, w0, np.eye(2))
+        assert np.isinf(bounds.step_time_high[1]) == lost
+        if lost:
+            assert bounds.eigenvalue_high[1] == 0.2
+            assert bounds.step_time_low[1] == pytest.approx(step_times([0.2], [0.01])[0])
+        else:
+            assert bounds.eigenvalue_high[1] < 0.2
+            assert bounds.step_time_low[1] > 1.1 * step_times([0.2], [0.01])[0]
