@@ -16,7 +16,8 @@ ALLOWED = {
     "experiments": {"experiments", "theory", "sslsim"},
     "paper_figs": {"paper_figs", "theory", "experiments.runs"},
 }
-TOP_LEVEL = {"pyproject.toml", "README.md", "LICENSE", ".gitignore", ".ci", "tests"} | set(ALLOWED)
+FILES = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", ".gitignore"}
+TOP_LEVEL = FILES | {".ci", ".github", "tests"} | set(ALLOWED)
 MODULES = sorted(path for room in ALLOWED for path in (ROOT / room).rglob("*.py"))
 
 
