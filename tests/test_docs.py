@@ -105,7 +105,7 @@ def test_the_citation_names_this_version_and_holds_what_its_format_asks_for() ->
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = (ROOT / "CITATION.cff").read_text()
     # The subset of YAML used: keys and values, lists by dashes, two spaces a level.
-    shape = re.compile(r"(?:  )*(?:- )?(?:[a-z-]+:(?: (?:\".*\"|[^\"].*?))?|[^:]+)")
+    shape = re.compile(r"(?:  )*(?:- )?(?:[a-z-]+:(?: (?:\".*\"|(?!.*: )[^\"].*))?|[^:]+)")
     assert all(shape.fullmatch(line) for line in text.splitlines())
     keys = dict(re.findall(r"^([a-z-]+): ?(.*)$", text, re.MULTILINE))
     assert keys.keys() >= {"cff-version", "message", "title", "authors"}
