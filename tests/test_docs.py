@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -86,3 +87,41 @@ def test_examples_of_the_readme_run() -> None:
 
 def test_commands_are_found_in_the_readme() -> None:
     assert "sslsim compare" in _commands(ROOT / "README.md")
+
+
+def test_the_test_command_of_the_readme_is_the_one_that_integration_runs() -> None:
+    pattern = re.search(r'grep -m1 "(.*)" README.md', (ROOT / ".ci" / "run").read_text())
+    assert pattern is not None
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert [line for line in lines if re.match(pattern[1], line)]
+
+
+def test_paths_of_the_contributing_page_exist() -> None:
+    for path in re.findall(r"`([\w.]+/[\w./]*)`", (ROOT / ".github/CONTRIBUTING.md").read_text()):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_citation_names_this_version_and_holds_what_its_format_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = (ROOT / "CITATION.cff").read_text()
+    # The subset of YAML used: keys and values, lists by dashes, two spaces a level.
+    shape = re.compile(r"(?:  )*(?:- )?(?:[a-z-]+:(?: (?:\".*\"|(?!.*: )[^\"].*))?|[^:]+)")
+    assert all(shape.fullmatch(line) for line in text.splitlines())
+    keys = dict(re.findall(r"^([a-z-]+): ?(.*)$", text, re.MULTILINE))
+    assert keys.keys() >= {"cff-version", "message", "title", "authors"}
+    assert (keys["cff-version"], keys["version"]) == ("1.2.0", project["version"])
+    assert keys["license"] == project["license"]["text"]
+    references = text.partition("references:")[2].split("  - type: ")[1:]
+    assert [re.search(r"abs/(\S+)", entry)[1] for entry in references] == [
+        "2303.15438", "2410.00772", "2401.12233",
+    ]  # fmt: skip
+    for entry in references:
+        assert re.search(r"title: \S", entry)
+        assert entry.count("given-names:") == entry.count("family-names:") > 1
+
+
+def test_the_changelog_has_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert version in headings

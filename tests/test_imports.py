@@ -24,7 +24,8 @@ COMPUTED = {  # modules that import what they are told at run time
     "experiments.networks",  # a module of the user's
     "experiments.bench.train",  # other libraries, where they are installed
 }
-TOP_LEVEL = {"pyproject.toml", "README.md", "LICENSE", ".gitignore", ".ci", "tests"} | set(ALLOWED)
+FILES = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", ".gitignore"}
+TOP_LEVEL = FILES | {".ci", ".github", "tests"} | set(ALLOWED)
 MODULES = sorted(path for room in ALLOWED for path in (ROOT / room).rglob("*.py"))
 
 

@@ -11,6 +11,8 @@ The aligned model is that of arXiv 2303.15438, section 4.
 
 from __future__ import annotations
 
+from functools import cache
+
 import sympy as sp
 
 from theory.checks import whole_number
@@ -88,6 +90,7 @@ def eigenvalue_flow(penalty: sp.Expr | int = 0) -> sp.Expr:
     return sp.factor((2 * GAMMA * S * speed).subs(S, sp.sqrt(LAM / GAMMA)))
 
 
+@cache
 def eigenvalue_solution() -> sp.Expr:
     """Eigenvalue lambda(t), :func:`eigenvalue_flow` integrated from lambda0.
 
@@ -165,6 +168,7 @@ def weight_decay_fixed_point() -> sp.Expr:
     return sp.expand(root)
 
 
+@cache
 def weight_decay_solution() -> sp.Expr:
     """Eigenvalue lambda(t) under weight decay: solves ``eigenvalue_flow(B)``.
 

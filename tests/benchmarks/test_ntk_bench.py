@@ -15,6 +15,7 @@ from sslsim.ntk import empirical_ntk
 SIZES = ("samples", "outputs", "repeats", "threads", "large_samples", "budget")
 
 
+@pytest.mark.slow
 def test_small_run_measures_all_sides(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(module, "_alone", lambda work, *arguments: work(*arguments))
     options = BenchNtkOptions(
@@ -37,6 +38,7 @@ def test_small_run_measures_all_sides(tmp_path, capsys, monkeypatch):
     assert "one projection" in printed
 
 
+@pytest.mark.slow
 def test_a_side_runs_in_a_process_of_its_own():
     options = BenchNtkOptions(samples=2, outputs=2)
     found = module._alone(module._side, "hooks", "convnet", options)

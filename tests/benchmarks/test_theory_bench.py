@@ -10,6 +10,7 @@ from experiments.runs import read_json
 TINY = {"data": "digits", "pairs": 300, "dim": 4, "repeats": 1, "streamed_edge": 12}
 
 
+@pytest.mark.slow
 def test_small_run_measures_all_three(capsys):
     options = BenchTheoryOptions(**TINY, streamed_pairs=600, curve_pairs=100, out=Path("bench"))
     folder = bench_theory(options)

@@ -273,6 +273,7 @@ def test_a_changed_command_is_run_again(monkeypatch):
     assert world.ran == [("a", "ntk")]
 
 
+@pytest.mark.slow
 @given(
     minutes=st.lists(st.floats(0.1, 5.0), min_size=1, max_size=6),
     budget=st.floats(0.1, 12.0),
@@ -544,6 +545,7 @@ def test_a_command_takes_its_share_of_threads_and_no_more_than_allowed(
     assert (held["OMP_NUM_THREADS"], held["MKL_NUM_THREADS"]) == (given, "3")
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_says_why(tmp_path):
     log = tmp_path / "log.txt"
     found = run_stage(["predict", "--dim", "0", "--out", "x"], log, 60, 1, lambda: False)

@@ -136,6 +136,7 @@ def test_an_interruption_exits_130(capsys, monkeypatch):
     assert capsys.readouterr().err == "sslsim: interrupted\n"
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_a_process():
     done = subprocess.run(
         [
@@ -167,6 +168,7 @@ def test_a_benchmark_is_chosen_by_name(capsys, monkeypatch, name):
     assert capsys.readouterr().out == "written to x\n"
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_gone_on_with_and_compared(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("paper_figs.embeddings._FRAMES", 2)
     command = ["train", "--encoder", "linear", "--limit", "60", "--steps", "12", "--records", "8"]

@@ -28,9 +28,11 @@ def run(out, **options):
     return read_json(folder / "comparison.json")
 
 
-@pytest.mark.parametrize("center", [True, False])
-def test_training_steps_when_predicted(tmp_path, center):
-    result = run(tmp_path, pairs=500, dim=6, init_scale=1e-6, center=center)
+# Without centring the mean is a mode of its own, which bounds the rate and takes the time.
+@pytest.mark.slow
+@pytest.mark.parametrize(("center", "dim"), [(True, 6), (False, 4)])
+def test_training_steps_when_predicted(tmp_path, center, dim):
+    result = run(tmp_path, pairs=500, dim=dim, init_scale=1e-6, center=center)
     assert result.keys() >= KEYS
     assert result["mean_relative_error"] <= 0.005
     assert result["naive_mean_relative_error"] >= 5 * result["mean_relative_error"]

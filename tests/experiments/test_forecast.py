@@ -25,6 +25,8 @@ from sslsim.batches import fixed_views
 from sslsim.pixels import pixel_statistics
 from theory.closed_form import step_times
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "experiments/docs/forecast.md").read_text(encoding="utf-8")
 
 

@@ -30,6 +30,8 @@ from sslsim.interruption import Interrupted
 from sslsim.memorization import alignment_loss, subsample_scores
 from sslsim.pixels import pixel_statistics
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "experiments/docs/memorization.md").read_text(encoding="utf-8")
 NETWORK = {"encoder": "linear", "dim": 2, "limit": 200, "steps": 4, "batch": 8, "augmentations": 2}
 SMALL = {

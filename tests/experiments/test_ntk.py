@@ -19,6 +19,8 @@ from experiments.train import train_network
 from experiments.train_options import TrainOptions
 from paper_figs.ntk import draw
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "experiments/docs/ntk.md").read_text(encoding="utf-8")
 
 

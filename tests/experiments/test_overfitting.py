@@ -21,6 +21,8 @@ from experiments.train_options import TrainOptions
 from paper_figs.overfitting import draw
 from sslsim.interruption import Interrupted
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "experiments/docs/overfitting.md").read_text(encoding="utf-8")
 SMALL = {"samples": 20, "probed": 60, "eps": (0.1, 1.0), "checkpoints": 4}
 

@@ -36,6 +36,8 @@ from sslsim.data import Images, load_images
 from sslsim.encoders.encoder import build_encoder
 from sslsim.interruption import Interrupted
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "experiments/docs/removal.md").read_text(encoding="utf-8")
 
 

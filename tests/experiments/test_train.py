@@ -46,6 +46,7 @@ def linear(tmp_path_factory):
     return run(tmp_path_factory.mktemp("linear"), **{**LINEAR, "limit": 300, "probe": 300})
 
 
+@pytest.mark.slow
 def test_a_linear_encoder_steps_when_its_theory_says(linear, capsys):
     result = read_json(linear / "training.json")
     assert result["detected_steps"] == 3
@@ -62,6 +63,7 @@ def test_a_linear_encoder_steps_when_its_theory_says(linear, capsys):
         assert "Infinity" not in content
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn(linear, monkeypatch):
     monkeypatch.setattr("paper_figs.embeddings._FRAMES", 4)
     compare_run(CompareOptions(run=linear))
@@ -201,6 +203,7 @@ def test_other_images_are_not_gone_on_with(tmp_path):
         run(tmp_path / "digits", evaluate=False, split="test")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["linear", "mlp"])
 def test_networks_of_one_size_take_crops(tmp_path, encoder):
     folder = run(tmp_path, encoder=encoder, views="crops", limit=200)
@@ -284,6 +287,7 @@ def test_prediction_of_a_deep_network_starts_from_its_spectrum(tmp_path):
     np.testing.assert_allclose(found["predicted_step_times"], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_methods_without_a_theory_are_compared_with_barlow_twins(tmp_path):
     largest = {}
     for method in ("byol", "vicregl"):
@@ -297,6 +301,7 @@ def test_methods_without_a_theory_are_compared_with_barlow_twins(tmp_path):
     assert largest["byol"] > 3 * largest["vicregl"]
 
 
+@pytest.mark.slow
 def test_vicreg_is_predicted_only_where_its_theory_holds(tmp_path):
     folder = run(tmp_path / "a", method="vicreg", limit=64, steps=6, evaluate=False)
     with pytest.warns(UserWarning, match=r"expected below 0\.0001"):
@@ -397,6 +402,7 @@ def test_the_test_split_of_a_folder_is_used_or_its_fault_is_told(tmp_path):
     assert data.images.shape == held_out.images.shape == (8, 3, 16, 16)
 
 
+@pytest.mark.slow
 def test_any_layer_can_be_probed(tmp_path):
     folder = run(tmp_path, limit=300, layers=("layer1", "backbone"))
     probes = read_json(folder / "training.json")["probes"]

@@ -26,6 +26,8 @@ from sslsim.interruption import Interrupted
 from sslsim.umm import UmmOptions
 from sslsim.umm.convergence import Diverged
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "experiments/docs/umm.md").read_text(encoding="utf-8")
 
 

@@ -17,6 +17,8 @@ from sslsim.centring import Centred
 from sslsim.encoders.encoder import build_encoder
 from sslsim.ntk import empirical_ntk, layer_ntks, pair_ntk
 
+pytestmark = pytest.mark.slow
+
 
 def views(n=12, m=4, seed=0):
     """Pairs whose modes lie apart."""

@@ -13,6 +13,7 @@ from experiments.predict import predict
 from paper_figs import prediction, staircase
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("study", "options", "draw", "name"),
     [

@@ -286,6 +286,7 @@ def test_a_missing_result_is_told_in_one_line_with_its_command(tmp_path, number,
     assert "made by: sslsim " in told
 
 
+@pytest.mark.slow
 def test_the_command_writes_equal_bytes_at_every_build(tmp_path, capsys):
     for name in ("first", "second"):
         assert main(["figures", "--only", "3", "--out", str(tmp_path / name)]) == 0

@@ -59,6 +59,7 @@ def test_outliers_of_other_seeds_are_others():
     assert not torch.equal(*kinds)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(
     sizes=st.tuples(*[st.integers(2, 12)] * 4),

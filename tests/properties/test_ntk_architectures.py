@@ -185,6 +185,7 @@ SIZES = st.tuples(st.integers(1, 4), st.integers(1, 3))
 FORMS = st.sampled_from(["trace", "full", "indices", "projection"])
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(architectures(), SIZES, st.booleans(), FORMS, st.sampled_from(["auto", "auto", "func"]))
 def test_the_kernel_of_any_architecture(architecture, sizes, symmetric, form, engine):

@@ -120,6 +120,7 @@ def trained_by(tmp_path, name, wrap, data, **options):
     return train(learner, data, "simclr", TrainingOptions(**given | options), tmp_path / name)
 
 
+@pytest.mark.slow
 def test_strength_0_has_the_bits_of_plain_training_and_a_large_one_aligns(tmp_path):
     data = load_images(limit=40)
     plain = trained_by(tmp_path, "plain", None, data)

@@ -29,6 +29,7 @@ RATES = {
 FORWARD = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 
 
+@pytest.mark.slow
 @FORWARD
 @pytest.mark.parametrize("name", RATES)
 @pytest.mark.parametrize("d", [3, 7])

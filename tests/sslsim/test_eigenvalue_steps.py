@@ -10,6 +10,8 @@ from scipy.special import expit
 from sslsim.eigenvalue_steps import detect_eigenvalue_steps
 from sslsim.step_detection import detect_steps
 
+pytestmark = pytest.mark.slow
+
 specification = importlib.util.spec_from_file_location(
     "staircase", Path(__file__).parents[1] / "staircase.py"
 )

@@ -24,6 +24,7 @@ def count(module):
     return sum(p.numel() for p in module.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [DIGITS, CIFAR, STL, ODD], ids=str)
 @pytest.mark.parametrize("name", ENCODERS)
 def test_forward_and_backward_reach_every_parameter(name, shape):
@@ -48,6 +49,7 @@ def test_forward_and_backward_reach_every_parameter(name, shape):
             assert parameter.grad.abs().max() > 0, key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "classified"), [(18, 11_689_512), (34, 21_797_672), (50, 25_557_032)]
 )

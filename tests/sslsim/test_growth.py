@@ -129,6 +129,7 @@ def test_the_hessian_of_a_loss_without_curvature_is_zero():
     assert product(torch.ones(size, dtype=torch.float64)).tolist() == [0.0] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.05, 1.0, 20.0])
 def test_a_two_layer_linear_network_in_training_follows_the_law_of_its_start(ratio):
     """The two witnesses: shares by gradients here, the whole rise by the law there."""

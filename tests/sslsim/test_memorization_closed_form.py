@@ -47,6 +47,7 @@ def trained(x, x_prime):
     return nn.Sequential(nn.Flatten(), layer)
 
 
+@pytest.mark.slow
 def test_measured_scores_are_the_closed_form_within_their_error(digits):
     images, x, x_prime, crops = digits
     points = linear_points(x, x_prime, DIM, augmentations=crops, every=True)

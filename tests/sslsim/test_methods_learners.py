@@ -67,6 +67,7 @@ def options(**changed):
     return TrainingOptions(**(given | changed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_the_loss_falls(method, data, tmp_path):
     learner = learner_of(method)
@@ -78,6 +79,7 @@ def test_the_loss_falls(method, data, tmp_path):
     assert first.mean() - last.mean() > 2 * noise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_training_goes_on_from_a_state_with_the_same_bits(method, data, tmp_path):
     class Stopped(Exception):

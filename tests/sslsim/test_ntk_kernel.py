@@ -37,11 +37,12 @@ def relative(found, expected):
     return float((found - expected).abs().max() / expected.abs().max())
 
 
+@pytest.mark.slow
 def test_resnet18_against_torch_func():
     with seeded(0):
         module = nn.Sequential(resnet(18, stem="small"), nn.Linear(512, 2))
         module = jacobians.randomise(module)
-    x = images(2, 3, 32, 32)
+    x = images(2, 3, 16, 16)
     assert relative(empirical_ntk(module, x, engine="hooks"), trace(full_kernel(module, x))) < 1e-12
 
 
@@ -265,6 +266,7 @@ def test_parameters_without_gradients_are_left_out():
     assert list(layer_ntks(module, x)) == ["0.bias", "2.weight"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["convnet", "resnet18"])
 def test_float32_modules_lose_what_their_gradients_lose(name):
     encoder = build_encoder(name, (3, 16, 16), 3, seed=0).eval()

@@ -15,6 +15,7 @@ def inputs(n, *shape, seed=0):
     return torch.rand(n, *shape, generator=generator, dtype=torch.float64)
 
 
+@pytest.mark.slow
 def test_the_error_falls_as_one_over_the_root_of_the_directions():
     encoder = build_encoder("convnet", (1, 6, 6), 3, seed=0, widths=(4, 5)).double().eval()
     x = inputs(5, 1, 6, 6)
@@ -33,6 +34,7 @@ def test_the_error_falls_as_one_over_the_root_of_the_directions():
     assert abs(spread[16] / spread[256] - 4) < 0.5
 
 
+@pytest.mark.slow
 def test_the_error_of_one_output_is_known():
     layer, x, k = nn.Linear(3, 1, bias=False).double(), inputs(4, 3), 4000
     exact = x @ x.T

@@ -4,6 +4,7 @@ Run as a program, this file trains, is killed by SIGKILL at many moments and res
 of one process, so that torch is imported once.
 """
 
+import importlib
 import json
 import os
 import random
@@ -27,6 +28,8 @@ from sslsim.methods.learner import PairLearner
 from sslsim.objectives import barlow_twins, simclr
 from sslsim.recording import draw_probe
 from sslsim.training import Interrupted, TrainingOptions, check_longer, train
+
+pytestmark = pytest.mark.slow
 
 STEPS, EVERY = 9, 3
 COMMON = {"steps": STEPS, "batch": 24, "records": 5, "checkpoint_every": EVERY, "seed": 3}
@@ -170,6 +173,9 @@ def kills_of(name):
 
 def program(folder):
     torch.set_num_threads(1)
+    # Once for all forks: what optimisers import late, and the digits.
+    importlib.import_module("torch._dynamo")
+    load_images()
     chance = random.Random(0)
     for name in RUNS:
         begun = time.perf_counter()

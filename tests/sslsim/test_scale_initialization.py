@@ -48,6 +48,7 @@ def test_last_is_exact_for_every_encoder(name):
     assert torch.allclose(encoder(x), before * 2.0**-10 * 3, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "scaling", "expected"),
     [

@@ -110,6 +110,7 @@ def controls(T, spacing, seed, k=16):
     yield times, "sorted noise", -np.sort(-noise(), axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", ["uniform", "log"])
 @pytest.mark.parametrize("T", [40, 100, 400])
 def test_curves_without_a_step_show_none(T, spacing):

@@ -25,6 +25,7 @@ def planted(encoders, points, noise, offset, seed, share=0.7):
     return losses, members, memorised
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoders", "points", "share"), [(4, 4, 0.5), (3, 4, 0.5), (2, 6, 0.5)])
 def test_all_balanced_tables_are_equally_likely(encoders, points, share):
     rows = [row for row in product((0, 1), repeat=points) if sum(row) == points * share]
@@ -80,6 +81,7 @@ def test_scores_are_those_of_a_literal_loop():
         assert float(found.g_mean[x]) == pytest.approx(without)
 
 
+@pytest.mark.slow
 def test_planted_memorisation_is_found_within_its_standard_errors():
     replications, points = 200, 40
     covered, errors = [], []
@@ -99,6 +101,7 @@ def test_planted_memorisation_is_found_within_its_standard_errors():
     assert torch.stack(errors).std().item() == pytest.approx(true_error, rel=0.05)
 
 
+@pytest.mark.slow
 def test_centring_saves_the_variance_of_offsets_and_shifts_scores_as_it_says():
     replications, points = 300, 12
     found = {True: [], False: []}

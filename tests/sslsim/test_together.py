@@ -23,6 +23,8 @@ from sslsim.together import train_together
 from sslsim.training import Interrupted, TrainingOptions, train
 from sslsim.views import TRAINING_VIEWS
 
+pytestmark = pytest.mark.slow
+
 DATA = load_images(limit=40)
 MEMBERS = draw_members(3, 40, 0.6, seed=1)  # epochs of two batches of 10, and some left over
 COLOURED = Images(

@@ -91,6 +91,7 @@ def test_the_recorded_loss_is_the_mean_since_the_record_before(tmp_path):
     assert len(learner.losses) == 12
 
 
+@pytest.mark.slow
 def test_bfloat16_and_channels_last_come_close(tmp_path):
     for name, changes in {
         "plain": {},
@@ -108,6 +109,7 @@ def test_bfloat16_and_channels_last_come_close(tmp_path):
     assert all(value.dtype in (torch.float32, torch.int64) for value in kept)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler for torch.compile")
 def test_a_compiled_run_comes_close(tmp_path, monkeypatch):
     # The whole path but the code generator, which alone would take most of a minute.

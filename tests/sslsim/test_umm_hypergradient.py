@@ -99,6 +99,7 @@ def test_the_implicit_one_goes_on_from_where_it_was():
     assert again.inner_start == pytest.approx(five.inner_end, rel=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [unrolled, darts, implicit])
 def test_the_quadratic_bilevel_problem_is_solved_exactly(method):
     """The outer minimum wants phi* = t: theta is where the inner problem leads to it."""
@@ -166,6 +167,7 @@ def test_steps_of_a_network_against_finite_differences(steps):
     assert gap.norm() > 0.01 * whole(exact.gradient).norm()
 
 
+@pytest.mark.slow
 def test_the_implicit_one_of_a_network_against_finite_differences():
     inner, outer, theta = network()
     settings = {"proximal": 3.0, "iterations": 50}

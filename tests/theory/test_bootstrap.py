@@ -15,6 +15,7 @@ from theory.uncertainty import estimate_eigenvalues, step_intervals
 BOUNDS = ("eigenvalue_low", "eigenvalue_high", "step_time_low", "step_time_high")
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_population_where_pairs_abound():
     dim, m, replications = 3, 10, 80
     gamma = planted_spectrum("spiked", m)[:dim]
@@ -32,6 +33,7 @@ def test_intervals_cover_the_population_where_pairs_abound():
     assert np.all(covered.mean(axis=(1, 2)) <= 0.96)
 
 
+@pytest.mark.slow
 def test_bootstrap_and_perturbation_agree_where_pairs_abound():
     x, x_prime = planted_pairs("geometric", 3000, 12, np.random.default_rng(0))
     w0 = 1e-3 * np.random.default_rng(1).standard_normal((3, 12))
@@ -80,6 +82,7 @@ def test_ends_are_the_sample_squared_over_quantiles_of_resamples(center, level):
         np.testing.assert_allclose(told[which, 1], value[which] ** 2 / low[which], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_images_are_drawn_with_all_their_pairs():
     """Copies of every pair leave the intervals of the images alone, and narrow those of pairs."""
     x, x_prime = planted_pairs("geometric", 150, 6, np.random.default_rng(2))

@@ -47,6 +47,7 @@ def test_flow_of_the_module_descends_the_loss():
     np.testing.assert_allclose(slope, -matrix_gradient(w[0], gamma), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_closed_form_solves_the_differential_equations_symbolically():
     t, gamma, s0 = sympy.symbols("t gamma s0", positive=True)
     s = 1 / sympy.sqrt(gamma + (s0**-2 - gamma) * sympy.exp(-8 * gamma * t))

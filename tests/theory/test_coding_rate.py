@@ -66,6 +66,7 @@ def aligned_problem():
     return x, x_prime, gamma[::-1][:3], right[:, ::-1][:, :3], left, np.full(3, 1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t", [0.05, 0.2, 0.6])
 def test_curve_of_the_closed_form_is_what_training_approaches(t):
     """Descent with half the step is half as far off: the flow is its limit."""

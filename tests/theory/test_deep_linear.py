@@ -79,6 +79,7 @@ def test_partial_fractions_symbolically():
         assert sympy.simplify(whole - parts) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [1, 2, 3, 6])
 def test_curves_agree_with_an_integrator(layers):
     gamma = np.array([1.0, 0.5, -0.5, 0.0, -2.0, 0.9, 1.0])

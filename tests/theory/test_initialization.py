@@ -34,6 +34,7 @@ def spectra(w, gamma):
     return np.linalg.eigvalsh((w * gamma) @ w.swapaxes(-1, -2))[..., ::-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.3, 0.5, 0.8])
 def test_errors_vanish_with_the_powers_claimed(ratio):
     """The error of W goes like alpha^(1-r), that of the eigenvalue curves like alpha^(2(1-r))."""
@@ -56,6 +57,7 @@ def test_errors_vanish_with_the_powers_claimed(ratio):
     assert curve_slope == pytest.approx(2.0 * (1.0 - ratio), rel=0.15)
 
 
+@pytest.mark.slow
 def test_qr_beats_column_norms():
     """Mean error of step times over modes and seeds, gamma_k = 1/k, alpha = 1e-3."""
     d, gamma = 6, 1.0 / np.arange(1.0, 13.0)

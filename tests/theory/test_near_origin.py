@@ -66,6 +66,7 @@ def test_gradient_near_the_origin_is_minus_two_w_operator(views, name):
     assert np.abs(gradient - expected).max() < 1e-3 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_training_from_a_small_initialisation_grows_at_the_predicted_rates(views, name):
     loss, operator, options = CASES[name]

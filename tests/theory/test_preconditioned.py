@@ -65,6 +65,7 @@ def test_embedding_side_times_agree_with_an_integrator(exponent, ridge):
     np.testing.assert_allclose(np.exp(flow.y[0]), levels, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.7])
 def test_embedding_side_matrix_flow_from_an_aligned_start(exponent):
     rng = np.random.default_rng(0)

@@ -34,6 +34,7 @@ def test_mode_solution_is_the_numerical_closed_form():
         assert np.allclose(formula(t, gamma, s0), closed_form.singular_values(t, gamma, s0))
 
 
+@pytest.mark.slow
 def test_eigenvalue_solution_solves_its_flow_and_is_gamma_s_squared():
     lam = sy.eigenvalue_solution()
     assert sp.simplify(lam.diff(sy.TIME) - sy.eigenvalue_flow().subs(sy.LAM, lam)) == 0
@@ -44,6 +45,7 @@ def test_eigenvalue_solution_solves_its_flow_and_is_gamma_s_squared():
     assert formula(2.0, 0.4, 0.4 * 0.01) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_step_time_and_rise_width():
     tau = sy.step_time()
     half = sy.eigenvalue_solution().subs(sy.TIME, tau)
@@ -57,11 +59,13 @@ def test_step_time_and_rise_width():
     assert float(width.subs(sy.GAMMA, 2)) == pytest.approx(closed_form.rise_widths([2.0])[0])
 
 
+@pytest.mark.slow
 def test_small_initialisation_step_time_is_the_limit():
     critical = -sp.log(sy.LAM0) / (8 * sy.GAMMA)
     assert sp.limit((sy.step_time() - critical) / sy.LAM0, sy.LAM0, 0) == -1 / (8 * sy.GAMMA)
 
 
+@pytest.mark.slow
 def test_weight_decay():
     height, lam = sy.weight_decay_fixed_point(), sy.weight_decay_solution()
     assert sp.simplify(height - (1 - sy.B / (2 * sy.GAMMA))) == 0
@@ -109,6 +113,7 @@ def test_deep_linear(depth):
     assert predicted[1] - predicted[0] == pytest.approx(measured, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_deep_linear_of_one_layer_is_the_mode():
     assert sp.simplify(sy.deep_linear_flow(1) - sy.mode_flow().subs(sy.S, sy.W)) == 0
     end, start = 1 / sp.sqrt(2 * sy.GAMMA), sp.sqrt(sy.LAM0 / sy.GAMMA)
@@ -140,6 +145,7 @@ def test_bad_input_is_refused():
             call(0)
 
 
+@pytest.mark.slow
 def test_riccati_curve_is_a_rescaled_mode():
     # s^2 of the spectral contrastive loss is gamma lambda, from lambda0 = s0^2 / gamma.
     curve = sy.GAMMA * sy.eigenvalue_solution().subs(sy.LAM0, sy.S0**2 / sy.GAMMA)

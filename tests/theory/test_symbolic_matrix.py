@@ -10,6 +10,7 @@ from theory.symbolic import GAMMA, S0, TIME
 from theory.symbolic_matrix import matrix_gradient, riccati_solution, riccati_velocity
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dim", "inputs"), [(1, 1), (1, 3), (2, 2), (2, 3), (3, 2)])
 def test_formulas_expand_to_the_derivatives(dim, inputs):
     for derivation in (matrix_gradient, riccati_velocity):
@@ -48,6 +49,7 @@ def test_riccati_solution_of_one_mode_solves_the_equation():
     assert sp.simplify(still - S0**2 / (1 + 8 * S0**2 * TIME)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("w0", [sp.Matrix([[1, 2], [-1, 3]]) / 10, sp.Matrix([[3, -2]]) / 7])
 def test_riccati_solution_of_two_modes(w0):
     gamma = sp.diag(sp.Rational(1, 2), sp.Rational(-1, 5))

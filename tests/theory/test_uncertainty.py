@@ -17,6 +17,7 @@ from theory.uncertainty import EigenvalueEstimate, estimate_eigenvalues, step_in
 DIM, REPLICATIONS = 10, 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "m"), [(100, 100), (600, 60)])
 @pytest.mark.parametrize("name", SPECTRA)
 def test_intervals_cover_the_population_where_the_mode_is_resolved(name, n, m):
@@ -49,6 +50,7 @@ def test_intervals_cover_the_population_where_the_mode_is_resolved(name, n, m):
         assert raw > 4 * corrected
 
 
+@pytest.mark.slow
 def test_bias_is_what_fresh_samples_show():
     """Second order: the mean excess of the sample's eigenvalues at n >> m."""
     gamma = planted_spectrum("geometric", 20)
@@ -113,6 +115,7 @@ def test_unfit_groups_are_refused(groups, message):
         pair_moments(pairs, spectrum(pairs, 2), 2, groups)
 
 
+@pytest.mark.slow
 def test_the_first_modes_keep_their_intervals_when_many_are_asked_for():
     """Modes lost in noise have wild draws, which must not reach those that stand out."""
     pairs = read_pairs(*planted_pairs("geometric", 100, 100, np.random.default_rng(5)))

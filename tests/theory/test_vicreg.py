@@ -48,12 +48,13 @@ def test_gradient_near_the_origin(views, mu, lam):
     )
 
 
+@pytest.mark.slow
 def test_training_follows_the_operator_until_the_time_given(views):
     mu, lam, d = 25.0, 25.0, 2
     operator = vicreg_operator(*views, dim=d, mu=mu, lam=lam)
     w0 = 1e-5 * np.random.default_rng(2).normal(size=(d, 4))
     end = vicreg_valid_until(operator, w0, *views)
-    steps = 400
+    steps = 100
     for factor, low, high in ((1.0, 0.0, 0.1), (1.5, 0.15, np.inf)):
         w = w0.copy()
         for _ in range(steps):  # midpoint rule
