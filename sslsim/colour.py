@@ -39,9 +39,7 @@ def colour_factors(
     return torch.stack([*factors, torch.cos(angle), torch.sin(angle)], dim=1)
 
 
-def colour_jitter(
-    images: torch.Tensor, factors: torch.Tensor, grey: torch.Tensor
-) -> torch.Tensor:
+def colour_jitter(images: torch.Tensor, factors: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
     """Change the colours of every image by one matrix and one offset.
 
     Parameters

@@ -23,6 +23,7 @@ def place_images(n, edge):
     return torch.arange(edge * edge, dtype=torch.uint8).reshape(1, 1, edge, edge).repeat(n, 1, 1, 1)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("kind", VIEWS)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_same_generator_state_gives_the_same_bits(kind, channels):
@@ -46,6 +47,7 @@ def test_the_dtype_does_not_change_the_draws(kind):
     assert (single - double).abs().max() < 1e-4
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("kind", VIEWS)
 def test_a_sample_depends_on_its_place_and_on_no_other_image(kind):
     images = random_images()
