@@ -16,7 +16,7 @@ def unit_rows(z: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     Tensor, shape (n, d)
-        The bits of ``torch.nn.functional.normalize`` but for derivatives at rows of zeros, which
+        As ``torch.nn.functional.normalize`` gives it but for derivatives at rows of zeros, which
         are 1e12 there at first order and NaN at second: one dead row, whatever its weight in a
         loss, would spoil the second derivatives of all.
 

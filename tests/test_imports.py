@@ -17,7 +17,7 @@ ALLOWED = {
     "theory": {"theory"},
     "sslsim": {"sslsim"},
     "experiments": {"experiments", "theory", "sslsim"},
-    "paper_figs": {"paper_figs", "theory", "experiments.runs"},
+    "paper_figs": {"paper_figs", "theory", "experiments.runs", "experiments.run_folder"},
 }
 COMPUTED = {  # modules that import what they are told at run time
     "experiments.study",  # what the registry names

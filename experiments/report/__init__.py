@@ -32,9 +32,11 @@ def report(options: ReportOptions) -> Path:
     Examples
     --------
     >>> import tempfile
-    >>> from experiments.runs import open_run
-    >>> folder = open_run(tempfile.mkdtemp() + "/first", {"command": "predict", "options": {}})
-    >>> path = report(ReportOptions((folder,), out=folder.parent))
+    >>> from experiments.run_folder import new_results
+    >>> out = Path(tempfile.mkdtemp())
+    >>> with new_results(out / "first", "predict", {}, results=()):
+    ...     pass
+    >>> path = report(ReportOptions((out / "first",), out=out))
     1 run folder
     """
     # Here, so that the options can be had without what makes a page.

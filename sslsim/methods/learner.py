@@ -146,4 +146,4 @@ class SupervisedLearner(Learner):
             raise ValueError("the images have no labels; expected labels for supervised training")
         logits = self.encoder(batch.views[0])
         with torch.autocast(logits.device.type, enabled=False):
-            return global_mean(supervised(logits.float(), labels))
+            return global_mean(supervised(logits, labels))

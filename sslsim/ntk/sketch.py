@@ -115,6 +115,9 @@ def sketched_ntk(
         )
         change = change.double().cpu()
         product = change[:n1] @ change[len(change) - n2 :].T
+        if x2 is None:
+            # A matrix product with itself is symmetric up to rounding only.
+            product = (product + product.T) / 2
         # Welford's update: entries may be large beside their spread.
         step = product - total
         total += step / count

@@ -8,7 +8,8 @@ import pytest
 
 from experiments.memorization.options import MemorizationOptions
 from experiments.options import NtkOptions
-from experiments.runs import open_run, write_json
+from experiments.run_folder import described_run
+from experiments.runs import write_json
 from experiments.stored import stored_arrays, stored_config, stored_options, stored_result
 from experiments.train_options import TrainOptions
 from experiments.umm_options import UmmSweepCommand
@@ -64,8 +65,8 @@ def test_deeply_nested_json_is_no_traceback(tmp_path):
         stored_config(tmp_path)
 
 
-def test_a_config_that_open_run_wrote_is_read(tmp_path):
-    open_run(tmp_path, {"command": "train", "options": TrainOptions()})
+def test_a_config_that_a_run_wrote_is_read(tmp_path):
+    write_json(tmp_path / "config.json", described_run("train", TrainOptions()))
     assert stored_options(tmp_path, "train", TrainOptions) == TrainOptions()
 
 

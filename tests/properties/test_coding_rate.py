@@ -30,6 +30,7 @@ def bound(z, eps):
     return 100 * min(n, d) * (each + 1e-16)
 
 
+@pytest.mark.machine
 @given(SEEDS, SHAPES, EPS, st.sampled_from([torch.float32, torch.float64]), st.booleans())
 def test_both_rooms_agree(seed, shape, eps, dtype, deficient):
     z = normal(seed, *shape)
@@ -229,6 +230,7 @@ def test_rank_deficient_float32_at_a_tiny_eps(n, d):
     assert abs(found - exact) < 1e-7 * exact
 
 
+@pytest.mark.machine
 def test_both_routes_meet_where_one_takes_over():
     z = torch.linalg.qr(normal(0, 30, 5)).Q * math.sqrt(30 / 5)  # unit singular values, a scaled
     for energy in (4.4e5, 4.6e5):  # either side of 1e-10 / machine epsilon

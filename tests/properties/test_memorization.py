@@ -3,9 +3,11 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tolerances import rounding
 from torch import nn
 
 from sslsim.memorization import (
@@ -138,6 +140,7 @@ def test_scores_are_blind_to_orthogonal_maps_of_the_output(seed, name, normalise
     assert not same.scores.any()
 
 
+@pytest.mark.machine
 @given(seeds, names, st.sampled_from(["weak", "noise"]))
 def test_permuting_images_permutes_losses(seed, name, kind):
     images = torch.randint(256, (7, 1, 6, 6), dtype=torch.uint8, generator=generator(seed))
@@ -145,7 +148,9 @@ def test_permuting_images_permutes_losses(seed, name, kind):
     options = {"pairs": 2, "distance": name, "seed": seed}
     whole = alignment_loss(nn.Flatten(), images, kind, **options).losses
     permuted = alignment_loss(nn.Flatten(), images[order], kind, numbers=order, **options).losses
-    assert torch.equal(permuted, whole[order])
+    # A distance sums 36 squares or fewer, of unit rows.
+    tolerance = rounding(torch.float64, 36, scale=2 if name != "l1" else 12)
+    torch.testing.assert_close(permuted, whole[order], rtol=0, atol=tolerance)
 
 
 @given(st.lists(score, min_size=1, max_size=12), st.data())

@@ -4,6 +4,7 @@ import importlib.util
 import math
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -166,6 +167,7 @@ def test_traces_over_chosen_outputs_and_projections(case, indices, p):
     assert_equal(pair_ntk(encoder, x[:1], x[1:2], output=matrix), expected[:2, :2] / p)
 
 
+@pytest.mark.machine
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))
 def test_a_linear_map_has_the_kernel_of_inner_products(n, m, d):
     layer = nn.Linear(m, d).double()
@@ -189,6 +191,7 @@ def test_two_linear_layers_in_closed_form(n, m, width, d):
     assert_equal(empirical_ntk(module, x, output="full"), expected)
 
 
+@pytest.mark.machine
 @given(st.integers(1, 30), st.integers(1, 40))
 def test_float32_gradients_are_summed_in_float64(n, m):
     x = draw(n, m).float()

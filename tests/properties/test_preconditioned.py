@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from tolerances import rounding
 
 from theory import closed_form as cf
 from theory import preconditioned as pre
@@ -77,10 +78,11 @@ def test_order_of_modes_does_not_matter(pairs, p, rho, random):
     s0 = np.sqrt(10.0 ** np.array([e for _, e in pairs]) / gamma)
     order = list(range(len(gamma)))
     random.shuffle(order)
+    # Where a mode stands, its logarithms, below 100, may be rounded another way.
+    tolerance = {"rtol": rounding(float, 100), "atol": rounding(float, 100) / gamma.min()}
     here = pre.embedding_side_step_times(gamma, s0, p, rho)
-    assert np.array_equal(
-        here[order], pre.embedding_side_step_times(gamma[order], s0[order], p, rho)
-    )
+    there = pre.embedding_side_step_times(gamma[order], s0[order], p, rho)
+    np.testing.assert_allclose(here[order], there, **tolerance)
     here = pre.input_side_step_times(gamma, s0, p / 2.1, rho)
     there = pre.input_side_step_times(gamma[order], s0[order], p / 2.1, rho)
-    assert np.array_equal(here[order], there)
+    np.testing.assert_allclose(here[order], there, **tolerance)

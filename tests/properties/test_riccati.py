@@ -1,8 +1,10 @@
 """What is always true of the whitened spectral contrastive flow."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tolerances import rounding
 
 from theory.riccati import eigenvalue_curves, gram_matrix, step_times, weights_factor, whiten
 
@@ -19,11 +21,12 @@ def draw(seed, shape, scale):
     return (gamma + gamma.T) / 2, scale * rng.normal(size=shape), rng
 
 
+@pytest.mark.machine
 @given(seeds, shapes, scales, st.one_of(times, st.floats(0, 1e12)))
 def test_gram_matrix_is_finite_bounded_and_positive(seed, shape, scale, t):
     gamma, w0, _ = draw(seed, shape, scale)
     gram = gram_matrix(t, gamma, w0)
-    assert np.array_equal(gram, gram.T)
+    assert np.abs(gram - gram.T).max() <= rounding(float, len(w0), scale=np.abs(gram).max())
     values = np.linalg.eigvalsh(gram)
     start = np.linalg.norm(w0, 2) ** 2
     assert values[0] >= -1e-13 * max(values[-1], 1e-300)

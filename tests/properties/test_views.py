@@ -1,6 +1,7 @@
 """Laws of views and pair streams over shapes, seeds and kinds."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +76,7 @@ def test_streams_are_whole_and_repeat_themselves(kind, pairs, each, chunk_bytes,
     assert np.bincount(stream.groups).max() <= each
 
 
+@pytest.mark.machine
 @given(
     st.sampled_from(TRAINING_VIEWS),
     st.integers(1, 12),

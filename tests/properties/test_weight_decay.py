@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tolerances import rounding
 
 from theory import weight_decay as wd
 
@@ -70,15 +71,22 @@ def test_step_times_are_where_half_the_height_is_reached(pairs, b):
         np.testing.assert_allclose(reached, goal[j] / 2.0, rtol=1e-10)
 
 
+# Where a mode stands among the others, its logarithms may be rounded another way: they are below
+# 100, and enter exponents and times.
+ROUNDING = rounding(float, 100)
+
+
 @given(modes, penalties, times, st.randoms(use_true_random=False))
 def test_order_of_modes_does_not_matter(pairs, b, t, random):
     gamma, s0 = split(pairs)
     order = list(range(len(gamma)))
     random.shuffle(order)
-    assert np.array_equal(
-        wd.singular_values(t, gamma, s0, b)[order],
-        wd.singular_values(t, gamma[order], s0[order], b),
-    )
-    assert np.array_equal(
-        wd.step_times(gamma, s0, b)[order], wd.step_times(gamma[order], s0[order], b)
-    )
+    here = wd.singular_values(t, gamma, s0, b)[order]
+    there = wd.singular_values(t, gamma[order], s0[order], b)
+    np.testing.assert_allclose(here, there, rtol=ROUNDING, atol=1e-300)
+    here = wd.step_times(gamma, s0, b)[order]
+    there = wd.step_times(gamma[order], s0[order], b)
+    # Times are a logarithm over the rate 8 gamma - 4 b.
+    rate = np.abs(8 * gamma - 4 * b)
+    floor = ROUNDING / np.where(rate > 0, rate, 1).min()
+    np.testing.assert_allclose(here, there, rtol=ROUNDING, atol=floor)

@@ -71,6 +71,7 @@ def test_transforms_of_torch_func_agree_with_autograd(eps):
     torch.testing.assert_close(half_logdet(stack, 0.3), each, rtol=1e-14, atol=0)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("shape", [(90, 300), (300, 90), (520, 300)])  # one block and many
 @pytest.mark.parametrize("eps", [1.0, 0.5, 0.03, 1e-5])
 @pytest.mark.parametrize("directions", [1, 300])  # one: the product that loses the most digits
@@ -88,6 +89,7 @@ def test_gradient_of_float32_is_as_exact_as_documented(shape, eps, directions):
     assert abs(rate.item() - expected) < 1e-10 * min(n, d)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_double(dtype):
     z = normal(6, 4).to(dtype).requires_grad_()
@@ -122,6 +124,7 @@ def test_instance_groups_label_stacked_views():
     assert abs(found - exact) < 1e-13
 
 
+@pytest.mark.machine
 def test_zeros_tiny_distortions_and_huge_embeddings_have_finite_rates():
     assert coding_rate_reduction(torch.zeros(4, 3), torch.tensor([0, 0, 1, 1]), 1e-3) == 0
     z = torch.eye(3, dtype=torch.float64)

@@ -220,6 +220,7 @@ def assert_close(found, expected, tolerance):
         assert (found[name] - value).abs().max() <= tolerance * scale, name
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("number", range(len(METHODS)), ids=str)
 def test_gradients_are_those_of_one_process(two, number):
     expected = gradients(*METHODS[number])
@@ -227,6 +228,7 @@ def test_gradients_are_those_of_one_process(two, number):
         assert_close(found["gradients"][number], expected, 1e-11)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("number", range(len(TRAINED)), ids=[case[0] for case in TRAINED])
 def test_training_is_that_of_one_process(two, number, tmp_path):
     expected = trained(tmp_path, *TRAINED[number])
@@ -254,6 +256,7 @@ def test_half_precision_runs_on_two_processes(two, tmp_path):
             assert (found["bfloat16"][name] - value).abs().max() < 0.02, name
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("name", NORMS)
 def test_batch_norm_is_that_of_the_whole_batch(two, name):
     shape, make = NORMS[name]
@@ -272,6 +275,7 @@ def test_a_gradient_shared_by_two_branches_is_summed_once(two):
     assert torch.equal(joined, expected)
 
 
+@pytest.mark.machine
 def test_a_signal_to_one_process_stops_both_at_the_same_step(two):
     for found in two[0]:
         assert found["stopped"] == {"steps": 3, "end": None, "same": True}

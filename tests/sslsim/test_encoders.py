@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tolerances import rounding
 
 from sslsim.encoders import small
 from sslsim.encoders.encoder import ENCODERS, Encoder, build_encoder
@@ -84,6 +85,7 @@ def test_a_resnet_without_normalisation_is_homogeneous_in_its_input():
     torch.testing.assert_close(net(3 * x), 3 * net(x))
 
 
+@pytest.mark.machine
 def test_a_resnet_is_torchvision_s_without_classifier():
     torch.manual_seed(3)
     reference = torchvision.models.resnet18(weights=None)
@@ -95,7 +97,10 @@ def test_a_resnet_is_torchvision_s_without_classifier():
     ):
         ours.copy_(theirs)
     x = images(STL, n=3)
-    assert torch.equal(net(x), reference(x))
+    expected = reference(x)
+    # Most of the sums are of 512 x 9 products.
+    tolerance = rounding(torch.float32, 512 * 9, scale=expected.abs().max().item())
+    torch.testing.assert_close(net(x), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(32, 32), (28, 28), (17, 17)])

@@ -296,6 +296,7 @@ def test_a_module_and_its_modes_are_left_as_they_are():
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
+@pytest.mark.machine
 def test_pairs_of_a_linear_map_give_the_spectrum_of_the_prediction():
     x, noise = draw(30, 6), draw(30, 6, seed=8)
     x_prime = 0.7 * x + 0.3 * noise
@@ -312,6 +313,7 @@ def test_pairs_of_a_linear_map_give_the_spectrum_of_the_prediction():
     assert_equal(pair_ntk(layer, x, x_prime, output=np.arange(2)), kernel)
 
 
+@pytest.mark.machine
 def test_finished_blocks_are_read_again(tmp_path, monkeypatch):
     encoder = build_encoder("convnet", (1, 8, 8), 3, seed=0, widths=(4, 4)).eval()
     x = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -131,6 +131,7 @@ def test_frozen_parameters_are_left_out():
     assert not any(p is q for p in held for q in net[0].parameters())
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_a_saved_state_goes_on_with_the_same_bits(kind, tmp_path):
     settings = {"momentum": 0.9, "weight_decay": 0.01}

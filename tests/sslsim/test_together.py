@@ -107,6 +107,7 @@ def assert_equal_states(found, expected, rtol):
             torch.testing.assert_close(value, wanted[name], rtol=0, atol=rtol * scale)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("name", RUNS)
 def test_learners_end_as_if_trained_one_after_another(name, tmp_path):
     changes, kind = RUNS[name]
@@ -155,6 +156,7 @@ def test_half_precision_is_that_of_training_alone(tmp_path):
         assert gap < 2 * precision
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("kind", TRAINING_VIEWS)
 @pytest.mark.parametrize("changes", [{}, {"fixed_views": True}, {"standardise": False}])
 def test_joint_batches_are_those_of_data_sets_of_the_parts(kind, changes):
@@ -189,6 +191,7 @@ def state_of(folder):
     return leaves(load_checkpoint(newest, torch.device("cpu")))
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("name", ["linear", "batch_norm"])
 def test_a_stopped_run_resumes_with_the_same_bits(name, tmp_path, monkeypatch):
     changes, kind = RUNS[name]

@@ -28,6 +28,7 @@ def test_every_kind_of_views_has_its_recipe():
     assert set(VIEWS) == {"crops", "noise", *RECIPES}
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("kind", VIEWS)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_same_generator_state_gives_the_same_bits(kind, channels):
@@ -51,6 +52,7 @@ def test_the_dtype_does_not_change_the_draws(kind):
     assert (single - double).abs().max() < 1e-4
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("kind", VIEWS)
 def test_a_sample_depends_on_its_place_and_on_no_other_image(kind):
     images = random_images()

@@ -32,6 +32,7 @@ class OnceOnly:
         yield from self.chunks
 
 
+@pytest.mark.machine
 def test_matrix_is_the_mean_over_pairs_of_outer_products():
     x, x_prime = draw()
     found = gm.cross_correlation(gm.read_pairs(x, x_prime))
@@ -59,6 +60,7 @@ def test_centring_subtracts_the_mean_over_both_views():
     assert not gm.read_pairs(x, x_prime).mean.any()
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("center", [False, True])
 @pytest.mark.parametrize("scale", [1.0, 1 / 255])
 def test_every_reader_gives_the_same_streamed_from_bytes(center, scale, monkeypatch):

@@ -37,6 +37,7 @@ def test_iterations_and_curves_are_those_of_descent(pairs):
     np.testing.assert_allclose(slow.loss(times[-1]), 0.0, atol=1e-3)
 
 
+@pytest.mark.machine
 def test_chunks_routes_scale_and_given_weights_agree(pairs):
     x, x_prime = pairs
     whole = predict_steps(x, x_prime, 3)
@@ -111,6 +112,7 @@ def test_the_most_negative_eigenvalue_bounds_the_learning_rate(route):
     assert found.learning_rate == pytest.approx(found.stable_learning_rate / 5)
 
 
+@pytest.mark.machine
 def test_same_seed_same_bits_and_other_seed_other_weights(pairs):
     first, again = (predict_steps(*pairs, 3, rng=7) for _ in range(2))
     np.testing.assert_array_equal(first.step_times, again.step_times)

@@ -95,6 +95,7 @@ def test_dense_route_has_every_mode_of_the_span():
     assert span == 40
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("route", ["dense", *ITERATED])
 def test_planted_spectrum_is_recovered(route):
     values = np.r_[2.0, 1.5, 0.4, 0.1, 0.03, np.zeros(20), -0.2, -1.0, -3.0]
@@ -209,6 +210,7 @@ def test_negative_modes_larger_than_positive_ones():
     assert largest_angle(found[1], vectors[:, :4]) < 1e-5
 
 
+@pytest.mark.machine
 def test_clusters_and_degenerate_modes():
     """Copies of an eigenvalue are found up to the number asked, however close the next."""
     values = np.r_[np.full(6, 2.0), 1.0 + 1e-9 * np.arange(5), np.linspace(0.9, -0.5, 289)]
@@ -269,6 +271,7 @@ def test_too_few_passes_warn_and_say_what_was_reached():
         sp.spectrum(natural_pairs(100, 300), 4, route="streamed", max_passes=1, tolerance=1e-12)
 
 
+@pytest.mark.machine
 def test_same_seed_gives_the_same_bits():
     pairs = natural_pairs(50, 90)
     one, other = (sp.spectrum(pairs, 4, route="streamed", rng=3) for _ in range(2))
