@@ -6,6 +6,7 @@ with them (``{no_options}``, ...) are copies of ``{run}``.
 """
 
 import contextlib
+import functools
 import io
 import json
 import re
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+import sslsim.data
 from experiments.cli import main
 from experiments.command_line import commands, parsed
 from experiments.memorization.study import memorization
@@ -550,6 +552,13 @@ def with_option(name, value):
 @pytest.fixture(scope="session")
 def places(tmp_path_factory):
     """Folders and files that the cases name, made once."""
+    # Most of the time would go into reading the digits again for every case.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sslsim.data, "load_digits", functools.cache(sslsim.data.load_digits))
+        yield _places(tmp_path_factory)
+
+
+def _places(tmp_path_factory):
     home = tmp_path_factory.mktemp("bad_commands")
     train = (
         "train --limit 40 --steps 4 --batch 20 --records 3 --probe 8 --no-evaluate --device cpu "
