@@ -42,13 +42,7 @@ def stored_config(folder: Path) -> tuple[str | None, dict[str, Any]]:
     ValueError: nowhere/config.json cannot be read: No such file or directory
     """
     config = read_json(folder / "config.json")
-    command, options = config.get("command"), config.get("options")
-    if not isinstance(options, dict):
-        raise ValueError(
-            f"{folder}/config.json holds options of type {type(options).__name__}; expected an "
-            f"object, those of the command {command!r}"
-        )
-    return command, options
+    return config.get("command"), _options(folder, config)
 
 
 def stored_options(folder: Path, command: str, kind: type[Options]) -> Options:
@@ -80,9 +74,12 @@ def stored_options(folder: Path, command: str, kind: type[Options]) -> Options:
     Traceback (most recent call last):
     ValueError: nowhere/config.json cannot be read: No such file or directory
     """
-    made_by, stored = stored_config(folder)
-    if made_by != command:
-        raise ValueError(f"{folder} holds a run of {made_by!r}; expected one of sslsim {command}")
+    config = read_json(folder / "config.json")
+    if config.get("command") != command:
+        raise ValueError(
+            f"{folder} holds a run of {config.get('command')!r}; expected one of sslsim {command}"
+        )
+    stored = _options(folder, config)
     hints = get_type_hints(kind)
     if unknown := [name for name in stored if name not in hints]:
         raise ValueError(
@@ -183,6 +180,16 @@ def stored_arrays(path: Path, needed: Mapping[str, int]) -> dict[str, NDArray[An
                 f"{dimensions} dimension(s)"
             )
     return found
+
+
+def _options(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    options = config.get("options")
+    if not isinstance(options, dict):
+        raise ValueError(
+            f"{folder}/config.json holds options of type {type(options).__name__}; expected an "
+            f"object, those of the command {config.get('command')!r}"
+        )
+    return options
 
 
 def _of_type(value: Any, hint: Any) -> Any:

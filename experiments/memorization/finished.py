@@ -16,6 +16,7 @@ from experiments.memorization.options import MemorizationOptions
 from experiments.memorization.points import Points, draw_points
 from experiments.memorization.removal_options import RetrainOptions
 from experiments.stored import stored_options
+from experiments.train_setup import chosen_device
 
 # Options that belong to one method or one network.
 _OF_METHOD = (
@@ -130,6 +131,7 @@ def _check(options: RetrainOptions) -> None:
         raise ValueError(
             "no study is given; expected --scores DIR, a folder of sslsim memorization"
         )
+    chosen_device(options.device)
     if options.seeds < 1:
         raise ValueError(f"seeds is {options.seeds}; expected at least 1")
     if options.fine_tune < 0:

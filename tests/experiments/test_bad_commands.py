@@ -6,6 +6,7 @@ with them (``{no_options}``, ...) are copies of ``{run}``.
 """
 
 import contextlib
+import functools
 import io
 import json
 import re
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+import sslsim.data
 from experiments.cli import main
 from experiments.command_line import commands, parsed
 from experiments.memorization.study import memorization
@@ -313,6 +315,7 @@ MEMORIZATION = [
     ("--score-views multicrop", "score_views is 'multicrop'"),
     ("--pool 50", "pool is 50, an option of protocol"),
     ("--exact", "exact is True, an option of protocol"),
+    ("--device warp", "device is 'warp'"),
     ("--protocol subsample --share 0", "share is 0.0"),
     ("--protocol subsample --share 1", "share is 1.0"),
     ("--protocol subsample --share nan", "share is nan"),
@@ -375,6 +378,7 @@ PENALTY = [
     ("--scores {split} --strengths inf", "inf"),
     ("--scores {split} --seeds 0", "seeds is 0"),
     ("--scores {split} --seeds -2", "seeds is -2"),
+    ("--scores {split} --device warp", "device is 'warp'"),
     ("--scores {split} --steps 0", "steps is 0"),
     ("--scores {split} --interval-level 1", "is 1.0"),
     ("--scores {split} --method supervised", "method is supervised, which sees one view"),
@@ -550,6 +554,13 @@ def with_option(name, value):
 @pytest.fixture(scope="session")
 def places(tmp_path_factory):
     """Folders and files that the cases name, made once."""
+    # Most of the time would go into reading the digits again for every case.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sslsim.data, "load_digits", functools.cache(sslsim.data.load_digits))
+        yield _places(tmp_path_factory)
+
+
+def _places(tmp_path_factory):
     home = tmp_path_factory.mktemp("bad_commands")
     train = (
         "train --limit 40 --steps 4 --batch 20 --records 3 --probe 8 --no-evaluate --device cpu "

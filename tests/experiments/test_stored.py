@@ -32,7 +32,7 @@ def test_options_come_back_as_they_were_written(tmp_path, options):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({}, r"options of type NoneType; expected an object, those of the command None"),
+        ({}, "holds a run of None; expected one of sslsim train"),
         ({"command": "train", "options": None}, "holds options of type NoneType; expected an obj"),
         ({"command": "train", "options": [1]}, "holds options of type list"),
         ({"command": "ntk", "options": {}}, "holds a run of 'ntk'; expected one of sslsim train"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -267,8 +268,11 @@ def test_runs_that_do_not_fit_are_refused(run, tmp_path, capsys):
         umm_sweep(UmmSweepCommand())
     with pytest.raises(ValueError, match="interval_level is 1"):
         umm_sweep(sweep([run], tmp_path, interval_level=1.0))
+    with pytest.raises(ValueError, match="run holds a folder twice"):
+        umm_sweep(sweep([run, run], tmp_path))
+    shutil.copytree(run, tmp_path / "copy")
     with pytest.raises(ValueError, match="were trained alike, with seed 0; expected runs of diff"):
-        umm_sweep(sweep([run, run], tmp_path))  # seeds are the unit of the intervals
+        umm_sweep(sweep([run, tmp_path / "copy"], tmp_path))  # seeds are the unit of the intervals
 
 
 def test_a_sweep_runs_each_cell_once_and_adds_to_its_table(

@@ -28,7 +28,7 @@ def test_a_run_may_be_all_warm_up():
 
 @pytest.mark.parametrize("run", [(-1, 5, 0), (5, 5, 0), (0, 5, 6), (0, 5, -1), (0, 0, 0)])
 def test_numbers_out_of_range_are_refused(run):
-    with pytest.raises(ValueError, match=r"expected 0 <= step < steps and 0 <= warmup <= steps"):
+    with pytest.raises(ValueError, match=r"(step|warmup) is -?\d; expected from 0 to "):
         learning_rate_factor("cosine", *run)
 
 
