@@ -16,6 +16,7 @@ import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -309,7 +310,9 @@ def _revision() -> str | None:
     return commit + ("+changes" if found[1] else "")
 
 
+@cache
 def _versions() -> dict[str, str]:
+    """Read once a process: every one is a file to be parsed."""
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -24,6 +24,14 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("ci")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced():
+    """Leave writing to the disk to the system: tests kill processes, not machines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _temporary_home(tmp_path, monkeypatch):
     """Run every test in a folder of its own, so that nothing is written into the checkout."""
