@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -372,7 +373,9 @@ def _revision() -> str | None:
     return commit + ("+changes" if found[1] else "")
 
 
+@cache
 def _versions() -> dict[str, str]:
+    """Read once a process: every one is a file to be parsed."""
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

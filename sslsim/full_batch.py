@@ -78,7 +78,7 @@ def train_full_batch(
     >>> layer = nn.Linear(2, 1, bias=False).double()
     >>> _ = nn.init.constant_(layer.weight, 1e-3)
     >>> x = torch.tensor([[2.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
-    >>> run = train_full_batch(layer, x, x, learning_rate=0.02, iterations=2000)
+    >>> run = train_full_batch(layer, x, x, learning_rate=0.02, iterations=200)
     >>> run.eigenvalues[[0, -1]].ravel().round(6).tolist()
     [2e-06, 1.0]
     """

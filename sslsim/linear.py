@@ -106,7 +106,7 @@ def train_linear(
     Examples
     --------
     >>> x = [[2.0, 0.0], [0.0, 1.0]]
-    >>> run = train_linear(x, x, [[1e-3, 1e-3]], learning_rate=0.02, iterations=2000)
+    >>> run = train_linear(x, x, [[1e-3, 1e-3]], learning_rate=0.02, iterations=200)
     >>> run.eigenvalues[[0, -1]].ravel().round(6).tolist()
     [2e-06, 1.0]
     >>> abs(run.weights).round(2).tolist()

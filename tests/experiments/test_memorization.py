@@ -401,7 +401,8 @@ def test_a_closed_form_study_scores_the_pool(tmp_path, kernel):
 
 OVERTRAINED = {"encoder": "mlp", "widths": (64,), "views": "crops", "shared": 20, "candidates": 20,
                "independent": 20, "external": 40, "encoder_pairs": 3, "steps": 300, "batch": 40,
-               "augmentations": 5, "lr": 0.01, "dim": 8, "layers": ("projector",)}  # fmt: skip
+               "augmentations": 5, "lr": 0.01, "dim": 8, "layers": ("projector",),
+               "checkpoint_every": 300}  # fmt: skip
 
 
 def test_overtrained_encoders_memorise_their_candidates(tmp_path):
