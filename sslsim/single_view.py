@@ -135,8 +135,8 @@ def placed_view(
     images, kind, generator, which, dtype, noise
         Of :func:`draw_view`; all images of the batch.
     rows : slice
-        Which rows to compute. Draws are made for all, so that the result has the bits of these
-        rows of the whole.
+        Which rows to compute. Draws are made for all, so that on the CPU the result has the bits
+        of these rows of the whole.
 
     Returns
     -------

@@ -91,8 +91,10 @@ def train(
 
     Notes
     -----
-    On the CPU with a fixed number of threads a run that was killed at any moment and called again
-    ends with the same bits as one that was not. Torch's own generator is seeded by the run's seed.
+    On the CPU of one machine, with a fixed number of threads, a run that was killed at any moment
+    and called again ends with the same bits as one that was not. Other processors and numbers of
+    threads or processes sum in other orders: there runs agree to rounding, which training
+    amplifies. Torch's own generator is seeded by the run's seed.
 
     Examples
     --------

@@ -4,8 +4,8 @@
 
 import os
 
-# Before anything loads a BLAS: on arrays this small a second thread waits longer than it works, and
-# sums in the same order on every machine.
+# Before anything loads a BLAS: on arrays this small a second thread waits longer than it works.
+# What the caller set stays; .ci/machines plays machines of other sizes by it.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 

@@ -77,7 +77,7 @@ def view_batches(
     seed : int
         Of the draws.
     batch_size : int
-        Views at a time. The views do not depend on it.
+        Views at a time. The views do not depend on it, on the CPU in no bit.
     dtype : torch.dtype
         Floating type of the views.
 
