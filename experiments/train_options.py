@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sslsim.names import Encoder, Method, Optimizer, Precision, Projector, Schedule, TrainingView
-from sslsim.training_options import TrainingOptions
+
+if TYPE_CHECKING:
+    from sslsim.training_options import TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,8 @@ def training_options(options: LearnerOptions, **others: Any) -> TrainingOptions:
     >>> training_options(TrainOptions(steps=7)).steps
     7
     """
+    from sslsim.training_options import TrainingOptions  # with numpy, which help can do without
+
     names = {field.name for field in fields(TrainingOptions)}
     given = {field.name: getattr(options, field.name) for field in fields(options)}
     return TrainingOptions(**{n: v for n, v in given.items() if n in names} | others)
