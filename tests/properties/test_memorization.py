@@ -145,7 +145,7 @@ def test_permuting_images_permutes_losses(seed, name, kind):
     options = {"pairs": 2, "distance": name, "seed": seed}
     whole = alignment_loss(nn.Flatten(), images, kind, **options).losses
     permuted = alignment_loss(nn.Flatten(), images[order], kind, numbers=order, **options).losses
-    # An arc tangent in a vector of several and one alone are each right to a unit in the last place.
+    # An arc tangent among several and one alone are each right to a unit in the last place.
     torch.testing.assert_close(permuted, whole[order], rtol=4 * np.finfo(float).eps, atol=0)
 
 
