@@ -46,7 +46,7 @@ def test_a_study_leaves_its_results_and_picture(tmp_path, capsys, command, pictu
         (["--dim", "-1"], "dim is -1"),
         (["--dim", "65"], "dim is 65; expected from 1 to the 64 features"),
         (["--data", "no_such_set"], "unknown data set 'no_such_set'"),
-        (["--data", "missing.npz"], "missing.npz does not exist"),
+        (["--data", "missing.npz"], "missing.npz cannot be read: No such file"),
         (["--init-scale", "0"], "init-scale is 0"),
         (["--lr", "-1"], "lr is -1"),
         (["--interval-level", "1"], "interval-level is 1"),
@@ -78,7 +78,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path, capsys):
             assert message in fails(capsys, command, "--data", path)
     (tmp_path / "torn.npz").write_bytes((tmp_path / "nan.npz").read_bytes()[:100])
     (tmp_path / "empty").mkdir()
-    assert "cannot be read" in fails(capsys, "predict", "--data", "torn.npz")
+    assert "is not a readable .npz" in fails(capsys, "predict", "--data", "torn.npz")
     fails(capsys, "predict", "--data", "empty")
 
 
