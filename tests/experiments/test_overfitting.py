@@ -199,14 +199,14 @@ def test_probes_read_the_test_split():
     labels = torch.arange(4).repeat(30)
     z = torch.eye(4)[labels] + 0.05 * torch.randn(120, 4, generator=generator)
     known = probed_layer({"train": z, "test": z}, {"train": labels, "test": labels})
-    assert (known["linear"], known["knn"], known["linear_error"]) == (1.0, 1.0, 0.0)
+    assert (known["linear"], known["knn"]) == (1.0, 1.0)
+    assert 0 < known["linear_error"] < 0.01
     # Memorised: the training split is told apart, the test split is noise.
     noise = torch.randn(120, 4, generator=generator)
     found = probed_layer({"train": z, "test": noise}, {"train": labels, "test": labels})
     for name in ("linear", "knn"):
-        assert found[f"{name}_error"] == pytest.approx(
-            np.sqrt(found[name] * (1 - found[name]) / 120)
-        )
+        share = (120 * found[name] + 1) / 122
+        assert found[f"{name}_error"] == pytest.approx(np.sqrt(share * (1 - share) / 120))
         assert abs(found[name] - 0.25) < 4 * found[f"{name}_error"]
 
 
