@@ -188,7 +188,7 @@ def unfolding():
     rng = np.random.default_rng(0)
     turn = np.linalg.qr(rng.standard_normal((4, 4)))[0]
     spectra = np.array(
-        [[1e-3, 1e-4, 1e-5, 1e-6], [1.0, 0.9, 0.8, 0.01], [1.0, 1.0, 1.0, 0.9], [1.0] * 4]
+        [[1e-3, 1e-4, 1e-5, 1e-6], [1.0, 0.9, 0.8, 0.01], [1.0, 1.0, 0.7, 0.65], [1.0] * 4]
     )
     whole = np.stack([np.sqrt(row) * rng.standard_normal((6, 4)) for row in spectra])
     axes = np.stack([np.linalg.qr(rng.standard_normal((4, 4)))[0] for _ in spectra])

@@ -63,6 +63,9 @@ def test_figure_1_shows_the_recorded_loss_eigenvalues_and_embeddings():
     folder = RESULTS / "convnet"
     records, result = read_arrays(folder / "records.npz"), read_json(folder / "training.json")
     places = figure1_staircase.moments(records, result)
+    # The last snapshot before nine tenths of the time to the second, third, fourth and fifth step.
+    times, steps = records["times"], sorted(filter(None, result["step_times"]))
+    assert places == [max(np.flatnonzero(times <= 0.9 * step)) for step in steps[1:5]]
     loss = [line["probe_loss"] for line in read_lines(folder / "records.jsonl")]
     above, below = (axes for axes in figure.get_axes() if axes.get_ylabel())
     (line,) = lines_of(above, 20)
@@ -93,7 +96,11 @@ def test_figure_1_shows_the_recorded_loss_eigenvalues_and_embeddings():
         )
         assert f"{done} step" in axes.get_title(loc="left")
     assert [len(done) for done in (places, set(places))] == [4, 4]
-    assert f"{result['detected_steps']} steps detected" in caption.replace("\n", " ")
+    told = " ".join(caption.split())
+    assert f"{result['detected_steps']} steps detected" in told
+    first = places[0]
+    share = records["mean"][first] @ records["mean"][first] / records["cross_spectrum"][first, 0]
+    assert f"norm of the mean is {100 * share:.0f} % of the largest eigenvalue" in told
 
 
 def test_figure_2_shows_every_comparison():
