@@ -119,6 +119,7 @@ def small_encoder(case, parameterization="standard", projector="linear"):
     return encoder.double().eval(), shape
 
 
+@settings(max_examples=25)
 @given(ENCODERS, st.sampled_from(["standard", "ntk"]), st.integers(1, 5), st.integers(1, 4))
 def test_kernels_are_symmetric_and_positive_and_their_parts_add_up(case, parameterization, n, n2):
     encoder, shape = small_encoder(case, parameterization)
@@ -139,6 +140,7 @@ def test_kernels_are_symmetric_and_positive_and_their_parts_add_up(case, paramet
         assert torch.equal(part, part.T)
 
 
+@settings(max_examples=25)
 @given(ENCODERS, st.integers(1, 6), st.floats(0, 1), st.sampled_from(["trace", "full"]))
 def test_any_budget_gives_the_same_numbers(case, n, share, output):
     encoder, shape = small_encoder(case, projector="mlp")

@@ -83,7 +83,7 @@ def test_scores_are_those_of_a_literal_loop():
 
 @pytest.mark.slow
 def test_planted_memorisation_is_found_within_its_standard_errors():
-    replications, points = 200, 40
+    replications, points = 100, 40
     covered, errors = [], []
     for seed in range(replications):
         losses, members, memorised = planted(20, points, noise=0.3, offset=0.0, seed=seed)
@@ -103,7 +103,7 @@ def test_planted_memorisation_is_found_within_its_standard_errors():
 
 @pytest.mark.slow
 def test_centring_saves_the_variance_of_offsets_and_shifts_scores_as_it_says():
-    replications, points = 300, 12
+    replications, points = 200, 12
     found = {True: [], False: []}
     for seed in range(replications):
         losses, members, memorised = planted(20, points, 0.1, 1.0, seed, share=0.75)

@@ -46,7 +46,7 @@ def test_errors_vanish_with_the_powers_claimed(ratio):
     for scale in scales:
         left, s0 = equivalent_initialization(scale * direction, right)
         t = np.linspace(0.0, 1.3 * cf.step_times(gamma[:3], s0).max(), 60)
-        w = matrix_flow(scale * direction, gamma, t, max_step=t[-1] / 1000)
+        w = matrix_flow(scale * direction, gamma, t, max_step=t[-1] / 500)
         predicted = cf.weights(t, gamma[:3], s0, left, right)
         map_errors.append(np.linalg.norm(w - predicted, axis=(1, 2)).max())
         curves = np.sort(cf.eigenvalue_curves(t, gamma[:3], s0), axis=1)[:, ::-1]

@@ -33,7 +33,7 @@ def test_intervals_cover_the_population_where_the_mode_is_resolved(name, n, m):
         found = spectrum(pairs, DIM)
         moments = pair_moments(pairs, found, DIM)
         estimate = estimate_eigenvalues(moments)
-        bounds = step_intervals(moments, estimate, w0, found.eigenvectors, draws=300, rng=rng)
+        bounds = step_intervals(moments, estimate, w0, found.eigenvectors, draws=200, rng=rng)
         covered[r] = (bounds.step_time_low <= truth) & (truth <= bounds.step_time_high)
         resolved[r] = estimate.resolved
         bias[:, r] = found.eigenvalues[:DIM] / gamma - 1, estimate.values / gamma - 1
