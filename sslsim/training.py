@@ -88,9 +88,9 @@ def train(
 
     Notes
     -----
-    On the CPU of one machine, with a fixed number of threads, a run that was killed at any moment and
-    called again ends with the same bits as one that was not. Other processors and numbers of threads
-    or processes sum in other orders: there runs agree to rounding, which training amplifies.
+    On the CPU of one machine, with a fixed number of threads, a run that was killed at any moment
+    and called again ends with the same bits as one that was not. Other processors and numbers of
+    threads or processes sum in other orders: runs agree to rounding, which training amplifies.
 
     Examples
     --------

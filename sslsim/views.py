@@ -110,8 +110,8 @@ def draw_views(
         Of :func:`draw_view`.
     rows : slice
         Which rows of the batch to compute: on the CPU the views have the bits of these rows of the
-        views of the whole batch. Pixels of other rows are not computed; only noise, whose draws are as many
-        as the pixels, is drawn for all.
+        views of the whole batch. Pixels of other rows are not computed; only noise, whose draws are
+        as many as the pixels, is drawn for all.
     local_views : int
         Number of local views of ``multicrop``, at least 0.
     local_size : tuple of int
