@@ -336,7 +336,7 @@ MEMORIZATION = [
     ("--compare {split} {split}", "compare holds a folder twice"),
     ("--compare {few_scores}", "scores.npz lacks 'hashes'"),
     ("--f {run} --g {conv}", "1 encoder(s) f and 1 g were given"),
-    ("--f {run} {run} --g {conv} {conv} --sets {sets}", "f and g holds a folder twice"),
+    ("--f {run} {run} --g {conv} {conv} --sets {sets}", "f holds a folder twice"),
     ("--method simclr --temperature 0", "temperature"),
     ("--data nowhere", "unknown data set"),
 ]
