@@ -71,9 +71,8 @@ def campaign(options: CampaignOptions, run: Run = run_stage) -> Path | None:
         listed = [read_state(options.out, job) for job in queue.jobs]
         print(jobs_table(queue, listed, options.out, options.data))
         return None
-    make_folder(options.out)
     budget = budget_of(options.minutes)
-    states = {state.job.name: state for state in write_campaign(options.out, queue)}
+    states = {job.name: read_state(options.out, job) for job in queue.jobs}
     free = ("pending", "cut", "failed") if options.jobs else ("pending", "cut")
     waiting = [states[job.name] for job in asked if states[job.name].status in free]
     for state in waiting:
@@ -81,6 +80,9 @@ def campaign(options: CampaignOptions, run: Run = run_stage) -> Path | None:
             stage_arguments(stage, options.out, options.data)  # that data are missing is told now
     if waiting:
         _check_fit(waiting, options.minutes)
+    make_folder(options.out)
+    write_campaign(options.out, queue)
+    if waiting:
         if queue.device == "cuda" and options.cluster is None and not torch.cuda.is_available():
             warnings.warn(
                 f"queue {queue.name} expects a GPU and there is none: its jobs will take far "

@@ -94,7 +94,8 @@ def check_split(options: MemorizationOptions) -> None:
                 f"{len(options.f)} encoder(s) f and {len(options.g)} g were given; expected as "
                 "many of either, 2 pairs at least"
             )
-        check_different("f and g", (*options.f, *options.g))
+        check_different("f", options.f)
+        check_different("g", options.g)
         if options.curve:
             raise ValueError("curve is asked of encoders given; expected encoders trained here")
         if options.sets is None:

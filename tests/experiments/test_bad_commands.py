@@ -6,7 +6,6 @@ with them (``{no_options}``, ...) are copies of ``{run}``.
 """
 
 import contextlib
-import functools
 import io
 import json
 import re
@@ -18,11 +17,11 @@ import numpy as np
 import pytest
 import torch
 
-import sslsim.data
 from experiments.cli import main
-from experiments.command_line import commands, parsed
+from experiments.command_line import parsed
 from experiments.memorization.study import memorization
 from experiments.predict import predict
+from experiments.registry import STUDIES
 from experiments.train import train_network
 
 PREDICT = [
@@ -48,8 +47,8 @@ PREDICT = [
     ("--limit 1", "1 image(s); expected at least 2"),
     ("--limit nan", "nan"),
     ("--size 0 --data {photos}", "size is 0"),
-    ("--views-per-image 3", "views_per_image is 3"),
-    ("--views-per-image 0", "views_per_image is 0"),
+    ("--views-per-image 3", "views-per-image is 3"),
+    ("--views-per-image 0", "views-per-image is 0"),
     ("--views sideways", "sideways"),
     ("--split night", "digits has no split 'night'"),
     ("--data nowhere", "unknown data set 'nowhere', and no such folder"),
@@ -124,8 +123,8 @@ TRAIN = [
     ("--accumulate 0", "accumulate is 0"),
     ("--records 1", "records 1; expected"),
     ("--probe 1", "probe 1; expected at least 2"),
-    ("--checkpoint-every 0", "checkpoint_every is 0"),
-    ("--checkpoints-kept -1", "checkpoints_kept is -1"),
+    ("--checkpoint-every 0", "checkpoint-every is 0"),
+    ("--checkpoints-kept -1", "checkpoints-kept is -1"),
     ("--seed -1", "seed is -1"),
     ("--limit 3", "3 image(s); expected at least 4"),
     ("--limit 0", "limit is 0"),
@@ -133,13 +132,13 @@ TRAIN = [
     ("--widths 0", "widths"),
     ("--widths -3", "widths"),
     ("--init-scale nan", "nan"),
-    ("--init-scale -1", "init_scale is -1.0"),
+    ("--init-scale -1", "init-scale is -1.0"),
     ("--method magic", "magic"),
     ("--method supervised --dim 3", "dim is 3; expected the 10 classes"),
     ("--method supervised --data {unlabelled}", "has no labels; expected labels when supervised"),
     ("--method supervised --data {giant}", "labels go up to 1000000000000 for"),
     ("--method supervised --data {negative}", "labels go from -1; expected classes from 0"),
-    ("--method vicreg --barlow-form theory", "barlow_form"),
+    ("--method vicreg --barlow-form theory", "barlow-form"),
     ("--method simclr --temperature 0", "temperature"),
     ("--method simclr --temperature nan", "temperature"),
     ("--method swav --prototypes 0", "prototypes"),
@@ -205,9 +204,9 @@ FORECAST = [
     ("--run nowhere", "nowhere/config.json cannot be read"),
     ("--run {run} --pairs 1", "pairs is 1"),
     ("--run {run} --pairs 0", "pairs is 0"),
-    ("--run {run} --interval-level 0", "interval_level 0.0|interval-level is 0.0"),
-    ("--run {run} --interval-level nan", "interval_level nan|interval-level is nan"),
-    ("--run {run} --interval-level 1.5", "interval_level 1.5|interval-level is 1.5"),
+    ("--run {run} --interval-level 0", "interval-level 0.0|interval-level is 0.0"),
+    ("--run {run} --interval-level nan", "interval-level nan|interval-level is nan"),
+    ("--run {run} --interval-level 1.5", "interval-level 1.5|interval-level is 1.5"),
     ("--run {run} --at 5", "at is 5; "),
     ("--run {run} --at -1", "at is -1; "),
     ("--run {run} --root nowhere --pairs 1", "pairs is 1"),
@@ -254,13 +253,13 @@ UMM = [
     ("--run {conv} --beta nan", "beta is nan"),
     ("--run {conv} --eps 0", "eps is 0.0"),
     ("--run {conv} --eps nan", "eps is nan"),
-    ("--run {conv} --inner-lr 0", "inner_lr is 0.0"),
-    ("--run {conv} --outer-lr nan", "outer_lr is nan"),
-    ("--run {conv} --inner-steps 0", "inner_steps is 0"),
+    ("--run {conv} --inner-lr 0", "inner-lr is 0.0"),
+    ("--run {conv} --outer-lr nan", "outer-lr is nan"),
+    ("--run {conv} --inner-steps 0", "inner-steps is 0"),
     ("--run {conv} --steps 0", "steps is 0"),
     ("--run {conv} --batch 1", "batch is 1; expected at least 2 images"),
-    ("--run {conv} --held-out 1", "held_out is 1"),
-    ("--run {conv} --test-images 1", "test_images is 1"),
+    ("--run {conv} --held-out 1", "held-out is 1"),
+    ("--run {conv} --test-images 1", "test-images is 1"),
     ("--run {conv} --radius 0", "radius is 0.0"),
     ("--run {conv} --damping -1", "damping is -1.0"),
     ("--run {conv} --seed -1", "seed is -1"),
@@ -280,7 +279,7 @@ UMM_SWEEP = [
     ("--run {conv} --push -1", "push is -1.0"),
     ("--run {conv} --hold nan", "hold is nan"),
     ("--run {conv} --hold inf", "hold is inf"),
-    ("--run {conv} --interval-level 0", "interval_level is 0.0|interval-level is 0.0"),
+    ("--run {conv} --interval-level 0", "interval-level is 0.0|interval-level is 0.0"),
     ("--run {conv} --interval-level nan", "is nan"),
     ("--run {conv} --vary eps", "vary holds 'eps'; expected NAME=VALUE,VALUE"),
     ("--run {conv} --vary colour=3", "vary holds 'colour=3'"),
@@ -295,8 +294,8 @@ UMM_SWEEP = [
 ]
 MEMORIZATION = [
     ("--augmentations 0", "augmentations is 0; expected at least 1 pair"),
-    ("--encoder-pairs 1", "encoder_pairs is 1; expected at least 2"),
-    ("--encoder-pairs 0", "encoder_pairs is 0"),
+    ("--encoder-pairs 1", "encoder-pairs is 1; expected at least 2"),
+    ("--encoder-pairs 0", "encoder-pairs is 0"),
     ("--candidates 1", "candidate set is to have 1 point(s)"),
     ("--shared 0", "shared set is to have 0 point(s)"),
     ("--external -1", "external set is to have -1 point(s)"),
@@ -304,15 +303,15 @@ MEMORIZATION = [
     ("--atypical 2", "atypical is 2.0; expected a share from 0 to 1"),
     ("--atypical nan", "atypical is nan"),
     ("--atypical -0.1", "atypical is -0.1"),
-    ("--draw-seed -1", "draw_seed is -1"),
+    ("--draw-seed -1", "draw-seed is -1"),
     ("--seed -1", "seed is -1"),
     ("--curve -1", "curve is -1"),
     ("--top 0", "top is 0"),
     ("--batch 1", "batch is 1"),
     ("--steps 0", "steps is 0"),
-    ("--checkpoint-every 0", "checkpoint_every is 0"),
+    ("--checkpoint-every 0", "checkpoint-every is 0"),
     ("--layers nothing", "layers is nothing"),
-    ("--score-views multicrop", "score_views is 'multicrop'"),
+    ("--score-views multicrop", "score-views is 'multicrop'"),
     ("--pool 50", "pool is 50, an option of protocol"),
     ("--exact", "exact is True, an option of protocol"),
     ("--device warp", "device is 'warp'"),
@@ -336,7 +335,7 @@ MEMORIZATION = [
     ("--compare {split} {split}", "compare holds a folder twice"),
     ("--compare {few_scores}", "scores.npz lacks 'hashes'"),
     ("--f {run} --g {conv}", "1 encoder(s) f and 1 g were given"),
-    ("--f {run} {run} --g {conv} {conv} --sets {sets}", "f and g holds a folder twice"),
+    ("--f {run} {run} --g {conv} {conv} --sets {sets}", "f holds a folder twice"),
     ("--method simclr --temperature 0", "temperature"),
     ("--data nowhere", "unknown data set"),
 ]
@@ -347,11 +346,11 @@ REMOVAL = [
     ("--scores {split}", "holds a study of protocol split; expected subsample or closed-form"),
     ("--scores {pool} --seeds 0", "seeds is 0"),
     ("--scores {pool} --steps 0", "steps is 0"),
-    ("--scores {pool} --fine-tune -1", "fine_tune is -1"),
-    ("--scores {pool} --fine-tune 2 --fine-tune-lr nan", "fine_tune_lr is nan|fine-tune-lr is nan"),
-    ("--scores {pool} --fine-tune 2 --fine-tune-lr 0", "fine_tune_lr is 0.0|fine-tune-lr is 0.0"),
+    ("--scores {pool} --fine-tune -1", "fine-tune is -1"),
+    ("--scores {pool} --fine-tune 2 --fine-tune-lr nan", "fine-tune_lr is nan|fine-tune-lr is nan"),
+    ("--scores {pool} --fine-tune 2 --fine-tune-lr 0", "fine-tune_lr is 0.0|fine-tune-lr is 0.0"),
     ("--scores {pool} --fine-tune-lr 0.1", "fine-tune-lr is 0.1 without fine-tune"),
-    ("--scores {pool} --interval-level 0", "interval_level is 0.0|interval-level is 0.0"),
+    ("--scores {pool} --interval-level 0", "interval-level is 0.0|interval-level is 0.0"),
     ("--scores {pool} --interval-level nan", "is nan"),
     ("--scores {pool} --remove 0", "remove holds 0.0; expected shares between 0 and 1"),
     ("--scores {pool} --remove 1", "remove holds 1.0"),
@@ -525,7 +524,7 @@ def made(arguments):
         "predict": predict,
     }[arguments.split()[0]]
     with contextlib.redirect_stdout(io.StringIO()):
-        return study(parsed(shlex.split(arguments)))
+        return study(parsed(shlex.split(arguments))[1])
 
 
 def copied(run, name, change):
@@ -554,13 +553,6 @@ def with_option(name, value):
 @pytest.fixture(scope="session")
 def places(tmp_path_factory):
     """Folders and files that the cases name, made once."""
-    # Most of the time would go into reading the digits again for every case.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sslsim.data, "load_digits", functools.cache(sslsim.data.load_digits))
-        yield _places(tmp_path_factory)
-
-
-def _places(tmp_path_factory):
     home = tmp_path_factory.mktemp("bad_commands")
     train = (
         "train --limit 40 --steps 4 --batch 20 --records 3 --probe 8 --no-evaluate --device cpu "
@@ -711,5 +703,7 @@ def test_a_bad_command_leaves_its_folder_as_it_was(case, outcome):
 
 
 def test_there_are_cases_of_every_command():
-    assert {case.command.partition(" of a ")[0] for case in CASES} == set(commands())
+    assert {case.command.partition(" of a ")[0] for case in CASES} == {
+        study.name.split()[0] for study in STUDIES
+    }
     assert len(CASES) >= 250

@@ -562,8 +562,8 @@ def test_folders_of_something_else_are_refused(split, runs, tmp_path, capsys):
     result = read_json(split / "memorization.json")
     arrays = read_arrays(split / "scores.npz")
     for kept, held, message in [
-        ({}, {}, "memorization.json lacks 'method'; expected that of a study"),
-        (result, {"scores": [0.0]}, "scores.npz lacks 'numbers'; expected that of a study"),
+        ({}, {}, "memorization.json lacks 'method'; expected the result of a"),
+        (result, {"scores": [0.0]}, "scores.npz lacks 'numbers'; expected the arrays of a"),
         (result, {**arrays, "scores": np.zeros((9, 23))}, "scores of shape (9, 23); expected"),
     ]:
         (tmp_path / "torn/memorization.json").write_text(json.dumps(kept))
