@@ -56,7 +56,7 @@ def draw_distributions(axes: Axes, result: Mapping[str, Any], arrays: Mapping[st
     low, high = _range([scores[rows] for rows, _, _ in groups])
     edges = np.linspace(low, high, 41)
     for place, (rows, label, fill) in enumerate(reversed(groups)):
-        values = scores[rows]
+        values = scores[rows].astype(np.float64)  # as the edges are
         heights = np.histogram(values.clip(low, high), bins=edges)[0].astype(float)
         heights *= 0.85 / heights.max()
         axes.stairs(heights + place, edges, baseline=place, fill=True, color=fill, lw=0)

@@ -391,7 +391,7 @@ def test_equal_folders_give_equal_bytes(tmp_path):
         (["run", "--picture-limit", "0"], "picture-limit is 0; expected a positive number"),
         (["run", "--picture-limit", "nan"], "picture-limit is nan; expected a positive number"),
         (["run", "--out", "run/config.json/x"], "cannot be made a folder"),
-        ([], "no folder was given"),
+        ([], "report needs folders"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, capsys, monkeypatch, arguments, message):
