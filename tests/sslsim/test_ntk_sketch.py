@@ -21,7 +21,7 @@ def test_the_error_falls_as_one_over_the_root_of_the_directions():
     x = inputs(5, 1, 6, 6)
     exact = empirical_ntk(encoder, x)
     spread = {}
-    for k in (16, 256):
+    for k in (16, 144):
         runs = [sketched_ntk(encoder, x, sketch=k, seed=seed) for seed in range(12)]
         errors = torch.stack([run.kernel - exact for run in runs])
         stated = torch.stack([run.standard_error for run in runs]).square().mean(0).sqrt()
@@ -31,7 +31,7 @@ def test_the_error_falls_as_one_over_the_root_of_the_directions():
         bound = (2 * exact.diagonal()[:, None] * exact.diagonal() / k).sqrt()
         assert (stated < 1.3 * bound).all()
         spread[k] = float(stated.mean())
-    assert abs(spread[16] / spread[256] - 4) < 0.5
+    assert abs(spread[16] / spread[144] - 3) < 0.4
 
 
 @pytest.mark.slow
