@@ -14,14 +14,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from experiments.runs import plain, read_json, write_json
-from sslsim.files import sweep
+from sslsim.files import sweep, whole_file
 
 _PACKAGES = ("sslsim", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "matplotlib")
 _PROGRESS = ("checkpoints", "encoders", "cells", "records.jsonl", "measured.jsonl")
@@ -92,7 +92,7 @@ def new_results(
     try:
         write_json(partial / "config.json", described_run(command, options))
         if resumes and not _holds_any(folder, (*_PROGRESS, *results)):
-            shutil.copy(partial / "config.json", folder / "config.json")
+            write_json(folder / "config.json", read_json(partial / "config.json"))
         yield partial
         _publish(partial, folder, results)
     finally:
@@ -131,8 +131,8 @@ def run_in_place(
     Yields
     ------
     Path
-        The run folder. If the block raises before there is a checkpoint, the folder is as it was
-        before.
+        The run folder. If the block raises before there is a new checkpoint, the folder is as it
+        was before; files of others are left alone.
 
     Raises
     ------
@@ -150,14 +150,16 @@ def run_in_place(
     ['config.json', 'training.json']
     """
     folder = Path(out)
-    begun = holds_checkpoints(folder)
+    saved = _checkpoints(folder)
+    begun = bool(saved)
     check_folder(folder, command, results)
     if not begun and _holds_any(folder, results[:1]):
         raise ValueError(
             f"{folder} holds a finished run whose checkpoints are gone; expected another folder"
         )
     made = _missing(folder)
-    before = _content(folder)
+    names = ("config.json",) if begun else ("config.json", *results)
+    before = {name: _content(folder / name) for name in names}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
@@ -168,10 +170,11 @@ def run_in_place(
             write_json(folder / "config.json", described_run(command, options))
         yield folder
     except BaseException:
-        if not begun and not holds_checkpoints(folder):
+        if _checkpoints(folder) == saved:
             _restore(folder, before)
             for path in made:
-                path.rmdir()
+                with suppress(OSError):  # it holds something
+                    path.rmdir()
         raise
 
 
@@ -245,7 +248,7 @@ or another folder
 
 def holds_checkpoints(folder: Path) -> bool:
     """Whether a run has saved a checkpoint in a folder."""
-    return any((folder / "checkpoints").glob("checkpoint-*.pt"))
+    return bool(_checkpoints(folder))
 
 
 def described_run(command: str, options: Any) -> dict[str, Any]:
@@ -292,11 +295,15 @@ def _publish(partial: Path, folder: Path, results: Sequence[str]) -> None:
 
 
 def _settle(folder: Path) -> None:
+    """Bring complete results in, in an order that can be gone on with after a kill at any call."""
     complete = folder / _COMPLETE
     if not complete.exists():
         return
-    for name in read_json(complete / _REPLACED)["names"]:
-        (folder / name).unlink(missing_ok=True)
+    if (complete / "config.json").exists():  # first: results without it would be refused
+        (complete / "config.json").replace(folder / "config.json")
+    if (complete / _REPLACED).exists():
+        for name in read_json(complete / _REPLACED)["names"]:
+            (folder / name).unlink(missing_ok=True)
     for path in complete.iterdir():
         if path.name != _REPLACED:
             path.replace(folder / path.name)
@@ -320,24 +327,25 @@ def _missing(folder: Path) -> list[Path]:
     return found
 
 
-def _content(folder: Path) -> dict[str, bytes]:
-    """Files directly in a folder."""
-    if not folder.is_dir():
-        return {}
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+def _checkpoints(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "checkpoints").glob("checkpoint-*.pt")}
 
 
-def _restore(folder: Path, before: Mapping[str, bytes]) -> None:
-    """Bring a folder back to files it held; nothing has been saved in it since."""
-    for path in folder.iterdir():
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-        elif path.is_file() and path.name not in before:
-            path.unlink()
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _restore(folder: Path, before: Mapping[str, bytes | None]) -> None:
+    """Bring files of a folder back to what they held; no checkpoint has been saved since."""
     for name, content in before.items():
         path = folder / name
-        if not path.exists() or path.read_bytes() != content:
-            path.write_bytes(content)
+        if content is None:
+            path.unlink(missing_ok=True)
+        elif _content(path) != content:
+            with whole_file(path) as file:
+                file.write(content)
+    with suppress(OSError):  # missing, or it holds something
+        (folder / "checkpoints").rmdir()
 
 
 def _holds_any(folder: Path, names: Iterable[str]) -> str | None:

@@ -22,7 +22,7 @@ import torch
 
 from experiments.collapse import collapse
 from experiments.run_folder import check_folder, check_same, holds_checkpoints, run_in_place
-from experiments.runs import read_arrays, read_lines, write_json
+from experiments.runs import read_arrays, read_json, read_lines, write_json
 from experiments.stored import stored_config
 from experiments.tables import number, table
 from experiments.train_options import TrainOptions, training_options
@@ -149,16 +149,17 @@ def train_network(options: TrainOptions) -> Path:
             "first_record": lines[0],
             "last_record": lines[-1],
         }
+        repeated = _is_finished(folder, options)
         write_json(folder / "training.json", result)
+        if not repeated:  # what was compared was of fewer steps
+            for name in _COMPARISON:
+                (folder / name).unlink(missing_ok=True)
         probes = {}
         if options.evaluate:  # the result is safe by now
             probing: dict[str, Any] = {"layers": options.layers, "seed": options.seed}
             probes = probed_features(learner, plain, plain_held_out, pixels, **probing)
             result["probes"] = {name: asdict(found) for name, found in probes.items()}
             write_json(folder / "training.json", result)
-        if longer:  # what was compared with the shorter run
-            for name in _COMPARISON:
-                (folder / name).unlink(missing_ok=True)
     print(_report(result, steps, probes))
     return folder
 
@@ -295,6 +296,12 @@ def _longer(options: TrainOptions, learner: Learner) -> bool:
     if steps != options.steps:
         check_longer(options.out, steps, training_options(options), learner)
     return bool(steps != options.steps)
+
+
+def _is_finished(folder: Path, options: TrainOptions) -> bool:
+    """Whether the folder has a result of as many steps."""
+    path = folder / "training.json"
+    return path.exists() and read_json(path).get("steps") == options.steps
 
 
 def _headline(

@@ -7,9 +7,11 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 _NAME = ".writer"
+_TRIES = 100  # at a folder that others remove; in some, as /proc, no file can ever be made
 
 
 def take_lock(descriptor: int) -> bool:
@@ -89,14 +91,14 @@ def only_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
 def _locked_file(folder: Path, made: list[Path]) -> int:
     """Descriptor of the folder's locked file; folders made on the way are appended to ``made``."""
     path = folder / _NAME
-    while True:
+    for tries in count(1):
         try:
             _make_folder(folder, made)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             descriptor = os.open(path, flags, 0o666)
-        except FileNotFoundError:  # another process has just removed the empty folder
-            continue
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and tries < _TRIES:
+                continue  # another process has just removed the empty folder
             reason = error.strerror or type(error).__name__
             raise ValueError(f"{folder} cannot be made a run folder: {reason}") from error
         if not take_lock(descriptor):
@@ -109,8 +111,9 @@ def _locked_file(folder: Path, made: list[Path]) -> int:
         if _is_still(path, descriptor):
             break
         os.close(descriptor)  # its last holder removed it before it was locked here
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+    with suppress(OSError):  # a full disk: the lock holds without a name
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
     return descriptor
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import shlex
@@ -18,6 +17,7 @@ from experiments.campaign.queue import Job, stage_arguments
 from experiments.campaign.stages import Outcome, run_stage
 from experiments.campaign.state import JobState, read_state, write_state
 from sslsim.interruption import noting_signals
+from sslsim.locks import take_lock
 
 Run = Callable[..., Outcome]
 
@@ -247,11 +247,4 @@ def _alone(folder: Path) -> Iterator[bool]:
     The system lets go of the lock when the process ends, however it does.
     """
     with (folder / ".lock").open("w") as file:
-        alone = True
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            alone = False
-        except OSError:  # a file system that knows no locks
-            pass
-        yield alone
+        yield take_lock(file.fileno())

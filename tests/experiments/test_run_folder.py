@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -132,6 +134,39 @@ def test_files_of_others_are_left_alone(tmp_path):
     assert (tmp_path / "mine.py").read_text() == (tmp_path / ".mine.tmp").read_text() == "mine"
 
 
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("call", range(20))
+def test_results_come_in_whatever_call_a_kill_comes_before(tmp_path, monkeypatch, old, call):
+    """Once results are complete, the next command brings all of them in."""
+    folder = finished(tmp_path / "run", 1, RESULTS[:2]) if old else tmp_path / "run"
+    left = call
+
+    class Killed(BaseException):
+        pass
+
+    def dying(function):
+        def called(*arguments, **named):
+            nonlocal left
+            left -= (folder / ".complete").exists()
+            if left < 0:
+                raise Killed
+            return function(*arguments, **named)
+
+        return called
+
+    with monkeypatch.context() as patched:
+        for name in ("rename", "replace", "unlink", "rmdir"):
+            patched.setattr(os, name, dying(getattr(os, name)))
+        with suppress(Killed):
+            finished(folder, 2, RESULTS[::2])
+    assert left < 0 or not (folder / ".complete").exists()
+    check_folder(folder, "study", RESULTS)  # as commands do before they begin
+    with pytest.raises(RuntimeError):
+        fail_in(new_results(folder, "study", {"value": 3}, results=RESULTS), RuntimeError())
+    assert set(content(folder)) == {"config.json", *RESULTS[::2]}
+    assert read_json(folder / "config.json")["options"] == read_json(folder / "found.png")
+
+
 @pytest.mark.parametrize("moved", range(4))
 def test_a_kill_while_results_move_in_is_made_good_by_the_next_command(tmp_path, moved):
     folder = finished(tmp_path / "run", 1, RESULTS)
@@ -237,6 +272,15 @@ def test_a_writer_leaves_no_empty_folders(tmp_path):
         pass
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a system without /proc")
+def test_a_folder_in_which_no_file_can_be_made_is_refused():
+    with (
+        pytest.raises(ValueError, match="cannot be made a run folder: No such file"),
+        only_writer("/proc/run"),
+    ):
+        pass
+
+
 def begin(folder):
     (folder / "checkpoints").mkdir()
     (folder / "records.jsonl").write_text("{}")
@@ -251,7 +295,7 @@ def test_a_run_in_place_that_fails_at_once_leaves_nothing(tmp_path):
     for folder in (tmp_path / "new" / "run", tmp_path / "empty"):
         if folder.name == "empty":
             folder.mkdir()
-        opened = run_in_place(folder, "train", {}, results=("training.json",))
+        opened = run_in_place(folder, "train", {}, results=("training.json", "records.jsonl"))
         with pytest.raises(ValueError, match="bad"):
             fail_in(opened, ValueError("bad"), begin)
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
@@ -267,6 +311,33 @@ def test_a_run_in_place_keeps_its_checkpoints_and_its_first_configuration(tmp_pa
     with run_in_place(tmp_path, "train", {"value": 3}, results=("training.json",), longer=True):
         pass
     assert read_json(tmp_path / "config.json")["options"] == {"value": 3}
+
+
+def test_a_longer_run_that_fails_before_it_has_saved_leaves_the_configuration(tmp_path):
+    opened = run_in_place(tmp_path, "train", {"steps": 1}, results=("training.json",))
+    with opened:
+        save(tmp_path)
+    before = content(tmp_path)
+    longer = {"results": ("training.json",), "longer": True}
+    with pytest.raises(ValueError, match="other images"):
+        fail_in(run_in_place(tmp_path, "train", {"steps": 2}, **longer), ValueError("other images"))
+    assert content(tmp_path) == before
+
+
+def test_a_run_in_place_that_fails_leaves_what_others_wrote_meanwhile(tmp_path):
+    (tmp_path / "log.txt").touch()  # as > log.txt does
+    (tmp_path / "mine").mkdir()
+
+    def write(folder):
+        begin(folder)
+        (folder / "log.txt").write_text("mine")
+        (folder / "later.txt").write_text("mine")
+
+    opened = run_in_place(tmp_path, "train", {}, results=("training.json", "records.jsonl"))
+    with pytest.raises(ValueError, match="bad"):
+        fail_in(opened, ValueError("bad"), write)
+    assert content(tmp_path) == {"log.txt": b"mine", "later.txt": b"mine"}
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["mine"]
 
 
 def test_results_whose_checkpoints_are_gone_are_not_overwritten(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+import sslsim.training
 from experiments.compare_run import agreement, compare_run
 from experiments.options import CompareOptions
 from experiments.runs import read_arrays, read_json
@@ -351,6 +352,27 @@ def test_a_longer_run_replaces_what_was_found_in_the_shorter_one(tmp_path):
     assert not (folder / "comparison.json").exists()
     with pytest.raises(ValueError, match="a run of 24 steps, now it is 20; expected at least 24"):
         run(tmp_path, evaluate=False)
+
+
+def test_a_longer_run_that_was_interrupted_replaces_the_comparison_too(tmp_path, monkeypatch):
+    folder = run(tmp_path, evaluate=False)
+    (folder / "comparison.json").write_text("{}")
+    save = sslsim.training.save_checkpoint
+
+    def save_and_stop(*arguments, **named):
+        save(*arguments, **named)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sslsim.training, "save_checkpoint", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, evaluate=False, steps=24)
+    assert read_json(folder / "config.json")["options"]["steps"] == 24
+    run(tmp_path, evaluate=False, steps=24)
+    assert not (folder / "comparison.json").exists()
+    (folder / "comparison.json").write_text("{}")
+    run(tmp_path, evaluate=False, steps=24)
+    assert (folder / "comparison.json").exists()
 
 
 def test_fitted_factor_is_the_geometric_mean_of_the_ratios():
