@@ -95,6 +95,11 @@ def new_results(
             write_json(folder / "config.json", read_json(partial / "config.json"))
         yield partial
         _publish(partial, folder, results)
+    except ValueError as error:
+        if str(partial) not in str(error):
+            raise
+        # The hidden folder is gone when this is read.
+        raise ValueError(str(error).replace(str(partial), str(folder))) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         if resumes and not _holds_any(folder, (*_PROGRESS, *results)):

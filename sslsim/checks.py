@@ -62,10 +62,14 @@ def real_tensor(name: str, value: torch.Tensor | ArrayLike) -> torch.Tensor:
     >>> real_tensor("scores", [1, 2])
     tensor([1., 2.], dtype=torch.float64)
     """
-    tensor = torch.as_tensor(value)
-    if tensor.is_complex():
+    if not isinstance(value, torch.Tensor):
+        if np.iscomplexobj(value):
+            raise ValueError(f"{name} is complex; expected real numbers")
+        # At once: torch makes float32 of Python's numbers by default.
+        return torch.as_tensor(value, dtype=torch.float64)
+    if value.is_complex():
         raise ValueError(f"{name} is complex; expected real numbers")
-    return tensor.double()
+    return value.double()
 
 
 def finite_matrix(name: str, value: torch.Tensor | ArrayLike, rows: int = 1) -> torch.Tensor:

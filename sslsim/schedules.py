@@ -6,9 +6,6 @@ import math
 
 from sslsim.names import SCHEDULES
 
-"""``constant``. ``cosine``: half a cosine down to zero (1608.03983). ``step``: a tenth after 60 %
-and again after 80 % of the run. ``exponential``: a constant factor a step, down to a hundredth."""
-
 _MILESTONES = (0.6, 0.8)
 _LAST = 0.01  # where the exponential schedule ends
 

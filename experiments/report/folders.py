@@ -89,7 +89,8 @@ def find_runs(folders: Iterable[str | os.PathLike[str]]) -> list[RunFolder]:
     ----------
     folders : iterable of path
         A run folder holds a ``config.json`` or a result. Those inside another's ``cells`` or
-        ``checkpoints`` are parts of that run. Links to folders are not followed below these.
+        ``checkpoints`` are parts of that run, hidden ones are still being written. Links to folders
+        are not followed below these.
 
     Returns
     -------
@@ -131,7 +132,7 @@ def find_runs(folders: Iterable[str | os.PathLike[str]]) -> list[RunFolder]:
 def _below(folder: Path) -> list[Path]:
     held = []
     for place, names, files in os.walk(folder):
-        names[:] = sorted(name for name in names if name not in _PARTS)
+        names[:] = sorted(name for name in names if name not in _PARTS and name[0] != ".")
         if "config.json" in files or not set(RESULTS).isdisjoint(files):
             held.append(Path(place))
     return held

@@ -363,6 +363,7 @@ def test_results_without_interval_are_told(tmp_path):
 def test_folders_are_searched_but_not_the_parts_of_a_run(tmp_path):
     sweep = run_folder(tmp_path / "x" / "sweep", config={"command": "umm-sweep"}, table={})
     run_folder(sweep / "cells" / "1")
+    run_folder(sweep / ".partial-0123456789abcdef")
     run_folder(tmp_path / "x" / "deep" / "run")
     (tmp_path / "x" / "loop").symlink_to(tmp_path / "x")
     found = find_runs([tmp_path / "x", sweep])

@@ -94,6 +94,14 @@ def test_what_fails_leaves_the_folder_as_it_was(tmp_path, error):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_errors_name_the_run_folder_not_the_hidden_one(tmp_path):
+    with (
+        pytest.raises(ValueError, match=f"^{tmp_path}/none/found.json cannot be written: No such"),
+        new_results(tmp_path, "study", {}, results=RESULTS) as partial,
+    ):
+        write_json(partial / "none" / "found.json", {})
+
+
 def test_earlier_results_stay_while_new_ones_are_made(tmp_path):
     folder = finished(tmp_path / "run", 1, RESULTS)
     before = content(folder)

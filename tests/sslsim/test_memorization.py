@@ -23,6 +23,7 @@ from sslsim.memorization import (
     ssl_mem,
 )
 from sslsim.memorization.scored_views import view_batches
+from sslsim.memorization.scores import check_losses
 from sslsim.seeds import derived_generator
 from sslsim.single_view import VIEWS, draw_view
 
@@ -271,6 +272,10 @@ def test_one_pair_has_no_standard_error():
     assert isinstance(found, AlignmentLoss)
     assert found.standard_error.isnan().all()
     assert torch.equal(found.mean, found.losses[:, 0])
+
+
+def test_losses_in_a_list_keep_all_their_digits():
+    assert check_losses("losses", [0.1, 1e300]).tolist() == [[0.1, 1e300]]
 
 
 def test_families_of_encoders():
