@@ -294,7 +294,7 @@ def test_a_damaged_checkpoint_falls_back_and_the_run_ends_with_the_same_bits(tmp
         ({"lr": 0.02}, "holds a run with lr 0.01, now it is 0.02; expected the same options"),
         (
             {"steps": 12},
-            "holds a run of 9 steps whose schedule is cosine, which depends on their number",
+            "holds a run of 9 steps whose schedule is cosine, which depends on",
         ),
         ({"seed": 4}, "holds a run with seed 3, now it is 4"),
     ],
