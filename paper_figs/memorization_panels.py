@@ -56,8 +56,10 @@ def draw_distributions(axes: Axes, result: Mapping[str, Any], arrays: Mapping[st
     low, high = _range([scores[rows] for rows, _, _ in groups])
     edges = np.linspace(low, high, 41)
     for place, (rows, label, fill) in enumerate(reversed(groups)):
-        values = scores[rows].astype(np.float64)  # as the edges are
-        heights = np.histogram(values.clip(low, high), bins=edges)[0].astype(float)
+        values = scores[rows]
+        # In the precision of the edges: versions of numpy differ on which side of them others lie.
+        heights, _ = np.histogram(values.astype(np.float64).clip(low, high), bins=edges)
+        heights = heights.astype(float)
         heights *= 0.85 / heights.max()
         axes.stairs(heights + place, edges, baseline=place, fill=True, color=fill, lw=0)
         axes.stairs(heights + place, edges, baseline=place, color=INK, lw=0.6)

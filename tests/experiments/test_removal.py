@@ -359,10 +359,10 @@ def test_bad_input_of_removal(pool, split, tmp_path, capsys):
     assert "each once" in told(*given, "--remove", 0.1, 0.1001)
     assert "which is most most" in told(*given, "--which", "most", "most")
     assert "seeds is 0; expected at least 1" in told(*given, "--seeds", 0)
-    assert "fine_tune is -1" in told(*given, "--fine-tune", -1)
+    assert "fine-tune is -1" in told(*given, "--fine-tune", -1)
     assert "unknown data set 'nothing'" in told(*given, "--transfer", "nothing")
     assert "transfer holds digits, which is there" in told(*given, "--transfer", "digits")
-    assert "interval_level is 2" in told(*given, "--interval-level", 2)
+    assert "interval-level is 2" in told(*given, "--interval-level", 2)
     assert not (tmp_path / "no").exists()
 
 

@@ -145,7 +145,7 @@ def test_an_interrupted_run_goes_on_with_the_same_bits(run, undone, tmp_path, mo
     umm(replace(options, test_images=20))  # what is measured may change, and the result says so
     assert read_json(tmp_path / "b/umm.json")["test_images"] == 20
     assert len(seen) == 22
-    with pytest.raises(ValueError, match="holds a run of 'train'; expected another folder"):
+    with pytest.raises(ValueError, match="holds a run of sslsim train; expected another folder"):
         umm(replace(options, out=run))
 
 
