@@ -99,18 +99,19 @@ def _speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, of numpy or of torch, which is not imported.
 
     Parameters
     ----------
     error : Exception
-        What was raised.
+        What was raised, perhaps because of another.
 
     Returns
     -------
     bool
-        True for MemoryError, torch's OutOfMemoryError, and RuntimeError of its allocators.
+        True for MemoryError, torch's OutOfMemoryError, RuntimeError of its allocators, and errors
+        that they caused.
 
     Examples
     --------
@@ -121,7 +122,9 @@ def out_of_memory(error: Exception) -> bool:
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_WORDS)
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_WORDS):
+        return True
+    return error.__cause__ is not None and out_of_memory(error.__cause__)
 
 
 def _out_of_memory(error: Exception, options: Any) -> str:

@@ -141,11 +141,14 @@ def _check_protocol(options: MemorizationOptions) -> None:
 def _check_folder(options: MemorizationOptions) -> None:
     """Refuse a folder of something else, or whose encoders are others than those asked for."""
     check_folder(options.out, "memorization", _RESULTS)
-    if not (options.out / "encoders").exists():
+    begun = (options.out / "encoders").exists()
+    trains = options.protocol != "closed-form" and not options.f
+    # Encoders trained beside results of other options could not be told from theirs.
+    if not begun and not (trains and (options.out / _RESULTS[0]).exists()):
         return
     kept = stored_config(options.out)[1]
     given = {name: value for name, value in asdict(options).items() if name not in _FREE}
-    check_same(options.out, kept, given, holds="encoders")
+    check_same(options.out, kept, given, holds="encoders" if begun else "scores")
 
 
 def _check_images(options: MemorizationOptions, points: Points) -> None:

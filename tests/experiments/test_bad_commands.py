@@ -154,7 +154,7 @@ TRAIN = [
 ]
 NTK = [
     ("", "neither run nor module is given"),
-    ("--run {run} --module mine:net", "both run and module are given"),
+    ("--run {run} --module networks_of_cases:net", "both run and module are given"),
     ("--run {run} --samples 1", "samples is 1"),
     ("--run {run} --samples 0", "samples is 0"),
     ("--run {run} --memory 0", "memory 0; expected at least 2 pairs and 1 MiB"),
@@ -179,24 +179,42 @@ NTK = [
     ("--run {other_checkpoint}", "is of another network"),
     ("--run {no_learner}", "holds no learner"),
     ("--run {foreign_option}", "options unknown here: colour"),
-    ("--module mine", "module is 'mine'; expected package.module:factory"),
+    (
+        "--module networks_of_cases",
+        "module is 'networks_of_cases'; expected package.module:factory",
+    ),
     ("--module :net", "expected package.module:factory"),
     ("--module nowhere_at_all:net", "there is no module named 'nowhere_at_all'"),
-    ("--module mine:nothing", "mine has no 'nothing'"),
-    ("--module mine:leaves", "mine:leaves raised SystemExit: 3; expected an nn.Module"),
-    ("--module mine:fails", "mine:fails raised ZeroDivisionError"),
-    ("--module mine:number", "returned a int; expected an nn.Module"),
-    ("--module mine:pairs --samples 4", "the network gives a tuple for inputs of shape"),
-    ("--module mine:table --samples 4", "the network gives a dict for inputs of shape"),
-    ("--module mine:small --samples 4", "the network does not take inputs of shape"),
-    ("--module mine:net --weights nowhere.pt", "weights nowhere.pt cannot be read"),
-    ("--module mine:net --weights {text}", "are no file of torch.save"),
-    ("--module mine:net --weights {whole}", "such as a whole module, which are not loaded"),
-    ("--module mine:net --weights {other_weights}", "under 'net' lack '1.weight'"),
-    ("--module mine:net --checkpoint 3", "checkpoint is 3, which means nothing for a module"),
-    ("--module mine:net --limit 0", "limit is 0"),
-    ("--module mine:net --data nowhere", "unknown data set"),
-    ("--module mine:net --seed -1", "seed is -1"),
+    ("--module networks_of_cases:nothing", "networks_of_cases has no 'nothing'"),
+    (
+        "--module networks_of_cases:leaves",
+        "networks_of_cases:leaves raised SystemExit: 3; expected an nn.Module",
+    ),
+    ("--module networks_of_cases:fails", "networks_of_cases:fails raised ZeroDivisionError"),
+    ("--module networks_of_cases:number", "returned a int; expected an nn.Module"),
+    (
+        "--module networks_of_cases:pairs --samples 4",
+        "the network gives a tuple for inputs of shape",
+    ),
+    (
+        "--module networks_of_cases:table --samples 4",
+        "the network gives a dict for inputs of shape",
+    ),
+    ("--module networks_of_cases:small --samples 4", "the network does not take inputs of shape"),
+    ("--module networks_of_cases:net --weights nowhere.pt", "weights nowhere.pt cannot be read"),
+    ("--module networks_of_cases:net --weights {text}", "are no file of torch.save"),
+    (
+        "--module networks_of_cases:net --weights {whole}",
+        "such as a whole module, which are not loaded",
+    ),
+    ("--module networks_of_cases:net --weights {other_weights}", "under 'net' lack '1.weight'"),
+    (
+        "--module networks_of_cases:net --checkpoint 3",
+        "checkpoint is 3, which means nothing for a module",
+    ),
+    ("--module networks_of_cases:net --limit 0", "limit is 0"),
+    ("--module networks_of_cases:net --data nowhere", "unknown data set"),
+    ("--module networks_of_cases:net --seed -1", "seed is -1"),
 ]
 FORECAST = [
     ("--run {run} {run}", "expected different folders"),
@@ -646,7 +664,7 @@ def places(tmp_path_factory):
     torch.save(torch.nn.Linear(2, 3), found["whole"])
     found["other_weights"] = home / "other_weights.pt"
     torch.save({"net": {"backbone.weight": torch.ones(2)}}, found["other_weights"])
-    (home / "mine.py").write_text(SOURCE)
+    (home / "networks_of_cases.py").write_text(SOURCE)
     return found
 
 

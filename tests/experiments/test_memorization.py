@@ -552,6 +552,15 @@ def test_encoders_that_do_not_fit_the_sets_are_refused(runs, tmp_path, capsys):
     assert "without --sets; expected what they saw" in refused(capsys, folder, **given)
 
 
+def test_encoders_are_not_trained_beside_scores_of_other_options(tmp_path, capsys):
+    options = {**NETWORK, "protocol": "closed-form", "pool": 12, "views": "noise"}
+    for limit in (200, 100):  # without encoders, scores of other options replace the earlier ones
+        folder = memorization(MemorizationOptions(out=tmp_path, **{**options, "limit": limit}))
+    line = refused(capsys, folder)
+    assert "holds scores with" in line
+    assert "expected the same to go on with it, or another folder" in line
+
+
 def test_folders_of_something_else_are_refused(split, runs, tmp_path, capsys):
     assert "holds a run of sslsim train; expected another folder" in refused(capsys, runs / "f0")
     line = refused(capsys, split, atypical=0.5, curve=2, steps=5)

@@ -195,6 +195,17 @@ def test_running_out_of_memory_takes_one_line(
     assert complaint(capsys, command) == expected
 
 
+def test_running_out_of_memory_inside_a_network_is_told_as_such():
+    try:
+        try:
+            raise MemoryError("Unable to allocate 8.00 GiB")
+        except MemoryError as cause:
+            raise ValueError("the network does not take inputs of shape (2, 1, 8, 8)") from cause
+    except ValueError as error:
+        assert cli.out_of_memory(error)
+    assert not cli.out_of_memory(ValueError("the network does not take inputs"))
+
+
 def test_a_network_too_large_for_memory_is_refused_in_one_line(capsys):
     line = complaint(capsys, "train", "--widths", str(10**14))
     assert line.startswith("out of memory: cannot allocate ")
