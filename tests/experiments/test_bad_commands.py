@@ -702,6 +702,7 @@ def outcome(places):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_bad_command_is_refused_in_one_line(case, outcome):
     told = ""

@@ -477,6 +477,7 @@ def test_an_interruption_stops_after_what_runs(monkeypatch):
 # --- processes
 
 
+@pytest.mark.slow
 def test_a_process_is_stopped_in_time_with_all_it_started(tmp_path, monkeypatch):
     # In place of the command: a process that will not be told, and one it has started.
     script = "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"

@@ -58,6 +58,7 @@ def test_complaints_import_nothing_large():
     assert loaded_by(*bad) == [[2, []]] * len(bad)
 
 
+@pytest.mark.slow
 def test_pairs_of_a_file_need_no_images_and_digits_no_libraries_of_data(tmp_path):
     x = np.random.default_rng(0).normal(size=(30, 4))
     np.savez(tmp_path / "pairs.npz", x=x, x_prime=x + 0.1)
@@ -196,13 +197,9 @@ def test_running_out_of_memory_takes_one_line(
 
 
 def test_running_out_of_memory_inside_a_network_is_told_as_such():
-    try:
-        try:
-            raise MemoryError("Unable to allocate 8.00 GiB")
-        except MemoryError as cause:
-            raise ValueError("the network does not take inputs of shape (2, 1, 8, 8)") from cause
-    except ValueError as error:
-        assert cli.out_of_memory(error)
+    error = ValueError("the network does not take inputs of shape (2, 1, 8, 8)")
+    error.__cause__ = MemoryError("Unable to allocate 8.00 GiB")
+    assert cli.out_of_memory(error)
     assert not cli.out_of_memory(ValueError("the network does not take inputs"))
 
 

@@ -190,6 +190,7 @@ def test_strips_hold_the_images_of_the_highest_and_the_lowest_scores(alone):
     assert len(scores) == np.count_nonzero(arrays["sets"] == SETS.index("candidate"))
 
 
+@pytest.mark.slow
 def test_what_is_not_stored_is_left_out_and_told(alone, whole):
     config = read_json(whole / "memorization" / "seeds" / "config.json")
     assert config["options"]["seed"] == 10

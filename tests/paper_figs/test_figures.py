@@ -38,6 +38,7 @@ def test_a_picture_is_drawn_and_not_blank(tmp_path, study, options, draw, name):
     assert draw(folder).read_bytes() == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [prediction.draw, staircase.draw])
 def test_modes_never_learned_can_be_drawn(tmp_path, draw):
     np.savez(tmp_path / "pairs.npz", x=np.eye(3), x_prime=-np.eye(3))

@@ -3,6 +3,7 @@
 import copy
 import itertools
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,7 @@ def test_unpatchify_is_the_inverse_of_patchify(n, channels, rows, columns, size)
     assert torch.equal(patchify(unpatchify(patches, size, shape), size), patches)
 
 
+@pytest.mark.slow
 @given(SMALL, st.integers(1, 3), SIZES, SIZES, WIDTHS, st.sampled_from(["standard", "ntk"]))
 def test_small_nets_take_any_size_and_are_homogeneous(
     name, channels, h, w, widths, parameterization

@@ -38,6 +38,7 @@ def eigenvalues(encoder, pairs, spectrum):
     return covariance_spectrum(torch.cat([z, z_prime])).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -120,6 +120,7 @@ def test_distances_of_unit_rows_are_functions_of_one_another(seed, n, dim):
     assert (l1 >= l2 - 1e-12).all()
 
 
+@pytest.mark.slow
 @given(seeds, st.sampled_from(["l2", "cosine", "angular", "sqeuclidean"]), st.booleans())
 def test_scores_are_blind_to_orthogonal_maps_of_the_output(seed, name, normalise):
     images = torch.randint(256, (4, 1, 8, 8), dtype=torch.uint8, generator=generator(seed))

@@ -45,6 +45,7 @@ def convolutions(draw_one):
 
 
 # torch says it once a process, of even kernels with padding "same".
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @settings(max_examples=60)
 @given(convolutions(), st.integers(5, 8), st.integers(5, 7), st.sampled_from([1, 2, 7]))
@@ -89,6 +90,7 @@ def test_linear_maps_of_tokens(n, leading, inputs, width, outputs, bias):
     assert_equal(empirical_ntk(module, x1, x2, engine="hooks"), trace(expected))
 
 
+@pytest.mark.slow
 @given(st.sampled_from(["batch", "group", "layer"]), COUNTS, st.integers(2, 5), COUNTS)
 def test_normalisations(kind, channels, side, n):
     channels *= 2
@@ -121,6 +123,7 @@ def small_encoder(case, parameterization="standard", projector="linear"):
     return encoder.double().eval(), shape
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(ENCODERS, st.sampled_from(["standard", "ntk"]), st.integers(1, 5), st.integers(1, 4))
 def test_kernels_are_symmetric_and_positive_and_their_parts_add_up(case, parameterization, n, n2):
@@ -142,6 +145,7 @@ def test_kernels_are_symmetric_and_positive_and_their_parts_add_up(case, paramet
         assert torch.equal(part, part.T)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(ENCODERS, st.integers(1, 6), st.floats(0, 1), st.sampled_from(["trace", "full"]))
 def test_any_budget_gives_the_same_numbers(case, n, share, output):
@@ -158,6 +162,7 @@ def test_any_budget_gives_the_same_numbers(case, n, share, output):
 INDICES = st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True)
 
 
+@pytest.mark.slow
 @given(ENCODERS, INDICES, st.integers(1, 3))
 def test_traces_over_chosen_outputs_and_projections(case, indices, p):
     encoder, shape = small_encoder(case)

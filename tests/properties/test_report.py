@@ -5,6 +5,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -58,6 +59,7 @@ CONFIGS = st.fixed_dictionaries(
 FOLDERS = st.dictionaries(st.sampled_from(RESULTS), OBJECTS, min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -87,6 +89,7 @@ def test_text_comes_back_as_it_was(text):
     assert escaped(escaped(text)) == escaped(text)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(VALUES, st.integers(1, 30))
 def test_any_value_is_one_short_line(value, longest):

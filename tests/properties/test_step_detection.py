@@ -1,6 +1,7 @@
 """What detected steps are invariant to, and their agreement with half-rise times."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
@@ -30,6 +31,7 @@ def assert_same(found, expected, tolerance=1e-5):
         )
 
 
+@pytest.mark.slow
 @given(SEEDS, st.floats(1e-6, 1e6), st.floats(-3, 3))
 @settings(max_examples=20, deadline=None)
 def test_scaled_and_raised_curves_step_at_the_same_time(seed, scale, offset):
@@ -40,6 +42,7 @@ def test_scaled_and_raised_curves_step_at_the_same_time(seed, scale, offset):
     assert_same(after, before)
 
 
+@pytest.mark.slow
 @given(SEEDS, st.floats(1e-5, 1e5), st.floats(-100, 100))
 @settings(max_examples=20, deadline=None)
 def test_steps_follow_a_change_of_clock(seed, scale, shift):
@@ -51,6 +54,7 @@ def test_steps_follow_a_change_of_clock(seed, scale, shift):
     assert_same(after, before)
 
 
+@pytest.mark.slow
 @given(SEEDS, st.permutations(range(5)), st.floats(-2, 2))
 @settings(max_examples=20, deadline=None)
 def test_curves_do_not_know_of_each_other(seed, order, constant):
@@ -81,6 +85,7 @@ def test_exact_on_logistic_curves_at_any_resolution(modes, density):
     )
 
 
+@pytest.mark.slow
 @given(SEEDS)
 @settings(max_examples=20, deadline=None)
 def test_what_is_not_detected_is_infinite_and_flat(seed):

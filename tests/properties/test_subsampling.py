@@ -63,6 +63,7 @@ def test_points_score_as_two_families_of_encoders_do(table, form):
     assert found.form == form
 
 
+@pytest.mark.slow
 @given(scored_tables(), forms, st.booleans(), st.randoms(use_true_random=False))
 def test_exchanging_members_changes_signs_and_order_is_of_no_account(table, form, centre, random):
     losses, members = table

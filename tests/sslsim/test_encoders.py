@@ -229,6 +229,7 @@ def squares_and_kernels(width, parameterization, seeds=400):
     return np.array(found) / x.square().mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [8, 64])
 def test_ntk_scale_is_free_of_the_width(width):
     ratios = squares_and_kernels(width, "ntk")

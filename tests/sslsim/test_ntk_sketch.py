@@ -46,6 +46,7 @@ def test_the_error_of_one_output_is_known():
     assert (found.standard_error / error - 1).abs().max() < 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.machine
 def test_two_sets_batches_frozen_parameters_and_the_seed():
     with seeded(0):

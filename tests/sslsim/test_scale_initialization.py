@@ -37,6 +37,7 @@ def ratio(module, factor, x, **options):
     return exponent, found.min().item(), found.max().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS)
 def test_last_is_exact_for_every_encoder(name):
     encoder = build_encoder(name, DIGITS, 4, seed=0, projector="linear")

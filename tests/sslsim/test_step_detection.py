@@ -49,6 +49,7 @@ def score(T, spacing, seeds, ordered=False):
     return planted, found, right, np.array(deviations)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("T", "spacing", "n"),
     [
