@@ -18,8 +18,8 @@ from typing import Any, TextIO
 
 from experiments.command_line import parsed
 from experiments.study import Study, imported
-from sslsim.interruption import Interrupted
-from sslsim.locks import only_writer
+from sslsim.core.interruption import Interrupted
+from sslsim.core.locks import only_writer
 
 _TAKE_MEMORY = ("batch", "pairs", "samples", "limit", "width", "widths")
 _MEMORY_WORDS = ("DefaultCPUAllocator", "not enough memory", "CUDA out of memory")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tyro.conf import Positional
+
 Views = Literal["crops", "noise", "simclr"]
 PairViews = Literal["crops", "noise", "simclr", "weak", "strong"]
 
@@ -239,3 +241,137 @@ class ForecastOptions:
     hessian: bool = False
     interval_level: float = 0.9
     out: Path = Path("runs/forecast")
+
+
+@dataclass(frozen=True)
+class FiguresOptions:
+    """Build the figures of the paper with their captions, from stored results; nothing is trained.
+
+    Attributes
+    ----------
+    only : tuple of int
+        Numbers of the figures to build. Default: all.
+    results : Path or None
+        Folder of results by name, whole run folders or stored ones: convnet, linear/*, methods/*,
+        kernels/*, kernels_across, wide, forecast, overfitting, umm_sweep, memorization/*.
+        Default: the stored results that are installed with the figures.
+    out : Path
+        Folder for figureN.pdf, figureN.png, figureN.md (the caption), figure1.gif and config.json.
+    """
+
+    only: tuple[int, ...] = ()
+    results: Path | None = None
+    out: Path = Path("figures")
+
+
+@dataclass(frozen=True)
+class OverfittingOptions:
+    """Follow accuracy and coding rate reduction, layer by layer, over the training of runs.
+
+    Do late layers come to tell classes apart less well while early ones do not, and does the coding
+    rate reduction, which needs no labels, show it? Runs keep their checkpoints by `sslsim train
+    --checkpoints-kept 0`; those that differ by their seed only are summed up together. A study that
+    was interrupted goes on where it stopped, and one given more runs measures those only.
+
+    Attributes
+    ----------
+    run : tuple of Path
+        One or more folders of `sslsim train`.
+    checkpoints : int
+        Measure so many of the checkpoints that a run holds, from the initialisation to the last.
+    samples : int
+        Images of either split, training and held out, whose coding rates are measured.
+    probed : int
+        Images of either split, at most, on which probes are fitted and read.
+    views : int
+        Views drawn of each image for the coding rates, the same at all checkpoints.
+    eps : tuple of float
+        Distortions, in the unit of features of norm 1.
+    interval_level : float
+        Confidence level of the intervals of means over seeds.
+    seed : int
+        Of the views.
+    root : Path or None
+        Folder of the torchvision data sets, where it has moved since.
+    out : Path
+        Run folder: config.json, measured.jsonl, overfitting.json, overfitting.png.
+    """
+
+    run: tuple[Path, ...]
+    checkpoints: int = 16
+    samples: int = 512
+    probed: int = 2000
+    views: int = 2
+    eps: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    interval_level: float = 0.9
+    seed: int = 0
+    root: Path | None = None
+    out: Path = Path("runs/overfitting")
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Make one self-contained HTML page of run folders.
+
+    Runs that differ by their seed only are summed up together. The page needs no network and no
+    script; everything in it is read from the folders, and what is missing or doubtful it says.
+
+    Attributes
+    ----------
+    folders : tuple of Path
+        Run folders, or folders that hold run folders at any depth.
+    picture_limit : float
+        Leave out pictures larger than so many megabytes.
+    out : Path
+        The page, if it ends in .html; else a folder for report.html.
+    """
+
+    folders: Positional[tuple[Path, ...]]
+    picture_limit: float = 4.0
+    out: Path = Path("runs/report")
+
+
+@dataclass(frozen=True)
+class CampaignOptions:
+    """Work off a queue of runs, as many as fit in the minutes at hand.
+
+    A job is a list of commands, such as a training and what is to be measured of its network. Jobs
+    are started in order while the minutes that they are expected to take are left; nothing outlives
+    the budget. The same command goes on with what is pending: what is finished is not run again.
+
+    Attributes
+    ----------
+    queue : str
+        A TOML file, or the name of one that ships with the package: small (a minute on a CPU) or
+        resnet50 (for a GPU).
+    minutes : float
+        Budget of this call; on a cluster, of every job.
+    data : Path or None
+        What {data} stands for in the commands of the queue.
+    jobs : tuple of str
+        Only these jobs, also where they failed before. Default: all that are pending.
+    list : bool
+        Print the table of jobs and run nothing.
+    workers : int
+        Jobs at a time on this machine.
+    cluster : {"slurm", "local", "debug"} or None
+        Submit every job by submitit (`pip install 'sslsim[cluster]'`) and wait for all: to Slurm,
+        to processes of this machine, or within this very process.
+    partition : str or None
+        Of Slurm.
+    file_limit : float
+        MiB of a single file in the archive of results; larger arrays are left out of it.
+    out : Path
+        Folder: one a job, campaign.json, results.tar.gz.
+    """
+
+    queue: str = "small"
+    minutes: float = 9.0
+    data: Path | None = None
+    jobs: tuple[str, ...] = ()
+    list: bool = False
+    workers: int = 1
+    cluster: Literal["slurm", "local", "debug"] | None = None
+    partition: str | None = None
+    file_limit: float = 2.0
+    out: Path = Path("runs/campaign")

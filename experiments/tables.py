@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -62,3 +65,384 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
         for line in lines
     )
+
+
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A main number of a result, one that is worth a mean over seeds.
+
+    Attributes
+    ----------
+    label : str
+        What it is.
+    value : float or None
+        None where it could not be had.
+    share : bool
+        Whether it is written in per cent.
+
+    Examples
+    --------
+    >>> Number("mean error", 0.0266, share=True).written(0.0266)
+    '2.66 %'
+    """
+
+    label: str
+    value: float | None
+    share: bool = False
+
+    def written(self, value: float | None) -> str:
+        """Write a value of this kind, the number's own or a mean of several."""
+        return percent(value) if self.share else number(value)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far theory and experiment agree in one respect.
+
+    Attributes
+    ----------
+    what : str
+        The quantity, and how agreement is measured.
+    found : str
+        The measure.
+    beside : str
+        What it is to be compared with: chance, a naive prediction, another signal.
+
+    Examples
+    --------
+    >>> Agreement("embedding, subspace alignment", "0.57", "chance 0.06").beside
+    'chance 0.06'
+    """
+
+    what: str
+    found: str
+    beside: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts.
+
+    Attributes
+    ----------
+    caption : str
+        Says what the rows are.
+    headers : tuple of str
+        One a column.
+    rows : tuple of tuple of str
+        The cells.
+    folded : bool
+        Whether it is closed until asked for.
+
+    Examples
+    --------
+    >>> Table("modes", ("mode", "gamma"), (("1", "0.5"),)).rows
+    (('1', '0.5'),)
+    """
+
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """What is shown of one result file.
+
+    Attributes
+    ----------
+    title : str
+        Of the part of the page.
+    numbers : tuple of Number
+        The main ones.
+    agreements : tuple of Agreement
+        Of theory and experiment.
+    tables : tuple of Table
+        In the order shown.
+    doubts : tuple of str
+        What a reader is to be warned of.
+
+    Examples
+    --------
+    >>> View("Training").tables
+    ()
+    """
+
+    title: str
+    numbers: tuple[Number, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
+    tables: tuple[Table, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+def inside(value: Any, *keys: str) -> Any:
+    """Follow keys into nested dictionaries.
+
+    Parameters
+    ----------
+    value : object
+        Of JSON.
+    *keys : str
+        From the outermost in.
+
+    Returns
+    -------
+    object or None
+        None where a key is missing or a value on the way is no dictionary.
+
+    Examples
+    --------
+    >>> inside({"a": {"b": 1}}, "a", "b"), inside({"a": 3}, "a", "b")
+    (1, None)
+    """
+    for key in keys:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
+
+
+def mapping(value: Any, *keys: str) -> dict[str, Any]:
+    """Dictionary at the end of the keys, empty where there is none.
+
+    Parameters
+    ----------
+    value, *keys
+        As of :func:`inside`.
+
+    Returns
+    -------
+    dict
+        The very one.
+
+    Examples
+    --------
+    >>> mapping({"a": {"b": 1}}, "a"), mapping([1])
+    ({'b': 1}, {})
+    """
+    found = inside(value, *keys)
+    return found if isinstance(found, dict) else {}
+
+
+def sequence(value: Any, *keys: str) -> list[Any]:
+    """List at the end of the keys, empty where there is none.
+
+    Parameters
+    ----------
+    value, *keys
+        As of :func:`inside`.
+
+    Returns
+    -------
+    list
+        The very one.
+
+    Examples
+    --------
+    >>> sequence({"a": [1, 2]}, "a"), sequence("ab")
+    ([1, 2], [])
+    """
+    found = inside(value, *keys)
+    return found if isinstance(found, list) else []
+
+
+def finite(value: Any, *keys: str) -> float | None:
+    """Finite number at the end of the keys.
+
+    Parameters
+    ----------
+    value, *keys
+        As of :func:`inside`.
+
+    Returns
+    -------
+    float or None
+        None for what is no number, infinite, NaN or too large for a float.
+
+    Examples
+    --------
+    >>> finite({"a": 2}, "a"), finite(True), finite(float("inf")), finite(10**400)
+    (2.0, None, None, None)
+    """
+    found = inside(value, *keys)
+    if isinstance(found, bool) or not isinstance(found, (int, float)):
+        return None
+    try:
+        return float(found) if math.isfinite(found) else None
+    except OverflowError:
+        return None
+
+
+def numbers(value: Any, *keys: str) -> list[float | None]:
+    """Each entry of a list as :func:`finite` reads it.
+
+    Parameters
+    ----------
+    value, *keys
+        As of :func:`inside`.
+
+    Returns
+    -------
+    list of float or None
+        Empty where there is no list.
+
+    Examples
+    --------
+    >>> numbers({"a": [1, None, "x"]}, "a")
+    [1.0, None, None]
+    """
+    return [finite(entry) for entry in sequence(value, *keys)]
+
+
+def at(values: Sequence[Any], place: int) -> Any:
+    """Entry of a list that may be too short.
+
+    Parameters
+    ----------
+    values : sequence
+        The list.
+    place : int
+        From 0.
+
+    Returns
+    -------
+    object or None
+        None beyond the end.
+
+    Examples
+    --------
+    >>> at([5], 0), at([5], 1)
+    (5, None)
+    """
+    return values[place] if 0 <= place < len(values) else None
+
+
+def words(value: Any, longest: int = 160) -> str:
+    """Any JSON value in one short line.
+
+    Parameters
+    ----------
+    value : object
+        Of JSON.
+    longest : int
+        Characters, beyond which the rest becomes an ellipsis.
+
+    Returns
+    -------
+    str
+        Texts as they are, numbers for people, all else as JSON.
+
+    Examples
+    --------
+    >>> words("a b"), words(0.123456789), words(None), words([1, 2]), words("abcdef", 3)
+    ('a b', '0.1235', '-', '[1, 2]', 'abc…')
+    """
+    if value is None:
+        found = "-"
+    elif isinstance(value, bool):
+        found = "yes" if value else "no"
+    elif isinstance(value, str):
+        found = value
+    elif isinstance(value, float):
+        found = number(value)
+    else:
+        try:
+            found = json.dumps(value, ensure_ascii=False)
+        except RecursionError:
+            found = "(nested too deeply to show)"
+    return found if len(found) <= longest else found[:longest] + "…"
+
+
+def percent(value: float | None, digits: int = 3) -> str:
+    """Write a share in per cent.
+
+    Parameters
+    ----------
+    value : float or None
+        The share, 1 for all.
+    digits : int
+        Significant digits.
+
+    Returns
+    -------
+    str
+        With the sign of per cent; ``-`` for None.
+
+    Examples
+    --------
+    >>> percent(0.0266), percent(None), percent(12.3456)
+    ('2.66 %', '-', '1235 %')
+    """
+    return "-" if value is None else f"{number(100 * value, digits)} %"
+
+
+def interval(mean: Any, low: Any, high: Any, scale: float = 1.0, digits: int = 3) -> str:
+    """Write a mean and its interval.
+
+    Parameters
+    ----------
+    mean, low, high : float or None
+        The mean and the ends of the interval.
+    scale : float
+        Factor on all of them: 100 for percentage points.
+    digits : int
+        Significant digits.
+
+    Returns
+    -------
+    str
+        The mean alone where an end is missing.
+
+    Examples
+    --------
+    >>> interval(0.5, 0.4, 0.6), interval(0.5, None, None), interval(0.01, 0, 0.02, scale=100)
+    ('0.5 [0.4, 0.6]', '0.5', '1 [0, 2]')
+    """
+    shown = [None if finite(v) is None else scale * float(v) for v in (mean, low, high)]
+    text = number(shown[0], digits)
+    if shown[0] is None or shown[1] is None or shown[2] is None:
+        return text
+    return f"{text} [{number(shown[1], digits)}, {number(shown[2], digits)}]"
+
+
+def leaves(value: Any, longest: int = 400, deepest: int = 6) -> list[tuple[str, str]]:
+    """Flatten nested dictionaries into lines of a path and what is there.
+
+    Parameters
+    ----------
+    value : object
+        Of JSON.
+    longest : int
+        Lines, beyond which the rest is counted only.
+    deepest : int
+        Levels of dictionaries; what lies deeper is one line.
+
+    Returns
+    -------
+    list of tuple of str
+        Paths with dots between keys; lists of more than eight entries are told by their length.
+
+    Examples
+    --------
+    >>> leaves({"a": {"b": 1, "c": [0] * 9}, "d": "x"})
+    [('a.b', '1'), ('a.c', '9 entries: 0, 0, 0, …'), ('d', 'x')]
+    """
+
+    def walk(path: str, entry: Any, level: int) -> Iterator[tuple[str, str]]:
+        if isinstance(entry, dict) and entry and level < deepest:
+            for key, item in entry.items():
+                yield from walk(f"{path}.{key}" if path else str(key), item, level + 1)
+        elif isinstance(entry, list) and len(entry) > 8:
+            first = ", ".join(words(item, 40) for item in entry[:3])
+            yield path, f"{len(entry)} entries: {first}, …"
+        else:
+            yield path, words(entry)
+
+    found = list(walk("", value, 0))
+    if len(found) > longest:
+        found = [*found[:longest], ("…", f"{len(found) - longest} more")]
+    return found

@@ -8,10 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments.run_folder import new_results
-from experiments.runs import whole_file
-from paper_figs import (
-    captions,
+from paper_figs import captions
+from paper_figs.paper import (
     figure1_staircase,
     figure2_linear,
     figure3_methods,
@@ -21,9 +19,10 @@ from paper_figs import (
     figure7_umm,
     figure8_memorization,
 )
-from paper_figs.shapes import misfit
-from paper_figs.store import RESULTS
+from paper_figs.store import RESULTS, misfit
 from paper_figs.style import save_both, styled
+from sslsim.core.files import whole_file
+from sslsim.runs.folder import new_results
 
 FIGURES: dict[int, Callable[[Path], tuple[Figure, str]]] = {
     1: figure1_staircase.figure,
@@ -53,36 +52,7 @@ def build(options: Any) -> Path:
 
 
 def figures(only: Sequence[int] = (), results: Path | None = None, out: Path | None = None) -> Path:
-    """Build figures with their captions.
-
-    Parameters
-    ----------
-    only : sequence of int
-        Numbers of the figures. Default: all.
-    results : path, optional
-        Folder of results by name: stored ones or whole run folders. Default: those that are
-        installed beside the figures.
-    out : path, optional
-        Folder written to; default ``figures``.
-
-    Returns
-    -------
-    Path
-        ``out``, with ``figureN.pdf``, ``figureN.png`` and ``figureN.md`` (the caption) of each,
-        ``figure1.gif`` and ``config.json``.
-
-    Raises
-    ------
-    ValueError
-        If there is no figure of a number, a result is missing (with the command that makes it) or
-        lacks what is to be drawn (with the file), or a file cannot be written.
-
-    Examples
-    --------
-    >>> figures([0])
-    Traceback (most recent call last):
-    ValueError: there is no figure 0; there are 1, 2, 3, 4, 5, 6, 7 and 8
-    """
+    """Build figures with their captions."""
     numbers = sorted(set(only)) or list(FIGURES)
     for number in numbers:
         if number not in FIGURES:

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from experiments.runs import whole_file
+from sslsim.core.files import whole_file
 
 INK = "#222222"
 QUIET = "#8a8a8a"
@@ -134,32 +134,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def save_both(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG and, for print, as PDF of equal bytes at every build.
-
-    Parameters
-    ----------
-    figure : Figure
-        Made without pyplot.
-    path : Path
-        Of the file of pixels; the vectors lie beside it with the suffix ``.pdf``.
-
-    Returns
-    -------
-    Path
-        The same.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = save_both(Figure(figsize=(1, 1)), Path(tempfile.mkdtemp()) / "empty.png")
-    >>> path.with_suffix(".pdf").read_bytes()[:5]
-    b'%PDF-'
-    """
+    """Write a figure as PNG and, for print, as PDF of equal bytes at every build."""
     with whole_file(path.with_suffix(".pdf")) as file:
         # Without a date, and the same whatever matplotlib's version is called.
         figure.savefig(file, format="pdf", metadata={"CreationDate": None, "Producer": None})

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import nn
 
-import sslsim.embedding_spectra as spectra
-import sslsim.metrics as measures
+import sslsim.measures.embeddings as measures
+import sslsim.measures.spectra as spectra
 import theory
-import theory.vicreg as vicreg_theory
+import theory.losses.vicreg as vicreg_theory
 from sslsim import coding_rate as rates
-from sslsim import probes
-from sslsim.data import load_images
-from sslsim.eigenvalue_steps import detect_eigenvalue_steps
-from sslsim.encoders.encoder import build_encoder
-from sslsim.linear import train_linear
+from sslsim.data.datasets import load_images
+from sslsim.data.pairs import draw_pairs
+from sslsim.encoders.build import build_encoder
+from sslsim.measures import probes
+from sslsim.measures.steps import detect_eigenvalue_steps, detect_steps, half_rise_times
 from sslsim.memorization import (
     alignment_loss,
     draw_members,
@@ -31,42 +31,38 @@ from sslsim.memorization import (
     ssl_mem,
     subsample_scores,
 )
-from sslsim.memorization.distances import distances
 from sslsim.memorization.penalty import check_strength
+from sslsim.memorization.represent import distances
 from sslsim.ntk import empirical_ntk, pair_ntk
 from sslsim.objectives import barlow_twins, simclr, vicreg
-from sslsim.optimizers import make_optimizer
-from sslsim.records import record_steps
-from sslsim.schedules import learning_rate_factor
-from sslsim.step_detection import detect_steps
-from sslsim.steps import half_rise_times
-from sslsim.training_options import TrainingOptions
+from sslsim.training.full_batch import train_linear
+from sslsim.training.optimizers import make_optimizer
+from sslsim.training.options import TrainingOptions, learning_rate_factor
+from sslsim.training.records import record_steps
 from sslsim.umm import UmmOptions
-from sslsim.views import draw_pairs
-from theory import (
+from theory.coding_rate import bounds as coding_rate_bounds
+from theory.coding_rate import flow as coding_rate_flow
+from theory.coding_rate import rate as coding_rate
+from theory.kernels import frozen as frozen_kernel
+from theory.kernels import modes as kernel
+from theory.kernels import plateau, refreshed
+from theory.linear import (
     closed_form,
-    coding_rate,
-    coding_rate_bounds,
-    coding_rate_flow,
-    deep_linear,
-    descent,
-    embedding_spectra,
-    frozen_kernel,
     initialization,
-    kernel,
-    memorization,
-    metrics,
     momentum,
-    near_origin,
-    plateau,
     preconditioned,
-    refreshed,
-    riccati,
     two_factor,
     weight_decay,
 )
-from theory.bootstrap import bootstrap_intervals
-from theory.spectrum import count_above
+from theory.linear import deep as deep_linear
+from theory.linear import gradient_descent as descent
+from theory.losses import near_origin
+from theory.losses import spectral_contrastive as riccati
+from theory.memorization import first_order as memorization
+from theory.metrics import embeddings as metrics
+from theory.metrics import spectra as embedding_spectra
+from theory.pairs.spectrum import count_above
+from theory.prediction.bootstrap import bootstrap_intervals
 
 rng = np.random.default_rng(0)
 i, nan, inf = 1j, float("nan"), float("inf")

@@ -1,6 +1,7 @@
 """The law of the house: who may import whom, what lies at the top level, what is installed."""
 
 import ast
+import importlib
 import re
 import subprocess
 import tomllib
@@ -17,12 +18,14 @@ ALLOWED = {
     "theory": {"theory"},
     "sslsim": {"sslsim"},
     "experiments": {"experiments", "theory", "sslsim"},
-    "paper_figs": {"paper_figs", "theory", "experiments.runs", "experiments.run_folder"},
+    "paper_figs": {"paper_figs", "theory", "sslsim.core.files", "sslsim.runs.folder"},
 }
 COMPUTED = {  # modules that import what they are told at run time
     "experiments.study",  # what the registry names
-    "experiments.networks",  # a module of the user's
+    "sslsim.runs.networks",  # a module of the user's
     "experiments.bench.train",  # other libraries, where they are installed
+    "sslsim.core.lazy",  # names of a package at their first use
+    "theory",  # its rooms, likewise
 }
 FILES = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", ".gitignore"}
 TOP_LEVEL = FILES | {".ci", ".github", "tests"} | set(ALLOWED)
@@ -47,7 +50,7 @@ def imports(tree, path):
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) + 1 - node.level] if node.level else []
             base = ".".join([*above, *filter(None, [node.module])])
-            # "from experiments import runs" imports experiments.runs.
+            # "from experiments import runs" imports sslsim.core.files.
             yield from (f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call):
             called = ast.unparse(node.func)
@@ -78,13 +81,13 @@ def test_modules_import_only_what_they_may(path):
 @pytest.mark.parametrize(
     ("where", "text"),
     [
-        ("theory/a.py", "import sslsim.data"),
+        ("theory/a.py", "import sslsim.data.datasets"),
         ("theory/a.py", "import torch.nn as nn"),
         ("theory/a.py", "def f():\n    from matplotlib import pyplot"),
         ("theory/a.py", "from ..sslsim import data"),
-        ("theory/a.py", "import importlib\nimportlib.import_module('experiments.runs')"),
+        ("theory/a.py", "import importlib\nimportlib.import_module('experiments.tables')"),
         ("sslsim/a.py", "from theory import predict_steps"),
-        ("sslsim/a.py", "def f():\n    import experiments.runs"),
+        ("sslsim/a.py", "def f():\n    import experiments.tables"),
         ("experiments/a.py", "import tests.helpers"),
         ("experiments/a.py", "def f():\n    import paper_figs.style"),
         ("experiments/cli.py", "import paper_figs.style"),
@@ -92,6 +95,8 @@ def test_modules_import_only_what_they_may(path):
         ("experiments/a.py", "from importlib import import_module\nimport_module(name)"),
         ("experiments/cli.py", "import importlib\nimportlib.import_module('paper_' + 'figs')"),
         ("paper_figs/a.py", "from sslsim import data"),
+        ("paper_figs/a.py", "from sslsim.runs.stored import stored_options"),
+        ("sslsim/a.py", "from experiments.studies.linear import predict"),
         ("paper_figs/a.py", "from experiments import compare"),
         ("paper_figs/a.py", "import experiments"),
         ("paper_figs/a.py", "from experiments.runsheet import x"),
@@ -108,8 +113,14 @@ def test_the_law_is_noticed_when_broken(where, text):
         ("sslsim/__init__.py", "from . import b\nfrom .b import c\nimport torch"),
         ("experiments/study.py", "from importlib import import_module\nimport_module(name)"),
         ("experiments/a.py", "import importlib\nimportlib.import_module('torch.nn')"),
-        ("experiments/a.py", "from theory import x\nimport sslsim.data\nfrom experiments import b"),
-        ("paper_figs/a.py", "from experiments.runs import read_json\nfrom experiments import runs"),
+        (
+            "experiments/a.py",
+            "from theory import x\nimport sslsim.data.datasets\nfrom experiments import b",
+        ),
+        (
+            "paper_figs/a.py",
+            "from sslsim.core.files import read_json\nfrom sslsim.runs.folder import x",
+        ),
     ],
 )
 def test_lawful_imports_pass(where, text):
@@ -128,7 +139,7 @@ def test_the_registry_names_what_exists_and_figures_where_they_belong():
         named = [study.options, study.run, *filter(None, [study.figure])]
         assert all(callable(imported(name)) for name in named), study.name
         runs_in = "paper_figs" if study.name == "figures" else "experiments"
-        assert study.options.startswith("experiments.")
+        assert study.options.startswith(("experiments.", "sslsim.runs."))
         assert study.run.startswith(f"{runs_in}.")
         assert study.figure is None or study.figure.startswith("paper_figs.")
 
@@ -166,3 +177,66 @@ def test_no_text_names_a_home_folder():
             lines = path.read_text(encoding="utf-8", errors="ignore").splitlines()
             hits = [line for line in lines if pattern.search(line)]
             assert not hits, f"{name}: {hits[0]}"
+
+
+def folders():
+    """Folders of the rooms that hold code."""
+    return sorted({path.parent for path in MODULES})
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_folder_holds_a_dozen_entries_at_most(folder):
+    left_out = ("__init__.py", "py.typed", "__pycache__")
+    entries = [path.name for path in folder.iterdir() if path.name not in left_out]
+    assert len(entries) <= 12, entries
+
+
+def cycles(graph):
+    """Modules that import each other, by Tarjan's algorithm."""
+    order, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        order[node] = low[node] = len(order)
+        stack.append(node)
+        for other in graph.get(node, ()):
+            if other not in order:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], order[other])
+        if low[node] == order[node]:
+            part = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(part) > 1:
+                found.append(sorted(part))
+
+    for node in sorted(graph):
+        if node not in order:
+            visit(node)
+    return found
+
+
+def test_no_modules_import_each_other():
+    names = {name_of(path) for path in MODULES if path.name != "__init__.py"}
+    graph = {}
+    for path in MODULES:
+        if path.name == "__init__.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named = set(imports(tree, path))
+        graph[name_of(path)] = {
+            name for whole in named for name in (whole, whole.rpartition(".")[0]) if name in names
+        }
+    assert cycles(graph) == []
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize("name", ["sslsim", "theory", "sslsim.objectives", "sslsim.data"])
+def test_no_function_shadows_a_module(name):
+    package = importlib.import_module(name)
+    folder = Path(package.__file__).parent
+    modules = {path.stem for path in folder.glob("*.py")} | {p.name for p in folder.iterdir()}
+    for exported in package.__all__:
+        if exported in modules:
+            assert getattr(package, exported).__name__ == f"{name}.{exported}"
+    assert set(package.__all__) <= {*dir(package), *package.__all__}

@@ -1,5 +1,56 @@
-"""What mathematics predicts about self-supervised learning: closed forms, bounds, derivations."""
+"""What mathematics predicts about self-supervised learning: closed forms, bounds, derivations.
 
-from theory.predict import StepPrediction, predict_steps, predict_steps_from
+NumPy, SciPy and SymPy alone: no network, no file, no picture. ``predict_steps`` is the front door;
+the rooms behind it are ``pairs``, ``linear``, ``kernels``, ``losses``, ``prediction``,
+``coding_rate``, ``memorization``, ``metrics`` and ``symbolic``.
 
-__all__ = ["StepPrediction", "predict_steps", "predict_steps_from"]
+Examples
+--------
+>>> import theory
+>>> theory.linear.closed_form.step_times([1.0], [0.1]).round(3)
+array([0.574])
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from theory.prediction.predict import StepPrediction, predict_steps, predict_steps_from
+
+if TYPE_CHECKING:
+    from theory import (
+        coding_rate,
+        kernels,
+        linear,
+        losses,
+        memorization,
+        metrics,
+        pairs,
+        prediction,
+        symbolic,
+    )
+
+__all__ = [
+    "StepPrediction",
+    "coding_rate",
+    "kernels",
+    "linear",
+    "losses",
+    "memorization",
+    "metrics",
+    "pairs",
+    "predict_steps",
+    "predict_steps_from",
+    "prediction",
+    "symbolic",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # A room is imported when it is entered.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -22,11 +22,11 @@ import torch
 
 from experiments.bench.checks import check_least
 from experiments.bench.options import BenchCodingRateOptions
-from experiments.run_folder import new_results
-from experiments.runs import write_json
 from experiments.tables import table
 from sslsim.coding_rate import coding_rate, grouped_coding_rate
-from theory.coding_rate import coding_rate as exact_coding_rate
+from sslsim.core.files import write_json
+from sslsim.runs.folder import new_results
+from theory.coding_rate.rate import coding_rate as exact_coding_rate
 
 _EPS = 0.5**0.5  # eps^2 of 1/2, as published for self-supervised learning
 _TINY_EPS = 1e-6
@@ -34,24 +34,7 @@ _RANK = 32
 
 
 def bench_coding_rate(options: BenchCodingRateOptions) -> Path:
-    """Run the three measurements.
-
-    Parameters
-    ----------
-    options : BenchCodingRateOptions
-        Sizes and folder.
-
-    Returns
-    -------
-    Path
-        The run folder with ``bench.json``. Seconds are medians, of the wall and of the processor,
-        which other work on the machine disturbs less; ratios are ours over the published formula's.
-
-    Raises
-    ------
-    ValueError
-        If an option is out of range.
-    """
+    """Run the three measurements."""
     check_least(options, samples=2, dim=1, groups=1, repeats=1, threads=1)
     if options.groups > options.samples:
         raise ValueError(
@@ -112,24 +95,7 @@ def _tiny_eps(options: BenchCodingRateOptions) -> dict[str, Any]:
 
 
 def published_rate(z: torch.Tensor, squared_eps: float) -> torch.Tensor:
-    """R as published: the log-determinant of a d x d matrix in the type of the embeddings.
-
-    Parameters
-    ----------
-    z : Tensor, shape (n, d)
-        Embeddings, samples in rows; transposed here, as the formula has them in columns.
-    squared_eps : float
-        eps^2.
-
-    Returns
-    -------
-    Tensor, shape ()
-
-    Examples
-    --------
-    >>> published_rate(torch.eye(2), 1.0)
-    tensor(0.6931)
-    """
+    """R as published: the log-determinant of a d x d matrix in the type of the embeddings."""
     w = z.T
     d, n = w.shape
     return torch.logdet(torch.eye(d) + d / (n * squared_eps) * w.matmul(w.T)) / 2
@@ -138,26 +104,7 @@ def published_rate(z: torch.Tensor, squared_eps: float) -> torch.Tensor:
 def published_grouped_rate(
     z: torch.Tensor, memberships: torch.Tensor, squared_eps: float
 ) -> torch.Tensor:
-    """R^c as published: a loop over diagonal membership matrices.
-
-    Parameters
-    ----------
-    z : Tensor, shape (n, d)
-        Embeddings, samples in rows.
-    memberships : Tensor, shape (k, n, n)
-        Diagonal matrices.
-    squared_eps : float
-        eps^2.
-
-    Returns
-    -------
-    Tensor, shape ()
-
-    Examples
-    --------
-    >>> published_grouped_rate(torch.eye(2), torch.eye(2)[None], 1.0)
-    tensor(0.6931)
-    """
+    """R^c as published: a loop over diagonal membership matrices."""
     w = z.T
     d, n = w.shape
     rate = z.new_zeros(())

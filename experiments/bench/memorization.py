@@ -3,8 +3,9 @@
 Two measurements go into ``bench.json``:
 
 ``together``
-    ``sslsim.together.train_together`` against ``sslsim.training.train`` one encoder after another,
-    on the same batches: whole runs, with drawing of views and one checkpoint at the end.
+    ``sslsim.training.ensemble.train_together`` against ``sslsim.training.loop.train`` one encoder
+    after another, on the same batches: whole runs, with drawing of views and one checkpoint at the
+    end.
 ``scoring``
     ``sslsim.memorization.alignment_losses`` of one encoder against the forward passes it needs, on
     views that are drawn already, in the same batches.
@@ -24,41 +25,24 @@ import torch
 
 from experiments.bench.checks import check_least
 from experiments.bench.options import NETWORKS, BenchMemorizationOptions
-from experiments.run_folder import new_results
-from experiments.runs import write_json
 from experiments.tables import table
-from sslsim.data import Images
-from sslsim.encoders.encoder import build_encoder
+from sslsim.core.files import write_json
+from sslsim.data.datasets import Images
+from sslsim.data.single_view import view_shape
+from sslsim.encoders.build import build_encoder
 from sslsim.memorization import alignment_losses, draw_members, representations
 from sslsim.methods.build import build_learner
 from sslsim.methods.learner import Learner
-from sslsim.single_view import view_shape
-from sslsim.together import train_together
-from sslsim.training import train
-from sslsim.training_options import TrainingOptions
+from sslsim.runs.folder import new_results
+from sslsim.training.ensemble import train_together
+from sslsim.training.loop import train
+from sslsim.training.options import TrainingOptions
 
 _DIM = 8
 
 
 def bench_memorization(options: BenchMemorizationOptions) -> Path:
-    """Run the two measurements.
-
-    Parameters
-    ----------
-    options : BenchMemorizationOptions
-        Sizes and folder.
-
-    Returns
-    -------
-    Path
-        The run folder with ``bench.json``. Seconds are medians, of the wall and of the processor,
-        which other work on the machine disturbs less.
-
-    Raises
-    ------
-    ValueError
-        If an option is out of range.
-    """
+    """Run the two measurements."""
     check_least(options, steps=1, images=1, pairs=1, repeats=1, threads=1)
     check_least(options, encoders=4, sides=2, batches=2)
     view_shape(options.views, (1, min(options.sides), min(options.sides)))  # checks the kind

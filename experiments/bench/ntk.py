@@ -31,13 +31,13 @@ from torch import nn
 from torch.func import functional_call, grad, jacrev, vmap
 
 from experiments.bench.checks import check_least
-from experiments.bench.memory import peak_bytes, resident_bytes
+from experiments.bench.harness import peak_bytes, resident_bytes
 from experiments.bench.options import BenchNtkOptions
-from experiments.run_folder import new_results
-from experiments.runs import read_json, write_json
 from experiments.tables import table
-from sslsim.encoders.encoder import build_encoder
+from sslsim.core.files import read_json, write_json
+from sslsim.encoders.build import build_encoder
 from sslsim.ntk import empirical_ntk
+from sslsim.runs.folder import new_results
 
 _SHAPE = (3, 32, 32)
 _JAX_NETWORK = "resnet18"
@@ -45,24 +45,7 @@ _JAX_SCRIPT = Path(__file__).with_name("jax_ntk.py")
 
 
 def bench_ntk(options: BenchNtkOptions) -> Path:
-    """Run the measurements and print them.
-
-    Parameters
-    ----------
-    options : BenchNtkOptions
-        What to measure.
-
-    Returns
-    -------
-    Path
-        The run folder with ``bench.json``. Seconds are medians, of the wall and of the processor;
-        memory is the peak in bytes beyond network and images.
-
-    Raises
-    ------
-    ValueError
-        If an option is out of range or the other interpreter fails.
-    """
+    """Run the measurements and print them."""
     check_least(options, samples=1, outputs=1, repeats=1, threads=1, large_samples=1, budget=1)
     for name in (*options.networks, *([options.large_network] if options.large else [])):
         _network(name, 1)  # a name that is unknown is told before an hour of work

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sslsim.names import Precision
+from sslsim.core.names import Precision
 
 NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
     "linear": ("linear", None),

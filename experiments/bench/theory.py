@@ -28,39 +28,23 @@ from numpy.typing import NDArray
 
 import theory
 from experiments.bench.checks import check_least
-from experiments.bench.memory import peak_bytes
+from experiments.bench.harness import peak_bytes
 from experiments.bench.options import BenchTheoryOptions
-from experiments.run_folder import new_results
-from experiments.runs import write_json
 from experiments.tables import table
-from sslsim.data import load_images
-from sslsim.linear import train_linear
-from sslsim.views import draw_pairs
-from theory.gamma import read_pairs
-from theory.spectrum import spectrum
+from sslsim.core.files import write_json
+from sslsim.data.datasets import load_images
+from sslsim.data.pairs import draw_pairs
+from sslsim.runs.folder import new_results
+from sslsim.training.full_batch import train_linear
+from theory.pairs.gamma import read_pairs
+from theory.pairs.spectrum import spectrum
 
 Result = TypeVar("Result")
 Bytes = NDArray[np.uint8]
 
 
 def bench_theory(options: BenchTheoryOptions) -> Path:
-    """Run the three measurements and print them.
-
-    Parameters
-    ----------
-    options : BenchTheoryOptions
-        What to measure.
-
-    Returns
-    -------
-    Path
-        The run folder with ``bench.json``. Seconds are wall-clock medians, memory is in bytes.
-
-    Raises
-    ------
-    ValueError
-        If the data cannot be loaded or an option is out of range.
-    """
+    """Run the three measurements and print them."""
     check_least(options, dim=1, repeats=1, streamed_edge=1, seed=0)
     check_least(options, streamed_pairs=2, curve_pairs=2, pairs=2)
     load_images(options.data, options.root, limit=2)  # what is not there is told now

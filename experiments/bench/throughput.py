@@ -13,17 +13,17 @@ import torch
 
 from experiments.bench.checks import check_least
 from experiments.bench.options import BenchThroughputOptions
-from experiments.run_folder import new_results
-from experiments.runs import write_json
 from experiments.tables import table
-from experiments.train_setup import chosen_device
-from sslsim.data import Images
-from sslsim.encoders.encoder import Encoder, build_encoder
+from sslsim.core.files import write_json
+from sslsim.data.datasets import Images
+from sslsim.data.single_view import view_shape
+from sslsim.encoders.build import Encoder, build_encoder
 from sslsim.methods.learner import PairLearner
 from sslsim.objectives import barlow_twins
-from sslsim.single_view import view_shape
-from sslsim.training import train
-from sslsim.training_options import TrainingOptions
+from sslsim.runs.folder import new_results
+from sslsim.runs.trained_run import chosen_device
+from sslsim.training.loop import train
+from sslsim.training.options import TrainingOptions
 
 
 class _Timed(PairLearner):
@@ -43,27 +43,7 @@ class _Timed(PairLearner):
 
 
 def bench_throughput(options: BenchThroughputOptions) -> Path:
-    """Measure both sides in turns.
-
-    Parameters
-    ----------
-    options : BenchThroughputOptions
-        Network, sizes and folder.
-
-    Returns
-    -------
-    Path
-        The run folder with ``bench.json``: ``views_per_second`` and ``seconds`` a batch by side
-        (medians), ``share`` of the bare side's speed that training reaches, and ``device``. A batch
-        is two views of every image. Training draws views, embeds them, takes the loss of Barlow
-        Twins and updates by SGD with momentum; bare passes embed two tensors that are there
-        already and go back from the sum of the embeddings.
-
-    Raises
-    ------
-    ValueError
-        If an option is out of range.
-    """
+    """Measure both sides in turns."""
     check_least(options, size=8, batch=2, images=2, steps=1, repeats=1)
     view_shape(options.views, _shape(options))  # checks the kind
     device = chosen_device(options.device)

@@ -8,8 +8,8 @@ Four measurements go into ``bench.json``, each of sides that run in turns on the
     Two SimCLR views of a batch, against torchvision image by image and, where it is installed,
     kornia in batches.
 ``step``
-    Training a ResNet-18 by ``sslsim.training.train`` against the barest loop with the same views
-    and loss.
+    Training a ResNet-18 by ``sslsim.training.loop.train`` against the barest loop with the same
+    views and loss.
 ``snapshot``
     A snapshot of the probe set against the training steps of a run that takes 100 of them.
 """
@@ -28,42 +28,25 @@ import torch
 
 from experiments.bench.checks import check_least
 from experiments.bench.options import BenchTrainOptions
-from experiments.run_folder import new_results
-from experiments.runs import write_json
 from experiments.tables import table
-from sslsim.batches import training_batches
-from sslsim.data import Images
-from sslsim.encoders.encoder import build_encoder
+from sslsim.core.files import write_json
+from sslsim.core.torchvision import torchvision
+from sslsim.data.datasets import Images
+from sslsim.data.views import draw_view
+from sslsim.encoders.build import build_encoder
+from sslsim.measures.snapshots import draw_probe, snapshot
 from sslsim.methods.learner import PairLearner
 from sslsim.objectives import barlow_twins, simclr, vicreg
-from sslsim.recording import draw_probe, snapshot
-from sslsim.training import train
-from sslsim.training_options import TrainingOptions
-from sslsim.views import draw_view
-from sslsim.vision import torchvision
+from sslsim.runs.folder import new_results
+from sslsim.training.batches import training_batches
+from sslsim.training.loop import train
+from sslsim.training.options import TrainingOptions
 
 Call = Callable[[], Any]
 
 
 def bench_train(options: BenchTrainOptions) -> Path:
-    """Run the four measurements.
-
-    Parameters
-    ----------
-    options : BenchTrainOptions
-        Sizes and folder.
-
-    Returns
-    -------
-    Path
-        The run folder with ``bench.json``. Seconds are wall-clock medians; a ratio is how many
-        times as fast as the other side ours is.
-
-    Raises
-    ------
-    ValueError
-        If an option is out of range.
-    """
+    """Run the four measurements."""
     check_least(options, dim=1, steps=1, repeats=1, threads=1, batch=2, step_batch=2)
     build_encoder(options.encoder, (3, 32, 32), 128, seed=0)  # an unfit one is told now
     if options.threads is not None:

@@ -11,8 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from experiments.runs import read_json
-from sslsim.files import whole_file
+from sslsim.core.files import read_json, whole_file
 
 NAME = "results.tar.gz"
 KINDS = (".json", ".jsonl", ".npz", ".png", ".gif", ".txt")

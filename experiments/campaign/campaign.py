@@ -18,52 +18,18 @@ import torch
 
 from experiments.campaign.archive import pack_results
 from experiments.campaign.cluster import submit_jobs
-from experiments.campaign.jobs import (
-    Budget,
-    Run,
-    budget_of,
-    make_folder,
-    run_job,
-    run_job_within,
-)
-from experiments.campaign.options import CampaignOptions
+from experiments.campaign.jobs import Budget, Run, budget_of, make_folder, run_job, run_job_within
 from experiments.campaign.queue import Job, Queue, read_queue, stage_arguments
 from experiments.campaign.stages import run_stage
 from experiments.campaign.state import JobState, jobs_table, read_state, write_campaign
-from sslsim.interruption import Interrupted, noting_signals
+from experiments.options import CampaignOptions
+from sslsim.core.interruption import Interrupted, noting_signals
 
 _SLACK = 1e-6  # minutes: the budget of a job that takes all of it has begun to run
 
 
 def campaign(options: CampaignOptions, run: Run = run_stage) -> Path | None:
-    """Run what is pending and fits, and pack what there is.
-
-    Parameters
-    ----------
-    options : CampaignOptions
-        The queue, the budget and the folder.
-    run : callable
-        Runs one command, as :func:`experiments.campaign.stages.run_stage`.
-
-    Returns
-    -------
-    Path or None
-        The folder, with ``campaign.json``, ``results.tar.gz`` and a folder a job; None where jobs
-        were only to be listed.
-
-    Raises
-    ------
-    ValueError
-        If the queue is unfit, a job is unknown, an option is out of range, or no pending job fits.
-    sslsim.interruption.Interrupted
-        If the process was interrupted; what is done is written down.
-
-    Examples
-    --------
-    >>> campaign(CampaignOptions(minutes=0))
-    Traceback (most recent call last):
-    ValueError: minutes is 0; expected a number above 0
-    """
+    """Run what is pending and fits, and pack what there is."""
     _check(options)
     queue = read_queue(options.queue)
     asked = _asked(options, queue)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.campaign.options import CampaignOptions
 from experiments.campaign.queue import Job, Queue
+from experiments.options import CampaignOptions
 
 _SPARE = 2  # minutes beyond a job's own limit, for the start of its process
 
@@ -20,34 +20,7 @@ def submit_jobs(
     options: CampaignOptions,
     function: Callable[[Job, Path, Path | None, float], Any],
 ) -> None:
-    """Submit jobs and wait until all have ended.
-
-    Parameters
-    ----------
-    jobs : sequence of Job
-        Each runs in a process of its own, perhaps on another machine, and writes its own state.
-    queue : Queue
-        Says whether they want a GPU.
-    options : CampaignOptions
-        ``cluster``, ``partition``, ``minutes`` (of every job), ``data`` and ``out``, which all
-        machines see.
-    function : callable
-        Called there with a job, the folder, the data and the minutes.
-
-    Raises
-    ------
-    ValueError
-        If submitit is not installed, or the cluster is not there.
-
-    Warns
-    -----
-    UserWarning
-        Of a job that could not be run at all.
-
-    Examples
-    --------
-    >>> submit_jobs([], Queue("q", "Q", "cpu", ()), CampaignOptions(), print)
-    """
+    """Submit jobs and wait until all have ended."""
     if not jobs:
         return
     try:

@@ -16,8 +16,8 @@ import torch
 from experiments.campaign.queue import Job, stage_arguments
 from experiments.campaign.stages import Outcome, run_stage
 from experiments.campaign.state import JobState, read_state, write_state
-from sslsim.interruption import noting_signals
-from sslsim.locks import take_lock
+from sslsim.core.interruption import noting_signals
+from sslsim.core.locks import take_lock
 
 Run = Callable[..., Outcome]
 
@@ -163,53 +163,13 @@ def _run_stages(
 
 
 def run_job_within(job: Job, out: Path, data: Path | None, minutes: float) -> JobState:
-    """Run a job by itself, on whatever machine this is.
-
-    Parameters
-    ----------
-    job : Job
-        To be gone on with.
-    out : Path
-        Folder of the campaign, which all machines see.
-    data : Path or None
-        What ``{data}`` stands for.
-    minutes : float
-        That it may take.
-
-    Returns
-    -------
-    JobState
-        At the end.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be read or written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> job = Job("a", 1.0, (("--version",),))
-    >>> run_job_within(job, Path(tempfile.mkdtemp()), None, 1.0).status
-    'done'
-    """
+    """Run a job by itself, on whatever machine this is."""
     with noting_signals() as noted:
         return run_job(read_state(out, job), out, data, budget_of(minutes), lambda: bool(noted))
 
 
 def device_name() -> str:
-    """What commands run on here.
-
-    Returns
-    -------
-    str
-        Name of the GPU, or of the machine's processor and how many there are.
-
-    Examples
-    --------
-    >>> isinstance(device_name(), str)
-    True
-    """
+    """What commands run on here."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{platform.machine()} x {os.cpu_count()}"

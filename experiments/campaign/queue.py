@@ -85,28 +85,7 @@ class Queue:
 
 
 def read_queue(name: str) -> Queue:
-    """Read a queue and check it.
-
-    Parameters
-    ----------
-    name : str
-        Of a shipped one, or the path of a TOML file.
-
-    Returns
-    -------
-    Queue
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be read, is not TOML (the line is named), lacks a key or has an unknown
-        one or an unfit value (job and key are named).
-
-    Examples
-    --------
-    >>> [job.name for job in read_queue("small").jobs][:2]
-    ['barlow_twins', 'simclr']
-    """
+    """Read a queue and check it."""
     path = Path(__file__).parent / f"{name}.toml" if name in SHIPPED else Path(name)
     try:
         held = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -14,8 +14,8 @@ from typing import Any
 
 from experiments.campaign.queue import Job, Queue
 from experiments.campaign.stages import Outcome
-from experiments.runs import read_json, write_json
 from experiments.tables import table
+from sslsim.core.files import read_json, write_json
 
 # Hidden, hence in no archive: where it is missing, so are the checkpoints that later commands need.
 _WHOLE = ".whole"
@@ -115,29 +115,7 @@ def _outcome(entry: Mapping[str, Any]) -> Outcome:
 
 
 def write_state(out: Path, state: JobState) -> None:
-    """Write how far a job is, whole or not at all.
-
-    Parameters
-    ----------
-    out : Path
-        Folder of the campaign; the job's own folder is there.
-    state : JobState
-        To be written into ``job.json``.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> out, job = Path(tempfile.mkdtemp()), Job("a", 1.0, (("predict",),))
-    >>> (out / "a").mkdir()
-    >>> write_state(out, JobState(job, {"predict": Outcome("done", 0, 2.0, None)}, "cpu"))
-    >>> read_state(out, job).status, read_state(out, job).seconds
-    ('done', 2.0)
-    """
+    """Write how far a job is, whole or not at all."""
     folder = out / state.job.name
     (folder / _WHOLE).touch()
     write_json(folder / "job.json", job_entry(state))

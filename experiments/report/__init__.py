@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from experiments.report.options import ReportOptions
+from experiments.options import ReportOptions
 
 __all__ = ["ReportOptions", "report"]
 
@@ -32,7 +32,7 @@ def report(options: ReportOptions) -> Path:
     Examples
     --------
     >>> import tempfile
-    >>> from experiments.run_folder import new_results
+    >>> from sslsim.runs.folder import new_results
     >>> out = Path(tempfile.mkdtemp())
     >>> with new_results(out / "first", "predict", {}, results=()):
     ...     pass
@@ -42,7 +42,7 @@ def report(options: ReportOptions) -> Path:
     # Here, so that the options can be had without what makes a page.
     from experiments.report.folders import find_runs
     from experiments.report.page import page
-    from sslsim.files import whole_file
+    from sslsim.core.files import whole_file
 
     limit = options.picture_limit
     if not (math.isfinite(limit) and limit > 0):

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.collapse import collapse
 from experiments.report.folders import RunFolder
 from experiments.report.groups import Group
-from experiments.report.values import finite, mapping, sequence, words
-from experiments.tables import number
+from experiments.tables import finite, mapping, number, sequence, words
+from sslsim.measures.collapse import collapse
 
 # What a command leaves: its result first, without which it did not finish.
 _EXPECTED = {
@@ -154,18 +153,7 @@ def group_doubts(group: Group) -> list[str]:
 
 
 def common_doubts(runs: Sequence[RunFolder]) -> list[Doubt]:
-    """What makes runs hard to compare with each other or to repeat.
-
-    Parameters
-    ----------
-    runs : sequence of RunFolder
-        All of a report.
-
-    Returns
-    -------
-    list of Doubt
-        Different revisions, versions and machines; revisions unknown or with uncommitted changes.
-    """
+    """What makes runs hard to compare with each other or to repeat."""
     known = [run for run in runs if run.config]
     doubts = []
 

@@ -10,35 +10,15 @@ from typing import Any
 
 from experiments.registry import STUDIES
 from experiments.report.folders import RunFolder
-from experiments.report.values import words
-from experiments.runs import plain
+from experiments.tables import words
+from sslsim.core.files import plain
 
 PLACES = frozenset({"out", "root"})  # where things lie, which changes no number
 
 
 @cache
 def option_defaults(command: str, study: str | None = None) -> dict[str, Any] | None:
-    """Defaults of a command's options, as they are in ``config.json``.
-
-    Parameters
-    ----------
-    command : str
-        Its name.
-    study : str, optional
-        Of ``bench``: which one.
-
-    Returns
-    -------
-    dict or None
-        Options without a default are left out; None of an unknown command.
-
-    Examples
-    --------
-    >>> option_defaults("compare")["dim"], option_defaults("bench", "theory")["dim"]
-    (10, 64)
-    >>> option_defaults("dance") is None
-    True
-    """
+    """Defaults of a command's options, as they are in ``config.json``."""
     name = command if study is None else f"{command} {study}"
     row = next((row for row in STUDIES if row.name == name), None)
     if row is None:
@@ -91,20 +71,7 @@ def changed_options(run: RunFolder) -> dict[str, Any]:
 
 
 def command_line(run: RunFolder, leave_out: frozenset[str] = frozenset()) -> str:
-    """The command that a run was made by, with what differs from the defaults.
-
-    Parameters
-    ----------
-    run : RunFolder
-        The run.
-    leave_out : frozenset of str
-        Options not to show.
-
-    Returns
-    -------
-    str
-        Without where results and data lie; empty of an unknown run.
-    """
+    """The command that a run was made by, with what differs from the defaults."""
     if not run.command:
         return ""
     parts = ["sslsim", run.command]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.report.values import finite, mapping
-from experiments.runs import read_json
+from experiments.tables import finite, mapping
+from sslsim.core.files import read_json
 
 RESULTS = (
     "prediction.json",
@@ -83,31 +83,7 @@ class RunFolder:
 
 
 def find_runs(folders: Iterable[str | os.PathLike[str]]) -> list[RunFolder]:
-    """Read every run folder among and below the given ones.
-
-    Parameters
-    ----------
-    folders : iterable of path
-        A run folder holds a ``config.json`` or a result. Those inside another's ``cells`` or
-        ``checkpoints`` are parts of that run, hidden ones are still being written. Links to folders
-        are not followed below these.
-
-    Returns
-    -------
-    list of RunFolder
-        In the order given, then of their paths; each once.
-
-    Raises
-    ------
-    ValueError
-        If no folder is given, one does not exist, or there is no run folder in one.
-
-    Examples
-    --------
-    >>> find_runs(["nowhere"])
-    Traceback (most recent call last):
-    ValueError: nowhere is not a folder; expected a run folder, or one that holds run folders
-    """
+    """Read every run folder among and below the given ones."""
     found: dict[Path, None] = {}
     given = [Path(folder) for folder in folders]
     if not given:

@@ -14,7 +14,7 @@ from scipy import stats
 
 from experiments.report.configuration import PLACES, defaults_of
 from experiments.report.folders import RunFolder
-from experiments.report.values import words
+from experiments.tables import words
 
 LEVEL = 0.9  # of intervals over seeds, as elsewhere in the package
 
@@ -97,20 +97,7 @@ def _finite(value: Any) -> float | None:
 
 
 def group_runs(runs: Sequence[RunFolder]) -> list[Group]:
-    """Put runs together that differ in the seed only.
-
-    Parameters
-    ----------
-    runs : sequence of RunFolder
-        All of a report.
-
-    Returns
-    -------
-    list of Group
-        In the order of their first runs. Options that an older version did not know count as their
-        defaults. A run that a study was made of (``--run``) counts by its own options and seed
-        where it is in the report. Runs of an unknown command are alone.
-    """
+    """Put runs together that differ in the seed only."""
     trained = [run for run in runs if run.command == "train"]
     groups: dict[str, list[tuple[RunFolder, str]]] = {}
     for place, run in enumerate(runs):

@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from experiments.report.checks import group_doubts, run_doubts
-from experiments.report.configuration import (
-    changed_options,
-    command_line,
-    defaults_of,
-)
+from experiments.report.configuration import changed_options, command_line, defaults_of
 from experiments.report.folders import RunFolder
 from experiments.report.groups import Group, group_runs
 from experiments.report.html import Markup, joined, tag
-from experiments.report.kernel_views import forecast_view, ntk_across_view, ntk_view
-from experiments.report.linear_views import comparison_view, prediction_view, wide_view
-from experiments.report.network_views import overfitting_view, training_view
 from experiments.report.parts import (
     changed_list,
     facts,
@@ -26,7 +19,6 @@ from experiments.report.parts import (
     warning_list,
 )
 from experiments.report.pictures import picture
-from experiments.report.removal_views import penalty_view, removal_view
 from experiments.report.sections import (
     Views,
     agreement_section,
@@ -37,9 +29,12 @@ from experiments.report.sections import (
 )
 from experiments.report.study_views import bench_view, campaign_view, memorization_view
 from experiments.report.style import CSS
-from experiments.report.umm_views import sweep_view, umm_view
-from experiments.report.values import leaves, words
-from experiments.report.view import View
+from experiments.studies.kernels.tables import forecast_view, ntk_across_view, ntk_view
+from experiments.studies.linear.tables import comparison_view, prediction_view, wide_view
+from experiments.studies.memorization.tables import penalty_view, removal_view
+from experiments.studies.training.tables import overfitting_view, training_view
+from experiments.studies.umm.tables import sweep_view, umm_view
+from experiments.tables import View, leaves, words
 
 _VIEWS = {
     "prediction.json": prediction_view,
@@ -62,20 +57,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def page(runs: Sequence[RunFolder], picture_limit: float) -> Markup:
-    """The whole document.
-
-    Parameters
-    ----------
-    runs : sequence of RunFolder
-        What to report on.
-    picture_limit : float
-        Megabytes beyond which a picture is left out.
-
-    Returns
-    -------
-    Markup
-        HTML that asks nothing of anywhere: equal folders give equal bytes.
-    """
+    """The whole document."""
     groups = group_runs(runs)
     ids = {run.name: f"run-{place + 1}" for place, run in enumerate(runs)}
     views = {

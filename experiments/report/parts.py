@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from experiments.report.checks import revision
 from experiments.report.folders import RunFolder
 from experiments.report.html import Markup, joined, tag
-from experiments.report.values import mapping, words
-from experiments.report.view import Table
+from experiments.tables import Table, mapping, words
 
 
 def table_of(
@@ -128,18 +127,7 @@ def warning_list(doubts: Iterable[str]) -> Markup:
 
 
 def facts(run: RunFolder) -> Markup:
-    """Where and with what a run was made, in short.
-
-    Parameters
-    ----------
-    run : RunFolder
-        The run.
-
-    Returns
-    -------
-    Markup
-        A line; nothing without a configuration.
-    """
+    """Where and with what a run was made, in short."""
     if not run.config:
         return Markup()
     commit, changed = revision(run.config)
@@ -166,20 +154,7 @@ def facts(run: RunFolder) -> Markup:
 
 
 def changed_list(changed: Mapping[str, object], defaults: Mapping[str, object]) -> Markup:
-    """Options that differ from their defaults, with these.
-
-    Parameters
-    ----------
-    changed : mapping
-        Option to value.
-    defaults : mapping
-        Those that are known.
-
-    Returns
-    -------
-    Markup
-        A list in columns; nothing without options.
-    """
+    """Options that differ from their defaults, with these."""
     lines = [
         tag(
             "li",
@@ -207,20 +182,7 @@ def _listed(value: object) -> str:
 
 
 def option_table(options: Mapping[str, object], defaults: Mapping[str, object] | None) -> Markup:
-    """All options of a run, with their defaults beside.
-
-    Parameters
-    ----------
-    options : mapping
-        Of ``config.json``.
-    defaults : mapping or None
-        None where they are not known.
-
-    Returns
-    -------
-    Markup
-        Closed until asked for; nothing without options.
-    """
+    """All options of a run, with their defaults beside."""
     if not options:
         return Markup()
     rows = [

@@ -9,9 +9,7 @@ from experiments.report.folders import RunFolder
 from experiments.report.groups import LEVEL, Group, spread
 from experiments.report.html import Markup, joined, tag
 from experiments.report.parts import links, table_of, warning_list
-from experiments.report.values import percent, words
-from experiments.report.view import View
-from experiments.tables import number
+from experiments.tables import View, number, percent, words
 
 Views = Mapping[str, Mapping[str, View]]
 
@@ -21,22 +19,7 @@ def all_doubts(
     groups: Sequence[Group],
     views: Views,
 ) -> list[Doubt]:
-    """All warnings of a report, equal ones of several runs together.
-
-    Parameters
-    ----------
-    runs : sequence of RunFolder
-        All of the report.
-    groups : sequence of Group
-        The same in groups.
-    views : mapping of str to mapping of str to View
-        By name of the run and of the result file.
-
-    Returns
-    -------
-    list of Doubt
-        Files and failures first, what concerns all runs last.
-    """
+    """All warnings of a report, equal ones of several runs together."""
     found: dict[str, list[str]] = {}
     for run in runs:
         for text in run_doubts(run):
@@ -53,20 +36,7 @@ def all_doubts(
 
 
 def warnings_section(doubts: Sequence[Doubt], ids: Mapping[str, str]) -> Markup:
-    """Warnings with links to the runs that they are about.
-
-    Parameters
-    ----------
-    doubts : sequence of Doubt
-        Of :func:`all_doubts`.
-    ids : mapping of str to str
-        Places of the runs on the page.
-
-    Returns
-    -------
-    Markup
-        Nothing where there are none.
-    """
+    """Warnings with links to the runs that they are about."""
     return warning_list(
         joined(doubt.text, *([": ", links(doubt.runs, ids)] if doubt.runs else []), between="")
         for doubt in doubts
@@ -90,22 +60,7 @@ def _written(value: float | None, share: bool) -> str:
 
 
 def overview_section(groups: Sequence[Group], titles: Sequence[str], views: Views) -> Markup:
-    """A line a configuration with its main numbers, over seeds.
-
-    Parameters
-    ----------
-    groups : sequence of Group
-        In the order of the page.
-    titles : sequence of str
-        Theirs.
-    views : mapping of str to mapping of str to View
-        As of :func:`all_doubts`.
-
-    Returns
-    -------
-    Markup
-        The table.
-    """
+    """A line a configuration with its main numbers, over seeds."""
     rows = []
     for place, (group, title) in enumerate(zip(groups, titles, strict=True)):
         told = []
@@ -139,22 +94,7 @@ def overview_section(groups: Sequence[Group], titles: Sequence[str], views: View
 
 
 def agreement_section(runs: Sequence[RunFolder], views: Views, ids: Mapping[str, str]) -> Markup:
-    """How far theory and experiment agree, run by run.
-
-    Parameters
-    ----------
-    runs : sequence of RunFolder
-        All of the report.
-    views : mapping of str to mapping of str to View
-        As of :func:`all_doubts`.
-    ids : mapping of str to str
-        Places of the runs on the page.
-
-    Returns
-    -------
-    Markup
-        The table; nothing where nothing was compared.
-    """
+    """How far theory and experiment agree, run by run."""
     rows = [
         (links([run.name], ids), one.what, one.found, one.beside)
         for run in runs
@@ -167,20 +107,7 @@ def agreement_section(runs: Sequence[RunFolder], views: Views, ids: Mapping[str,
 
 
 def seeds_table(group: Group, views: Views) -> Markup:
-    """Mean and spread of the main numbers of runs that differ in the seed only.
-
-    Parameters
-    ----------
-    group : Group
-        The runs.
-    views : mapping of str to mapping of str to View
-        As of :func:`all_doubts`.
-
-    Returns
-    -------
-    Markup
-        The table; nothing where no number is known.
-    """
+    """Mean and spread of the main numbers of runs that differ in the seed only."""
     rows = []
     for (_, label, share), values in _numbers(group, views).items():
         over = spread(values)

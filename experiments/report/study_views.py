@@ -4,44 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.report.values import (
+from experiments.tables import (
+    Agreement,
+    Number,
+    Result,
+    Table,
+    View,
     at,
     finite,
     interval,
     leaves,
     mapping,
+    number,
     numbers,
     percent,
     sequence,
     words,
 )
-from experiments.report.view import Agreement, Number, Result, Table, View
-from experiments.tables import number
 
 
 def memorization_view(result: Result) -> View:
-    """Tests of memorisation scores, how well they find outliers, and how far rankings agree.
-
-    Parameters
-    ----------
-    result : mapping
-        Of ``memorization.json``.
-
-    Returns
-    -------
-    View
-        By layer the tests between sets; areas under ROC curves against chance; other studies. The
-        main numbers are what the protocol scores: how far candidates lie above shared images, or,
-        without sets, the mean score; then the areas.
-
-    Examples
-    --------
-    >>> test = {"above": "candidate", "below": "shared", "difference": 0.2, "p": 0.01}
-    >>> found = memorization_view({"layers": ["backbone"], "sets": [{"comparisons": [test]}],
-    ...                            "atypical": {"candidate": {"any": {"auc": 0.9, "points": 5}}}})
-    >>> found.tables[1].rows[0][:2], found.numbers[0].value
-    (('candidate above shared', '0.2'), 0.2)
-    """
+    """Tests of memorisation scores, how well they find outliers, and how far rankings agree."""
     layers = [words(name, 60) for name in sequence(result, "layers")]
     means, deviations = numbers(result, "mean"), numbers(result, "deviation")
     scores = tuple(
@@ -112,23 +95,7 @@ def memorization_view(result: Result) -> View:
 
 
 def campaign_view(result: Result) -> View:
-    """How far the jobs of a campaign are.
-
-    Parameters
-    ----------
-    result : mapping
-        Of ``campaign.json``.
-
-    Returns
-    -------
-    View
-        The jobs; those that are not done are doubts.
-
-    Examples
-    --------
-    >>> campaign_view({"jobs": [{"name": "small", "status": "failed"}]}).doubts
-    ('job small: failed',)
-    """
+    """How far the jobs of a campaign are."""
     jobs = [job for job in sequence(result, "jobs") if isinstance(job, dict)]
     rows = []
     doubts = []
@@ -165,23 +132,7 @@ def campaign_view(result: Result) -> View:
 
 
 def bench_view(result: Result) -> View:
-    """What a benchmark measured.
-
-    Parameters
-    ----------
-    result : mapping
-        Of ``bench.json``.
-
-    Returns
-    -------
-    View
-        A table a part, and how many times as fast ours is.
-
-    Examples
-    --------
-    >>> bench_view({"step": {"seconds": {"ours": 2.0}, "ratio": {"bare loop": 0.9}}}).numbers
-    (Number(label='step: ratio.bare loop', value=0.9, share=False),)
-    """
+    """What a benchmark measured."""
     tables, main = [], []
     for part, found in result.items():
         rows = leaves(found, 60)

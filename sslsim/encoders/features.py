@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from sslsim.encoders.build import Encoder
 from sslsim.encoders.checks import check_count
-from sslsim.encoders.encoder import Encoder
 
 
 @torch.no_grad()
@@ -50,7 +50,7 @@ def features(
 
     Examples
     --------
-    >>> from sslsim.encoders.encoder import build_encoder
+    >>> from sslsim.encoders.build import build_encoder
     >>> encoder = build_encoder("convnet", (1, 8, 8), 5, seed=0)
     >>> found = features(encoder, torch.rand(3, 1, 8, 8), ["layer1", "projector"])
     >>> {name: tuple(values.shape) for name, values in found.items()}

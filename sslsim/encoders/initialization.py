@@ -22,9 +22,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sslsim.encoders.encoder import Encoder
+from sslsim.core.torchvision import torchvision
+from sslsim.encoders.build import Encoder
 from sslsim.encoders.small import Scale
-from sslsim.vision import torchvision
 
 WHICH = ("all", "weights", "last")
 BATCH_NORM = ("keep", "gain")
@@ -72,7 +72,7 @@ def scale_initialization(
 
     Examples
     --------
-    >>> from sslsim.encoders.encoder import build_encoder
+    >>> from sslsim.encoders.build import build_encoder
     >>> encoder = build_encoder("mlp", (1, 8, 8), 10, seed=0)  # 2 layers and a linear projector
     >>> images = torch.rand(4, 1, 8, 8)
     >>> before = encoder(images)

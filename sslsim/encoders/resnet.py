@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from sslsim.core.torchvision import torchvision
 from sslsim.encoders.checks import check_count
 from sslsim.encoders.small import mean_over_places
-from sslsim.vision import torchvision
 
 WIDTH = 64
 FEATURE_DIMS = {18: 512, 34: 512, 50: 2048}  # at this width

@@ -1,13 +1,8 @@
 """Memorisation in self-supervised learning: alignment losses, SSLMem scores and what they rank."""
 
-from sslsim.memorization.alignment import (
-    AlignmentLoss,
-    alignment_loss,
-    alignment_losses,
-)
-from sslsim.memorization.distances import DISTANCES, distances
+from sslsim.memorization.alignment import AlignmentLoss, alignment_loss, alignment_losses
 from sslsim.memorization.ranking import most_memorized, rank_points, remaining_points
-from sslsim.memorization.representations import representations
+from sslsim.memorization.represent import DISTANCES, distances, representations
 from sslsim.memorization.scores import (
     FORMS,
     Memorization,

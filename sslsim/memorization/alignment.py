@@ -1,7 +1,7 @@
 """Alignment losses: how far apart an encoder maps two augmentations of one image.
 
 Encoders that are compared see the same views (common random numbers), whatever the batch size and
-whichever images are scored beside one: see :mod:`sslsim.memorization.scored_views`.
+whichever images are scored beside one: see :mod:`sslsim.memorization.views`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from itertools import chain
 
 import torch
 
+from sslsim.data.single_view import NOISE, check_images, view_shape
 from sslsim.encoders.checks import check_count
-from sslsim.memorization.distances import DISTANCES, distances
-from sslsim.memorization.representations import Represent, representations
-from sslsim.memorization.scored_views import number_blocks, view_batches
-from sslsim.single_view import NOISE, check_images, view_shape
+from sslsim.memorization.represent import DISTANCES, Represent, distances, representations
+from sslsim.memorization.views import number_blocks, view_batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ def alignment_loss(
     Parameters
     ----------
     encoder : callable
-        As for :func:`sslsim.memorization.representations.representations`.
+        As for :func:`sslsim.memorization.represent.representations`.
     images, kind, pairs, distance, normalise, against, noise, seed, numbers, batch_size, dtype
         As for :func:`alignment_losses`.
     layer : str, optional
@@ -124,20 +123,20 @@ def alignment_losses(
     ----------
     represent : callable
         Views (b, c, h, w) -> sequence of representations (b, d), for instance those of
-        :func:`sslsim.memorization.representations.representations`. Views are drawn once for all.
+        :func:`sslsim.memorization.represent.representations`. Views are drawn once for all.
     images : Tensor of uint8, shape (n, c, h, w)
         What to score; views are drawn on their device.
     kind : str
-        One of ``sslsim.views.VIEWS``: the augmentation used in training.
+        One of ``sslsim.data.views.VIEWS``: the augmentation used in training.
     pairs : int
         Pairs of views an image, at least 1; the mean has a standard error from 2 on.
     distance, normalise
-        Of :func:`sslsim.memorization.distances.distances`; computed in float64.
+        Of :func:`sslsim.memorization.represent.distances`; computed in float64.
     against : {"view", "original"}
         Compare two augmentations, as the definition does, or the image itself with one, as the
         published code does.
     noise : float
-        Of :func:`sslsim.views.draw_view`.
+        Of :func:`sslsim.data.views.draw_view`.
     seed : int
         Of the draws, at least 0.
     numbers : Tensor of int64, shape (n,), optional

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslsim.distributed import gather
+from sslsim.core.distributed import gather
+from sslsim.core.unit_rows import unit_rows
+from sslsim.data.views import Views
 from sslsim.methods.learner import Learner
-from sslsim.unit_rows import unit_rows
-from sslsim.views import Views
 
 
 class AlignmentPenalty(Learner):

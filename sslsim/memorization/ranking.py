@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from numpy.typing import ArrayLike
 
-from sslsim.checks import real_tensor
-from sslsim.seeds import derived_generator
+from sslsim.core.checks import real_tensor
+from sslsim.core.seeds import derived_generator
 
 WHICH = ("most", "least", "random")
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from sslsim.checks import real_tensor
+from sslsim.core.checks import real_tensor
+from sslsim.core.names import FORMS
 from sslsim.encoders.checks import architecture
 from sslsim.memorization.alignment import alignment_losses
-from sslsim.memorization.representations import representations
-from sslsim.names import FORMS
+from sslsim.memorization.represent import representations
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ import math
 import torch
 from numpy.typing import ArrayLike
 
+from sslsim.core.seeds import derived_generator
 from sslsim.encoders.checks import check_count
 from sslsim.memorization.scores import Memorization, check_losses, scored
-from sslsim.seeds import derived_generator
 
 _MEMBERS = 14  # purpose of the draw of members
 

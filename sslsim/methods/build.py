@@ -10,17 +10,16 @@ import torch
 from torch import nn
 
 from sslsim import objectives
-from sslsim.encoders.encoder import Encoder, build_encoder
+from sslsim.core.names import METHODS
+from sslsim.core.seeds import derived_seed, seeded
+from sslsim.encoders.build import Encoder, build_encoder
 from sslsim.encoders.initialization import scale_initialization
-from sslsim.encoders.seeding import seeded
 from sslsim.methods.byol import ByolLearner
 from sslsim.methods.dino import DinoLearner
 from sslsim.methods.learner import Learner, PairLearner, PairObjective, SupervisedLearner
 from sslsim.methods.mae import MaeLearner
 from sslsim.methods.swav import SwavLearner
 from sslsim.methods.vicregl import VicreglLearner
-from sslsim.names import METHODS
-from sslsim.seeds import derived_seed
 
 _WITH_HEADS = {
     "byol": ByolLearner,
@@ -78,11 +77,11 @@ def build_learner(
         Dimension of the embedding; of ``supervised`` the number of classes, 2 or more. Of ``mae``,
         whose embedding is the representation, the encoder's 192 (vit_tiny) or 384, or None.
     encoder : str
-        One of ``sslsim.encoders.encoder.ENCODERS``.
+        One of ``sslsim.encoders.build.ENCODERS``.
     seed : int
         At least 0. The caller's random state is left as it is.
     widths, parameterization, projector, projector_widths, norm
-        Of the encoder, as in ``sslsim.encoders.encoder.build_encoder``; ``mae`` has no projector.
+        Of the encoder, as in ``sslsim.encoders.build.build_encoder``; ``mae`` has no projector.
     init_scale, init_which, init_batch_norm
         Factor on the encoder's initial parameters, and which of them, as in
         ``sslsim.encoders.initialization.scale_initialization``. Of the encoder, its projector

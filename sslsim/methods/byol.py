@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from sslsim.distributed import gather
-from sslsim.encoders.encoder import Encoder
+from sslsim.core.distributed import gather
+from sslsim.data.views import Views
+from sslsim.encoders.build import Encoder
 from sslsim.encoders.heads import predictor
 from sslsim.methods.learner import Learner, pair_of
 from sslsim.methods.teacher import cosine_momentum, follow, teacher_of
 from sslsim.objectives import byol
-from sslsim.views import Views
 
 
 class ByolLearner(Learner):
@@ -33,7 +33,7 @@ class ByolLearner(Learner):
 
     Examples
     --------
-    >>> from sslsim.encoders.encoder import build_encoder
+    >>> from sslsim.encoders.build import build_encoder
     >>> learner = ByolLearner(build_encoder("linear", (1, 8, 8), 4, seed=0), hidden=8)
     >>> pair = Views((torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)), None)
     >>> 0 < learner(pair, None).item() < 8

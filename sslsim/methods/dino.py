@@ -5,15 +5,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sslsim.distributed import gather
+from sslsim.core.distributed import gather
+from sslsim.core.unit_rows import unit_rows
+from sslsim.data.views import Views
+from sslsim.encoders.build import Encoder
 from sslsim.encoders.checks import check_count
-from sslsim.encoders.encoder import Encoder
-from sslsim.methods.learner import Learner
-from sslsim.methods.multicrop import embed_views, has_maps
+from sslsim.methods.learner import Learner, embed_views, has_maps
 from sslsim.methods.teacher import cosine_momentum, follow, teacher_of
 from sslsim.objectives import dino, dino_center
-from sslsim.unit_rows import unit_rows
-from sslsim.views import Views
 
 
 class UnitLinear(nn.Module):
@@ -75,7 +74,7 @@ class DinoLearner(Learner):
 
     Examples
     --------
-    >>> from sslsim.encoders.encoder import build_encoder
+    >>> from sslsim.encoders.build import build_encoder
     >>> learner = DinoLearner(build_encoder("linear", (1, 8, 8), 4, seed=0), prototypes=3)
     >>> pair = Views((torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)), None)
     >>> learner(pair, None).shape, bool(learner.center.any())

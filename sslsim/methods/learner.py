@@ -3,20 +3,20 @@
 A learner owns the encoder and whatever else its method needs (a predictor, prototypes, a teacher).
 Its ``forward`` embeds the rows of this process, gathers the embeddings of all processes and returns
 the loss of the global batch, so that the loop knows nothing of methods and a method nothing of
-processes but :func:`sslsim.distributed.gather`.
+processes but :func:`sslsim.core.distributed.gather`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
-from sslsim.distributed import gather, global_mean
-from sslsim.encoders.encoder import Encoder
+from sslsim.core.distributed import gather, global_mean
+from sslsim.data.views import Views
+from sslsim.encoders.build import Encoder
 from sslsim.objectives import supervised
-from sslsim.views import Views
 
 PairObjective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -40,7 +40,7 @@ class Learner(nn.Module):
 
     Examples
     --------
-    >>> from sslsim.encoders.encoder import build_encoder
+    >>> from sslsim.encoders.build import build_encoder
     >>> Learner(build_encoder("linear", (1, 8, 8), 2, seed=0)).views
     'simclr'
     """
@@ -102,7 +102,7 @@ class PairLearner(Learner):
 
     Examples
     --------
-    >>> from sslsim.encoders.encoder import build_encoder
+    >>> from sslsim.encoders.build import build_encoder
     >>> from sslsim.objectives import barlow_twins
     >>> learner = PairLearner(build_encoder("linear", (1, 8, 8), 2, seed=0), barlow_twins)
     >>> pair = Views((torch.zeros(4, 1, 8, 8), torch.zeros(4, 1, 8, 8)), None)
@@ -131,7 +131,7 @@ class SupervisedLearner(Learner):
 
     Examples
     --------
-    >>> from sslsim.encoders.encoder import build_encoder
+    >>> from sslsim.encoders.build import build_encoder
     >>> learner = SupervisedLearner(build_encoder("linear", (1, 8, 8), 2, seed=0))
     >>> pair = Views((torch.zeros(4, 1, 8, 8), torch.zeros(4, 1, 8, 8)), None)
     >>> round(learner(pair, torch.tensor([0, 1, 0, 1])).item(), 4)  # log 2
@@ -147,3 +147,70 @@ class SupervisedLearner(Learner):
         logits = self.encoder(batch.views[0])
         with torch.autocast(logits.device.type, enabled=False):
             return global_mean(supervised(logits, labels))
+
+
+def has_maps(encoder: Encoder) -> bool:
+    """Whether a backbone ends by the mean over places, so that images of all sizes fit.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Of any kind.
+
+    Returns
+    -------
+    bool
+        True of convnet and ResNets.
+
+    Examples
+    --------
+    >>> from sslsim.encoders.build import build_encoder
+    >>> [has_maps(build_encoder(name, (1, 8, 8), 2, seed=0)) for name in ("mlp", "convnet")]
+    [False, True]
+    """
+    children = dict(encoder.backbone.named_children())
+    return type(encoder.backbone) is nn.Sequential and list(children)[-1:] == ["pool"]
+
+
+def embed_views(encoder: Encoder, views: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Embed views, those of one size together.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        The network. Its BatchNorms see all views of one size as one batch, as in the code of SwAV
+        and DINO.
+    views : sequence of Tensor, shape (r, c, h, w)
+        Height and width may differ from view to view.
+
+    Returns
+    -------
+    list of Tensor, shape (r, d)
+        In the order of the views.
+
+    Raises
+    ------
+    ValueError
+        If sizes differ and the encoder takes images of one size only.
+
+    Examples
+    --------
+    >>> from sslsim.encoders.build import build_encoder
+    >>> encoder = build_encoder("convnet", (1, 8, 8), 2, seed=0)
+    >>> [z.shape for z in embed_views(encoder, [torch.zeros(3, 1, 8, 8), torch.zeros(3, 1, 4, 4)])]
+    [torch.Size([3, 2]), torch.Size([3, 2])]
+    """
+    groups: dict[torch.Size, list[int]] = {}
+    for i, view in enumerate(views):
+        groups.setdefault(view.shape, []).append(i)
+    if len(groups) > 1 and not has_maps(encoder):
+        sizes = ", ".join(f"{shape[2]} x {shape[3]}" for shape in groups)
+        raise ValueError(
+            f"views are {sizes}; expected one size, or an encoder that takes all: "
+            "convnet or a ResNet"
+        )
+    found: dict[int, torch.Tensor] = {}
+    for members in groups.values():
+        z = encoder(torch.cat([views[i] for i in members]))
+        found.update(zip(members, z.chunk(len(members)), strict=True))
+    return [found[i] for i in range(len(views))]

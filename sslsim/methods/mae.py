@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from sslsim.distributed import global_mean
-from sslsim.encoders.encoder import Encoder
-from sslsim.encoders.mae import MaeDecoder
-from sslsim.encoders.patches import patchify
-from sslsim.encoders.vit import VisionTransformer
+from sslsim.core.distributed import global_mean
+from sslsim.data.views import Views
+from sslsim.encoders.build import Encoder
+from sslsim.encoders.mae_decoder import MaeDecoder
+from sslsim.encoders.vit import VisionTransformer, patchify
 from sslsim.methods.learner import Learner
 from sslsim.objectives import mae
-from sslsim.views import Views
 
 
 class MaeLearner(Learner):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sslsim.distributed import gather
+from sslsim.core.distributed import gather
+from sslsim.core.unit_rows import unit_rows
+from sslsim.data.views import Views
+from sslsim.encoders.build import Encoder
 from sslsim.encoders.checks import check_count
-from sslsim.encoders.encoder import Encoder
-from sslsim.methods.learner import Learner
-from sslsim.methods.multicrop import embed_views, has_maps
+from sslsim.methods.learner import Learner, embed_views, has_maps
 from sslsim.objectives import swav
-from sslsim.unit_rows import unit_rows
-from sslsim.views import Views
 
 
 class SwavLearner(Learner):
@@ -48,7 +47,7 @@ class SwavLearner(Learner):
 
     Examples
     --------
-    >>> from sslsim.encoders.encoder import build_encoder
+    >>> from sslsim.encoders.build import build_encoder
     >>> learner = SwavLearner(build_encoder("linear", (1, 8, 8), 4, seed=0), prototypes=3)
     >>> learner.prototypes.weight.norm(dim=1).detach().round(decimals=4)
     tensor([1., 1., 1.])

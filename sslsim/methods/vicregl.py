@@ -7,13 +7,12 @@ from functools import partial
 
 import torch
 
-from sslsim.distributed import gather
-from sslsim.encoders.encoder import Encoder
+from sslsim.core.distributed import gather
+from sslsim.data.views import Views
+from sslsim.encoders.build import Encoder
 from sslsim.encoders.heads import projector
-from sslsim.methods.learner import Learner
-from sslsim.methods.multicrop import has_maps
+from sslsim.methods.learner import Learner, has_maps
 from sslsim.objectives import map_places, vicregl
-from sslsim.views import Views
 
 
 class VicreglLearner(Learner):
@@ -38,7 +37,7 @@ class VicreglLearner(Learner):
 
     Examples
     --------
-    >>> from sslsim.encoders.encoder import build_encoder
+    >>> from sslsim.encoders.build import build_encoder
     >>> learner = VicreglLearner(build_encoder("convnet", (1, 8, 8), 4, seed=0))
     >>> whole = torch.tensor([0.0, 0.0, 8.0, 8.0, 0.0]).expand(6, 2, 5)
     >>> learner(Views((torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)), whole), None).shape

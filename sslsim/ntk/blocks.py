@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from sslsim.files import whole_file
+from sslsim.core.files import whole_file
 from sslsim.ntk.layers import by_places
-from sslsim.ntk.probe import Probe
+from sslsim.ntk.tracing import Probe
 
 DEFAULT_BUDGET = 2**30  # bytes
 _WORK = 2**23  # bytes of per-sample gradients at once on a CPU: more leaves its caches
@@ -75,7 +75,7 @@ def plan_blocks(
 
     Examples
     --------
-    >>> from sslsim.ntk.probe import probe
+    >>> from sslsim.ntk.tracing import probe
     >>> module = nn.Linear(3, 2)
     >>> plan_blocks(module, probe(module, torch.rand(4, 3)), (), (4, 4), True, 2, 10**6).rows
     4

@@ -18,7 +18,7 @@ from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sslsim.ntk.layers import OWN, Call, Split, gradients, product, products
-from sslsim.ntk.probe import Probe, check_finite, hook_layers, in_place_told, with_parameters
+from sslsim.ntk.tracing import Probe, check_finite, hook_layers, in_place_told, with_parameters
 
 Add = Callable[[str, torch.Tensor], None]
 
@@ -59,7 +59,7 @@ def add_by_hooks(
 
     Examples
     --------
-    >>> from sslsim.ntk.probe import probe
+    >>> from sslsim.ntk.tracing import probe
     >>> layer, x = nn.Linear(2, 1, bias=False), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     >>> both = (slice(0, 2), slice(0, 2))
     >>> add_by_hooks(

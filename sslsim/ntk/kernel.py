@@ -29,9 +29,9 @@ from sslsim.ntk.blocks import (
     open_folder,
     plan_blocks,
 )
+from sslsim.ntk.checks import check_block, check_input, checked_inputs
 from sslsim.ntk.engines import add_by_func, add_by_hooks
-from sslsim.ntk.inputs import check_block, check_input, checked_inputs
-from sslsim.ntk.probe import Probe, probe
+from sslsim.ntk.tracing import Probe, probe
 
 ENGINES = ("auto", "hooks", "func")
 

@@ -23,8 +23,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from sslsim.encoders.checks import check_count
-from sslsim.ntk.inputs import checked_inputs
-from sslsim.ntk.probe import probe, with_parameters
+from sslsim.ntk.checks import checked_inputs
+from sslsim.ntk.tracing import probe, with_parameters
 
 
 @dataclass(frozen=True, eq=False)

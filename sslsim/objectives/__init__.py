@@ -5,16 +5,16 @@ first. Call them outside ``torch.autocast``, which would round their matrix prod
 precision; embeddings of half precision are lifted to float32.
 """
 
-from sslsim.objectives.barlow_twins import barlow_twins
-from sslsim.objectives.byol import byol
-from sslsim.objectives.dino import dino, dino_center
-from sslsim.objectives.mae import mae
-from sslsim.objectives.simclr import simclr
-from sslsim.objectives.spectral import spectral_contrastive
-from sslsim.objectives.supervised import supervised
-from sslsim.objectives.swav import sinkhorn, swav
-from sslsim.objectives.vicreg import vicreg
-from sslsim.objectives.vicregl import map_places, vicregl
+from sslsim.objectives._barlow_twins import barlow_twins
+from sslsim.objectives._byol import byol
+from sslsim.objectives._dino import dino, dino_center
+from sslsim.objectives._mae import mae
+from sslsim.objectives._simclr import simclr
+from sslsim.objectives._spectral import spectral_contrastive
+from sslsim.objectives._supervised import supervised
+from sslsim.objectives._swav import sinkhorn, swav
+from sslsim.objectives._vicreg import vicreg
+from sslsim.objectives._vicregl import map_places, vicregl
 
 __all__ = [
     "barlow_twins",

@@ -1,7 +1,8 @@
 """The Undoing Memorization Mechanism: bi-level fine-tuning of a trained encoder (2410.00772)."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from sslsim.core.lazy import lazily
 from sslsim.umm.options import UmmOptions
 
 if TYPE_CHECKING:
@@ -9,11 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UmmOptions", "Undone", "undo_memorization"]
 
-
-def __getattr__(name: str) -> Any:
-    # With torch, which the options can do without.
-    if name in __all__:
-        from sslsim.umm import finetune
-
-        return getattr(finetune, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    {"Undone": "finetune", "undo_memorization": "finetune"},
+)

@@ -24,8 +24,8 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from sslsim.coding_rate import coding_rate_reduction
-from sslsim.metrics import linear_cka
-from sslsim.unit_rows import unit_rows
+from sslsim.core.unit_rows import unit_rows
+from sslsim.measures.embeddings import linear_cka
 
 _FLOOR = 1e-6  # least squared norm of a gradient, against the mean one of the batch
 _RIDGE = 1e-8  # least squared singular value of a Jacobian, against the mean one of the batch
@@ -251,7 +251,7 @@ def cka_distance(early: torch.Tensor, late: torch.Tensor) -> torch.Tensor:
     Raises
     ------
     ValueError
-        As ``sslsim.metrics.linear_cka`` does.
+        As ``sslsim.measures.embeddings.linear_cka`` does.
 
     Notes
     -----

@@ -32,19 +32,18 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from sslsim.batches import training_batches
-from sslsim.checkpoints import load_newest_checkpoint, save_checkpoint
-from sslsim.data import Images
-from sslsim.distributed import world_size
-from sslsim.interruption import Interrupted, any_stopped, noting_signals
+from sslsim.core.checkpoints import load_newest_checkpoint, save_checkpoint
+from sslsim.core.distributed import world_size
+from sslsim.core.interruption import Interrupted, any_stopped, noting_signals
+from sslsim.core.seeds import derived_seed
+from sslsim.data.datasets import Images
 from sslsim.methods.learner import Learner
-from sslsim.records import Recorder
-from sslsim.schedules import learning_rate_factor
-from sslsim.seeds import derived_seed
-from sslsim.training_options import TrainingOptions
+from sslsim.training.batches import training_batches
+from sslsim.training.options import TrainingOptions, learning_rate_factor
+from sslsim.training.records import Recorder
+from sslsim.umm.bilevel_losses import Levels
 from sslsim.umm.convergence import LEAST_RECORDS, Convergence, Diverged, diagnose
-from sslsim.umm.held_out import Measured, check_held_out, held_out_batch, measure
-from sslsim.umm.levels import Levels
+from sslsim.umm.evaluation import Measured, check_held_out, held_out_batch, measure
 from sslsim.umm.options import UmmOptions
 from sslsim.umm.outer_step import outer_step, trained_names
 from sslsim.umm.split import frozen_early, split_encoder
@@ -130,7 +129,7 @@ def undo_memorization(
     Examples
     --------
     >>> import tempfile
-    >>> from sslsim.data import load_images
+    >>> from sslsim.data.datasets import load_images
     >>> from sslsim.methods.build import build_learner
     >>> learner = build_learner("simclr", (1, 8, 8), 4, encoder="mlp", widths=(16, 8), seed=0)
     >>> options = UmmOptions(split="layer1", steps=4, batch=16, held_out=16)
@@ -264,7 +263,7 @@ def start_digest(learner: Learner, data: Images, held_out: Images) -> str:
 
     Examples
     --------
-    >>> from sslsim.data import load_images
+    >>> from sslsim.data.datasets import load_images
     >>> from sslsim.methods.build import build_learner
     >>> few, images = load_images(limit=4), load_images(limit=8)
     >>> learners = [build_learner("simclr", (1, 8, 8), 4, encoder="mlp", seed=s) for s in (0, 0, 1)]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from sslsim.schedules import learning_rate_factor
+from sslsim.training.options import learning_rate_factor
 
 Features = Literal["representation", "embedding"]
 Alignment = Literal["gradient", "volume", "reduction", "cka"]
@@ -71,7 +71,7 @@ class UmmOptions:
     outer_lr : float
         Its base learning rate.
     schedule : {"constant", "cosine", "step", "exponential"}
-        Of the outer learning rate, see ``sslsim.schedules``.
+        Of the outer learning rate, see ``sslsim.training.options``.
     steps : int
         Outer steps.
     batch : int
@@ -79,7 +79,7 @@ class UmmOptions:
     held_out : int
         Images on which to measure before and after, spread evenly; all where there are fewer.
     standardise : bool
-        As in ``sslsim.training_options``; as the learner was trained.
+        As in ``sslsim.training.options``; as the learner was trained.
     fixed_views : bool
         Draw the views of every image once: those of a training with this option and this seed.
     checkpoint_every : int

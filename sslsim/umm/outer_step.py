@@ -10,8 +10,8 @@ import torch
 
 from sslsim.methods.learner import Learner, SupervisedLearner
 from sslsim.methods.mae import MaeLearner
+from sslsim.umm.bilevel_losses import Levels
 from sslsim.umm.hypergradient import Hypergradient, darts, implicit, unrolled
-from sslsim.umm.levels import Levels
 from sslsim.umm.options import UmmOptions
 from sslsim.umm.split import Split, split_encoder
 
@@ -41,7 +41,7 @@ def outer_step(
     --------
     >>> from sslsim.methods.build import build_learner
     >>> from sslsim.umm.split import frozen_early, split_encoder
-    >>> from sslsim.views import Views
+    >>> from sslsim.data.views import Views
     >>> learner = build_learner("simclr", (1, 8, 8), 4, encoder="mlp", widths=(16, 8), seed=0)
     >>> split, options = split_encoder(learner.encoder, "layer1"), UmmOptions(split="layer1")
     >>> pair = Views((torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8)), None)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.bench.coding_rate import BenchCodingRateOptions, bench_coding_rate
-from experiments.runs import read_json
+from sslsim.core.files import read_json
 
 
 def test_small_run_measures_all_three(tmp_path, capsys):

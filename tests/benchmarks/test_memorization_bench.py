@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.bench.memorization import BenchMemorizationOptions, bench_memorization
-from experiments.runs import read_json
+from sslsim.core.files import read_json
 
 
 def test_small_run_measures_both(tmp_path, capsys):

@@ -9,7 +9,7 @@ import torch
 
 from experiments.bench import ntk as module
 from experiments.bench.ntk import BenchNtkOptions, bench_ntk
-from experiments.runs import read_json
+from sslsim.core.files import read_json
 from sslsim.ntk import empirical_ntk
 
 SIZES = ("samples", "outputs", "repeats", "threads", "large_samples", "budget")

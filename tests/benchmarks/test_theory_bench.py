@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.bench.theory import BenchTheoryOptions, bench_theory
-from experiments.runs import read_json
+from sslsim.core.files import read_json
 
 TINY = {"data": "digits", "pairs": 300, "dim": 4, "repeats": 1, "streamed_edge": 12}
 

@@ -4,7 +4,7 @@ import pytest
 
 from experiments.bench import throughput as module
 from experiments.bench.throughput import BenchThroughputOptions, bench_throughput
-from experiments.runs import read_json
+from sslsim.core.files import read_json
 
 TINY = {"encoder": "convnet", "size": 8, "batch": 4, "dim": 2, "images": 8, "device": "cpu"}
 

@@ -7,7 +7,7 @@ import torch
 
 from experiments.bench import train as module
 from experiments.bench.train import BenchTrainOptions, bench_train
-from experiments.runs import read_json
+from sslsim.core.files import read_json
 
 
 def test_small_run_measures_all_four(tmp_path, capsys, monkeypatch):

@@ -5,12 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from experiments.runs import read_arrays, read_json, write_json
-from paper_figs.figure8_memorization import figure
 from paper_figs.figures import figures
-from paper_figs.memorization_overlap import chance, overlaps
+from paper_figs.paper.figure8_memorization import figure
+from paper_figs.runs.memorization_overlap import chance, overlaps
 from paper_figs.store import RESULTS, store
 from paper_figs.style import styled
+from sslsim.core.files import read_arrays, read_json, write_json
 
 SPLIT = RESULTS / "memorization" / "split"
 SCORES = ["scores", "sets", "atypical", "order", "most", "least"]

@@ -7,18 +7,19 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from experiments.compare import compare
 from experiments.options import CompareOptions, PredictOptions
-from experiments.predict import predict
-from paper_figs import prediction, staircase
+from experiments.studies.linear.compare import compare
+from experiments.studies.linear.predict import predict
+from paper_figs.runs import linear as prediction
+from paper_figs.runs import linear as staircase
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("study", "options", "draw", "name"),
     [
-        (predict, PredictOptions, prediction.draw, "prediction.png"),
-        (compare, CompareOptions, staircase.draw, "comparison.png"),
+        (predict, PredictOptions, prediction.draw_prediction, "prediction.png"),
+        (compare, CompareOptions, staircase.draw_comparison, "comparison.png"),
     ],
 )
 def test_a_picture_is_drawn_and_not_blank(tmp_path, study, options, draw, name):
@@ -39,18 +40,20 @@ def test_a_picture_is_drawn_and_not_blank(tmp_path, study, options, draw, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("draw", [prediction.draw, staircase.draw])
+@pytest.mark.parametrize("draw", [prediction.draw_prediction, staircase.draw_comparison])
 def test_modes_never_learned_can_be_drawn(tmp_path, draw):
     np.savez(tmp_path / "pairs.npz", x=np.eye(3), x_prime=-np.eye(3))
     study, options = (
-        (predict, PredictOptions) if draw is prediction.draw else (compare, CompareOptions)
+        (predict, PredictOptions)
+        if draw is prediction.draw_prediction
+        else (compare, CompareOptions)
     )
     with pytest.warns(UserWarning, match="never learned"):
         study(options(data=str(tmp_path / "pairs.npz"), dim=2, center=False, out=tmp_path))
     assert draw(tmp_path).stat().st_size > 1000
 
 
-@pytest.mark.parametrize("draw", [prediction.draw, staircase.draw])
+@pytest.mark.parametrize("draw", [prediction.draw_prediction, staircase.draw_comparison])
 def test_a_folder_without_results_is_refused(tmp_path, draw):
     with pytest.raises(ValueError, match="cannot be read: No such file"):
         draw(tmp_path)

@@ -6,10 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
-from experiments.runs import read_json, write_arrays, write_json
-from paper_figs import figure5_step_times, forecast
+from paper_figs.paper import figure5_step_times
+from paper_figs.runs import forecast
 from paper_figs.store import RESULTS
 from paper_figs.style import styled
+from sslsim.core.files import read_json, write_arrays, write_json
 
 WHOLE = [0, 1]
 LEVEL = 0.001
@@ -45,7 +46,7 @@ def test_a_backtest_shows_remaining_times_counted_from_now(
     tmp_path, figure_of, same_lines, same_segments
 ):
     backtest(tmp_path)
-    scatter, _ = figure_of(forecast.draw, tmp_path).get_axes()
+    scatter, _ = figure_of(forecast.draw_forecast, tmp_path).get_axes()
     ends = [1.0 / 1.5, 8.0 * 1.5]  # the least and the most of all times drawn
     same_lines(
         scatter,
@@ -64,7 +65,7 @@ def test_forecasts_tighten_as_their_ratios_to_what_happened_do(
     tmp_path, figure_of, same_lines, same_bands
 ):
     backtest(tmp_path)
-    _, path = figure_of(forecast.draw, tmp_path).get_axes()
+    _, path = figure_of(forecast.draw_forecast, tmp_path).get_axes()
     # By size: of the two factors 1/5, 4/3, 2 and 2; of the naive one 2/5, 8/3, 3 and none.
     same_lines(
         path,
@@ -88,7 +89,7 @@ def test_a_forecast_ahead_shows_the_rise_from_now_on(tmp_path, figure_of, same_l
         told(None, 1.0, 9.0, None, 5.0, None, 3.0, mode=2, lam=0.001, late_rate=0.999),
     ]
     write_json(tmp_path / "forecast.json", {"at": 10, "judged_at": None, "forecasts": ahead})
-    (axes,) = figure_of(forecast.draw, tmp_path).get_axes()
+    (axes,) = figure_of(forecast.draw_forecast, tmp_path).get_axes()
     rises = [line for line in axes.get_lines() if len(line.get_xdata()) == 60]
     # One layer: a logistic rise of rate r / (1 - lambda), from now and the eigenvalue now.
     for line, ceiling, start, rate in zip(

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from experiments.runs import write_json
-from paper_figs import figure4_kernels, ntk
+from paper_figs.paper import figure4_kernels
+from paper_figs.runs import kernels as ntk
 from paper_figs.store import RESULTS
 from paper_figs.style import styled
+from sslsim.core.files import write_json
 
 WHOLE = [0, 1]
 NETWORK = {
@@ -24,7 +25,7 @@ def test_a_network_shows_shares_of_modes_and_times_of_steps(
 ):
     times = {"predicted_step_times": [1.0, 3.0, None], "measured_step_times": [2.0, None, 5.0]}
     write_json(tmp_path / "ntk.json", NETWORK | times)
-    modes, steps = figure_of(ntk.draw, tmp_path).get_axes()
+    modes, steps = figure_of(ntk.draw_kernel, tmp_path).get_axes()
     same_boxes(modes, bars([0.9, 0.4, 0.2]))
     same_lines(modes, [(WHOLE, 0.125)])
     same_lines(steps, [([1.0], [2.0]), ([1.0, 2.0], [1.0, 2.0])])
@@ -33,7 +34,7 @@ def test_a_network_shows_shares_of_modes_and_times_of_steps(
 
 def test_a_module_of_the_users_has_no_times(tmp_path, figure_of, same_boxes):
     write_json(tmp_path / "ntk.json", NETWORK)
-    (modes,) = figure_of(ntk.draw, tmp_path).get_axes()
+    (modes,) = figure_of(ntk.draw_kernel, tmp_path).get_axes()
     same_boxes(modes, bars([0.9, 0.4, 0.2]))
     assert modes.get_title(loc="left") == "own:build"
 
@@ -64,7 +65,7 @@ def test_over_training_every_alignment_and_every_way_to_date_a_step_is_drawn(
         "restarted_agreement": {"mean_relative_error": None},
     }
     write_json(tmp_path / "ntk.json", result)
-    kernel, steps = figure_of(ntk.draw_training, tmp_path).get_axes()
+    kernel, steps = figure_of(ntk.draw_over_training, tmp_path).get_axes()
     same_lines(
         kernel,
         [
@@ -104,7 +105,7 @@ def test_a_matrix_shows_mean_and_range_of_every_pair_and_both_levels_of_chance(
         "lowest": low, "highest": high, "chance": 0.1, "chance_alike": 0.14,
     }  # fmt: skip
     write_json(tmp_path / "ntk_across.json", result)
-    matrix, bar = figure_of(ntk.draw, tmp_path).get_axes()
+    matrix, bar = figure_of(ntk.draw_kernel, tmp_path).get_axes()
     (image,) = matrix.get_images()
     np.testing.assert_array_equal(np.ma.filled(image.get_array(), np.nan), mean.astype(float))
     words = {}
@@ -148,5 +149,5 @@ def test_figure_4_shows_means_ranges_and_chance(same_lines, same_bands):
 def test_without_a_step_in_common_there_is_a_word(tmp_path, figure_of, measured):
     times = {"predicted_step_times": [1.0, None], "measured_step_times": measured}
     write_json(tmp_path / "ntk.json", NETWORK | times)
-    _, steps = figure_of(ntk.draw, tmp_path).get_axes()
+    _, steps = figure_of(ntk.draw_kernel, tmp_path).get_axes()
     assert [text.get_text() for text in steps.texts] == (["no step"] if measured[0] is None else [])

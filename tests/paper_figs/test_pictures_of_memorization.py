@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.runs import read_arrays, read_json, write_arrays, write_json
-from paper_figs import memorization, memorization_penalty, memorization_removal
-from paper_figs.figure8_memorization import figure as figure8
+from paper_figs.paper.figure8_memorization import figure as figure8
+from paper_figs.runs import memorization
+from paper_figs.runs import retraining as memorization_penalty
+from paper_figs.runs import retraining as memorization_removal
 from paper_figs.store import RESULTS
 from paper_figs.style import styled
+from sslsim.core.files import read_arrays, read_json, write_arrays, write_json
 
 WHOLE = [0, 1]
 SETS = ("candidate", "independent", "shared", "external")
@@ -78,7 +80,7 @@ def panels(tmp_path, figure_of):
     result, arrays = split_study()
     write_json(tmp_path / "memorization.json", result)
     write_arrays(tmp_path / "scores.npz", **arrays)
-    figure = figure_of(memorization.draw, tmp_path)
+    figure = figure_of(memorization.draw_memorization, tmp_path)
     return {axes.get_title(loc="left").split(",")[0].split(";")[0]: axes
             for axes in figure.get_axes()}  # fmt: skip
 
@@ -175,7 +177,7 @@ def test_without_sets_outliers_lie_apart_and_layers_show_deviations(
     }  # fmt: skip
     write_json(tmp_path / "memorization.json", result)
     write_arrays(tmp_path / "scores.npz", **arrays | {"atypical": kinds, "sets": 0 * kinds - 1})
-    figure = figure_of(memorization.draw, tmp_path)
+    figure = figure_of(memorization.draw_memorization, tmp_path)
     scores, outliers, layers = figure.get_axes()[:3]
     strokes = [
         ([arrays["scores"][0][kinds == kind].mean()] * 2, [place, place + 0.85])
@@ -214,7 +216,7 @@ def test_removal_shows_accuracies_differences_and_what_nothing_removed_gives(
     ]  # fmt: skip
     one = {"data": "x/digits", "measure": "linear", "none": summary(0.95, 0.9, 0.99)}
     write_json(tmp_path / "removal.json", {"results": [{**one, "curves": curves}]})
-    above, below = figure_of(memorization_removal.draw, tmp_path).get_axes()
+    above, below = figure_of(memorization_removal.draw_removal, tmp_path).get_axes()
     left, right = 1 / 1.06, 1.06
     same_lines(
         above,
@@ -252,7 +254,7 @@ def test_penalties_show_every_measure_by_target_and_strength(tmp_path, figure_of
     write_json(
         tmp_path / "penalty.json", {"rows": rows, "targets": targets, "strengths": strengths}
     )
-    panels = figure_of(memorization_penalty.draw, tmp_path).get_axes()
+    panels = figure_of(memorization_penalty.draw_penalty, tmp_path).get_axes()
     for axes, name in zip(panels, names, strict=True):
         factor, expected = (100, []) if ": " in name else (1, [(WHOLE, 0)])
         if name.startswith("alignment"):  # a loss: zero is no mark

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from experiments.runs import read_arrays, read_json, write_json
-from paper_figs import figure2_linear, figure6_overfitting, overfitting
+from paper_figs.paper import figure2_linear, figure6_overfitting
+from paper_figs.runs import overfitting
 from paper_figs.store import RESULTS
 from paper_figs.style import styled
+from sslsim.core.files import read_arrays, read_json, write_json
 
 WHOLE = [0, 1]
 LATE = ("backbone", "projector")
@@ -92,7 +93,7 @@ def test_a_study_shows_maps_curves_and_correlations(
 ):
     result = planted()
     write_json(tmp_path / "overfitting.json", result)
-    figure = figure_of(overfitting.draw, tmp_path, group)
+    figure = figure_of(overfitting.draw_overfitting, tmp_path, group)
     panels = [axes for axes in figure.get_axes() if axes.get_label() != "<colorbar>"]
     runs = [result["runs"][place] for place in result["groups"][group]["runs"]]
     accuracy, reduction = (
@@ -124,7 +125,7 @@ def test_a_study_shows_maps_curves_and_correlations(
 
 def test_colours_of_eps_are_the_same_for_curves_and_correlations(tmp_path, figure_of):
     write_json(tmp_path / "overfitting.json", planted())
-    figure = figure_of(overfitting.draw, tmp_path)
+    figure = figure_of(overfitting.draw_overfitting, tmp_path)
     panels = [axes for axes in figure.get_axes() if axes.get_label() != "<colorbar>"]
     looks = []
     for axes in (panels[3], panels[4]):

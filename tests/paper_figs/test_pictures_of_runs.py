@@ -7,9 +7,13 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
-from experiments.runs import write_arrays, write_json
-from paper_figs import embeddings, prediction, run, staircase, wide
-from paper_figs.embeddings import principal_points
+from paper_figs.runs import embeddings
+from paper_figs.runs import linear as prediction
+from paper_figs.runs import linear as staircase
+from paper_figs.runs import linear as wide
+from paper_figs.runs import training as run
+from paper_figs.runs.embeddings import principal_points
+from sslsim.core.files import write_arrays, write_json
 
 WHOLE = [0, 1]  # of an axis, for lines across the panel
 
@@ -29,7 +33,7 @@ def test_a_prediction_shows_its_loss_steps_and_intervals(tmp_path, figure_of, sa
             "data": "some/where/digits",
         },
     )
-    figure = figure_of(prediction.draw, tmp_path)
+    figure = figure_of(prediction.draw_prediction, tmp_path)
     above, below = figure.get_axes()
     steps = [([at, at], WHOLE) for at in (2.0, 5.0, 30.0)]
     same_lines(above, [(times, loss), *steps])
@@ -118,7 +122,7 @@ def test_a_staircase_shows_each_mode_over_the_curve_that_steps_with_it(
             "mean_relative_error": 0.031,
         },
     )  # fmt: skip
-    above, below = figure_of(staircase.draw, tmp_path).get_axes()
+    above, below = figure_of(staircase.draw_comparison, tmp_path).get_axes()
     later = times[1:]
     steps = [([at, at], WHOLE) for at in (8.0, 2.0)]
     same_lines(above, [(later, loss[1:]), (later, told[1:]), *steps])
@@ -154,7 +158,7 @@ def test_wide_networks_show_every_error_its_mean_and_interval(
                 4, 2
             )
     write_arrays(tmp_path / "wide.npz", **arrays)
-    panels = figure_of(wide.draw, tmp_path).get_axes()
+    panels = figure_of(wide.draw_widths, tmp_path).get_axes()
     for place, way in enumerate(ways):
         lines, bars = [(WHOLE, 0.05)], []
         for shift, name in zip((1 / 1.07, 1.0, 1.07), names, strict=True):

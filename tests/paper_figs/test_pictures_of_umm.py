@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 
-from experiments.runs import read_json, write_json
-from paper_figs import figure7_umm, umm
+from paper_figs.paper import figure7_umm
+from paper_figs.runs import umm
 from paper_figs.store import RESULTS
 from paper_figs.style import styled
+from sslsim.core.files import read_json, write_json
 
 WHOLE = [0, 1]
 KEYS = ("linear", "knn", "instance_reduction", "early_distance")
@@ -37,7 +38,7 @@ def test_a_run_shows_every_layer_before_and_after_and_its_course(tmp_path, figur
         for step, rate, distance in course
     ]
     (tmp_path / "records.jsonl").write_text("\n".join(lines) + "\n")
-    panels = figure_of(umm.draw, tmp_path).get_axes()
+    panels = figure_of(umm.draw_umm, tmp_path).get_axes()
     shown = [panels[place] for place in (0, 1, 3, 4)]
     for place, (axes, factor) in enumerate(zip(shown, (100, 100, 1, 1), strict=True)):
         expected = []
@@ -60,7 +61,7 @@ def test_a_run_shows_every_layer_before_and_after_and_its_course(tmp_path, figur
 
 
 def change_marks(result, key, factor):
-    """Lines of a panel of :func:`paper_figs.umm.draw_changes`, from the table."""
+    """Lines of a panel of :func:`paper_figs.runs.umm.draw_changes`, from the table."""
     rows = [row for row in result["rows"] if row["control"] != row["setting"] and row["seeds"]]
     settings = list(dict.fromkeys(row["setting"] for row in rows))
     groups = list(dict.fromkeys(row["group"] for row in rows))

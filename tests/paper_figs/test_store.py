@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from experiments.runs import read_arrays, read_json, read_lines, write_arrays, write_json
 from paper_figs.store import RESULTS, read_result, store
+from sslsim.core.files import read_arrays, read_json, read_lines, write_arrays, write_json
 
 CONFIG = {
     "command": "train",

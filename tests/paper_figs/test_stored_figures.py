@@ -8,8 +8,8 @@ import pytest
 from matplotlib.colors import to_hex
 
 from experiments.cli import main
-from experiments.runs import read_arrays, read_json, read_lines, write_json
-from paper_figs import (
+from paper_figs.figures import FIGURES, figures
+from paper_figs.paper import (
     figure1_staircase,
     figure2_linear,
     figure3_methods,
@@ -19,11 +19,10 @@ from paper_figs import (
     figure7_umm,
     figure8_memorization,
 )
-from paper_figs.embeddings import principal_points
-from paper_figs.figures import FIGURES, figures
-from paper_figs.shapes import misfit
-from paper_figs.store import RESULTS
+from paper_figs.runs.embeddings import principal_points
+from paper_figs.store import RESULTS, misfit
 from paper_figs.style import styled
+from sslsim.core.files import read_arrays, read_json, read_lines, write_json
 
 
 def drawn(number, results=RESULTS):
@@ -416,5 +415,5 @@ def test_figure_modules_are_in_order():
     )
     for number, module in enumerate(modules, 1):
         assert FIGURES[number] is module.figure
-        assert module.__name__.split(".")[1].startswith(f"figure{number}_")
+        assert module.__name__.split(".")[-1].startswith(f"figure{number}_")
         assert module.__doc__.startswith(f"Figure {number}: ")

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tolerances import rounding
 
-from theory import closed_form as cf
+from theory.linear import closed_form as cf
 
 magnitudes = st.floats(-4.0, 2.0).map(lambda e: 10.0**e)
 eigenvalues = st.one_of(magnitudes, magnitudes.map(lambda g: -g), st.just(0.0))

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslsim.coding_rate import coding_rate
-from theory.coding_rate import coding_rate as twin
-from theory.coding_rate import coding_rate_gradient
-from theory.coding_rate_bounds import energy_bounds, gradient_norm_bound, hadamard_bound
+from theory.coding_rate.bounds import energy_bounds, gradient_norm_bound, hadamard_bound
+from theory.coding_rate.rate import coding_rate as twin
+from theory.coding_rate.rate import coding_rate_gradient
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12)) | st.just((3, 40)) | st.just((40, 3))

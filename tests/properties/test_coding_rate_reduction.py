@@ -10,19 +10,15 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from sslsim.coding_rate import coding_rate_reduction
-from theory.coding_rate import (
-    coding_rate,
-    coding_rate_reduction_gradient,
-    group_shares,
-)
-from theory.coding_rate import coding_rate_reduction as twin
-from theory.coding_rate_bounds import large_eps_reduction, small_eps_slope
-from theory.coding_rate_optima import (
+from theory.coding_rate.bounds import large_eps_reduction, small_eps_slope
+from theory.coding_rate.optima import (
     best_instance_reduction,
     singleton_rate,
     subspaces_reduction,
     two_view_rate,
 )
+from theory.coding_rate.rate import coding_rate, coding_rate_reduction_gradient, group_shares
+from theory.coding_rate.rate import coding_rate_reduction as twin
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = st.tuples(st.integers(2, 12), st.integers(1, 8)) | st.just((4, 30)) | st.just((40, 3))

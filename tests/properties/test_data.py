@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sslsim.data import holds_pairs, load_images, load_pairs
+from sslsim.data.datasets import holds_pairs, load_images, load_pairs
 
 EDGE = st.integers(4, 9)
 

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tolerances import rounding
 
-from theory import deep_linear as deep
+from theory.linear import deep
 
 magnitudes = st.floats(-2.0, 1.0).map(lambda e: 10.0**e)
 eigenvalues = st.one_of(magnitudes, magnitudes.map(lambda g: -g), st.just(0.0))

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theory import closed_form as cf
-from theory import descent
+from theory.linear import closed_form as cf
+from theory.linear import gradient_descent as descent
 
 magnitudes = st.floats(-3.0, 1.0).map(lambda e: 10.0**e)
 rates = st.floats(-5.0, -0.01).map(lambda e: 10.0**e)  # h = 4 eta gamma

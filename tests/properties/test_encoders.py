@@ -8,12 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslsim.encoders.encoder import build_encoder
+from sslsim.core.seeds import seeded
+from sslsim.encoders.build import build_encoder
 from sslsim.encoders.features import features
 from sslsim.encoders.initialization import scale_initialization
-from sslsim.encoders.patches import patchify, unpatchify
-from sslsim.encoders.seeding import seeded
-from sslsim.encoders.vit import VisionTransformer
+from sslsim.encoders.vit import VisionTransformer, patchify, unpatchify
 
 SMALL = st.sampled_from(["linear", "mlp", "convnet"])
 SIZES = st.integers(1, 9)

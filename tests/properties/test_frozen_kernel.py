@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from theory.descent import descent_singular_values, stable_learning_rate
-from theory.frozen_kernel import frozen_kernel_descent
-from theory.kernel import embed, kernel_modes
+from theory.kernels.frozen import frozen_kernel_descent
+from theory.kernels.modes import embed, kernel_modes
+from theory.linear.gradient_descent import descent_singular_values, stable_learning_rate
 
 
 @settings(max_examples=30)

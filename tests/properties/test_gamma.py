@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.gamma import apply_cross_correlation, cross_correlation, read_pairs
+from theory.pairs.gamma import apply_cross_correlation, cross_correlation, read_pairs
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.tuples(st.integers(2, 12), st.integers(1, 9))

@@ -9,11 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.func import functional_call, jacrev
 
-from sslsim.embedding_spectra import covariance_spectrum, cross_spectrum
-from sslsim.encoders.encoder import build_encoder
-from sslsim.growth import growth, moved
+from sslsim.encoders.build import build_encoder
+from sslsim.measures.growth import growth, moved
+from sslsim.measures.snapshots import ProbeSet, probing
+from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
 from sslsim.objectives import barlow_twins, simclr, spectral_contrastive, vicreg
-from sslsim.recording import ProbeSet, probing
 
 OBJECTIVES = {
     "barlow_twins": barlow_twins,

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theory.initialization import column_norms, equivalent_initialization
+from theory.linear.initialization import column_norms, equivalent_initialization
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.kernel import embed, kernel_initialization, kernel_modes
+from theory.kernels.modes import embed, kernel_initialization, kernel_modes
 
 seeds = st.integers(0, 2**32 - 1)
 pairs = st.integers(2, 7)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslsim.linear import train_linear
+from sslsim.training.full_batch import train_linear
 
 SEED = st.integers(0, 2**32 - 1)
 SIZES = st.tuples(st.integers(2, 8), st.integers(2, 8), st.integers(1, 3))

@@ -20,8 +20,8 @@ from sslsim.memorization import (
     score_encoders,
     ssl_mem,
 )
-from theory.leave_one_out import leave_one_out_scores
-from theory.memorization import alignment_losses, first_order_scores, linear_points
+from theory.memorization.first_order import alignment_losses, first_order_scores, linear_points
+from theory.memorization.leave_one_out import leave_one_out_scores
 
 seeds = st.integers(0, 2**32 - 1)
 names = st.sampled_from(DISTANCES)

@@ -6,12 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.memorization.agreement import image_hashes
-from experiments.memorization.atypical import KINDS, plant_atypical
-from experiments.memorization.options import MemorizationOptions
-from experiments.memorization.points import draw_points, sets_of
-from experiments.memorization.sets import _queues
-from experiments.memorization.statistics import SETS
+from experiments.studies.memorization.image_sets import _queues, draw_points, sets_of
+from experiments.studies.memorization.options import MemorizationOptions
+from experiments.studies.memorization.source_study import image_hashes
+from sslsim.memorization.outliers import KINDS, plant_atypical
+from sslsim.memorization.statistics import SETS
 
 
 def pictures(count, channels, seed):

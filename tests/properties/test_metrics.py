@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslsim import metrics
-from theory import metrics as twin
+from sslsim.measures import embeddings as metrics
+from theory.metrics import embeddings as twin
 
 SEEDS = st.integers(0, 2**32 - 1)
 # (n, d): wide, tall and square, with n < d < 2n and 2n < d among them.

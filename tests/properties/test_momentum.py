@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theory import descent, momentum
+from theory.linear import gradient_descent as descent
+from theory.linear import momentum
 
 magnitudes = st.floats(-3.0, 1.0).map(lambda e: 10.0**e)
 coefficients = st.floats(0.0, 0.95)

@@ -4,14 +4,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.near_origin import (
+from theory.losses.near_origin import (
     amplitude_times,
     barlow_twins_operator,
     growth,
     growth_modes,
     simclr_operator,
 )
-from theory.vicreg import vicreg_operator, vicreg_valid_until
+from theory.losses.vicreg import vicreg_operator, vicreg_valid_until
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.tuples(st.integers(2, 9), st.integers(1, 6))

@@ -1,24 +1,18 @@
 """Tangent kernels of drawn architectures against the contraction of their full Jacobians."""
 
-import importlib.util
 import re
-from pathlib import Path
 
+import jacobians
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sslsim.encoders.seeding import seeded
+from sslsim.core.seeds import seeded
 from sslsim.encoders.vit import Block
 from sslsim.ntk import empirical_ntk, layer_ntks
 
-specification = importlib.util.spec_from_file_location(
-    "jacobians", Path(__file__).parents[1] / "jacobians.py"
-)
-jacobians = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(jacobians)
 assert_equal, draw, full_kernel = jacobians.assert_equal, jacobians.draw, jacobians.full_kernel
 randomise, trace = jacobians.randomise, jacobians.trace
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from sslsim.objectives import barlow_twins, simclr, spectral_contrastive, vicreg
 
-BARLOW = importlib.import_module("sslsim.objectives.barlow_twins")
-VICREG = importlib.import_module("sslsim.objectives.vicreg")
+BARLOW = importlib.import_module("sslsim.objectives._barlow_twins")
+VICREG = importlib.import_module("sslsim.objectives._vicreg")
 
 LOSSES = st.sampled_from(
     [

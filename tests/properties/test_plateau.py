@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.plateau import plateau_rate
+from theory.kernels.plateau import plateau_rate
 
 SEED = st.integers(0, 2**32 - 1)
 

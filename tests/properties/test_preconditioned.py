@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import rounding
 
-from theory import closed_form as cf
-from theory import preconditioned as pre
+from theory.linear import closed_form as cf
+from theory.linear import preconditioned as pre
 
 magnitudes = st.floats(-3.0, 1.0).map(lambda e: 10.0**e)
 log_lams = st.floats(-14.0, -0.4)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theory.refreshed import refreshed_curves
+from theory.kernels.refreshed import refreshed_curves
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -9,21 +9,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.memorization.cells import training_identity
-from experiments.memorization.finished import Finished
-from experiments.memorization.options import MemorizationOptions
-from experiments.memorization.points import Points
-from experiments.memorization.removal import kept_images, removed_counts
-from experiments.memorization.removal_options import RemovalOptions
-from experiments.train_options import LearnerOptions
-from sslsim.data import Images
+from experiments.studies.memorization.image_sets import ScoredImages
+from experiments.studies.memorization.options import MemorizationOptions, RemovalOptions
+from experiments.studies.memorization.removal import kept_images, removed_counts
+from experiments.studies.memorization.source_study import Finished
+from sslsim.data.datasets import Images
+from sslsim.runs.cache import training_identity
+from sslsim.runs.options import LearnerOptions
 
 NOTHING = Images(torch.zeros(0, 1, 2, 2, dtype=torch.uint8), None, "")
 
 
 def study_of(scores):
     places = torch.arange(len(scores))
-    points = Points(NOTHING, NOTHING, places, NOTHING.images, {}, torch.zeros_like(places))
+    points = ScoredImages(NOTHING, NOTHING, places, NOTHING.images, {}, torch.zeros_like(places))
     return Finished(MemorizationOptions(), points, np.array(scores))
 
 

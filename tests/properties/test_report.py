@@ -1,10 +1,10 @@
 """Whatever a run folder holds, a report of it is a valid page that fetches nothing."""
 
-import importlib.util
 import json
 import tempfile
 from pathlib import Path
 
+import pages
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 from experiments.report.folders import RESULTS, find_runs
 from experiments.report.html import escaped, tag
 from experiments.report.page import page
-from experiments.report.values import interval, leaves, percent, words
+from experiments.tables import interval, leaves, percent, words
 
-specification = importlib.util.spec_from_file_location(
-    "pages", Path(__file__).parents[1] / "pages.py"
-)
-pages = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(pages)
 judged = pages.judged
 
 # Names that the report looks for, so that what it finds there is not what it expects.

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import rounding
 
-from theory.riccati import eigenvalue_curves, gram_matrix, step_times, weights_factor, whiten
+from theory.losses.spectral_contrastive import (
+    eigenvalue_curves,
+    gram_matrix,
+    step_times,
+    weights_factor,
+    whiten,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 5))

@@ -6,10 +6,9 @@ import math
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sslsim.records import record_steps
-from sslsim.schedules import SCHEDULES, learning_rate_factor
-from sslsim.seeds import derived_seed
-from sslsim.training_options import TrainingOptions, flow_time
+from sslsim.core.seeds import derived_seed
+from sslsim.training.options import SCHEDULES, TrainingOptions, flow_time, learning_rate_factor
+from sslsim.training.records import record_steps
 
 RUNS = st.integers(1, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theory.gamma import cross_correlation, read_pairs
-from theory.spectrum import block_krylov, count_above, spectrum
+from theory.pairs.gamma import cross_correlation, read_pairs
+from theory.pairs.spectrum import block_krylov, count_above, spectrum
 
 seeds = st.integers(0, 2**32 - 1)
 magnitudes = st.sampled_from([0.0, 1.0, 1.0, 0.5, 1e-3, 1e-9, -1e-9, -0.5, -2.0, -100.0])

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from sslsim.step_detection import detect_steps
-from sslsim.steps import half_rise_times
+from sslsim.measures.steps import detect_steps, half_rise_times
 
 TIMES = np.linspace(0.0, 50.0, 60)
 SEEDS = st.integers(0, 10_000)

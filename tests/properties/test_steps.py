@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import expit, logit
 
-from sslsim.steps import half_rise_times
+from sslsim.measures.steps import half_rise_times
 
 LOGISTIC = st.tuples(st.floats(0.05, 3.0), st.floats(1.0, 99.0), st.floats(0.1, 10.0))
 

@@ -7,7 +7,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad, solve_ivp
 
-from theory.two_factor import TwoFactorLaw, growth_rate, growth_time, most_even_cut, two_factor_law
+from theory.linear.two_factor import (
+    TwoFactorLaw,
+    growth_rate,
+    growth_time,
+    most_even_cut,
+    two_factor_law,
+)
 
 LAM = st.floats(1e-9, 1 - 1e-9)
 SHARE = st.one_of(st.just(0.0), st.floats(1e-6, 1e6))

@@ -6,16 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslsim.crops import crop_boxes
-from sslsim.masking import mask_patches
-from sslsim.views import (
-    TRAINING_VIEWS,
-    VIEWS,
-    draw_pairs,
-    draw_view,
-    draw_views,
-    view_shape,
-)
+from sslsim.data.geometric import crop_boxes
+from sslsim.data.pairs import draw_pairs
+from sslsim.data.views import TRAINING_VIEWS, VIEWS, draw_view, draw_views, mask_patches, view_shape
 
 SEED = st.integers(0, 2**63)
 SHAPE = st.tuples(st.sampled_from([1, 3]), st.integers(2, 12), st.integers(2, 12))

@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tolerances import rounding
 
-from theory import weight_decay as wd
+from theory.linear import weight_decay as wd
 
 magnitudes = st.floats(-3.0, 1.0).map(lambda e: 10.0**e)
 eigenvalues = st.one_of(magnitudes, magnitudes.map(lambda g: -g), st.just(0.0))

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
-from sslsim.coding_rate import coding_rate, coding_rate_reduction, instance_groups
-from sslsim.logdet import half_logdet
-from theory import coding_rate as twin
-from theory.coding_rate_optima import best_instance_reduction
+from sslsim.coding_rate import coding_rate, coding_rate_reduction, half_logdet, instance_groups
+from theory.coding_rate import rate as twin
+from theory.coding_rate.optima import best_instance_reduction
 
 
 def normal(*shape, seed=0):

@@ -1,1 +1,0 @@
-"""Who is memorised: encoders trained with and without images, compared."""

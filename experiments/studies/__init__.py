@@ -1,0 +1,1 @@
+"""Where prediction meets measurement: one package a subject, one module a command."""

@@ -1,0 +1,1 @@
+"""Tangent kernels of networks: ``ntk`` of one run, over training and across runs."""

@@ -1,0 +1,183 @@
+"""Do methods learn the same, and what their kernels predict? ``sslsim ntk --run A B C``.
+
+All networks embed the same held-out pairs, each standardised as it was in training. Compared are
+the leading subspaces of functions on the pairs: principal directions of the embedding (of the
+representation, for methods without a projector), and of the embedding that the first modes of the
+network's tangent kernel predict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from experiments.options import NtkOptions
+from experiments.studies.kernels.agreement import Array, leading_basis
+from experiments.studies.kernels.pairs import held_out_pairs, taken
+from experiments.tables import table
+from sslsim.runs.networks import check_different, network_at
+from sslsim.runs.options import TrainOptions
+from sslsim.runs.stored import stored_result
+from sslsim.runs.trained_run import initial_learner, read_train_options
+from theory.kernels.modes import embed, kernel_modes
+
+UNTRAINED = "untrained"
+_SHARED = ("data", "split", "size", "limit")  # what runs must have in common
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """What is compared of one network.
+
+    Attributes
+    ----------
+    label : str
+        Group it counts in: its method, or untrained.
+    name : str
+        Its folder, and the seed.
+    embeddings, kernel : ndarray, shape (2n, d) and (2n, 2n)
+        Of the pairs.
+    """
+
+    label: str
+    name: str
+    embeddings: Array
+    kernel: Array
+
+
+def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
+    """Compare the embeddings and predictions of several runs on the same pairs."""
+    check_different("run", options.run)
+    trained = [read_train_options(run) for run in options.run]
+    for run, one in zip(options.run[1:], trained[1:], strict=True):
+        for field in _SHARED:
+            if getattr(one, field) != getattr(trained[0], field):
+                raise ValueError(
+                    f"{run} was trained with {field} {getattr(one, field)}, {options.run[0]} with "
+                    f"{getattr(trained[0], field)}; expected runs on the same images"
+                )
+    first = stored_result(options.run[0] / "training.json", {"views": str})
+    pairs = held_out_pairs(trained[0], first["views"], options)
+    labels = _labels(trained)
+    networks = []
+    for run, one, label in zip(options.run, trained, labels, strict=True):
+        parts = [(label, network_at(run, options.checkpoint, pairs.data)[0].encoder)]
+        if label == labels[0]:
+            parts.append((UNTRAINED, initial_learner(one, pairs.data).encoder.eval()))
+        for group, encoder in parts:
+            try:
+                kernel, z = taken(encoder, pairs, options, one.standardise)
+            except ValueError as error:
+                raise ValueError(f"{run}, views {pairs.kind}: {error}") from error
+            networks.append(Network(group, f"{run.name} (seed {one.seed})", z, kernel))
+    modes = _modes(options, networks)
+    order = [*dict.fromkeys(labels), UNTRAINED]
+    networks.sort(key=lambda network: order.index(network.label))
+    matrix = alignment_matrix(networks, modes, options.center)
+    mean, low, high = by_group(matrix, [network.label for network in networks])
+    points = 2 * len(pairs.x)
+    found = {
+        "methods": order,
+        "kinds": ["embedding", "prediction"],
+        "alignment": mean,
+        "lowest": low,
+        "highest": high,
+        "networks": [network.name for network in networks],
+        "network_methods": [network.label for network in networks],
+        "network_alignment": matrix,
+        "modes": modes,
+        "chance": modes / (points - options.center),
+        "chance_alike": modes / (points // 2 - options.center),
+        "center": options.center,
+        "n_pairs": len(pairs.x),
+        "views": pairs.kind,
+        "data": trained[0].data,
+    }
+    arrays = {"alignment": mean, "network_alignment": matrix}
+    return found, arrays, _report(found)
+
+
+def alignment_matrix(networks: list[Network], modes: int, center: bool) -> Array:
+    """Alignment of all subspaces: first all embeddings, then all predictions."""
+    embeddings = [leading_basis(network.embeddings, modes, center) for network in networks]
+    predicted = []
+    for network in networks:
+        embedding = embed(kernel_modes(network.kernel, modes), network.kernel)
+        predicted.append(leading_basis(embedding, modes, center))
+    bases = np.array(embeddings + predicted)
+    overlaps = np.einsum("api,bpj->abij", bases, bases, optimize=True)
+    return np.asarray(np.sum(overlaps**2, axis=(2, 3)) / modes, dtype=np.float64)
+
+
+def by_group(matrix: Array, labels: list[str]) -> tuple[Array, Array, Array]:
+    """Mean, least and greatest alignment of groups of networks."""
+    groups = list(dict.fromkeys(labels))
+    places = {group: [i for i, label in enumerate(labels) if label == group] for group in groups}
+    count, size = len(groups), len(labels)
+    results = np.full((3, 2 * count, 2 * count), np.nan)
+    for (kind, a), (other, b) in product(product(range(2), range(count)), repeat=2):
+        values = [
+            matrix[kind * size + i, other * size + j]
+            for i, j in product(places[groups[a]], places[groups[b]])
+            if (i == j if kind != other and a == b else i != j)
+        ]
+        if values:
+            cell = (slice(None), kind * count + a, other * count + b)
+            results[cell] = np.mean(values), min(values), max(values)
+    return results[0], results[1], results[2]
+
+
+def _labels(trained: list[TrainOptions]) -> list[str]:
+    """Methods, with the encoder where one method comes with several."""
+    encoders: dict[str, set[str]] = {}
+    for one in trained:
+        encoders.setdefault(one.method, set()).add(one.encoder)
+    return [
+        one.method if len(encoders[one.method]) == 1 else f"{one.method}, {one.encoder}"
+        for one in trained
+    ]
+
+
+def _modes(options: NtkOptions, networks: list[Network]) -> int:
+    most = min(min(network.embeddings.shape) for network in networks)
+    # Modes beyond the positive ones predict nothing that could be compared.
+    most = min(most, *(kernel_modes(network.kernel).positive_modes for network in networks))
+    modes = most if options.modes is None else options.modes
+    if not 1 <= modes <= most:
+        raise ValueError(
+            f"modes is {modes}; expected from 1 to {most}, the dimensions of the smallest "
+            "embedding or the positive modes of a kernel"
+        )
+    return modes
+
+
+def _report(found: dict[str, Any]) -> str:
+    names = found["methods"]
+    count = len(names)
+    mean, low, high = (np.array(found[key]) for key in ("alignment", "lowest", "highest"))
+
+    def cell(row: int, column: int) -> str:
+        if np.isnan(mean[row, column]):
+            return "-"
+        told = f"{mean[row, column]:.2f}"
+        if low[row, column] == high[row, column]:
+            return told
+        return f"{told} ({low[row, column]:.2f}-{high[row, column]:.2f})"
+
+    parts = []
+    for title, rows, columns in (
+        ("embeddings with embeddings", 0, 0),
+        ("embeddings (rows) with predictions", 0, count),
+        ("predictions with predictions", count, count),
+    ):
+        body = [
+            [name, *(cell(rows + i, columns + j) for j in range(count))]
+            for i, name in enumerate(names)
+        ]
+        parts.append(title + "\n" + table(["", *names], body))
+    sizes = f"{found['modes']} modes of {found['n_pairs']} pairs"
+    parts.append(f"{sizes}; chance {found['chance']:.3f} to {found['chance_alike']:.3f}")
+    return "\n\n".join(parts)

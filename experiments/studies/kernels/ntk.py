@@ -1,0 +1,176 @@
+"""What the tangent kernel of a trained network predicts: ``sslsim ntk``.
+
+The kernel of positive pairs, taken at a checkpoint of a run, is a linear model: its modes are the
+embedding that theory expects at the end of training with that kernel, and at initialisation their
+eigenvalues date the steps. The keys of ``ntk.json`` are explained in ``experiments/docs/ntk.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.options import NtkOptions
+from experiments.studies.kernels.across_runs import across_networks
+from experiments.studies.kernels.agreement import Array, kernel_agreement, predictions
+from experiments.studies.kernels.over_training import over_training, report_training
+from experiments.studies.kernels.pairs import held_out_pairs, taken
+from experiments.studies.training.compare import agreement
+from experiments.tables import number, table
+from sslsim.core.files import write_arrays, write_json
+from sslsim.runs.folder import check_folder, new_results
+from sslsim.runs.networks import load_module, network_at
+from sslsim.runs.options import TrainOptions
+from sslsim.runs.stored import stored_result
+from sslsim.runs.trained_run import initial_learner, read_train_options
+from theory.kernels.modes import kernel_initialization, kernel_modes
+from theory.linear.closed_form import step_times
+
+_RESULTS = (
+    "ntk.json",
+    "ntk.npz",
+    "ntk.png",
+    "ntk_training.png",
+    "ntk_across.json",
+    "ntk_across.npz",
+    "ntk_across.png",
+)
+_OF_DATA = ("data", "split", "size", "limit", "standardise", "seed")  # which a run has of its own
+
+
+def ntk(options: NtkOptions) -> Path:
+    """Compute the kernel, predict, and compare with the network itself."""
+    _check(options)
+    check_folder(options.out, "ntk", _RESULTS)
+    if len(options.run) > 1:
+        name = "ntk_across"
+        found, arrays, report = across_networks(options)
+    else:
+        name = "ntk"
+        found, arrays, report = _of_run(options) if options.run else _of_module(options)
+    with new_results(options.out, "ntk", options, results=_RESULTS) as folder:
+        write_arrays(folder / f"{name}.npz", **arrays)
+        write_json(folder / f"{name}.json", found)
+    print(report)
+    return options.out
+
+
+def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
+    assert options.module is not None
+    network = load_module(options.module, options.weights)
+    asked = {field: getattr(options, field) for field in (*_OF_DATA, "root")}
+    pairs = held_out_pairs(TrainOptions(**asked), "simclr", options)
+    kernel, z = taken(network, pairs, options, options.standardise)
+    found, _, predicted = predictions(kernel, z)
+    found |= {"module": options.module, "data": options.data, "views": pairs.kind}
+    return found, {"kernel": kernel, "embeddings": z, "predicted": predicted}, _report(found)
+
+
+def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
+    (run,) = options.run
+    trained = read_train_options(run)
+    recorded = stored_result(run / "training.json", {"views": str, "step_times": list})
+    pairs = held_out_pairs(trained, recorded["views"], options)
+    network, step = network_at(run, options.checkpoint, pairs.data)
+    begun = initial_learner(trained, pairs.data).encoder.eval()
+    first, z0 = taken(begun, pairs, options, trained.standardise)
+    if step == 0:
+        kernel, z = first, z0
+    else:
+        kernel, z = taken(network.encoder, pairs, options, trained.standardise)
+    found, modes, predicted = predictions(kernel, z)
+    found |= {
+        "step": step,
+        **kernel_agreement(kernel, first),
+        "method": trained.method,
+        "encoder": trained.encoder,
+        "data": trained.data,
+        "views": pairs.kind,
+    }
+    # Times are predicted from the kernel and the embeddings at the start.
+    at_start = modes if step == 0 else kernel_modes(first, len(modes.gamma))
+    _, s0 = kernel_initialization(at_start, z0)
+    times = step_times(at_start.gamma[: len(s0)], s0)
+    measured = np.array([np.inf if t is None else t for t in recorded["step_times"][: len(times)]])
+    found |= {
+        "initial_eigenvalues": at_start.gamma,
+        "predicted_step_times": times[: len(measured)],
+        "measured_step_times": measured,
+        **agreement(times[: len(measured)], measured),
+    }
+    arrays = {"kernel": kernel, "embeddings": z, "predicted": predicted}
+    report = _report(found)
+    if options.over_training is not None:
+        known = {0: (first, z0), step: (kernel, z)}
+        followed, more = over_training(run, trained, pairs, options, known, measured)
+        found, arrays = found | followed, arrays | more
+        report += "\n" + report_training(found)
+    return found, arrays, report
+
+
+def _check(options: NtkOptions) -> None:
+    if options.samples < 2 or options.memory < 1:
+        raise ValueError(
+            f"samples is {options.samples} and memory {options.memory}; expected at least 2 pairs "
+            "and 1 MiB"
+        )
+    if options.outputs is not None and options.outputs < 1:
+        raise ValueError(f"outputs is {options.outputs}; expected at least 1, or none given")
+    if bool(options.run) == (options.module is not None):
+        given = "both run and module are" if options.run else "neither run nor module is"
+        raise ValueError(f"{given} given; expected one of --run DIR and --module package.module:f")
+    defaults = {field.name: field.default for field in fields(NtkOptions)}
+    runs = "a run" if len(options.run) == 1 else "several runs" if options.run else "a module"
+    foreign = {
+        "a run": (*_OF_DATA, "weights", "modes", "center"),
+        "several runs": (*_OF_DATA, "weights", "over_training"),
+        "a module": ("checkpoint", "over_training", "modes", "center"),
+    }[runs]
+    for name in foreign:
+        if getattr(options, name) != defaults[name]:
+            raise ValueError(
+                f"{name.replace('_', '-')} is {getattr(options, name)}, which means nothing for "
+                f"{runs}; expected none given"
+            )
+    if options.over_training is not None:
+        if options.over_training < 2:
+            raise ValueError(
+                f"over-training is {options.over_training}; expected at least 2 checkpoints, the "
+                "initialisation and the last"
+            )
+        if options.checkpoint is not None:
+            raise ValueError("both checkpoint and over-training are given; expected one of them")
+
+
+def _report(found: dict[str, Any]) -> str:
+    lines = []
+    headers = ["mode", "gamma", "in the embedding"]
+    columns = [
+        [number(gamma) for gamma in found["eigenvalues"]],
+        [f"{share:.2f}" for share in found["mode_alignment"]],
+    ]
+    if "predicted_step_times" in found:
+        headers += ["predicted step", "measured"]
+        columns += [
+            [number(time) for time in found[f"{name}_step_times"]]
+            for name in ("predicted", "measured")
+        ]
+    rows = [[str(mode + 1), *row] for mode, row in enumerate(zip(*columns, strict=False))][:16]
+    lines.append(table(headers, rows))
+    line = (
+        f"subspace alignment {found['subspace_alignment']:.3f} (chance {found['chance']:.3f}), "
+        f"CKA {found['cka']:.3f}"
+    )
+    if "kernel_alignment" in found:
+        line += f"; kernel's alignment with its start {found['kernel_alignment']:.3f}"
+    lines.append(line)
+    if found.get("mean_scaled_relative_error") is not None:
+        raw, scaled = found["mean_relative_error"], found["mean_scaled_relative_error"]
+        lines.append(
+            f"step times from the initial kernel off by {100 * raw:.0f} %, "
+            f"fitted by {found['fitted_time_scale']:.3g} by {100 * scaled:.0f} %"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,236 @@
+"""A network's tangent kernel over training: how it moves, predicts, and dates steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.options import NtkOptions
+from experiments.studies.kernels.agreement import (
+    Array,
+    embedding_agreement,
+    kernel_agreement,
+    predictions,
+)
+from experiments.studies.kernels.pairs import Pairs, taken
+from experiments.studies.training.compare import agreement
+from experiments.tables import number, table
+from sslsim.measures.steps import half_rise_times
+from sslsim.runs.networks import kept_steps, network_at
+from sslsim.runs.options import TrainOptions, training_options
+from sslsim.training.options import flow_time
+from theory.kernels.refreshed import cross_correlations, refreshed_curves
+
+_FOLLOWED = 2.0  # times the run's length: until then predicted curves are followed
+_GRID = 400  # times at which they are read
+
+
+def over_training(
+    run: Path,
+    trained: TrainOptions,
+    pairs: Pairs,
+    options: NtkOptions,
+    known: dict[int, tuple[Array, Array]],
+    measured: Array,
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Take the kernel at checkpoints spread over training.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of the run.
+    trained : TrainOptions
+        Its options.
+    pairs : Pairs
+        The pairs.
+    options : NtkOptions
+        ``over_training`` says at how many.
+    known : dict of int to (ndarray, ndarray)
+        Kernels and embeddings that are there already, by step.
+    measured : ndarray, shape (d,)
+        Step times of the run.
+
+    Returns
+    -------
+    found : dict
+        ``over_training`` and, of Barlow Twins, the step times of refreshed kernels: keys of
+        ``ntk.json``.
+    arrays : dict of str to ndarray
+        Keys of ``ntk.npz``.
+
+    Raises
+    ------
+    ValueError
+        If the run has kept fewer than two checkpoints, or one is damaged.
+    """
+    steps = spread_steps(kept_steps(run), options.over_training or 2)
+    if len(steps) < 2:
+        raise ValueError(f"{run} holds no checkpoint after the initialisation; expected some")
+    kernels, embeddings = [], []
+    for step in steps:
+        if step not in known:
+            encoder = network_at(run, step, pairs.data)[0].encoder
+            known[step] = taken(encoder, pairs, options, trained.standardise)
+        kernels.append(known[step][0])
+        embeddings.append(known[step][1])
+    clock = training_options(trained)
+    times = np.array([flow_time(clock, step) for step in steps])
+    spectra = np.linalg.eigvalsh(cross_correlations(np.array(embeddings)))[:, ::-1]
+    lines, predicted = [], []
+    for place, (kernel, z) in enumerate(zip(kernels, embeddings, strict=True)):
+        found, _, embedding = predictions(kernel, z)
+        predicted.append(embedding)
+        lines.append(
+            {
+                "step": steps[place],
+                "time": times[place],
+                **kernel_agreement(kernel, kernels[0]),
+                **{key: found[key] for key in ("eigenvalues", "positive_modes")},
+                "embedding_spectrum": spectra[place],
+                "with_embedding": embedding_agreement(embedding, z),
+                "with_final_embedding": embedding_agreement(embedding, embeddings[-1]),
+            }
+        )
+    result: dict[str, Any] = {"over_training": lines}
+    if trained.method == "barlow_twins" and trained.barlow_form != "published":
+        end = _FOLLOWED * flow_time(clock, trained.steps)
+        refreshed = refreshed_steps(times, np.array(kernels), embeddings[0], end)
+        restarted, since = restarted_steps(times, kernels, embeddings, measured, end)
+        for name, found_times in (("refreshed", refreshed), ("restarted", restarted)):
+            result[f"{name}_step_times"] = found_times[: len(measured)]
+            result[f"{name}_agreement"] = agreement(found_times[: len(measured)], measured)
+        result["restarted_from"] = [steps[place] for place in since]
+    return result, {
+        "steps": np.array(steps),
+        "times": times,
+        "kernels": np.array(kernels),
+        "embeddings_over_training": np.array(embeddings),
+        "predicted_over_training": np.array(predicted),
+    }
+
+
+def spread_steps(kept: list[int], count: int) -> list[int]:
+    """Choose checkpoints: half evenly over those kept, half evenly in their logarithm.
+
+    Parameters
+    ----------
+    kept : list of int
+        Steps, ascending from 0.
+    count : int
+        How many at most, at least 2; where the two halves meet, there are fewer.
+
+    Returns
+    -------
+    list of int
+        Ascending; the first and the last are among them.
+
+    Examples
+    --------
+    >>> spread_steps(list(range(0, 1001, 10)), 6)
+    [0, 10, 50, 220, 500, 1000]
+    >>> spread_steps([0, 500, 900], 6)
+    [0, 500, 900]
+    """
+    last = len(kept) - 1
+    if count > last:
+        return list(kept)
+    even = np.linspace(0, last, max(count - count // 2, 2))
+    logarithmic = np.geomspace(1, last, count // 2 + 1)[:-1] if count > 2 else even[:0]
+    places = np.unique(np.rint(np.concatenate([even, logarithmic])).astype(int))
+    return [kept[place] for place in places]
+
+
+def refreshed_steps(times: Array, kernels: Array, start: Array, end: float) -> Array:
+    """Step times of a linear model that starts as the network and takes over its kernels.
+
+    Nothing of the training enters but the kernels: embeddings run freely from the initialisation.
+
+    Parameters
+    ----------
+    times : ndarray, shape (c,)
+        Flow times of the kernels, from 0; each holds until the next one, the last for ever.
+    kernels : ndarray, shape (c, 2n, 2n)
+        The kernels.
+    start : ndarray, shape (2n, d)
+        The network's embeddings at the first.
+    end : float
+        Flow time until which curves are followed.
+
+    Returns
+    -------
+    ndarray, shape (d,)
+        Times at which the j-th largest eigenvalue of C first passes 1/2; infinite if not by then.
+
+    Examples
+    --------
+    >>> kernel = np.diag([4.0, 2.0, 4.0, 2.0])
+    >>> start = 1e-3 * np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> refreshed_steps(np.zeros(1), kernel[None], start, 20.0).round(3).tolist()
+    [1.814, 3.627]
+    """
+    grid = np.unique(
+        np.concatenate(
+            [
+                times[times <= end],
+                np.linspace(times[0], end, _GRID),
+                times[0] + np.geomspace(1e-4, 1.0, _GRID)[:-1] * (end - times[0]),
+            ]
+        )
+    )
+    return half_rise_times(grid, refreshed_curves(grid, times, kernels, start))
+
+
+def restarted_steps(
+    times: Array, kernels: list[Array], embeddings: list[Array], measured: Array, end: float
+) -> tuple[Array, list[int]]:
+    """Step times predicted from the last checkpoint before each step.
+
+    The linear model starts from the network's own embeddings at that checkpoint and keeps the
+    kernel taken there.
+    """
+    since = [max(int(place) - 1, 0) for place in np.searchsorted(times, measured)]
+    steps = np.full(len(since), np.inf)
+    for place in sorted(set(since)):
+        kernel, start = kernels[place][None], embeddings[place]
+        found = refreshed_steps(times[place : place + 1], kernel, start, end)
+        chosen = np.array(since) == place
+        steps[chosen] = found[: len(steps)][chosen]
+    return steps, since
+
+
+def report_training(found: dict[str, Any]) -> str:
+    """Tables for people."""
+    rows = [
+        [
+            str(line["step"]),
+            number(line["time"]),
+            f"{line['kernel_alignment']:.3f}",
+            f"{line['kernel_cka']:.3f}",
+            f"{line['with_embedding']['subspace_alignment']:.3f}",
+            f"{line['with_final_embedding']['subspace_alignment']:.3f}",
+        ]
+        for line in found["over_training"]
+    ]
+    headers = ["update", "time", "kernel as at start", "centred", "prediction here", "at the end"]
+    parts = [table(headers, rows)]
+    if "refreshed_step_times" in found:
+        names = ("measured", "predicted", "refreshed", "restarted")
+        columns = [found[f"{name}_step_times"] for name in names]
+        rows = [
+            [str(mode + 1), *map(number, row)]
+            for mode, row in enumerate(zip(*columns, strict=False))
+        ]
+        parts.append(table(["mode", "measured", "initial kernel", *names[2:]], rows))
+        judged = {
+            "initial kernel": found,
+            "refreshed kernel": found["refreshed_agreement"],
+            "restarted at the last checkpoint": found["restarted_agreement"],
+        }
+        parts += [
+            f"{name}: step times off by {100 * one['mean_relative_error']:.0f} %"
+            for name, one in judged.items()
+            if one["mean_relative_error"] is not None
+        ]
+    return "\n".join(parts)

@@ -1,0 +1,1 @@
+"""Linear models and wide networks: step times predicted from data, and trained."""

@@ -1,0 +1,317 @@
+"""Predict the steps, train on the same pairs, compare: ``sslsim compare``.
+
+Two witnesses see the same pairs and the same W(0): :func:`theory.predict_steps_from`, which never
+trains, and :func:`sslsim.training.full_batch.train_linear`, which knows no formula. The keys of
+``comparison.json`` are explained in ``experiments/docs/compare.md``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from experiments.options import CompareOptions
+from experiments.studies.linear.pairs import check_model, gather_pairs
+from experiments.studies.linear.predict import check_stability, headline, noting_warnings, source
+from experiments.tables import number, table
+from sslsim.core.files import write_arrays, write_json
+from sslsim.measures.steps import half_rise_times
+from sslsim.runs.folder import check_folder, new_results
+from sslsim.training.full_batch import train_linear
+from theory import StepPrediction, predict_steps_from
+from theory.linear.closed_form import rise_widths
+from theory.linear.gradient_descent import (
+    descent_singular_values,
+    descent_step_iterations,
+    flow_time_error,
+)
+from theory.linear.initialization import column_norms
+
+Array = NDArray[np.float64]
+
+_EVERY = 10_000
+"""Iterations of which each is recorded; the rest is recorded as often again in all."""
+
+_CURVE_POINTS = 4000
+_IDLE_ITERATIONS = 1000  # where no step is predicted
+_SMALL = 2**20  # numbers in a view of all pairs
+
+# Of all forms of the command, since they share a folder.
+RESULTS = tuple(
+    f"{name}.{end}" for name in ("comparison", "wide") for end in ("json", "npz", "png")
+)
+
+
+def compare(options: CompareOptions) -> Path:
+    """Predict, train and compare, and write what was found into a run folder.
+
+    Parameters
+    ----------
+    options : CompareOptions
+        Data, model and folder.
+
+    Returns
+    -------
+    Path
+        The run folder, with ``config.json``, ``comparison.json`` and ``comparison.npz``.
+
+    Raises
+    ------
+    ValueError
+        If the data or an option is unfit, training diverges, or the folder cannot be written to.
+
+    Examples
+    --------
+    >>> import contextlib, io, tempfile
+    >>> from sslsim.core.files import read_json
+    >>> options = CompareOptions(pairs=100, dim=2, out=Path(tempfile.mkdtemp()))
+    >>> with contextlib.redirect_stdout(io.StringIO()):
+    ...     folder = compare(options)
+    >>> len(read_json(folder / "comparison.json")["measured_step_times"])
+    2
+    """
+    if options.max_iterations < 1:
+        raise ValueError(f"max-iterations is {options.max_iterations}; expected at least 1")
+    check_folder(options.out, "compare", RESULTS)
+    pairs = gather_pairs(options, options.seed)
+    check_model(options, pairs.m)
+    x, x_prime = (np.asarray(view, dtype=np.float64) for view in pairs.arrays())
+    rng = np.random.default_rng(options.seed)
+    w0 = options.init_scale * rng.standard_normal((options.dim, pairs.m))
+    found, messages = noting_warnings(
+        lambda: predict_steps_from(
+            x,
+            x_prime,
+            w0,
+            learning_rate=options.lr,
+            center=options.center,
+            groups=pairs.groups,
+            level=options.interval_level,
+            rng=rng,  # where predict_steps has it after drawing W(0)
+        )
+    )
+    check_stability(found)
+    print(headline(pairs, options, found), flush=True)
+    iterations = _enough_iterations(found, options.max_iterations)
+    with _few_threads(x.size):
+        records, curves = _trained(x - found.mean, x_prime - found.mean, w0, found, iterations)
+    result = _judged(found, records, curves)
+    late = np.isfinite(found.step_iterations) & (found.step_iterations > iterations)
+    if late.any():
+        messages.append(
+            f"{late.sum()} mode(s) step after the {iterations} iterations trained, the last at "
+            f"{found.step_iterations[late].max():.0f}; raise --max-iterations to see them"
+        )
+        warnings.warn(messages[-1], stacklevel=2)
+    kept = _thinned(len(records))
+    shown = descent_singular_values(
+        records[kept], found.eigenvalues, found.initial_singular_values, found.learning_rate
+    )
+    theory_curves = found.eigenvalues * shown**2
+    with new_results(options.out, "compare", options, results=RESULTS) as folder:
+        write_arrays(
+            folder / "comparison.npz",
+            iterations=records[kept],
+            times=records[kept] * found.learning_rate,
+            measured_eigenvalues=curves[kept],
+            measured_loss=((1.0 - curves[kept]) ** 2).sum(axis=1),
+            predicted_eigenvalues=theory_curves,
+            predicted_loss=((1.0 - theory_curves) ** 2).sum(axis=1),
+        )
+        write_json(
+            folder / "comparison.json",
+            {
+                **result,
+                "learning_rate": found.learning_rate,
+                "iterations": iterations,
+                "centred": found.centred,
+                "positive_modes": found.positive_modes,
+                "near_ties": near_ties(found, options.init_scale),
+                **source(pairs, options),
+                "warnings": messages,
+            },
+        )
+    print(_report(found, result))
+    ties = near_ties(found, options.init_scale)
+    if ties:
+        print(
+            f"mode(s) {', '.join(map(str, ties))}: eigenvalues too close to the next for this "
+            "--init-scale, a smaller one sharpens the prediction"
+        )
+    return options.out
+
+
+def near_ties(found: StepPrediction, init_scale: float) -> list[int]:
+    """Modes that a generic W(0) of this scale does not separate well from their neighbours.
+
+    Parameters
+    ----------
+    found : StepPrediction
+        The prediction.
+    init_scale : float
+        Scale alpha of W(0).
+
+    Returns
+    -------
+    list of int
+        Numbers, from 1, of the modes with ``alpha^(2 (1 - r)) > 0.1``, r the ratio of the next
+        eigenvalue to the mode's own: the order to which eigenvalue curves are predicted.
+
+    Examples
+    --------
+    >>> x = np.diag([3.0, 2.9, 1.0])
+    >>> near_ties(predict_steps_from(x, x, 1e-3 * np.eye(2, 3)), 1e-3)
+    [1]
+    """
+    gamma = np.append(found.eigenvalues, found.next_eigenvalue)
+    return [
+        mode + 1
+        for mode in range(len(gamma) - 1)
+        if gamma[mode] > 0 and init_scale ** (2.0 * (1.0 - gamma[mode + 1] / gamma[mode])) > 0.1
+    ]
+
+
+def _enough_iterations(found: StepPrediction, most: int) -> int:
+    """Iterations that see the last step to its end, if they are not too many."""
+    learned = np.isfinite(found.step_iterations)
+    if not learned.any():
+        return min(most, _IDLE_ITERATIONS)
+    steps = found.step_iterations[learned]
+    rises = rise_widths(found.eigenvalues[learned]) / found.learning_rate
+    return min(most, math.ceil(np.max(np.maximum(1.15 * steps, steps + rises))) + 1)
+
+
+@contextmanager
+def _few_threads(size: int) -> Iterator[None]:
+    """One thread for small data: waiting for a second one would take longer than the work."""
+    threads = torch.get_num_threads()
+    if size <= _SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _trained(
+    x: Array, x_prime: Array, w0: Array, found: StepPrediction, iterations: int
+) -> tuple[NDArray[np.int64], Array]:
+    """Iteration numbers and eigenvalues recorded in training."""
+    progress = sys.stderr.isatty()
+    first = min(iterations, _EVERY)
+    run = train_linear(x, x_prime, w0, found.learning_rate, first, progress=progress)
+    if first == iterations:
+        return run.iterations, run.eigenvalues
+    rest = iterations - first
+    more = train_linear(
+        x,
+        x_prime,
+        run.weights,
+        found.learning_rate,
+        rest,
+        record_every=math.ceil(rest / _EVERY),
+        progress=progress,
+    )
+    return (
+        np.concatenate([run.iterations, first + more.iterations[1:]]),
+        np.concatenate([run.eigenvalues, more.eigenvalues[1:]]),
+    )
+
+
+def _judged(found: StepPrediction, records: NDArray[np.int64], curves: Array) -> dict[str, Any]:
+    """Predicted against measured step times, in learning rate x iterations."""
+    eta, gamma = found.learning_rate, found.eigenvalues
+    predicted = eta * found.step_iterations
+    # Sorted, the j-th eigenvalue passes one half when the j-th mode does, whichever mode that is.
+    measured = np.empty_like(predicted)
+    measured[np.argsort(predicted, kind="stable")] = half_rise_times(eta * records, curves)
+    naive = eta * descent_step_iterations(
+        gamma, column_norms(found.initial_weights, found.eigenvectors), eta
+    )
+    # The intervals are of the flow; descent is later than it by the same factor.
+    later = np.ones_like(predicted)
+    learned = np.isfinite(predicted) & (found.step_times > 0)
+    later[learned] = predicted[learned] / found.step_times[learned]
+    errors = {
+        "relative_error": _relative_error(predicted, measured),
+        "naive_relative_error": _relative_error(naive, measured),
+        "flow_relative_error": _relative_error(found.step_times, measured),
+    }
+    return {
+        "eigenvalues": gamma,
+        "resolved": found.resolved,
+        "predicted_step_times": predicted,
+        "predicted_low": found.step_time_low * later,
+        "predicted_high": found.step_time_high * later,
+        "measured_step_times": measured,
+        "relative_error": errors["relative_error"],
+        "mean_relative_error": _mean(errors["relative_error"]),
+        "naive_step_times": naive,
+        "naive_relative_error": errors["naive_relative_error"],
+        "naive_mean_relative_error": _mean(errors["naive_relative_error"]),
+        "flow_step_times": found.step_times,
+        "flow_relative_error": errors["flow_relative_error"],
+        "expected_flow_error": flow_time_error(gamma, eta),
+        "step_time_low": found.step_time_low,
+        "step_time_high": found.step_time_high,
+        "interval_level": found.interval_level,
+        "predicted_step_iterations": found.step_iterations,
+        "measured_step_iterations": measured / eta,
+    }
+
+
+def _relative_error(predicted: Array, measured: Array) -> Array:
+    """|predicted - measured| / measured; NaN where either does not happen."""
+    error = np.full(predicted.shape, np.nan)
+    both = np.isfinite(predicted) & np.isfinite(measured) & (measured > 0)
+    error[both] = np.abs(predicted[both] - measured[both]) / measured[both]
+    return error
+
+
+def _mean(errors: Array) -> float | None:
+    known = errors[np.isfinite(errors)]
+    return float(known.mean()) if known.size else None
+
+
+def _thinned(count: int) -> NDArray[np.int64]:
+    """Places of at most ``_CURVE_POINTS`` records, dense early: even in the logarithm."""
+    if count <= _CURVE_POINTS:
+        return np.arange(count)
+    spread = np.geomspace(1, count, _CURVE_POINTS).round().astype(np.int64) - 1
+    return np.unique(spread)
+
+
+def _report(found: StepPrediction, result: dict[str, Any]) -> str:
+    columns = ("predicted_step_times", "predicted_low", "predicted_high", "measured_step_times")
+    rows = []
+    for mode in range(len(found.eigenvalues)):
+        predicted, low, high, measured = (result[name][mode] for name in columns)
+        error = result["relative_error"][mode]
+        rows.append(
+            [
+                str(mode + 1),
+                number(found.eigenvalues[mode]),
+                number(predicted),
+                f"{number(low)} .. {number(high)}",
+                number(measured),
+                "-" if np.isnan(error) else f"{100 * error:.2f} %",
+            ]
+        )
+    level = f"{100 * found.interval_level:g} % interval"
+    lines = [table(["mode", "gamma", "predicted", level, "measured", "error"], rows)]
+    if result["mean_relative_error"] is None:
+        lines.append("no predicted step was seen in training")
+    else:
+        mean, naive = (result[f"{kind}mean_relative_error"] for kind in ("", "naive_"))
+        compared = "-" if naive is None else f"{100 * naive:.2f} %"
+        lines.append(f"mean error {100 * mean:.2f} % (naive column norms {compared})")
+    return "\n".join(lines)

@@ -1,0 +1,279 @@
+"""Predict the steps of linear Barlow Twins on a data set: ``sslsim predict``.
+
+The keys of ``prediction.json`` are explained in ``experiments/docs/predict.md``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.options import ModelOptions, PredictOptions
+from experiments.studies.linear.pairs import PairSet, check_model, gather_pairs
+from experiments.tables import number, table
+from sslsim.core.files import write_arrays, write_json
+from sslsim.runs.folder import check_folder, new_results
+from theory import StepPrediction, predict_steps
+from theory.linear.closed_form import rise_widths
+
+IN_MEMORY = 2**30
+"""Bytes of both views in float64 above which they are streamed rather than held."""
+
+_CURVE_POINTS = 2000
+_RESULTS = ("prediction.json", "prediction.npz", "prediction.png")
+
+
+def predict(options: PredictOptions) -> Path:
+    """Predict step times and write them into a run folder.
+
+    Parameters
+    ----------
+    options : PredictOptions
+        Data, model and folder.
+
+    Returns
+    -------
+    Path
+        The run folder, with ``config.json``, ``prediction.json`` and ``prediction.npz``.
+
+    Raises
+    ------
+    ValueError
+        If the data or an option is unfit, or the folder cannot be written to.
+
+    Examples
+    --------
+    >>> import contextlib, io, tempfile
+    >>> from sslsim.core.files import read_json
+    >>> options = PredictOptions(pairs=100, dim=2, out=Path(tempfile.mkdtemp()))
+    >>> with contextlib.redirect_stdout(io.StringIO()):
+    ...     folder = predict(options)
+    >>> len(read_json(folder / "prediction.json")["step_times"])
+    2
+    """
+    check_folder(options.out, "predict", _RESULTS)
+    pairs = gather_pairs(options, options.seed)
+    check_model(options, pairs.m)
+    x: Any
+    x, x_prime = (pairs.stream, None) if _streams(pairs) else pairs.arrays()
+    found, messages = noting_warnings(
+        lambda: predict_steps(
+            x,
+            x_prime,
+            options.dim,
+            init_scale=options.init_scale,
+            rng=options.seed,
+            learning_rate=options.lr,
+            center=options.center,
+            groups=pairs.groups,
+            level=options.interval_level,
+        )
+    )
+    check_stability(found)
+    times = curve_times(found)
+    with new_results(options.out, "predict", options, results=_RESULTS) as folder:
+        write_arrays(
+            folder / "prediction.npz",
+            times=times,
+            loss=found.loss(times),
+            eigenvalues=found.eigenvalue_curves(times),
+            eigenvectors=found.eigenvectors,
+            initial_weights=found.initial_weights,
+            mean=found.mean,
+        )
+        write_json(
+            folder / "prediction.json",
+            {**described(found), **source(pairs, options), "warnings": messages},
+        )
+    print(headline(pairs, options, found))
+    print(_report(found))
+    return options.out
+
+
+def described(found: StepPrediction) -> dict[str, Any]:
+    """What a prediction says, under the keys of ``prediction.json``."""
+    return {
+        "eigenvalues": found.eigenvalues,
+        "eigenvalue_low": found.eigenvalue_low,
+        "eigenvalue_high": found.eigenvalue_high,
+        "eigenvalue_bias": found.eigenvalue_bias,
+        "resolved": found.resolved,
+        "residuals": found.residuals,
+        "step_times": found.step_times,
+        "step_time_low": found.step_time_low,
+        "step_time_high": found.step_time_high,
+        "interval_level": found.interval_level,
+        "step_iterations": found.step_iterations,
+        "learning_rate": found.learning_rate,
+        "stable_learning_rate": found.stable_learning_rate,
+        "plateaus": found.plateaus,
+        "positive_modes": found.positive_modes,
+        "initial_singular_values": found.initial_singular_values,
+        "centred": found.centred,
+        "route": found.route,
+    }
+
+
+def check_stability(found: StepPrediction) -> None:
+    """Refuse a learning rate at which the learned map is unstable.
+
+    Parameters
+    ----------
+    found : StepPrediction
+        Says the learning rate and the eigenvalues.
+
+    Raises
+    ------
+    ValueError
+        If it is not below ``found.stable_learning_rate``.
+
+    Examples
+    --------
+    >>> check_stability(predict_steps(np.eye(2), np.eye(2), dim=1, learning_rate=1.0))
+    Traceback (most recent call last):
+    ValueError: lr is 1; expected below 0.5, where descent is stable
+    """
+    if found.learning_rate >= found.stable_learning_rate:
+        raise ValueError(
+            f"lr is {found.learning_rate:g}; expected below {found.stable_learning_rate:.4g}, "
+            "where descent is stable"
+        )
+
+
+def source(pairs: PairSet, options: ModelOptions) -> dict[str, Any]:
+    """Where the pairs of a result come from, under the keys that all results share.
+
+    Parameters
+    ----------
+    pairs : PairSet
+        The pairs.
+    options : ModelOptions
+        Options they were drawn by.
+
+    Returns
+    -------
+    dict
+        ``data``, ``views``, ``n_images``, ``n_pairs``, ``features``, ``dim``, ``init_scale`` and
+        ``seed``.
+
+    Examples
+    --------
+    >>> options = ModelOptions(pairs=20)
+    >>> source(gather_pairs(options, 0), options)["views"]
+    'simclr'
+    """
+    return {
+        "data": options.data,
+        "views": pairs.views,
+        "n_images": pairs.n_images,
+        "n_pairs": pairs.n_pairs,
+        "features": pairs.m,
+        "dim": options.dim,
+        "init_scale": options.init_scale,
+        "seed": options.seed,
+    }
+
+
+def headline(pairs: PairSet, options: ModelOptions, found: StepPrediction) -> str:
+    """One line that says what is studied.
+
+    Parameters
+    ----------
+    pairs : PairSet
+        The pairs.
+    options : ModelOptions
+        Options of the model.
+    found : StepPrediction
+        Says the learning rate.
+
+    Returns
+    -------
+    str
+        For the terminal.
+
+    Examples
+    --------
+    >>> options = ModelOptions(pairs=20, dim=1, lr=0.5)
+    >>> pairs = gather_pairs(options, 0)
+    >>> found = predict_steps(*pairs.arrays(), dim=1, learning_rate=0.5, center=True)
+    >>> print(headline(pairs, options, found))
+    digits: 20 pairs (simclr, centred) of 64 features; d = 1, init scale 0.001, learning rate 0.5
+    """
+    kind = ", ".join([*([pairs.views] if pairs.views else []), _centring(options)])
+    return (
+        f"{options.data}: {pairs.n_pairs} pairs ({kind}) of {pairs.m} features; "
+        f"d = {options.dim}, init scale {options.init_scale:g}, "
+        f"learning rate {found.learning_rate:.4g}"
+    )
+
+
+def curve_times(found: StepPrediction) -> NDArray[np.float64]:
+    """Flow times that show every step: from well before the first to after the last."""
+    rising = np.isfinite(found.step_times) & (found.step_times > 0)
+    if not rising.any():
+        return np.geomspace(found.learning_rate, 1000 * found.learning_rate, _CURVE_POINTS)
+    steps = found.step_times[rising]
+    end = np.max(steps + rise_widths(found.eigenvalues[rising]))
+    return np.geomspace(steps.min() / 4, end, _CURVE_POINTS)
+
+
+def noting_warnings(
+    call: Callable[[], StepPrediction],
+) -> tuple[StepPrediction, list[str]]:
+    """Predict, and keep what was warned of.
+
+    Parameters
+    ----------
+    call : callable
+        Makes the prediction.
+
+    Returns
+    -------
+    found : StepPrediction
+        What it returned.
+    messages : list of str
+        The warnings, which are also given on.
+
+    Examples
+    --------
+    >>> noting_warnings(lambda: predict_steps(np.eye(2), np.eye(2), dim=1))[1]
+    []
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        found = call()
+    messages = [str(warning.message) for warning in caught]
+    for message in messages:
+        warnings.warn(message, stacklevel=3)
+    return found, messages
+
+
+def _streams(pairs: PairSet) -> bool:
+    return pairs.stream is not None and pairs.array_bytes > IN_MEMORY
+
+
+def _centring(options: ModelOptions) -> str:
+    return "centred" if options.center else "uncentred"
+
+
+def _report(found: StepPrediction) -> str:
+    rows = []
+    for mode, iteration in enumerate(found.step_iterations):
+        low, high = found.step_time_low[mode], found.step_time_high[mode]
+        rows.append(
+            [
+                str(mode + 1),
+                number(found.eigenvalues[mode]),
+                number(found.step_times[mode]),
+                f"{number(low)} .. {number(high)}",
+                f"{iteration:.1f}" if np.isfinite(iteration) else "never",
+                "yes" if found.resolved[mode] else "no",
+            ]
+        )
+    level = f"{100 * found.interval_level:g} % interval"
+    return table(["mode", "gamma", "step time", level, "iteration", "resolved"], rows)

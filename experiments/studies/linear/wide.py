@@ -1,0 +1,236 @@
+"""Does a wide network follow its kernel? ``sslsim compare --width 64 256 1024 4096``.
+
+ReLU networks of one hidden layer in the NTK parameterisation, made small at the start in two ways
+that leave them in the linear regime, are trained on the very pairs; their step times are compared
+with those of their tangent kernel at initialisation. The keys of ``wide.json`` are explained in
+``experiments/docs/wide.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from experiments.options import CompareOptions
+from experiments.studies.linear.compare import RESULTS
+from experiments.studies.linear.pairs import check_model, gather_pairs
+from experiments.studies.linear.predict import source
+from experiments.studies.linear.wide_networks import (
+    WAYS,
+    Followed,
+    follow,
+    infinite_width_kernel,
+    small_network,
+)
+from experiments.studies.training.compare import agreement
+from experiments.tables import number, table
+from sslsim.core.files import write_arrays, write_json
+from sslsim.runs.folder import check_folder, new_results
+from theory.kernels.modes import kernel_modes
+from theory.linear.gradient_descent import stable_learning_rate
+from theory.prediction.predict import STABLE_SHARE
+
+Array = NDArray[np.float64]
+
+PREDICTIONS = ("kernel", "full_kernel", "limit")
+
+_TOLD = {"last": "last layer scaled", "centred": "initial outputs subtracted"}
+_PAIRS = 100
+_FULL_BYTES = 2**30  # of a kernel with all blocks between outputs
+
+
+def wide(options: CompareOptions) -> Path:
+    """Train networks of every width, compare them with their kernels, and write what was found.
+
+    Parameters
+    ----------
+    options : CompareOptions
+        Data, widths and folder.
+
+    Returns
+    -------
+    Path
+        The run folder, with ``config.json``, ``wide.json`` and ``wide.npz``.
+
+    Raises
+    ------
+    ValueError
+        If the data or an option is unfit, training diverges, or the folder cannot be written to.
+
+    Examples
+    --------
+    >>> import contextlib, io, tempfile
+    >>> from sslsim.core.files import read_json
+    >>> out = Path(tempfile.mkdtemp())
+    >>> options = CompareOptions(pairs=20, dim=1, width=(8, 32), repeats=2, out=out)
+    >>> with contextlib.redirect_stdout(io.StringIO()):
+    ...     folder = wide(options)
+    >>> np.shape(read_json(folder / "wide.json")["ways"]["last"]["kernel_change"])
+    (2, 2)
+    """
+    _check(options)
+    check_folder(options.out, "compare", RESULTS)
+    pairs = gather_pairs(options, options.seed)
+    if options.pairs is None and pairs.n_pairs > _PAIRS:
+        pairs = gather_pairs(replace(options, pairs=_PAIRS), options.seed)
+    check_model(options, pairs.m)
+    size = 2 * pairs.n_pairs * options.dim
+    if 8 * size**2 > _FULL_BYTES:
+        raise ValueError(
+            f"{pairs.n_pairs} pairs and dim {options.dim} make a kernel of "
+            f"{8 * size**2 / 2**30:.1f} GiB; expected at most {_FULL_BYTES / 2**30:g}, that is "
+            "fewer --pairs or a lower --dim"
+        )
+    views = np.concatenate([np.asarray(view, dtype=np.float64) for view in pairs.arrays()])
+    if options.center:
+        views = views - views.mean(axis=0)
+    found: dict[str, Any] = {}
+    curves: dict[str, Array] = {}
+    for way in WAYS:
+        limit = infinite_width_kernel(views, way, options.init_scale)
+        eta = _learning_rate(limit, options)
+        runs = []
+        for width in options.width:
+            for seed in range(options.seed, options.seed + options.repeats):
+                network = small_network(width, pairs.m, options, way, seed)
+                runs.append(follow(network, views, limit, eta, options.max_iterations))
+                print(_line(way, width, seed, runs[-1]), flush=True)
+        found[way] = {
+            "learning_rate": eta,
+            "limit_eigenvalues": kernel_modes(limit, options.dim).gamma,
+            **_judged(runs, options),
+        }
+        widest = runs[int(np.argmax(options.width)) * options.repeats]
+        for name, curve in widest.curves.items():
+            curves[f"{way}_{name}_times"] = eta * np.arange(len(curve), dtype=np.float64)
+            curves[f"{way}_{name}_eigenvalues"] = curve
+    with new_results(options.out, "compare", options, results=RESULTS) as folder:
+        write_arrays(folder / "wide.npz", **curves)
+        write_json(
+            folder / "wide.json",
+            {
+                "widths": options.width,
+                "repeats": options.repeats,
+                "centred": options.center,
+                "interval_level": options.interval_level,
+                "ways": found,
+                **source(pairs, options),
+            },
+        )
+    print(_report(found, options))
+    return options.out
+
+
+def power_law(widths: Sequence[int], errors: Array) -> tuple[float, float] | None:
+    """Exponent of errors as a power of the width."""
+    wide = np.repeat(np.asarray(widths, dtype=np.float64), errors.shape[1])
+    known = np.isfinite(errors.ravel()) & (errors.ravel() > 0)
+    if len(np.unique(wide[known])) < 2 or known.sum() < 3:
+        return None
+    line = stats.linregress(np.log(wide[known]), np.log(errors.ravel()[known]))
+    return float(line.slope), float(line.stderr)
+
+
+def _check(options: CompareOptions) -> None:
+    if len(set(options.width)) < len(options.width) or min(options.width) < 1:
+        raise ValueError(
+            f"width is {' '.join(map(str, options.width))}; expected different numbers above zero"
+        )
+    if options.repeats < 2:
+        raise ValueError(f"repeats is {options.repeats}; expected at least 2")
+    if options.max_iterations < 1:
+        raise ValueError(f"max-iterations is {options.max_iterations}; expected at least 1")
+
+
+def _learning_rate(limit: Array, options: CompareOptions) -> float:
+    gamma = kernel_modes(limit).eigenvalues
+    stable = stable_learning_rate([max(gamma[0], 0.0), min(gamma[-1], 0.0)])
+    if options.lr is None:
+        return STABLE_SHARE * stable
+    if options.lr >= stable:
+        raise ValueError(
+            f"lr is {options.lr:g}; expected below {stable:.4g}, where descent is stable"
+        )
+    return options.lr
+
+
+def _judged(runs: list[Followed], options: CompareOptions) -> dict[str, Any]:
+    """Step times and errors by (width, repeat, step), and how errors shrink."""
+    shape = (len(options.width), options.repeats)
+
+    def gathered(values: list[Any]) -> Array:
+        return np.reshape(np.array(values, dtype=np.float64), (*shape, *np.shape(values[0])))
+
+    found: dict[str, Any] = {
+        "measured_step_times": gathered([run.step_times["measured"] for run in runs]),
+        "kernel_change": gathered([run.kernel_change for run in runs]),
+        "kernel_distance": gathered([run.kernel_distance for run in runs]),
+    }
+    for name in PREDICTIONS:
+        told = [agreement(run.step_times[name], run.step_times["measured"]) for run in runs]
+        errors = gathered([one["mean_relative_error"] for one in told])
+        mean, low, high = _geometric_means(errors, options.interval_level)
+        law = power_law(options.width, errors)
+        found[name] = {
+            "step_times": gathered([run.step_times[name] for run in runs]),
+            "relative_error": gathered([one["relative_error"] for one in told]),
+            "mean_relative_error": errors,
+            "geometric_mean": mean,
+            "low": low,
+            "high": high,
+            "exponent": None if law is None else law[0],
+            "exponent_error": None if law is None else law[1],
+        }
+    return found
+
+
+def _geometric_means(errors: Array, level: float) -> tuple[Array, Array, Array]:
+    """Of the errors of every width, with Student's interval of the mean logarithm."""
+    with np.errstate(divide="ignore"):
+        logs = np.log(errors)
+    count = errors.shape[1]
+    mean = logs.mean(axis=1)
+    with np.errstate(invalid="ignore"):
+        spread = logs.std(axis=1, ddof=1) / math.sqrt(count)
+    half = stats.t.ppf((1.0 + level) / 2.0, count - 1) * spread
+    return np.exp(mean), np.exp(mean - half), np.exp(mean + half)
+
+
+def _line(way: str, width: int, seed: int, run: Followed) -> str:
+    errors = []
+    for name in PREDICTIONS:
+        error = agreement(run.step_times[name], run.step_times["measured"])["mean_relative_error"]
+        errors.append("-" if error is None else f"{100 * error:.2f} %")
+    return f"{way}, width {width}, seed {seed}: off by " + ", ".join(errors)
+
+
+def _report(found: dict[str, Any], options: CompareOptions) -> str:
+    columns = {
+        "kernel": "trace of the kernel",
+        "full_kernel": "all its blocks",
+        "limit": "infinite width",
+    }
+    lines = []
+    for way in WAYS:
+        rows = [
+            [str(width)]
+            + [_percent(found[way][name]["geometric_mean"][place]) for name in PREDICTIONS]
+            + [number(float(found[way]["kernel_change"][place].mean()), 2)]
+            for place, width in enumerate(options.width)
+        ]
+        exponents = [found[way][name]["exponent"] for name in PREDICTIONS]
+        rows.append(["exponent", *(number(exponent, 2) for exponent in exponents), ""])
+        lines.append(f"{_TOLD[way]}: step-time error (geometric mean of {options.repeats})")
+        lines.append(table(["width", *columns.values(), "kernel moves by"], rows))
+    return "\n".join(lines)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %" if np.isfinite(value) else "-"

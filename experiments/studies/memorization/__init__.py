@@ -1,0 +1,1 @@
+"""Who is memorised, and what follows: ``memorization`` and its sequels."""

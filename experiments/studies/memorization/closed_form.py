@@ -1,0 +1,325 @@
+r"""Who would be memorised, without retraining: leave-one-out of a linear model in closed form.
+
+Pairs of views of every image stand for the training, further pairs for the views that are compared.
+Of a map with M = W^T W a score is 2 tr[(M_{-x} - M) S_x], with S_x the mean of ``(x' - x'')(x' -
+x'')^T / 2`` over the latter: the memorisation score of squared distances, not normalised (arXiv
+2401.12233, section 3), of the map that :mod:`theory.memorization.first_order` learns from the
+former. The views compared are those of :func:`sslsim.memorization.alignment_losses` of one seed, so
+that losses are those of a trained map to the last digits, not only on average.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from experiments.studies.memorization.encoders import Scored, trained_encoder
+from experiments.studies.memorization.evaluation import probed_families
+from experiments.studies.memorization.image_sets import ScoredImages, scored_views, trained_on
+from experiments.studies.memorization.options import MemorizationOptions
+from sslsim.core.seeds import derived_seed
+from sslsim.data.pixels import PixelStatistics, pixel_statistics
+from sslsim.data.single_view import NOISE, check_images, view_shape
+from sslsim.encoders.checks import check_count
+from sslsim.memorization.views import number_blocks, view_batches
+from sslsim.ntk import empirical_ntk, pair_ntk
+from theory.memorization.first_order import (
+    Points,
+    alignment_losses,
+    first_order_scores,
+    kernel_points,
+)
+from theory.memorization.leave_one_out import leave_one_out_scores
+from theory.pairs.gamma import read_pairs
+from theory.pairs.spectrum import spectrum
+
+Array = NDArray[np.float64]
+
+_TRAINED = 17  # purpose of the seed of the pairs trained on
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedForm:
+    """Scores of n images in closed form.
+
+    Attributes
+    ----------
+    scores : ndarray, shape (n,)
+        High for images that are memorised.
+    losses : ndarray, shape (n,)
+        Alignment losses under the map learned from all images.
+    errors : ndarray, shape (n,), or None
+        Bounds on the errors of exact scores; None of first-order ones.
+    gamma : ndarray, shape (r,)
+        Eigenvalues of Gamma, descending; the first ``dim`` are learned.
+    """
+
+    scores: Array
+    losses: Array
+    errors: Array | None
+    gamma: Array
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Pairs of views of every image, iterable any number of times."""
+
+    images: torch.Tensor
+    numbers: torch.Tensor
+    kind: str
+    pairs: int
+    seed: int
+    pixels: PixelStatistics | None
+    noise: float
+    dtype: torch.dtype = torch.float64
+
+    def blocks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield places of images (r,) and their views (r, pairs, 2, c, h, w)."""
+        for _, rows in number_blocks(self.numbers):
+            batches = view_batches(
+                self.images[rows], self.numbers[rows], self.kind, 2 * self.pairs,
+                noise=self.noise, seed=self.seed, dtype=self.dtype,
+            )  # fmt: skip
+            views = torch.cat(list(batches))
+            if self.pixels is not None:
+                views = self.pixels.standardise(views)
+            yield rows, views.unflatten(0, (self.pairs, 2, len(rows))).movedim(2, 0)
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        for _, views in self.blocks():
+            x, x_prime = views.flatten(3).flatten(0, 1).cpu().numpy().swapaxes(0, 1)
+            yield x, x_prime
+
+    def both(self) -> torch.Tensor:
+        """All views at once, (n, pairs, 2, c, h, w)."""
+        shape = view_shape(self.kind, self.images.shape[1:])
+        held = self.images.new_empty(len(self.images), self.pairs, 2, *shape, dtype=self.dtype)
+        for rows, views in self.blocks():
+            held[rows] = views
+        return held
+
+
+def linear_scores(
+    images: torch.Tensor,
+    kind: str,
+    dim: int,
+    *,
+    pairs: int = 10,
+    augmentations: int = 10,
+    seed: int = 0,
+    numbers: torch.Tensor | None = None,
+    pixels: PixelStatistics | None = None,
+    noise: float = NOISE,
+    exact: bool = False,
+) -> ClosedForm:
+    """Memorisation scores of the linear map that Barlow Twins learns from the pixels."""
+    numbers = _check(images, kind, pairs, augmentations, seed, numbers)
+    compared = _Drawn(images, numbers, kind, augmentations, seed, pixels, noise)
+    trained = _Drawn(images, numbers, kind, pairs, derived_seed(seed, _TRAINED, 0), pixels, noise)
+    modes = spectrum(read_pairs(trained), dim, route="dense")
+    gamma, axes, positive = modes.eigenvalues, modes.eigenvectors, modes.positive_modes or 0
+    if positive == 0:
+        raise ValueError(f"the largest eigenvalue of Gamma is {gamma[0]:.3g}; expected a positive")
+    if dim > positive:
+        warnings.warn(
+            f"dim is {dim} but only {positive} modes have a positive eigenvalue; the other"
+            f" {dim - positive} are never learned",
+            UserWarning,
+            stacklevel=2,
+        )
+    scores, losses = np.empty(len(images)), np.empty(len(images))
+    errors = np.empty(len(images)) if exact else None
+    for (rows, seen), (_, further) in zip(trained.blocks(), compared.blocks(), strict=True):
+        x, x_prime = (seen[:, :, which].flatten(2).cpu().numpy() @ axes for which in range(2))
+        gap = (further[:, :, 0] - further[:, :, 1]).flatten(2).cpu().numpy() @ axes
+        points = Points(
+            gamma=gamma,
+            dim=min(dim, positive),
+            n_pairs=len(images) * pairs,
+            counts=np.full(len(rows), pairs),
+            sums=(x + x_prime) / 2,
+            differences=(x - x_prime) / 2,
+            factors=gap / np.sqrt(2 * augmentations),
+        )
+        found = _scored(points, exact)
+        places = rows.cpu().numpy()
+        scores[places], losses[places] = found.scores, found.losses
+        if errors is not None:
+            errors[places] = found.errors
+    return ClosedForm(scores, losses, errors, gamma)
+
+
+def kernel_scores(
+    network: nn.Module,
+    images: torch.Tensor,
+    kind: str,
+    dim: int,
+    *,
+    pairs: int = 1,
+    augmentations: int = 4,
+    seed: int = 0,
+    numbers: torch.Tensor | None = None,
+    pixels: PixelStatistics | None = None,
+    noise: float = NOISE,
+    exact: bool = False,
+    memory_budget: int | None = None,
+    progress: bool = False,
+) -> ClosedForm:
+    """Memorisation scores of the linear model that a network's tangent kernel is."""
+    numbers = _check(images, kind, pairs, augmentations, seed, numbers)
+    dtype = next((p.dtype for p in network.parameters()), torch.float64)
+    key = derived_seed(seed, _TRAINED, 0)
+    seen = _Drawn(images, numbers, kind, pairs, key, pixels, noise, dtype).both()
+    further = _Drawn(images, numbers, kind, augmentations, seed, pixels, noise, dtype).both()
+    x, x_prime = seen.flatten(0, 1).unbind(1)
+    kernel = pair_ntk(network, x, x_prime, memory_budget=memory_budget, progress=progress)
+    with torch.no_grad():
+        outputs = network(x[:1].to(next(network.parameters()).device)).shape[1]
+    cross = empirical_ntk(
+        network,
+        further.flatten(0, 2),
+        torch.cat([x, x_prime]),
+        memory_budget=memory_budget,
+        progress=progress,
+    )
+    views = (cross / outputs).numpy().reshape(len(images), augmentations, 2, -1)
+    gap = (views[:, :, 0] - views[:, :, 1]) / np.sqrt(2)
+    points = kernel_points(
+        kernel.numpy(),
+        dim,
+        # Both signs have the mean zero and the covariance wanted.
+        cross_kernel=np.concatenate([gap, -gap], axis=1),
+        every=True,
+        groups=np.repeat(np.arange(len(images)), pairs),
+    )
+    return _scored(points, exact)
+
+
+def _scored(points: Points, exact: bool) -> ClosedForm:
+    losses = alignment_losses(points)
+    if not exact:
+        return ClosedForm(first_order_scores(points), losses, None, points.gamma)
+    found = leave_one_out_scores(points)
+    return ClosedForm(found.scores, losses, found.errors, points.gamma)
+
+
+def _check(
+    images: torch.Tensor,
+    kind: str,
+    pairs: int,
+    augmentations: int,
+    seed: int,
+    numbers: torch.Tensor | None,
+) -> torch.Tensor:
+    check_images(images)
+    view_shape(kind, images.shape[1:])
+    check_count("pairs", pairs)
+    check_count("augmentations", augmentations)
+    if len(images) < 3:
+        raise ValueError(f"{len(images)} image(s) given; expected at least 3")
+    if type(seed) is not int or seed < 0:
+        raise ValueError(f"seed is {seed!r}; expected a whole number of at least 0")
+    if numbers is None:
+        return torch.arange(len(images), device=images.device)
+    if numbers.shape != (len(images),) or len(numbers.unique()) < len(images) or numbers.min() < 0:
+        raise ValueError(
+            f"numbers has shape {tuple(numbers.shape)} and {len(numbers.unique())} values; "
+            f"expected {len(images)} different ones from 0 on"
+        )
+    return numbers.to(images.device)
+
+
+_DIM = 8  # where the options name none
+
+
+def score_closed_form(options: MemorizationOptions, points: ScoredImages, folder: Path) -> Scored:
+    """Score the pool by leave-one-out of the linear model of its pixels, or of a network's kernel.
+
+    The linear model is that of Barlow Twins, whatever the method: of the pixels, or, of a trained
+    network, of its tangent kernel.
+    """
+    dim = options.dim or _DIM
+    shared: dict[str, Any] = {
+        "augmentations": options.augmentations,
+        "seed": options.draw_seed,
+        "numbers": points.numbers,
+        "exact": options.exact,
+    }
+    details: dict[str, Any] = {"dim": dim, "kernel": options.kernel, "exact": options.exact}
+    if not options.kernel:
+        details |= {"method": "barlow_twins", "encoder": "linear"}  # whatever the options
+    pool = trained_on(points, torch.arange(len(points.images)))
+    if options.kernel:
+        trained = trained_encoder(options, pool, options.seed, folder / "encoders" / "0")
+        kind = scored_views(options, trained.views)
+        found = kernel_scores(
+            trained.encoder,
+            points.images,
+            kind,
+            dim,
+            pixels=trained.pixels,
+            progress=sys.stderr.isatty(),
+            **shared,
+        )
+        if options.evaluate:
+            details["accuracies"] = probed_families({"all": [trained]}, points, options)
+    else:
+        kind = scored_views(options, options.views or "simclr")
+        pixels = pixel_statistics(pool.images) if options.standardise else None
+        found = linear_scores(points.images, kind, dim, pixels=pixels, **shared)
+    count = len(points.images)
+    return Scored(
+        scores=found.scores[None],
+        standard_error=np.full((1, count), np.nan),
+        units=np.empty((1, 0, count)),
+        losses=found.losses[None, None],
+        members=np.ones((1, count), dtype=bool),
+        details={
+            **details,
+            "views": kind,
+            "layers": ["projector"],
+            "distance": "sqeuclidean",
+            "normalise": False,
+            "gamma": found.gamma[: dim + 1],
+            "error_bound": None if found.errors is None else found.errors.max(),
+        },
+    )
+
+
+def check_modes(options: MemorizationOptions, points: ScoredImages) -> None:
+    """Refuse more modes of the pixels than there are."""
+    kind = scored_views(options, options.views or "simclr")
+    pixels = math.prod(view_shape(kind, tuple(points.images.shape[1:])))
+    if not options.kernel and (options.dim or _DIM) > pixels:
+        raise ValueError(
+            f"dim is {options.dim or _DIM}; expected at most {pixels}, the pixels of a view"
+        )
+
+
+def check_closed_form(options: MemorizationOptions) -> None:
+    """Refuse options that a closed form has no answer to."""
+    if options.form != "raw":
+        raise ValueError(f"form is {options.form!r}; expected 'raw' in closed form")
+    if options.against != "view":
+        raise ValueError(f"against is {options.against!r}; expected 'view' in closed form")
+    if options.distance not in ("l2", "sqeuclidean"):  # the default of the other protocols
+        raise ValueError(f"distance is {options.distance!r}; expected 'sqeuclidean' in closed form")
+    if options.layers not in (("backbone",), ("projector",)):
+        raise ValueError(
+            f"layers is {', '.join(options.layers) or 'nothing'}; expected the embedding alone, "
+            "projector, in closed form"
+        )
+    if options.evaluate and not options.kernel:
+        raise ValueError("evaluate is asked without --kernel; expected a network to probe")
+    if options.dim is not None and options.dim < 1:
+        raise ValueError(f"dim is {options.dim}; expected at least 1")

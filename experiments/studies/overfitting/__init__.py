@@ -1,0 +1,1 @@
+"""Which layers overfit, when, and whether the coding rate tells: ``overfitting``."""

@@ -1,0 +1,189 @@
+"""One checkpoint, layer by layer: probes of its features, and how far groups reduce their rate."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from experiments.options import OverfittingOptions
+from sslsim.coding_rate import coding_rate, grouped_coding_rate, instance_groups
+from sslsim.core.seeds import derived_generator
+from sslsim.core.unit_rows import unit_rows
+from sslsim.data.datasets import Images, spread_over
+from sslsim.data.pixels import pixel_statistics
+from sslsim.data.single_view import VIEWS, draw_view
+from sslsim.data.views import as_fed
+from sslsim.encoders.build import Encoder
+from sslsim.encoders.features import features
+from sslsim.measures.probes import knn_accuracy, linear_probe
+from sslsim.runs.options import TrainOptions
+from sslsim.runs.trained_run import initial_learner, split_data
+
+SPLITS = ("test", "train")
+GROUPS = ("instance", "class")
+
+# Without the weakest ones that a single probe would try: they take by far the most time, and
+# hundreds of probes are fitted.
+_PENALTIES = (1e-1, 1e-2, 1e-3)
+_NEIGHBOURS = 20
+_DRAWS = 11  # purpose of the views' draws
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """What every checkpoint of a run is measured on.
+
+    Attributes
+    ----------
+    data : Images
+        The run's training images, of which its learner is built.
+    plain : dict of str to Tensor, shape (n, c, h, w)
+        Images of either split as the network is fed with, for the probes.
+    labels : dict of str to Tensor of int64, shape (n,)
+        Their classes.
+    views : dict of str to Tensor, shape (views * n, c, h, w)
+        Views of images of either split, view by view, for the coding rates.
+    classes : dict of str to Tensor of int64, shape (views * n,)
+        Classes of the views.
+    images : int
+        n of the coding rates, the same in both splits: rates of more samples are higher.
+    """
+
+    data: Images
+    plain: dict[str, torch.Tensor]
+    labels: dict[str, torch.Tensor]
+    views: dict[str, torch.Tensor]
+    classes: dict[str, torch.Tensor]
+    images: int
+
+
+def watched_images(trained: TrainOptions, options: OverfittingOptions) -> Watched:
+    """Draw, once for a run, what its checkpoints are measured on."""
+    data, held_out = split_data(trained)
+    if data.labels is None or held_out.labels is None or len(data.labels.unique()) < 2:
+        raise ValueError(f"{trained.data} has no labels of two classes; expected some to probe by")
+    pixels = pixel_statistics(data.images) if trained.standardise else None
+    kind = trained.views or initial_learner(trained, data).views
+    drawn = kind if kind in VIEWS and kind != "mask" else "simclr"
+    images = min(options.samples, len(data.images), len(held_out.images))
+    plain, labels, views, classes = {}, {}, {}, {}
+    for place, (split, part) in enumerate(zip(SPLITS, (held_out, data), strict=True)):
+        probed = as_fed(spread_over(part, options.probed), kind)
+        fed = probed.images.float() / 255
+        chosen = spread_over(part, images)
+        generator = derived_generator(options.seed, _DRAWS, place)
+        each = [
+            draw_view(chosen.images, drawn, generator, which=which % 2)
+            for which in range(options.views)
+        ]
+        plain[split] = fed if pixels is None else pixels.standardise(fed)
+        views[split] = torch.cat([v if pixels is None else pixels.standardise(v) for v in each])
+        assert probed.labels is not None
+        assert chosen.labels is not None
+        labels[split], classes[split] = probed.labels, chosen.labels.repeat(options.views)
+    return Watched(data, plain, labels, views, classes, images)
+
+
+def measured_layers(
+    encoder: Encoder, watched: Watched, options: OverfittingOptions
+) -> dict[str, dict[str, Any]]:
+    """Accuracies and coding rate reductions of all layers of a network.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        At a checkpoint.
+    watched : Watched
+        What to measure it on.
+    options : OverfittingOptions
+        Distortions.
+
+    Returns
+    -------
+    dict of str to dict
+        By layer, from early to late, then ``backbone`` (the representation) and ``projector`` (the
+        embedding): :func:`probed_layer` and, of features of norm 1, :func:`layer_reductions`. A
+        layer with the very features of the one before has its numbers.
+
+    Raises
+    ------
+    ValueError
+        If features are not finite.
+
+    Examples
+    --------
+    >>> from sslsim.encoders.build import build_encoder
+    >>> options = OverfittingOptions(run=(), samples=8, probed=40, eps=(0.5,))
+    >>> watched = watched_images(TrainOptions(limit=60), options)
+    >>> encoder = build_encoder("convnet", (1, 8, 8), 4, seed=0, widths=(4, 6))
+    >>> found = measured_layers(encoder, watched, options)
+    >>> list(found)
+    ['layer1', 'layer2', 'backbone', 'projector']
+    >>> found["layer2"] == found["backbone"] != found["layer1"]
+    True
+    """
+    layers = [*encoder.layers, "backbone", "projector"]
+    plain = {split: features(encoder, x, layers) for split, x in watched.plain.items()}
+    views = {split: features(encoder, x, layers) for split, x in watched.views.items()}
+    found: dict[str, dict[str, Any]] = {}
+    for place, layer in enumerate(layers):
+        before = layers[place - 1] if place else None
+        if before is not None and all(
+            torch.equal(held[split][layer], held[split][before])
+            for held in (plain, views)
+            for split in SPLITS
+        ):
+            found[layer] = found[before]
+            continue
+        read = {split: plain[split][layer] for split in SPLITS}
+        rated = {split: views[split][layer] for split in SPLITS}
+        found[layer] = {
+            **probed_layer(read, watched.labels, options.seed),
+            **layer_reductions(rated, watched.classes, options),
+        }
+    return found
+
+
+def probed_layer(
+    read: dict[str, torch.Tensor], labels: dict[str, torch.Tensor], seed: int = 0
+) -> dict[str, float]:
+    """Accuracies on test features of probes fitted on training features."""
+    given = (read["train"], labels["train"], read["test"], labels["test"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the solver's convergence: judged as it is
+        linear = linear_probe(*given, penalties=_PENALTIES, seed=seed)
+    knn = knn_accuracy(*given, k=min(_NEIGHBOURS, len(read["train"])))
+    return {
+        "linear": linear.accuracy,
+        "linear_error": linear.standard_error,
+        "knn": knn.accuracy,
+        "knn_error": knn.standard_error,
+    }
+
+
+def layer_reductions(
+    rated: dict[str, torch.Tensor], classes: dict[str, torch.Tensor], options: OverfittingOptions
+) -> dict[str, dict[str, Any]]:
+    """Coding rates of features of norm 1, and what groups take off them.
+
+    arXiv 2410.00772, section 4.2: groups are instances. Features that are all zero have no
+    direction and stay zero.
+    """
+    found: dict[str, dict[str, Any]] = {name: {} for name in ("coding_rate", *GROUPS)}
+    for split, features_of_views in rated.items():
+        z = unit_rows(features_of_views.double())
+        labels = {
+            "instance": instance_groups(len(z) // options.views, options.views),
+            "class": classes[split],
+        }
+        rates = [float(coding_rate(z, eps)) for eps in options.eps]
+        found["coding_rate"][split] = rates
+        for groups, given in labels.items():
+            found[groups][split] = [
+                rate - float(grouped_coding_rate(z, given, eps))
+                for rate, eps in zip(rates, options.eps, strict=True)
+            ]
+    return found

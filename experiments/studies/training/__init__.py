@@ -1,0 +1,1 @@
+"""Networks in training: ``train``, what theory says of a run, and forecasts."""

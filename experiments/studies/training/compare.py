@@ -1,0 +1,223 @@
+"""Theory over what a training run recorded: ``sslsim compare --run DIR``.
+
+The prediction knows the run's data, views and initial network, and nothing of its training: from
+pairs come the eigenvalues gamma_j by which a linear model of the pixels would grow under the run's
+method, from the network at initialisation the size lambda_j(0) at which its embedding starts, and
+both together the times of linear theory. For a linear encoder under Barlow Twins these are the
+times of its own theory. A deep network has another kernel, and another clock: one factor is fitted,
+and what is judged is the ratio of the times.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+from scipy.stats import spearmanr
+
+from experiments.options import CompareOptions
+from experiments.tables import number, table
+from sslsim.core.files import write_json
+from sslsim.data.datasets import Images
+from sslsim.data.single_view import VIEWS
+from sslsim.runs.options import TrainOptions
+from sslsim.runs.stored import stored_arrays
+from sslsim.runs.trained_run import (
+    found_steps,
+    initial_learner,
+    read_train_options,
+    split_data,
+    training_pairs,
+    watched_spectrum,
+)
+from theory import predict_steps_from
+from theory.linear.closed_form import step_times
+from theory.losses.near_origin import barlow_twins_operator, simclr_operator
+from theory.losses.vicreg import vicreg_operator
+
+_PAIRED = tuple(kind for kind in VIEWS if kind != "mask")
+_PAIRS = 2000  # drawn for the prediction
+_VICREG_EPS = 1e-4  # under the root of the training's objective
+Array = NDArray[np.float64]
+
+
+def compare_run(options: CompareOptions) -> Path:
+    """Predict the steps of a run from its data and compare them with those it recorded."""
+    assert options.run is not None
+    for field in fields(options):
+        given = getattr(options, field.name)
+        if field.name not in ("run", "pairs") and given != field.default:
+            raise ValueError(
+                f"{field.name.replace('_', '-')} is {given}, which means nothing for a run; "
+                "expected none but --pairs given"
+            )
+    folder = Path(options.run)
+    trained = read_train_options(folder)
+    records = stored_arrays(
+        folder / "records.npz", {"times": 1, "cross_spectrum": 2, "covariance_spectrum": 2}
+    )
+    steps = found_steps(records, trained)
+    measured = np.where(steps.detected, steps.times, np.inf)
+    data, _ = split_data(trained)
+    learner = initial_learner(trained, data)
+    kind = trained.views or learner.views
+    if kind not in _PAIRED:
+        raise ValueError(f"the run's views are {kind}; expected pairs ({', '.join(_PAIRED)})")
+    views = _drawn(trained, data, kind, options.pairs)
+    x, x_prime = (view.flatten(1).double().numpy() for view in views)
+    dim = min(len(measured), x.shape[1])
+    measured = measured[:dim]
+    theory_form = trained.method == "barlow_twins" and trained.barlow_form != "published"
+    if theory_form and trained.encoder == "linear" and trained.widths is None:
+        w0 = next(learner.encoder.parameters()).detach().double().numpy()
+        found = predict_steps_from(x, x_prime, w0)
+        gamma, predicted, theory = found.eigenvalues, found.step_times, "exact initial map"
+    else:
+        operator, theory = near_origin(trained, x, x_prime)
+        m = len(operator)
+        gamma = eigh(operator, eigvals_only=True, subset_by_index=(m - dim, m - 1))[::-1] / 2
+        # A small eigenvalue may start on either side of zero; its size is what it grows from.
+        start = np.abs(records[watched_spectrum(trained)][0][:dim].astype(np.float64))
+        start = np.maximum(start, 1e-9 * start.max())
+        size = np.sqrt(start / np.where(gamma > 0, gamma, 1.0))
+        predicted = step_times(gamma, np.where(gamma > 0, size, 0.0))
+        if trained.method == "vicreg" and start.max() >= _VICREG_EPS:
+            warnings.warn(
+                f"embeddings start with a variance of {start.max():.1g}; expected below "
+                f"{_VICREG_EPS} for the theory of vicreg: no step is predicted (--init-scale)",
+                stacklevel=2,
+            )
+            predicted = np.full(dim, np.inf)
+    judged = agreement(predicted, measured)
+    write_json(
+        folder / "comparison.json",
+        {
+            "eigenvalues": gamma,
+            "predicted_step_times": predicted,
+            "measured_step_times": measured,
+            "measured_standard_errors": steps.standard_errors[:dim],
+            "detected": steps.detected[:dim],
+            **judged,
+            "theory": theory,
+            "n_pairs": len(x),
+            "views": kind,
+            "spectrum": watched_spectrum(trained),
+            "method": trained.method,
+            "encoder": trained.encoder,
+            "data": trained.data,
+        },
+    )
+    print(_report(gamma, predicted, measured, judged))
+    return folder
+
+
+def near_origin(trained: TrainOptions, x: Array, x_prime: Array) -> tuple[Array, str]:
+    """Operator by which a linear model would grow from a small initialisation."""
+    name = f"{trained.method} near the origin"
+    if trained.method == "simclr" and trained.similarity == "dot":
+        temperature = 0.5 if trained.temperature is None else trained.temperature
+        return simclr_operator(x, x_prime, temperature), name
+    if trained.method == "vicreg":
+        # The theory counts half of each view's variance term, the training all of it.
+        dim = 8 if trained.dim is None else trained.dim
+        return vicreg_operator(x, x_prime, dim, mu=50.0, lam=25.0), name
+    if watched_spectrum(trained) == "covariance_spectrum":
+        mean = (x.mean(axis=0) + x_prime.mean(axis=0)) / 2
+        x, x_prime = x - mean, x_prime - mean
+    if trained.method != "barlow_twins":
+        name = f"barlow_twins near the origin (there is none of {trained.method})"
+    elif trained.barlow_form == "published":
+        name = "barlow_twins near the origin, theory form (there is none of the published form)"
+    return barlow_twins_operator(x, x_prime), name
+
+
+def agreement(predicted: Array, measured: Array) -> dict[str, Any]:
+    """How far predicted and measured step times agree, as they are and up to one factor.
+
+    Parameters
+    ----------
+    predicted, measured : ndarray, shape (k,)
+        Times; infinite where there is no step. Both are of sorted curves, so that their order
+        agrees unless steps are missing in between.
+
+    Returns
+    -------
+    dict
+        ``relative_error`` (k,) and its mean ``mean_relative_error``; ``spearman``, the rank
+        correlation; ``fitted_time_scale``, the factor on predicted times that fits best (least
+        squares of logarithms); ``scaled_relative_error`` (k,) with that factor, and its mean
+        ``mean_scaled_relative_error``. NaN or None where fewer than two (one) can be compared.
+
+    Examples
+    --------
+    >>> found = agreement(np.array([1.0, 2.0, 4.0]), np.array([2.0, 4.0, np.inf]))
+    >>> round(found["fitted_time_scale"], 6), round(found["spearman"], 6)
+    (2.0, 1.0)
+    """
+    both = np.isfinite(predicted) & np.isfinite(measured) & (predicted > 0) & (measured > 0)
+    nothing = np.full(len(predicted), np.nan)
+    if not both.any():
+        return {
+            "relative_error": nothing,
+            "mean_relative_error": None,
+            "spearman": None,
+            "fitted_time_scale": None,
+            "scaled_relative_error": nothing,
+            "mean_scaled_relative_error": None,
+        }
+    p, m = predicted[both], measured[both]
+    scale = float(np.exp(np.mean(np.log(m) - np.log(p))))
+    raw, scaled = nothing.copy(), nothing.copy()
+    raw[both], scaled[both] = np.abs(p - m) / m, np.abs(scale * p - m) / m
+    enough = len(p) >= 2
+    ordered = np.ptp(p) > 0 and np.ptp(m) > 0  # else there is no order to correlate
+    return {
+        "relative_error": raw,
+        "mean_relative_error": float(raw[both].mean()),
+        "spearman": float(spearmanr(p, m).statistic) if ordered else None,
+        "fitted_time_scale": scale,
+        "scaled_relative_error": scaled,
+        "mean_scaled_relative_error": float(scaled[both].mean()) if enough else None,
+    }
+
+
+def _drawn(
+    trained: TrainOptions, data: Images, kind: str, pairs: int | None
+) -> tuple[torch.Tensor, ...]:
+    """The very pairs of a run that fixed them, else fresh ones of images spread over the data."""
+    most = len(data.images) if trained.fixed_views else _PAIRS
+    count = min(len(data.images), most if pairs is None else pairs)
+    if count < 2:
+        raise ValueError(f"pairs is {pairs}; expected at least 2")
+    return training_pairs(trained, data, kind, count, draw=0)
+
+
+def _report(gamma: Array, predicted: Array, measured: Array, judged: dict[str, Any]) -> str:
+    rows = []
+    for mode, eigenvalue in enumerate(gamma):
+        error = judged["scaled_relative_error"][mode]
+        rows.append(
+            [
+                str(mode + 1),
+                number(eigenvalue),
+                number(predicted[mode]),
+                "none" if np.isinf(measured[mode]) else number(measured[mode]),
+                "-" if np.isnan(error) else f"{100 * error:.1f} %",
+            ]
+        )
+    lines = [table(["mode", "gamma", "predicted", "measured", "error, scaled"], rows)]
+    if judged["fitted_time_scale"] is None:
+        lines.append("no step that is both predicted and measured")
+    else:
+        raw = 100 * judged["mean_relative_error"]
+        line = f"times fitted by {judged['fitted_time_scale']:.3g}; as they are, off by {raw:.0f} %"
+        if judged["mean_scaled_relative_error"] is not None:
+            line += f", scaled by {100 * judged['mean_scaled_relative_error']:.1f} %"
+        lines.append(line)
+    return "\n".join(lines)

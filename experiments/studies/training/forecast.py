@@ -1,0 +1,163 @@
+"""When will the next mode be learned? ``sslsim forecast``.
+
+A forecast knows one checkpoint and what the run did before it. The next rise follows from how the
+mode grows now and how its rate splits between early and late layers (the two-factor law,
+:mod:`theory.linear.two_factor`); how far to trust it, from how earlier forecasts of the same run
+came out. Beside it stand forecasts that hold the rate fixed. Keys of ``forecast.json`` are
+explained in ``experiments/docs/forecast.md``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.options import ForecastOptions
+from experiments.studies.training.forecasters import (
+    JUDGED,
+    Forecast,
+    forecasts_of,
+    modes_left,
+    passings,
+)
+from experiments.tables import number, table
+from sslsim.core.files import write_arrays, write_json
+from sslsim.runs.folder import check_folder, new_results
+from sslsim.runs.history import watch
+from sslsim.runs.networks import check_different
+
+_RESULTS = ("forecast.json", "forecast.npz", "forecast.png")
+
+
+def forecast(options: ForecastOptions) -> Path:
+    """Forecast the steps of runs, and compare with what happened."""
+    if not options.run:
+        raise ValueError("no run is given; expected --run DIR, a folder of sslsim train")
+    check_different("run", options.run)
+    if options.at is not None and len(options.run) > 1:
+        raise ValueError(f"at is {options.at} for {len(options.run)} runs; expected one run")
+    if options.pairs < 2 or not 0 < options.interval_level < 1:
+        raise ValueError(
+            f"pairs is {options.pairs} and interval_level {options.interval_level}; "
+            "expected at least 2 and a number between 0 and 1"
+        )
+    check_folder(options.out, "forecast", _RESULTS)
+    quiet = not sys.stderr.isatty()
+    watched = [watch(run, options.pairs, options.root, progress=not quiet) for run in options.run]
+    if options.at is not None and options.at not in watched[0].steps:
+        steps = watched[0].steps
+        raise ValueError(
+            f"at is {options.at}; {watched[0].folder} holds checkpoints {steps[0]}, {steps[1]}, "
+            f"..., {steps[-1]}"
+        )
+    found: list[Forecast] = []
+    for run in watched:
+        if options.at is not None:
+            index = run.steps.index(options.at)
+            moments = [*passings(run, until=index), *modes_left(run, index)]
+        else:
+            moments = passings(run)
+        found += forecasts_of(run, moments, options, quiet)
+    if options.at is not None:
+        found = [one for one in found if one.size is None]
+    curves = {
+        f"{name}_{place}": values
+        for place, run in enumerate(watched)
+        for name, values in (("times", run.times), ("eigenvalues", run.lam))
+    }
+    judged = [one for one in found if one.size in (None, JUDGED)]
+    summary = {} if options.at is not None else summarise(judged)
+    with new_results(options.out, "forecast", options, results=_RESULTS) as folder:
+        write_arrays(folder / "forecast.npz", **curves)
+        write_json(
+            folder / "forecast.json",
+            {
+                "runs": [str(run.folder) for run in watched],
+                "at": options.at,
+                "judged_at": None if options.at is not None else JUDGED,
+                "interval_level": options.interval_level,
+                "forecasts": [asdict(one) for one in found],
+                "summary": summary,
+            },
+        )
+    print(_report(judged, summary))
+    return options.out
+
+
+def summarise(forecasts: Sequence[Forecast]) -> dict[str, Any]:
+    """How forecasts came out."""
+    found = _errors(forecasts)
+    groups: dict[str, list[Forecast]] = {}
+    for one in forecasts:
+        groups.setdefault(f"{one.method}, {one.encoder}", []).append(one)
+    return {**found, "groups": {name: _errors(group) for name, group in groups.items()}}
+
+
+def _errors(forecasts: Sequence[Forecast]) -> dict[str, Any]:
+    came = [one for one in forecasts if np.isfinite(one.measured_step_time)]
+    names = list(dict.fromkeys(name for one in forecasts for name in one.rates))
+    by_name = {}
+    for name in names:
+        rates = [
+            abs(one.rates[name] / one.measured_rate - 1)
+            for one in forecasts
+            if np.isfinite(one.rates.get(name, np.nan)) and np.isfinite(one.measured_rate)
+        ]
+        ratios = np.array(
+            [
+                (one.step_times[name] - one.time) / (one.measured_step_time - one.time)
+                for one in came
+                if name in one.step_times
+            ]
+        )
+        by_name[name] = {
+            "counted": len(ratios),
+            "median_rate_error": float(np.median(rates)) if rates else None,
+            "median_time_error": float(np.median(np.abs(ratios - 1))) if len(ratios) else None,
+            "median_time_ratio": float(np.median(ratios)) if len(ratios) else None,
+        }
+    inside = [one.low <= one.measured_step_time <= one.high for one in came]
+    return {
+        "plateaus": len(came),
+        "covered": float(np.mean(inside)) if inside else None,
+        "forecasters": by_name,
+    }
+
+
+def _report(forecasts: Sequence[Forecast], summary: dict[str, Any]) -> str:
+    rows = [
+        [
+            Path(one.run).name,
+            str(one.mode),
+            number(one.time),
+            number(one.lam, 2),
+            number(one.rates["two_factor"], 3),
+            number(one.measured_rate, 3),
+            number(one.step_times["two_factor"]),
+            f"{number(one.low)} to {number(one.high)}",
+            number(one.step_times["last_rate"]),
+            number(one.measured_step_time),
+        ]
+        for one in forecasts
+    ]
+    headers = ["run", "mode", "at", "lambda", "rate", "measured", "step", "interval", "naive"]
+    lines = [table([*headers, "measured"], rows)]
+    for name, found in summary.get("forecasters", {}).items():
+        if found["counted"]:
+            lines.append(
+                f"{name}: median error of rates {_percent(found['median_rate_error'])}, of "
+                f"remaining times {_percent(found['median_time_error'])} "
+                f"({found['counted']} plateaus)"
+            )
+    if summary.get("covered") is not None:
+        lines.append(f"steps inside their interval: {_percent(summary['covered'])}")
+    return "\n".join(lines)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"

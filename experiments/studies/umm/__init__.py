@@ -1,0 +1,1 @@
+"""Undoing memorisation of trained networks: ``umm`` and ``umm-sweep``."""

@@ -1,0 +1,291 @@
+"""Options of ``sslsim umm`` and ``sslsim umm-sweep``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from sslsim.core.names import Schedule
+from sslsim.runs.options import TrainOptions
+from sslsim.umm.options import Alignment, Features, Hypergradient, Optimizer, Solver, UmmOptions
+
+Variant = Literal[
+    "full",
+    "no_alignment",
+    "no_coding_rate",
+    "joint",
+    "control",
+    "align",
+    "spread",
+    "spread_held",
+]
+
+_VARIANTS: dict[str, dict[str, float | bool]] = {
+    "full": {},
+    "no_alignment": {"beta": 0.0},
+    "no_coding_rate": {"coding_rate": 0.0},
+    "joint": {"joint": True},
+    "control": {"joint": True, "beta": 0.0, "coding_rate": 0.0},
+    # Interventions: one level, one pressure each on top of the control's loss.
+    "align": {"joint": True, "coding_rate": 0.0},
+    "spread": {"joint": True, "beta": 0.0},
+    "spread_held": {"joint": True, "beta": 0.0},
+}
+
+
+@dataclass(frozen=True)
+class UmmSettings:
+    """How to fine-tune, and what to measure on.
+
+    Attributes
+    ----------
+    checkpoint : int or None
+        Updates of the run after which to start. Default: its newest checkpoint.
+    split : str
+        Last layer that stays as it is; the layers behind it are fine-tuned.
+    early : str or None
+        Layer whose features are the early ones of the alignment, the split or one before it.
+        Default: the split.
+    features : {"representation", "embedding"}
+        Late features: before or after the projector.
+    eps : float
+        Distortion of coding rates, for features of unit norm; eps itself, not its square.
+    beta : float
+        Weight of the alignment in the inner loss.
+    coding_rate_weight : float
+        Weight of the coding rate reduction in the outer objective.
+    distance : {"gradient", "volume", "reduction", "cka"}
+        Of early and late features, what alignment lowers: by gradients of the loss as published, by
+        exact volumes (small networks), by the coding rate reduction of two groups, by CKA.
+    hypergradient : {"unrolled", "darts", "implicit"}
+        Exact through the inner steps, by finite differences as published, or implicit.
+    inner_lr : float
+        Learning rate of the inner steps.
+    inner_steps : int
+        Inner steps in every outer step.
+    radius : float
+        Of the differences of darts.
+    proximal, damping : float
+        Of the implicit hypergradient.
+    solver : {"cg", "neumann"}
+        Of the implicit hypergradient.
+    solver_iterations : int
+        Of the implicit hypergradient.
+    optimizer : {"adam", "sgd"}
+        Of the outer level.
+    outer_lr : float
+        Its base learning rate.
+    schedule : {"constant", "cosine", "step", "exponential"}
+        Of the outer learning rate.
+    steps : int
+        Outer steps.
+    batch : int
+        Images of a batch; at most all there are.
+    held_out : int
+        Held-out images whose views DeltaR, loss and alignment are measured on.
+    test_images : int
+        Held-out images, at most, that probes are read on.
+    transfer : str or None
+        Another data set, named as for `sslsim train`, on which frozen features are probed too.
+    transfer_limit : int or None
+        Keep at most so many of its training images.
+    checkpoint_every : int
+        Outer steps between checkpoints.
+    seed : int or None
+        Of everything random. Default: the run's.
+    root : Path or None
+        Folder of the torchvision data sets, where it has moved since.
+    device : str
+        cpu, cuda, or auto: cuda if there is one.
+    """
+
+    checkpoint: int | None = None
+    split: str = "layer2"
+    early: str | None = None
+    features: Features = "representation"
+    eps: float = 0.1**0.5
+    beta: float = 1.0
+    coding_rate_weight: float = 1.0
+    distance: Alignment = "gradient"
+    hypergradient: Hypergradient = "unrolled"
+    inner_lr: float = 0.01
+    inner_steps: int = 1
+    radius: float = 0.01
+    proximal: float = 1.0
+    damping: float = 0.0
+    solver: Solver = "cg"
+    solver_iterations: int = 10
+    optimizer: Optimizer = "adam"
+    outer_lr: float = 1e-4
+    schedule: Schedule = "constant"
+    steps: int = 500
+    batch: int = 256
+    held_out: int = 256
+    test_images: int = 2000
+    transfer: str | None = None
+    transfer_limit: int | None = None
+    checkpoint_every: int = 100
+    seed: int | None = None
+    root: Path | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class UmmCommand(UmmSettings):
+    """Fine-tune a trained network so that late layers forget what they learned by heart.
+
+    Bi-level (the Undoing Memorization Mechanism): layers up to the split stay as they are; the
+    inner level aligns the late features with the early ones, the outer level raises the coding rate
+    reduction of images with their views. Accuracy, coding rate reduction and alignment are measured
+    before and after, layer by layer, on held-out images. A run that was interrupted goes on when
+    the same command is given again.
+
+    Attributes
+    ----------
+    run : Path
+        Folder of a finished `sslsim train`.
+    alignment : bool
+        Without: leave the alignment out.
+    coding_rate : bool
+        Without: leave the coding rate reduction out.
+    joint : bool
+        One level in place of two: descend the sum.
+    control : bool
+        Plain further training of the late part by the run's own loss, for as many updates: what a
+        gain has to be compared with.
+    out : Path
+        Run folder: config.json, umm.json, records.jsonl, records.npz, checkpoints, umm.png.
+    """
+
+    run: Path = Path("runs/train")
+    alignment: bool = True
+    coding_rate: bool = True
+    joint: bool = False
+    control: bool = False
+    out: Path = Path("runs/umm")
+
+
+@dataclass(frozen=True)
+class UmmSweepCommand(UmmSettings):
+    """Fine-tune several runs in several variants and sum up in one table what each changed.
+
+    Runs that differ by their seed only are a group, over which means and intervals are taken. Every
+    variant is compared with the control of the same run. Finished cells are not run again: the same
+    command goes on where it stopped, and one with more runs or variants adds to the table.
+
+    Attributes
+    ----------
+    run : tuple of Path
+        One or more folders of finished `sslsim train`.
+    variants : tuple of str
+        full; no_alignment, no_coding_rate and joint, its ablations; control, plain further training
+        (always there); and interventions that add a single pressure to the control: align (lower
+        the alignment's distance), spread (raise DeltaR), spread_held (the same with the distance
+        held where it was).
+    vary : tuple of str
+        Further settings of the first variant, NAME=VALUE,VALUE,...: each value in turn, all else
+        unchanged. NAME is a number or name among the options above, such as eps, beta, outer-lr,
+        batch, schedule or early.
+    push : float
+        Of align: weight of the alignment, in place of beta.
+    hold : float
+        Of spread_held: weight of the squared change of the distance.
+    interval_level : float
+        Confidence level of the intervals of means over seeds.
+    out : Path
+        Run folder: config.json, cells, table.json, table.txt, umm_sweep.png.
+    """
+
+    run: tuple[Path, ...] = ()
+    variants: tuple[Variant, ...] = ("full", "no_alignment", "no_coding_rate", "joint")
+    vary: tuple[str, ...] = ()
+    push: float = 100.0
+    hold: float = 1e5
+    interval_level: float = 0.9
+    out: Path = Path("runs/umm_sweep")
+
+
+RENAMED = {"coding_rate_weight": "coding_rate", "distance": "alignment"}
+_SAME = (
+    "split", "early", "features", "eps", "beta", "hypergradient", "inner_lr", "inner_steps",
+    "radius", "proximal", "damping", "solver", "solver_iterations", "optimizer", "outer_lr",
+    "schedule", "steps", "batch", "held_out", "checkpoint_every",
+)  # fmt: skip
+VARIED = tuple(name for name in (*_SAME, *RENAMED) if name != "checkpoint_every")
+
+
+def core_options(settings: UmmSettings, trained: TrainOptions) -> UmmOptions:
+    """Options of the fine-tuning itself."""
+    given = {name: getattr(settings, name) for name in _SAME}
+    given |= {theirs: getattr(settings, ours) for ours, theirs in RENAMED.items()}
+    if trained.fixed_views and settings.seed not in (None, trained.seed):
+        raise ValueError(
+            f"seed is {settings.seed} for a run with fixed views, drawn by seed {trained.seed}; "
+            "expected none given"
+        )
+    if not 0 <= settings.coding_rate_weight < math.inf:
+        raise ValueError(
+            f"coding_rate_weight is {settings.coding_rate_weight}; "
+            "expected a finite number of at least 0"
+        )
+    options = UmmOptions(
+        **given,
+        seed=trained.seed if settings.seed is None else settings.seed,
+        standardise=trained.standardise,
+        fixed_views=trained.fixed_views,
+    )
+    if not isinstance(settings, UmmCommand):
+        return options
+    asked = {
+        "no_alignment": not settings.alignment,
+        "no_coding_rate": not settings.coding_rate,
+        "joint": settings.joint,
+    }
+    if settings.control and any(asked.values()):
+        first = next(name for name, yes in asked.items() if yes).replace("_", "-")
+        raise ValueError(f"both control and {first} are given; expected one of them")
+    for name, yes in (asked | {"control": settings.control}).items():
+        options = variant_options(options, name) if yes else options
+    return options
+
+
+def variant_options(
+    options: UmmOptions, variant: str, push: float = 100.0, hold: float = 1e5
+) -> UmmOptions:
+    """Options of a variant.
+
+    Parameters
+    ----------
+    options : UmmOptions
+        Of the full mechanism.
+    variant : str
+        One of the variants of :class:`UmmSweepCommand`.
+    push, hold : float
+        Of the interventions align and spread_held.
+
+    Returns
+    -------
+    UmmOptions
+        Changed in what the variant changes.
+
+    Raises
+    ------
+    ValueError
+        If the variant is unknown.
+
+    Examples
+    --------
+    >>> changed = variant_options(UmmOptions(), "control")
+    >>> changed.joint, changed.beta, changed.coding_rate
+    (True, 0.0, 0.0)
+    """
+    if variant not in _VARIANTS:
+        raise ValueError(f"variant is {variant!r}; expected one of {', '.join(_VARIANTS)}")
+    changes: dict[str, float | bool] = dict(_VARIANTS[variant])
+    if variant == "align":
+        changes["beta"] = push
+    if variant == "spread_held":
+        changes["hold"] = hold
+    return replace(options, **changes)  # type: ignore[arg-type]

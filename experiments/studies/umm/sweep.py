@@ -1,0 +1,218 @@
+"""Fine-tuning of several runs in several variants, in one table: ``sslsim umm-sweep``.
+
+A cell is one run in one setting. Settings are variants of the mechanism (its ablations, the
+control, interventions) and single options varied one at a time. What a setting changes is measured
+after minus before, and against the control of the same run: plain training of the same layers by
+the run's own loss, for as many updates of the same size. Runs that differ by their seed are the
+unit of means and intervals. The keys of ``table.json`` are explained in
+``experiments/docs/umm.md``.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from experiments.studies.umm.options import RENAMED, VARIED, UmmSweepCommand, variant_options
+from experiments.studies.umm.start import Start, measured, start_from
+from experiments.studies.umm.tables import group_names, report, tabled
+from sslsim.core.files import plain, read_json, whole_file, write_json
+from sslsim.runs.folder import check_folder, new_results
+from sslsim.runs.networks import check_different
+from sslsim.runs.trained_run import chosen_device
+from sslsim.umm import UmmOptions, undo_memorization
+from sslsim.umm.convergence import Diverged
+from sslsim.umm.finetune import start_digest
+
+_RESULTS = ("table.json", "table.txt", "umm_sweep.png")
+_OF_CONTROL = ("split", "outer_lr", "optimizer", "schedule", "steps", "batch")  # of the control
+_CELL = ("failed", "before", "after")  # what a cell keeps
+CONTROL = "control"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to fine-tune.
+
+    Attributes
+    ----------
+    name : str
+        A variant, or ``name=value``.
+    options : UmmOptions
+        How.
+    control : str
+        Name of the setting that it is compared with.
+    """
+
+    name: str
+    options: UmmOptions
+    control: str
+
+
+def umm_sweep(options: UmmSweepCommand) -> Path:
+    """Run the cells that are not yet done, and write the table."""
+    if not options.run:
+        raise ValueError("no run is given; expected --run DIR ..., folders of sslsim train")
+    check_different("run", options.run)
+    for name in ("push", "hold"):
+        if not 0 <= getattr(options, name) < math.inf:
+            raise ValueError(
+                f"{name} is {getattr(options, name)}; expected a finite number of at least 0"
+            )
+    if not 0 < options.interval_level < 1:
+        raise ValueError(f"interval_level is {options.interval_level}; expected between 0 and 1")
+    check_folder(options.out, "umm-sweep", _RESULTS)
+    device = chosen_device(options.device)
+    starts = [start_from(run, options) for run in options.run]
+    groups = group_names([start.trained for start in starts])
+    _check_distinct(starts, groups)
+    settings = [settings_of(options, start.options) for start in starts]
+    with new_results(options.out, "umm-sweep", options, results=_RESULTS, resumes=True) as folder:
+        cells = []
+        work = [(place, setting) for place in range(len(starts)) for setting in settings[place]]
+        for place, setting in tqdm(
+            work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
+        ):
+            start = starts[place]
+            found = _cell(start, setting, options, options.out / "cells", device)
+            cells.append(
+                {
+                    "run": str(start.run),
+                    "group": groups[place],
+                    "seed": start.trained.seed,
+                    "setting": setting.name,
+                    "control": setting.control,
+                    **found,
+                }
+            )
+        result = tabled(cells, options.interval_level)
+        write_json(folder / "table.json", result)
+        text = report(plain(result))
+        with whole_file(folder / "table.txt") as file:
+            file.write(text.encode() + b"\n")
+    print(text)
+    return options.out
+
+
+def settings_of(options: UmmSweepCommand, base: UmmOptions) -> list[Setting]:
+    """Settings of one run."""
+    asked = [name for name in dict.fromkeys(options.variants) if name != CONTROL]
+    found = [
+        Setting(name, variant_options(base, name, options.push, options.hold), CONTROL)
+        for name in asked
+    ]
+    controls = {CONTROL: variant_options(base, CONTROL)}
+    first = found[0].options if found else base
+    for given in options.vary:
+        ours, values = _varied(given)
+        name = RENAMED.get(ours, ours)
+        for value in values:
+            told = f"{ours}={value}"
+            if any(one.name == told for one in found):
+                continue  # given twice, it would count as two runs
+            against = CONTROL
+            if name in _OF_CONTROL and value != getattr(base, name):
+                against = f"{CONTROL}, {told}"
+                controls[against] = variant_options(replace(base, **{name: value}), CONTROL)
+            found.append(Setting(told, replace(first, **{name: value}), against))
+    return [*found, *(Setting(name, held, name) for name, held in controls.items())]
+
+
+def _check_distinct(starts: Sequence[Start], groups: Sequence[str]) -> None:
+    """Raise if two runs are alike down to their seed: an interval would count one of them twice."""
+    seen: dict[tuple[str, int], Path] = {}
+    for start, group in zip(starts, groups, strict=True):
+        seed = start.trained.seed
+        if (group, seed) in seen:
+            raise ValueError(
+                f"{seen[group, seed]} and {start.run} were trained alike, with seed {seed}; "
+                "expected runs of different seeds or options"
+            )
+        seen[group, seed] = start.run
+
+
+def _varied(given: str) -> tuple[str, list[Any]]:
+    """NAME and values of NAME=VALUE,VALUE, each of the type of the option."""
+    asked, _, values = given.partition("=")
+    ours = asked.strip().replace("-", "_")
+    if ours not in VARIED or not values:
+        known = ", ".join(sorted(VARIED)).replace("_", "-")
+        raise ValueError(
+            f"vary holds {given!r}; expected NAME=VALUE,VALUE with NAME one of {known}"
+        )
+    name = RENAMED.get(ours, ours)
+    default = getattr(UmmOptions(), name)
+    kind: type = str if default is None else type(default)
+    try:
+        return ours, [kind(value.strip()) for value in values.split(",")]
+    except ValueError as error:
+        raise ValueError(f"vary holds {given!r}; expected values like {default}") from error
+
+
+def _cell(
+    start: Start, setting: Setting, options: UmmSweepCommand, cells: Path, device: Any
+) -> dict[str, Any]:
+    """Before and after of one cell: as found, or run now."""
+    identity = plain(
+        {
+            "start": start_digest(start.learner, start.data, start.held_out),
+            "views": start.kind,
+            "options": asdict(setting.options),
+            # By which all cells of the run are measured, whatever they vary.
+            "measured": asdict(start.options) | {"steps": None, "checkpoint_every": None},
+            "test_images": options.test_images,
+            "transfer": [options.transfer, options.transfer_limit],
+        }
+    )
+    folder = cells / _short(identity)
+    path = folder / "cell.json"
+    if path.exists():
+        kept = read_json(path)
+        if kept.get("identity") == identity and set(_CELL) <= set(kept):
+            return {key: kept[key] for key in _CELL}
+    folder.mkdir(parents=True, exist_ok=True)
+    before = _before(start, identity, options, cells, device)
+    learner = copy.deepcopy(start.learner).to(device)
+    failed = after = None
+    try:
+        undo_memorization(
+            learner, start.data, start.held_out, start.kind, setting.options, folder,
+            device=device, progress=sys.stderr.isatty(),
+        )  # fmt: skip
+        after = measured(start, learner, options.test_images)
+    except Diverged as error:
+        failed = str(error)
+    found = {"failed": failed, "before": before, "after": after}
+    write_json(path, {"identity": identity, "run": start.run, "setting": setting.name, **found})
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # what it was for is measured
+    return plain(found)
+
+
+def _before(
+    start: Start, identity: dict[str, Any], options: UmmSweepCommand, cells: Path, device: Any
+) -> dict[str, Any]:
+    """What is measured of the run itself, once for all its cells."""
+    same = {key: value for key, value in identity.items() if key != "options"}
+    path = cells / f"before-{_short(same)}.json"
+    if path.exists():
+        kept = read_json(path)
+        if kept.get("identity") == same and "before" in kept:
+            return kept["before"]
+    before = plain(measured(start, start.learner.to(device), options.test_images))
+    write_json(path, {"identity": same, "before": before})
+    return before
+
+
+def _short(identity: dict[str, Any]) -> str:
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

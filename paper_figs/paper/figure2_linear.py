@@ -1,0 +1,188 @@
+"""Figure 2: linear Barlow Twins, theory against gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from paper_figs import captions
+from paper_figs.runs.linear import draw_staircase
+from paper_figs.store import read_result
+from paper_figs.style import BAND, INK, QUIET, WIDTH, letter, mode_colours
+from sslsim.core.files import read_json
+
+NAME = "linear"
+COMMAND = "sslsim compare --out DIR/linear/SOME_NAME (DIR as in --results DIR)"
+SHOWN = "linear/digits_1e-3_0"
+_MARKERS = "osD^vP"
+
+
+def comparisons(results: Path) -> list[dict[str, Any]]:
+    """Read every comparison under ``linear``.
+
+    Parameters
+    ----------
+    results : Path
+        Folder of results.
+
+    Returns
+    -------
+    list of dict
+        Contents of ``comparison.json`` with ``config``, in the order of data, initial scale, seed.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    folders = sorted(path.parent for path in (Path(results) / NAME).glob("*/comparison.json"))
+    if not folders:
+        raise ValueError(f"{Path(results) / NAME} holds no comparison; one is made by: {COMMAND}")
+    found = [
+        {**read_json(folder / "comparison.json"), "config": read_json(folder / "config.json")}
+        for folder in folders
+    ]
+    return sorted(found, key=lambda one: (one["data"], -one["init_scale"], one["seed"]))
+
+
+def figure(results: Path) -> tuple[Figure, str]:
+    """Draw one comparison as curves, and all of them as step times and errors.
+
+    Parameters
+    ----------
+    results : Path
+        Folder with the comparisons, each in a folder of ``linear``.
+
+    Returns
+    -------
+    Figure
+        Left: loss and eigenvalues of one. Right: measured against predicted step times of all, and
+        their mean errors by initial scale.
+    str
+        Caption.
+
+    Raises
+    ------
+    ValueError
+        If a result is missing or cannot be read.
+    """
+    every = comparisons(results)
+    shown, curves = (
+        read_result(results, SHOWN, file, f"sslsim compare --out DIR/{SHOWN}")
+        for file in ("comparison.json", "comparison.npz")
+    )
+    drawn = Figure(figsize=(WIDTH, 5.0), layout="constrained")
+    grid = drawn.add_gridspec(2, 2, width_ratios=(1.25, 1.0))
+    above = drawn.add_subplot(grid[0, 0])
+    below = drawn.add_subplot(grid[1, 0], sharex=above)
+    draw_staircase(above, below, shown, curves)
+    above.tick_params(labelbottom=False)
+    times, errors = drawn.add_subplot(grid[0, 1]), drawn.add_subplot(grid[1, 1])
+    _draw_times(times, every)
+    _draw_errors(errors, every)
+    for place, axes in enumerate((above, below, times, errors)):
+        axes.set_title(rf"$\bf{{{letter(place)}}}$")
+    return drawn, _caption(every, shown)
+
+
+def _by_data(every: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for one in every:
+        kinds.setdefault(captions.name_of(one["data"]), []).append(one)
+    return kinds
+
+
+def _draw_times(axes: Axes, every: Sequence[Mapping[str, Any]]) -> None:
+    kinds, both = _by_data(every), []
+    for (name, some), colour, marker in zip(
+        kinds.items(), mode_colours(len(kinds)), _MARKERS, strict=False
+    ):
+        points = [
+            (measured, predicted)
+            for one in some
+            for measured, predicted in zip(
+                one["measured_step_times"], one["predicted_step_times"], strict=True
+            )
+            if measured and predicted
+        ]
+        both += [time for point in points for time in point]
+        x, y = zip(*points, strict=True)
+        axes.plot(x, y, marker, ms=4, mfc="none", mec=colour, mew=0.8, label=name)
+    ends = [min(both), max(both)]
+    axes.plot(ends, ends, color=INK, lw=0.8, zorder=0)
+    axes.set(xscale="log", yscale="log", xlabel="measured step time", ylabel="predicted")
+    axes.legend(loc="upper left")
+
+
+def _draw_errors(axes: Axes, every: Sequence[Mapping[str, Any]]) -> None:
+    """Mean errors by initial scale: exact prediction, and that from column norms of W(0)."""
+    kinds = _by_data(every)
+    for (_, some), colour, marker in zip(
+        kinds.items(), mode_colours(len(kinds)), _MARKERS, strict=False
+    ):
+        for key, dash, face in (
+            ("mean_relative_error", "-", colour),
+            ("naive_mean_relative_error", (0, (1, 1.5)), "white"),
+        ):
+            scales = sorted({one["init_scale"] for one in some})
+            values = [
+                [100 * one[key] for one in some if one["init_scale"] == scale and one[key]]
+                for scale in scales
+            ]
+            for scale, row in zip(scales, values, strict=True):
+                axes.plot([scale] * len(row), row, "_", ms=5, color=colour, alpha=0.6)
+            means = [float(np.exp(np.mean(np.log(row)))) for row in values]
+            axes.plot(scales, means, marker=marker, ms=4.5, color=colour, mfc=face, ls=dash, lw=1.1)
+    axes.set(xscale="log", yscale="log", xlabel=r"initial scale $\alpha$")
+    axes.set_ylabel("mean step-time error, %")
+    axes.axhline(1.0, color=BAND, lw=0.8, zorder=0)
+    handles = [
+        Line2D([], [], color=QUIET, lw=1.1, marker="o", ms=4, label="closed form"),
+        Line2D(
+            [], [], color=QUIET, lw=1.1, ls=(0, (1, 1.5)), marker="o", ms=4, mfc="white",
+            label="modes as if alone",
+        ),
+    ]  # fmt: skip
+    axes.set_ylim(top=12 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(handles=handles, loc="upper left")
+
+
+def _caption(every: list[dict[str, Any]], shown: Mapping[str, Any]) -> str:
+    kinds = _by_data(every)
+    data = captions.listed(
+        f"{name} ({captions.listed(sorted({one['n_pairs'] for one in some}))} pairs, views by "
+        f"{captions.listed(captions.name_of(one['views']) for one in some)})"
+        for name, some in kinds.items()
+    )
+    scales = sorted({one["init_scale"] for one in every}, reverse=True)
+    worst = max(one["mean_relative_error"] or 0.0 for one in every)
+    smallest = [one for one in every if one["init_scale"] == scales[-1]]
+    middle = np.median([one["mean_relative_error"] for one in smallest])
+    count = sum(
+        bool(measured and predicted)
+        for one in every
+        for measured, predicted in zip(
+            one["measured_step_times"], one["predicted_step_times"], strict=True
+        )
+    )
+    return (
+        "Linear Barlow Twins: step times predicted before training against full-batch gradient "
+        f"descent. a, b: loss and eigenvalues on {shown['n_pairs']} pairs of "
+        f"{captions.name_of(shown['data'])}, d = {shown['dim']}, initial scale "
+        f"{captions.number(shown['init_scale'])}, seed {shown['seed']}: measured (wide, solid), "
+        "predicted from W(0) (dashed), predicted step times (vertical). Mean error of these: "
+        f"{100 * shown['mean_relative_error']:.2g} %. c: all {count} steps of {len(every)} "
+        f"comparisons: {data}; initial scales {captions.listed(map(captions.number, scales))}; "
+        f"{captions.seeds(one['seed'] for one in every)}, which draw views and W(0). d: mean "
+        "relative error of a comparison's step times (dashes), geometric means over seeds; hollow "
+        "and dotted: modes growing from column norms of W(0) as if alone, the negative control. "
+        f"At scale {captions.number(scales[-1])} the median error is {100 * middle:.2g} %; the "
+        f"largest of all is {100 * worst:.2g} %. Run "
+        f"{captions.device([one['config'] for one in every])}."
+    )

@@ -1,0 +1,125 @@
+"""Figure 6: layers that overfit, and whether the coding rate reduction shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from paper_figs import captions
+from paper_figs.runs.overfitting import draw_correlations, draw_group, eps_shown, runs_shown
+from paper_figs.store import read_result
+from paper_figs.style import WIDTH, letter
+
+NAME = "overfitting"
+COMMAND = "sslsim overfitting --run RUN RUN ... --out DIR/overfitting (DIR as in --results DIR)"
+
+
+def figure(results: Path) -> tuple[Figure, str]:
+    """Draw accuracy and Delta R by layer and checkpoint, and their rank correlations.
+
+    Parameters
+    ----------
+    results : Path
+        Folder with the study ``overfitting``.
+
+    Returns
+    -------
+    Figure
+        Above the first group of runs, below, of several runs, the correlations of all groups.
+    str
+        Caption.
+
+    Raises
+    ------
+    ValueError
+        If the study is missing or cannot be read.
+    """
+    result, config = (
+        read_result(results, NAME, file, COMMAND) for file in ("overfitting.json", "config.json")
+    )
+    groups = result["groups"]
+    several = len(result["runs"]) > 1
+    heights = [4.6, 1.1 + 0.36 * len(groups)] if several else [4.6]
+    drawn = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    parts = drawn.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    panels = parts[0].subplots(2, 2, height_ratios=[1.0, 1.3])
+    draw_group(panels, result, 0)
+    for place, axes in enumerate(panels.flat):
+        axes.set_title(rf"$\bf{{{letter(place)}}}$  {axes.get_title(loc='left')}")
+    if several:
+        draw_correlations(parts[1], result, labels(groups))
+        parts[1].suptitle("")
+        for place, axes in enumerate(parts[1].axes):
+            title = axes.get_title(loc="left")
+            axes.set_title(rf"$\bf{{{letter(4 + place)}}}$  {title}", fontsize=8.5)
+    return drawn, _caption(result, config)
+
+
+def labels(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Short names of groups of runs, from what sets them apart.
+
+    Parameters
+    ----------
+    groups : sequence of mapping
+        Of ``overfitting.json``, with ``options`` and ``label``.
+
+    Returns
+    -------
+    list of str
+        Method, data and number of images, fixed or fresh views, and the schedule where it is not
+        constant; the groups' own labels where these do not tell them apart.
+
+    Examples
+    --------
+    >>> options = {"method": "simclr", "data": "cifar10", "limit": 500, "fixed_views": True}
+    >>> other = {**options, "fixed_views": False, "schedule": "cosine"}
+    >>> labels([{"options": options, "label": "a"}, {"options": other, "label": "b"}])
+    ['SimCLR, CIFAR-10, 500, fixed', 'SimCLR, CIFAR-10, 500, fresh, cosine']
+    """
+    found = []
+    for group in groups:
+        options = group["options"]
+        words = [captions.name_of(options[key]) for key in ("method", "data") if key in options]
+        if options.get("limit") is not None:
+            words.append(f"{options['limit']}")
+        if "fixed_views" in options:
+            words.append("fixed" if options["fixed_views"] else "fresh")
+        if options.get("schedule", "constant") != "constant":
+            words.append(options["schedule"])
+        found.append(", ".join(words))
+    if len(set(found)) < len(found) or not all(found):
+        return [group["label"].replace("_", " ") for group in groups]
+    return found
+
+
+def _caption(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    groups = result["groups"]
+    runs = runs_shown(result, 0)
+    level = captions.percent(result["interval_level"])
+    measured = sorted({run["images"] for run in result["runs"]})
+    counts = sorted({len(run["steps"]) for run in result["runs"]})
+    seeds = [seed for group in groups for seed in group["seeds"]]
+    text = (
+        "Overfitting by layers, and the coding rate reduction Delta R by instances, which knows no "
+        f"labels. a to d: {labels(groups)[0]} (method, data, images, views), "
+        f"{captions.seeds(run['seed'] for run in runs)}: a, accuracy of a linear probe on held-out "
+        "images by layer and updates, mean over seeds; b, Delta R on held-out images over each "
+        f"layer's highest, eps {captions.number(eps_shown(result))}; c, accuracies (thin: seeds; "
+        "bands: standard error of the draw of test images); d, Delta R of representation (solid) "
+        "and embedding (dashed) at every eps."
+    )
+    if len(result["runs"]) > 1:
+        text += (
+            " e to h: Spearman's correlation over checkpoints of a layer's Delta R with the same "
+            f"layer's accuracy, {len(groups)} groups of runs: means over seeds with {level} "
+            "intervals, cut at 1, eps growing downwards; crosses, the number of updates instead of "
+            "Delta R: what knows nothing of the network."
+        )
+    return text + (
+        f" {len(result['runs'])} runs, {captions.seeds(seeds)}, {captions.listed(counts)} "
+        f"checkpoints a run, {captions.listed(measured)} images in a coding rate, "
+        f"{captions.device([config])}."
+    )

@@ -1,0 +1,1 @@
+"""Pictures of run folders, each from what a command left there."""

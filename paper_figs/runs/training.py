@@ -1,0 +1,161 @@
+"""What a training run recorded, and what theory said of it: ``run.png`` and ``comparison.png``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from paper_figs.runs.embeddings import animate
+from paper_figs.style import BAND, INK, QUIET, mode_colours, save, styled
+from sslsim.core.files import read_arrays, read_json, read_lines
+
+_SHOWN = 32  # eigenvalues drawn at most
+
+
+def draw_training(folder: str | os.PathLike[str]) -> Path:
+    """Draw what a training leaves: ``run.png``, whose path is returned, and ``embeddings.gif``."""
+    animate(folder)
+    return draw_run(folder)
+
+
+def draw_run(folder: str | os.PathLike[str]) -> Path:
+    """Draw the loss and the eigenvalues of a training run, with the steps that were detected."""
+    result = read_json(Path(folder) / "training.json")
+    title = f"{result['method']}, {result['encoder']} on {Path(result['data']).name}"
+    title += f": {result['detected_steps']} steps seen"
+    return _draw(Path(folder), "run.png", title, result, result["step_times"], {})
+
+
+def draw_run_comparison(folder: str | os.PathLike[str]) -> Path:
+    """Draw the steps that theory predicts from the data over those that a run recorded."""
+    result = read_json(Path(folder) / "comparison.json")
+    scale = result["fitted_time_scale"]
+    predicted = result["predicted_step_times"]
+    scaled = [None if step is None or scale is None else scale * step for step in predicted]
+    title = f"{result['method']}, {result['encoder']} on {Path(result['data']).name}: "
+    title += (
+        "no two steps to compare"
+        if result["mean_scaled_relative_error"] is None
+        else f"step ratios off by {100 * result['mean_scaled_relative_error']:.0f} %"
+    )
+    return _draw(
+        Path(folder),
+        "comparison.png",
+        title,
+        result,
+        result["measured_step_times"],
+        {"predicted": scaled, "scale": scale},
+    )
+
+
+def _draw(
+    folder: Path,
+    name: str,
+    title: str,
+    result: dict[str, Any],
+    steps: list[float | None],
+    theory: dict[str, Any],
+) -> Path:
+    with styled():
+        figure = Figure(figsize=(6.4, 5.0), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.15, 1.0))
+        draw_records(above, below, folder, result, steps, theory)
+        above.set_title(title)
+        return save(figure, folder / name)
+
+
+def draw_records(
+    above: Axes,
+    below: Axes,
+    folder: Path,
+    result: Mapping[str, Any],
+    steps: Sequence[float | None],
+    theory: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Draw the loss and the eigenvalues that a run recorded into two panels.
+
+    Parameters
+    ----------
+    above, below : Axes
+        Of the loss and of the eigenvalues; they share the axis of time.
+    folder : Path
+        With ``records.npz`` and ``records.jsonl``.
+    result : mapping
+        Of ``training.json`` or ``comparison.json``: its ``spectrum`` is drawn.
+    steps : sequence of float or None
+        Times that are marked.
+    theory : mapping
+        Times ``predicted`` for the modes and the ``scale`` they were multiplied by, if any.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not hold the records.
+    """
+    records = read_arrays(folder / "records.npz")
+    times, curves = records["times"], records[result["spectrum"]][:, :_SHOWN]
+    kind, loss = losses(folder, records)
+    seen = [step for step in steps if step is not None]
+    for step in seen:
+        for axes in (above, below):
+            axes.axvline(step, color=BAND, lw=0.8, zorder=0)
+    above.plot(times, loss, color=INK, lw=1.6)
+    above.set(ylabel="held-out loss" if kind == "probe_loss" else "loss")
+    colours = mode_colours(curves.shape[1])
+    for curve, colour in zip(curves.T, colours, strict=True):
+        below.plot(times, curve, color=colour, lw=1.6)
+    handles = [Line2D([], [], color=BAND, lw=1.2, label="detected steps")]
+    for step, colour in zip(theory.get("predicted", []), colours, strict=False):
+        if step is not None:
+            below.axvline(step, color=colour, lw=1.0, ls=(0, (3, 2)), zorder=1)
+    if theory:
+        scale = "" if theory["scale"] is None else f", times {theory['scale']:.3g}"
+        label = f"predicted from the data{scale}"
+        handles.append(Line2D([], [], color=QUIET, lw=1.0, ls=(0, (3, 2)), label=label))
+    above.legend(handles=handles, loc="lower left")
+    below.set(
+        ylabel="eigenvalue of C" if result["spectrum"] == "cross_spectrum" else "eigenvalue",
+        xlabel="time (learning rate $\\times$ update / (1 $-$ momentum))",
+    )
+    if seen and min(seen) > 0 and max(seen) / min(seen) > 20:
+        below.set_xscale("log")
+        below.set_xlim(min(seen) / 3, times[-1])
+    else:
+        below.set_xlim(0, times[-1])
+
+
+def losses(folder: Path, records: Mapping[str, NDArray[Any]]) -> tuple[str, NDArray[np.float64]]:
+    """Loss at every snapshot of a run: of the probe set where it has one, else of training.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``records.jsonl``.
+    records : mapping
+        Of ``records.npz``: ``steps`` (T,).
+
+    Returns
+    -------
+    kind : str
+        ``probe_loss`` or ``loss``.
+    loss : ndarray, shape (T,)
+        NaN where there is none.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read.
+    """
+    known = set(records["steps"].tolist())
+    lines = [line for line in read_lines(folder / "records.jsonl") if line["step"] in known]
+    kind = "probe_loss" if "probe_loss" in lines[0] else "loss"
+    return kind, np.array([np.nan if line[kind] is None else line[kind] for line in lines])

@@ -1,0 +1,400 @@
+"""Images and pairs by name, by folder or by file.
+
+Known names are ``digits`` (ships with scikit-learn, nothing to download), ``cifar10``,
+``cifar100``, ``stl10``, ``fashion_mnist`` and ``imagenette`` (by way of torchvision). Anything else
+is the path of a folder of images or of an ``.npz`` file.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslsim.core.files import npz_names, read_npz
+from sslsim.encoders.checks import check_count
+
+# What is large is imported where it is used: pairs from a file need numpy alone.
+if TYPE_CHECKING:
+    import torch
+
+DATA_SETS = ("digits", "cifar10", "cifar100", "stl10", "fashion_mnist", "imagenette")
+
+_SPLITS = ("train", "test", "all")
+_DIGITS_TRAIN = 1437  # of 1797: four fifths
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """A data set held in memory.
+
+    Attributes
+    ----------
+    images : Tensor of uint8, shape (n, c, h, w)
+        Channels are 1 (grey) or 3 (red, green, blue).
+    labels : Tensor of int64, shape (n,), or None
+        Classes from 0; None where there are none.
+    name : str
+        Name or path it was loaded by.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor | None
+    name: str
+
+
+def load_images(
+    name: str | os.PathLike[str] = "digits",
+    root: str | os.PathLike[str] | None = None,
+    *,
+    split: str = "train",
+    size: int | None = None,
+    limit: int | None = None,
+) -> Images:
+    """Load a data set of images.
+
+    Parameters
+    ----------
+    name : str or path
+        A known name (see the module), a folder of images (links to folders are followed, EXIF
+        orientations applied, files of other endings counted in a warning), or an ``.npz`` file
+        with ``images`` and optionally ``labels``.
+    root : path, optional
+        Folder that holds or receives the torchvision data sets. Default: the environment variable
+        ``SSLSIM_DATA``, else ``~/.cache/sslsim``. What is not there is downloaded. A folder given
+        here must exist. Of no account to digits, folders and files.
+    split : {"train", "test", "all", "unlabeled"}
+        ``digits``: train is the first 1437 images, test the last 360. ``imagenette``: test is its
+        ``val``. ``stl10`` alone has "unlabeled" (and all is train and test). A folder with
+        subfolders ``train`` and ``val`` or ``test`` is split so; other folders and files have no
+        "test".
+    size : int, optional
+        Bring photographs (``imagenette``, folders) to this square: shorter edge resized, centre cut
+        out. Default: keep them if all have one size, else 96 pixels.
+    limit : int, optional
+        Keep at most so many images, spread evenly over the data set.
+
+    Returns
+    -------
+    Images
+        With pixels as uint8: digits' grey values 0..16 become ``round(255 v / 16)``, floats of an
+        ``.npz`` in [0, 1] ``round(255 v)``.
+
+    Raises
+    ------
+    ValueError
+        If the data set, split or root is unknown, a download fails, a folder holds no image, a file
+        cannot be read, or an ``.npz`` does not hold what is expected.
+
+    Examples
+    --------
+    >>> digits = load_images()
+    >>> tuple(digits.images.shape), digits.labels[:5].tolist()
+    ((1437, 1, 8, 8), [0, 1, 2, 3, 4])
+    """
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        raise ValueError(f"name is {name!r}; expected a data set, a folder or a file")
+    for option, value in (("size", size), ("limit", limit)):
+        if value is not None:
+            check_count(option, value)
+    import torch
+
+    images, labels = _load(os.fspath(name), root, split, size, limit)
+    kept = _spread(len(images), limit)
+    if labels is not None:
+        labels = torch.as_tensor(labels, dtype=torch.int64)[kept]
+    return Images(torch.as_tensor(images)[kept], labels, os.fspath(name))
+
+
+def holds_pairs(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file holds pairs (``x`` and ``x_prime``) rather than images.
+
+    Parameters
+    ----------
+    path : path
+        Anything that may be given to :func:`load_images`; only an ``.npz`` file can hold pairs.
+
+    Returns
+    -------
+    bool
+        True for an ``.npz`` file with ``x`` and ``x_prime``.
+
+    Raises
+    ------
+    ValueError
+        If an ``.npz`` file is missing or cannot be read.
+
+    Examples
+    --------
+    >>> holds_pairs("digits")
+    False
+    """
+    if Path(path).suffix.lower() != ".npz" or Path(path).is_dir():
+        return False
+    return {"x", "x_prime"} <= set(npz_names(path))
+
+
+def load_pairs(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Load the two views of every pair from an ``.npz`` file, as they are.
+
+    Parameters
+    ----------
+    path : path
+        File with ``x`` and ``x_prime``, both (n, m), float64, float32 or uint8.
+
+    Returns
+    -------
+    x, x_prime : ndarray, shape (n, m)
+        In the type they were saved in, neither scaled nor centred.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, an array is missing or of another type, shapes differ, a value
+        is not finite, or there are fewer than 2 pairs.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "pairs.npz"
+    >>> np.savez(path, x=np.eye(3), x_prime=np.ones((3, 3)))
+    >>> load_pairs(path)[1].shape
+    (3, 3)
+    """
+    x, x_prime = (_array(path, key) for key in ("x", "x_prime"))
+    if x.shape != x_prime.shape or x.ndim != 2 or len(x) < 2:
+        raise ValueError(
+            f"{path}: x has shape {x.shape} and x_prime {x_prime.shape}; "
+            "expected equal shapes (n, m) with n of at least 2"
+        )
+    return x, x_prime
+
+
+def _load(
+    name: str, root: str | os.PathLike[str] | None, split: str, size: int | None, limit: int | None
+) -> tuple[Any, Any]:
+    """Images (n, c, h, w) and labels; only photographs are limited before they are read."""
+    splits = (*_SPLITS, "unlabeled") if name == "stl10" else _SPLITS
+    if split not in splits:
+        raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(splits)}")
+    if name == "digits":
+        pixels, labels = _digits()
+        part = {"train": slice(_DIGITS_TRAIN), "test": slice(_DIGITS_TRAIN, None)}
+        kept = part.get(split, slice(None))
+        return pixels[kept].copy(), labels[kept].copy()
+    if name in DATA_SETS:
+        parts = _SPLITS[:2] if split == "all" else (split,)
+        if name == "imagenette":
+            found = [_imagenette_files(root, part) for part in parts]
+            return _photos(*_joined(found), size, limit)
+        return _joined([_torchvision_images(name, root, part) for part in parts])
+    if Path(name).is_dir():
+        from sslsim.data.photos import find_photos
+
+        return _photos(*find_photos(name, split), size, limit)
+    if Path(name).suffix.lower() == ".npz":
+        if split == "test":
+            raise ValueError(f"{name} has no split 'test'; expected train or all, which are one")
+        return _npz_images(name)
+    if Path(name).exists():
+        what = f"{name} is a file of another kind"
+    elif Path(name).parent != Path() or name.startswith((".", "~")):
+        what = f"no such folder or data set: {name}"
+    else:
+        what = f"unknown data set {name!r}, and no such folder"
+    raise ValueError(
+        f"{what}; expected one of {', '.join(DATA_SETS)}, a folder of images or an .npz file"
+    )
+
+
+@cache
+def _digits() -> tuple[Any, Any]:
+    """Pixels and labels of all digits that ship with scikit-learn, read once.
+
+    The file is read where it lies: importing scikit-learn takes ten times as long.
+    """
+    package = find_spec("sklearn")
+    folders = (package and package.submodule_search_locations) or ()
+    paths = (Path(folder, "datasets", "data", "digits.csv.gz") for folder in folders)
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:  # a version that keeps it elsewhere
+        from sklearn.datasets import load_digits
+
+        grey, labels = load_digits(return_X_y=True)
+    else:
+        rows = np.loadtxt(path, delimiter=",")
+        grey, labels = rows[:, :-1], rows[:, -1].astype(np.int64)
+    return np.round(grey.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8), labels
+
+
+def _spread(n: int, limit: int | None) -> slice | NDArray[np.int64]:
+    """Places of at most ``limit`` of n things, evenly spread."""
+    if limit is None or limit >= n:
+        return slice(None)
+    return np.arange(limit) * n // limit
+
+
+def _joined(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+    if len(parts) == 1:
+        return parts[0]
+    images, labels = zip(*parts, strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def _photos(paths: Any, labels: Any, size: int | None, limit: int | None) -> tuple[Any, Any]:
+    from sslsim.data.photos import read_photos
+
+    kept = np.arange(len(paths))[_spread(len(paths), limit)]
+    labels = None if labels is None else np.asarray(labels)[kept]
+    return read_photos([paths[k] for k in kept], size), labels
+
+
+def _imagenette_files(root: str | os.PathLike[str] | None, split: str) -> tuple[Any, Any]:
+    split = {"test": "val"}.get(split, split)
+    # The loader hands the paths through: the files are decoded by threads, not one at a time.
+    files = _torchvision("Imagenette", root, split=split, size="160px", loader=str)
+    paths, labels = zip(*(files[k] for k in range(len(files))), strict=True)
+    return np.array(paths), np.array(labels)
+
+
+def _torchvision_images(
+    name: str, root: str | os.PathLike[str] | None, split: str
+) -> tuple[Any, Any]:
+    """Images (n, c, h, w) and labels of a data set that torchvision holds in memory."""
+    if name == "stl10":
+        found = _torchvision("STL10", root, split=split)
+        return found.data, None if split == "unlabeled" else found.labels
+    known = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "fashion_mnist": "FashionMNIST"}
+    found = _torchvision(known[name], root, train=split == "train")
+    pixels = np.asarray(found.data)
+    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(pixels), np.asarray(found.targets)
+
+
+def _torchvision(kind: str, root: str | os.PathLike[str] | None, **options: Any) -> Any:
+    from sslsim.core.torchvision import torchvision
+
+    if root is None:
+        folder = Path(os.environ.get("SSLSIM_DATA") or Path.home() / ".cache" / "sslsim")
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        folder = Path(root)
+        if not folder.is_dir():
+            raise ValueError(f"root {folder} is not a folder; expected one that exists")
+    make = getattr(torchvision.datasets, kind)
+    try:
+        return make(str(folder), download=False, **options)
+    except RuntimeError:  # not there yet
+        try:
+            return make(str(folder), download=True, **options)
+        except (OSError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(
+                f"{kind} is not in {folder} and could not be downloaded: {reason}"
+            ) from error
+
+
+def _npz_images(path: str) -> tuple[Any, Any]:
+    images = _array(path, "images")
+    shape = images.shape
+    # Which of axes 1 and 3 holds the channels; both or neither is a riddle.
+    channels = [axis for axis in (1, 3) if len(shape) == 4 and shape[axis] in (1, 3)]
+    if len(shape) == 3:
+        images = images[:, None]
+    elif channels == [3]:
+        images = images.transpose(0, 3, 1, 2)
+    elif channels != [1]:
+        images = images[:0]
+    if images.size == 0:
+        raise ValueError(
+            f"{path}: images has shape {shape}; expected (n, h, w), (n, h, w, c) or (n, c, h, w) "
+            "with c of 1 or 3 and at least one image"
+        )
+    if images.dtype != np.uint8:
+        low, high = images.min(), images.max()
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"{path}: images range from {low} to {high}; expected floats in [0, 1] or uint8"
+            )
+        images = np.round(images * 255).astype(np.uint8)
+    labels = read_npz(path, ["labels"]).get("labels")
+    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{path}: labels has shape {labels.shape} and type {labels.dtype}; "
+            f"expected {len(images)} integers"
+        )
+    return np.ascontiguousarray(images), labels
+
+
+def _array(path: str | os.PathLike[str], key: str) -> NDArray[Any]:
+    """Floats or uint8 of an ``.npz`` file, checked for finiteness."""
+    array = read_npz(path, [key]).get(key)
+    if array is None:
+        held = ", ".join(npz_names(path)) or "nothing"
+        raise ValueError(f"{path} holds {held}; expected images (and labels), or x and x_prime")
+    if array.dtype not in (np.float64, np.float32, np.uint8):
+        raise ValueError(f"{path}: {key} is {array.dtype}; expected float64, float32 or uint8")
+    bad = array.size - int(np.isfinite(array).sum())
+    if bad:
+        raise ValueError(f"{path}: {key} holds {bad} NaN or infinite value(s); expected none")
+    return array
+
+
+def part_of(data: Images, chosen: torch.Tensor) -> Images:
+    """Some images of a data set.
+
+    Parameters
+    ----------
+    data : Images
+        The data set.
+    chosen : Tensor
+        Places, or a mask of bools.
+
+    Returns
+    -------
+    Images
+        With their labels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> data = Images(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.arange(3), "x")
+    >>> part_of(data, torch.tensor([2, 0])).labels.tolist()
+    [2, 0]
+    """
+    labels = None if data.labels is None else data.labels[chosen]
+    return replace(data, images=data.images[chosen], labels=labels)
+
+
+def spread_over(data: Images, count: int) -> Images:
+    """Some images of a data set, spread evenly over it.
+
+    Parameters
+    ----------
+    data : Images
+        The data set.
+    count : int
+        How many; all where there are fewer.
+
+    Returns
+    -------
+    Images
+        With their labels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> data = Images(torch.zeros(6, 1, 2, 2, dtype=torch.uint8), torch.arange(6), "x")
+    >>> spread_over(data, 3).labels.tolist()
+    [0, 2, 4]
+    """
+    import torch
+
+    n = len(data.images)
+    return part_of(data, torch.arange(min(count, n)) * n // min(count, n))

@@ -1,0 +1,188 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sslsim.core.seeds import derived_generator, derived_seed
+from sslsim.data.single_view import (
+    NOISE,
+    draw_view,
+    placed_view,
+    view_shape,
+)
+
+CHUNK_BYTES = 64 * 2**20  # of the two views of a chunk, counted in float64
+
+
+@dataclass(frozen=True, eq=False)
+class PairStream:
+    """Positive pairs drawn chunk by chunk, the same bits at every iteration.
+
+    Made by :func:`draw_pairs`. Iterating yields ``(x, x_prime)``, two arrays of shape
+    (n_chunk, m), views flattened and in rows; the chunks together are the ``n_pairs`` rows.
+
+    Attributes
+    ----------
+    images : Tensor of uint8, shape (k, c, h, w)
+        The images drawn from the data set, on the device that draws the views.
+    kind : str
+        One of ``VIEWS``.
+    groups : ndarray of int, shape (n_pairs,)
+        Place of each pair's image in the data set; pairs of one image follow one another.
+    pairs_per_image : int
+        Disjoint pairs of every image (fewer of the last one where they do not divide ``n_pairs``).
+    images_per_chunk : int
+        Images whose views are drawn together.
+    seed : int
+        Together with the number of a chunk it seeds that chunk's generator.
+    dtype : torch.dtype
+        Type of the arrays.
+    noise : float
+        Of :func:`draw_view`.
+    """
+
+    images: torch.Tensor
+    kind: str
+    groups: NDArray[np.int64]
+    pairs_per_image: int
+    images_per_chunk: int
+    seed: int
+    dtype: torch.dtype
+    noise: float
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs in all."""
+        return len(self.groups)
+
+    @property
+    def dim(self) -> int:
+        """Length m of a flattened view."""
+        return math.prod(view_shape(self.kind, self.images.shape[1:]))
+
+    def __iter__(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        left = self.n_pairs
+        for number, chunk in enumerate(self.images.split(self.images_per_chunk)):
+            generator = derived_generator(self.seed, 1, number, self.images.device)
+            repeated = chunk.repeat_interleave(self.pairs_per_image, dim=0)
+            x, x_prime = (
+                placed_view(
+                    repeated,
+                    self.kind,
+                    generator,
+                    which=which,
+                    dtype=self.dtype,
+                    noise=self.noise,
+                    rows=slice(left),
+                )[0]
+                .flatten(1)
+                .cpu()
+                .numpy()
+                for which in range(2)
+            )
+            left -= len(x)
+            yield x, x_prime
+
+    def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """All pairs at once.
+
+        Returns
+        -------
+        x, x_prime : ndarray of float64, shape (n_pairs, m)
+            The chunks one after another.
+        """
+        x = np.empty((self.n_pairs, self.dim))
+        x_prime = np.empty_like(x)
+        start = 0
+        for one, other in self:
+            rows = slice(start, start + len(one))
+            x[rows], x_prime[rows] = one, other
+            start += len(one)
+        return x, x_prime
+
+
+def draw_pairs(
+    images: torch.Tensor,
+    kind: str,
+    pairs: int,
+    *,
+    views_per_image: int = 2,
+    seed: int = 0,
+    noise: float = NOISE,
+    dtype: torch.dtype = torch.float64,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> PairStream:
+    """Draw positive pairs of views from images taken without replacement.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, c, h, w)
+        The data set, for instance ``load_images(...).images``.
+    kind : str
+        One of ``VIEWS``, described at :func:`draw_view`.
+    pairs : int
+        Number of pairs in all, from ``ceil(2 pairs / views_per_image)`` images.
+    views_per_image : int
+        Even number V of views of every image, paired into V/2 disjoint pairs.
+    seed : int
+        Of the choice of images and of all views, at least 0.
+    noise : float
+        Of :func:`draw_view`.
+    dtype : torch.dtype
+        Type of the chunks: torch.float64 or torch.float32.
+    chunk_bytes : int
+        Upper bound on the two views of a chunk, counted in float64; a chunk holds one image at
+        least. Views depend on it, since every chunk has a generator of its own.
+
+    Returns
+    -------
+    PairStream
+        Iterable any number of times.
+
+    Raises
+    ------
+    ValueError
+        If there are too few images, an option is out of range, or as :func:`draw_view`.
+
+    Examples
+    --------
+    >>> images = torch.arange(64, dtype=torch.uint8).reshape(4, 1, 4, 4)
+    >>> stream = draw_pairs(images, "crops", 5, views_per_image=4)
+    >>> stream.dim, [x.shape for x, _ in stream], len(set(stream.groups.tolist()))
+    (9, [(5, 9)], 3)
+    """
+    if views_per_image < 2 or views_per_image % 2:
+        raise ValueError(f"views_per_image is {views_per_image}; expected an even number from 2")
+    if pairs < 2 or seed < 0:
+        raise ValueError(f"pairs is {pairs} and seed {seed}; expected at least 2 and at least 0")
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype is {dtype}; expected torch.float32 or torch.float64")
+    each = views_per_image // 2
+    needed = -(-pairs // each)
+    if needed > len(images):
+        raise ValueError(
+            f"{pairs} pairs were asked of {len(images)} images, which give {len(images) * each} "
+            f"at {views_per_image} views per image; expected fewer pairs, "
+            f"or views per image raised to {-(-pairs // max(1, len(images))) * 2}"
+        )
+    draw_view(images[:1], kind, torch.Generator(images.device), dtype=dtype, noise=noise)  # checks
+    row = 2 * 8 * math.prod(view_shape(kind, images.shape[1:]))
+    chosen = np.random.default_rng(derived_seed(seed, 0, 0)).permutation(len(images))[:needed]
+    return PairStream(
+        images=images[torch.from_numpy(chosen).to(images.device)],
+        kind=kind,
+        groups=np.repeat(chosen, each)[:pairs],
+        pairs_per_image=each,
+        images_per_chunk=max(1, chunk_bytes // (row * each)),
+        seed=seed,
+        dtype=dtype,
+        noise=noise,
+    )

@@ -1,0 +1,237 @@
+"""Photographs in folders, decoded by several threads into one tensor."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from sslsim.core.torchvision import torchvision
+
+DEFAULT_SIZE = 96  # edge that images of different sizes are brought to
+
+_SUFFIXES = torchvision.datasets.folder.IMG_EXTENSIONS
+_TEST_FOLDERS = ("val", "test")
+_GREY_MODES = ("1", "L", "LA")
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_ORIENTATION = 0x0112  # EXIF tag
+_FILES_AT_ONCE = 256  # files handed to the threads together
+
+
+def find_photos(
+    folder: str | os.PathLike[str], split: str
+) -> tuple[list[Path], NDArray[np.int64] | None]:
+    """List the image files of a folder, with their classes if it has any.
+
+    Parameters
+    ----------
+    folder : path
+        Searched at any depth, through links to folders too; hidden files and folders are passed
+        over. A folder with a subfolder ``train`` and one named ``val`` or ``test`` is taken as
+        split.
+    split : {"train", "test", "all"}
+        Part of a split folder; one that is not split has no "test".
+
+    Returns
+    -------
+    paths : list of Path
+        Sorted.
+    labels : ndarray of int, shape (n,), or None
+        Place of each file's class among the sorted names of the first-level subfolders that hold
+        images. None if images lie in the folder itself or in a single subfolder.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no image or has no such split.
+
+    Warns
+    -----
+    UserWarning
+        If there are files that are no images by their endings: they are passed over and counted.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> root = pathlib.Path(tempfile.mkdtemp())
+    >>> for name in ("cat", "dog"):
+    ...     (root / name).mkdir()
+    ...     (root / name / "1.png").touch()
+    >>> find_photos(root, "train")[1].tolist()
+    [0, 1]
+    """
+    folder = Path(folder)
+    tests = [name for name in _TEST_FOLDERS if (folder / name).is_dir()]
+    if tests and (folder / "train").is_dir():
+        parts = {"train": ["train"], "test": tests[:1], "all": ["train", *tests[:1]]}
+    else:
+        parts = {"train": [""], "all": [""]}
+    if split not in parts:
+        raise ValueError(f"{folder} has no split {split!r}; expected one of {', '.join(parts)}")
+
+    places: dict[str, list[Path]] = {}  # of each part's photos inside it
+    others: Counter[str] = Counter()  # endings of what is passed over
+    for part in parts["all"]:
+        files = _files_inside(folder / part, Path())
+        places[part] = sorted(path for path in files if path.suffix.lower() in _SUFFIXES)
+        if part in parts[split]:
+            others.update(path.suffix for path in files if path.suffix.lower() not in _SUFFIXES)
+    found = [(folder / part / inside, inside) for part in parts[split] for inside in places[part]]
+    if not found:
+        raise ValueError(f"{folder} holds no images; expected files {', '.join(_SUFFIXES)}")
+    if others:
+        told = ", ".join(
+            f"{count} {suffix or 'without'}" for suffix, count in others.most_common(5)
+        )
+        warnings.warn(
+            f"{folder}: {others.total()} file(s) of other endings are passed over ({told}); images "
+            f"are files {', '.join(_SUFFIXES)}",
+            stacklevel=2,
+        )
+    paths = [path for path, _ in found]
+    # A class has one number in all parts, also where one of them lacks it.
+    everywhere = [inside for part in places.values() for inside in part]
+    classes = sorted({inside.parts[0] for inside in everywhere if len(inside.parts) > 1})
+    if len(classes) < 2 or any(len(inside.parts) == 1 for inside in everywhere):
+        return paths, None
+    number = {name: k for k, name in enumerate(classes)}
+    return paths, np.array([number[inside.parts[0]] for _, inside in found], dtype=np.int64)
+
+
+def read_photos(paths: Sequence[str | os.PathLike[str]], size: int | None = None) -> torch.Tensor:
+    """Decode image files into one tensor.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        The files, 8 bits a channel.
+    size : int, optional
+        Bring every image to this square: shorter edge resized (bicubic), centre cut out. Default:
+        keep the images as they are if all have one size, else 96.
+
+    Returns
+    -------
+    Tensor of uint8, shape (n, c, h, w)
+        c is 1 if every file is greyscale, else 3; transparency is dropped. Photographs are turned
+        as their EXIF orientation says.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read as an image of 8 bits a channel; it is named.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "red.png"
+    >>> Image.new("RGB", (4, 6), "red").save(path)
+    >>> tuple(read_photos([path]).shape), read_photos([path], size=2)[0, :, 0, 0].tolist()
+    ((1, 3, 6, 4), [255, 0, 0])
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"size is {size}; expected an edge of at least 1 pixel")
+    workers = min(32, 2 * (os.cpu_count() or 1))
+    with ThreadPoolExecutor(workers) as threads:
+        headers = _in_order(threads, _header, paths, "looking at photographs")
+        sizes = {shape for shape, _ in headers}
+        mode = "L" if all(grey for _, grey in headers) else "RGB"
+        if size is None and len(sizes) == 1:
+            (target,) = sizes
+        else:
+            target = (size or DEFAULT_SIZE,) * 2
+        width, height = target
+        images = np.empty((len(paths), height, width, len(mode)), dtype=np.uint8)
+
+        def fill(place: int) -> None:
+            images[place] = _decode(paths[place], mode, target)
+
+        _in_order(threads, fill, range(len(paths)), "reading photographs")
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _files_inside(folder: Path, inside: Path, above: frozenset[str] = frozenset()) -> list[Path]:
+    """Files in a folder and below it that are not hidden, by their paths inside it.
+
+    Links to folders are followed, but not back into a folder that the way leads through.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return []
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                found += _files_inside(folder / entry.name, inside / entry.name, above | {real})
+            elif entry.is_file():
+                found.append(inside / entry.name)
+    return found
+
+
+def _in_order(
+    threads: ThreadPoolExecutor, work: Callable[[Any], Any], items: Sequence[Any], what: str
+) -> list[Any]:
+    results: list[Any] = []
+    with tqdm(total=len(items), desc=what, unit=" files", delay=2.0, disable=None) as bar:
+        for start in range(0, len(items), _FILES_AT_ONCE):
+            block = items[start : start + _FILES_AT_ONCE]
+            results += threads.map(work, block)
+            bar.update(len(block))
+    return results
+
+
+def _header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], bool]:
+    try:
+        with Image.open(path) as image:
+            size, mode = image.size, image.mode
+            if _orientation(image) > 4:  # turned by a quarter
+                size = size[::-1]
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read as an image: {_line(error)}") from error
+    if mode.startswith(("I", "F")):
+        raise ValueError(f"{path} has pixels of type {mode}; expected 8 bits a channel")
+    return size, mode in _GREY_MODES
+
+
+def _decode(path: str | os.PathLike[str], mode: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as opened:
+            # A large JPEG is decoded at a fraction of its size, never below twice what is needed.
+            opened.draft(None, (2 * max(size), 2 * max(size)))
+            image: Image.Image = opened
+            if _orientation(opened) > 1:
+                image = ImageOps.exif_transpose(opened)
+            if "transparency" in image.info:
+                image = image.convert("RGBA")
+            image = image.convert(mode)
+            if image.size != size:
+                image = ImageOps.fit(image, size, method=Image.Resampling.BICUBIC)
+            return np.asarray(image).reshape(size[1], size[0], len(mode))
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read as an image: {_line(error)}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 where there is none or none that can be read."""
+    if "exif" not in image.info:  # asking for it would decode a whole PNG
+        return 1
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damage in a part that says nothing about pixels
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,276 @@
+"""Views for training, sliceable by rows, and streams of pairs of views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from sslsim.core.names import TRAINING_VIEWS
+from sslsim.data.augmentation import STRONG
+from sslsim.data.datasets import Images
+from sslsim.data.pairs import PairStream, draw_pairs
+from sslsim.data.single_view import (
+    NOISE,
+    VIEWS,
+    check_images,
+    draw_view,
+    placed_view,
+    recipe_view,
+    view_shape,
+)
+from sslsim.encoders.vit import default_patch_size
+
+
+def mask_patches(
+    n: int, patches: int, share: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Choose the patches to keep and to mask, uniformly without replacement (2111.06377, 3).
+
+    Parameters
+    ----------
+    n : int
+        Number of images.
+    patches : int
+        Patches of an image.
+    share : float
+        Share of them to mask, rounded to whole patches; 3/4 in the paper.
+    generator : torch.Generator
+        Advanced; the result is on its device.
+
+    Returns
+    -------
+    kept : Tensor of int64, shape (n, p - m)
+        Places of the patches to keep, ascending in every row.
+    masked : Tensor of int64, shape (n, m)
+        Places of the others, ascending in every row.
+
+    Raises
+    ------
+    ValueError
+        If there is no image or not at least one patch to keep and one to mask.
+
+    Notes
+    -----
+    Row i belongs to image i: a process that trains on rows of a batch takes those rows.
+
+    Examples
+    --------
+    >>> kept, masked = mask_patches(2, 16, 0.75, torch.Generator().manual_seed(0))
+    >>> kept.shape, masked.shape
+    (torch.Size([2, 4]), torch.Size([2, 12]))
+    """
+    m = round(share * patches) if 0 < share < 1 else 0
+    if n < 1 or not 1 <= m < patches:
+        raise ValueError(
+            f"share {share} of {patches} patches of {n} images; "
+            "expected a share that keeps and masks at least one patch of at least one image"
+        )
+    draws = torch.rand(n, patches, generator=generator, device=generator.device)
+    order = draws.argsort(dim=1, stable=True)
+    return order[:, m:].sort(dim=1).values, order[:, :m].sort(dim=1).values
+
+
+__all__ = [
+    "NOISE",
+    "TRAINING_VIEWS",
+    "VIEWS",
+    "PairStream",
+    "Views",
+    "draw_pairs",
+    "draw_view",
+    "draw_views",
+    "view_shape",
+]
+
+LOCAL_VIEWS = 6
+LOCAL_SHARE = 3 / 7  # of the side of an image: 96 of 224 pixels
+MASKED_SHARE = 0.75  # of the patches (2111.06377, section 3)
+
+
+_LEAST_AREA = 0.05  # of a local crop
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Views of the rows of a batch. Made by :func:`draw_views`.
+
+    Attributes
+    ----------
+    views : tuple of Tensor, each of shape (r, c, h', w')
+        Two of a pair, one of ``mask``; of ``multicrop`` the two global ones, then the local ones,
+        which are smaller.
+    boxes : Tensor of float32, shape (r, v, 5), or None
+        Where view v lies in its image: top, left, height and width in pixels of the image, and 1
+        where it is mirrored, else 0. None for noise, which moves nothing.
+    kept, masked : Tensor of int64, shape (r, k) and (r, p - k), or None
+        Which patches of a view of ``mask`` to see and which to hide, three quarters of them, as
+        :func:`sslsim.data.views.mask_patches` draws them; patches are squares of
+        ``sslsim.encoders.vit.default_patch_size``. None of other kinds, and where patches do
+        not tile the image or are no more than one.
+    """
+
+    views: tuple[torch.Tensor, ...]
+    boxes: torch.Tensor | None
+    kept: torch.Tensor | None = None
+    masked: torch.Tensor | None = None
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Views:
+        """Change every tensor, for instance take rows or move to a device."""
+        boxes, kept, masked = (
+            None if held is None else change(held) for held in (self.boxes, self.kept, self.masked)
+        )
+        return Views(tuple(map(change, self.views)), boxes, kept, masked)
+
+
+def draw_views(
+    images: torch.Tensor,
+    kind: str,
+    generator: torch.Generator,
+    *,
+    dtype: torch.dtype = torch.float32,
+    noise: float = NOISE,
+    rows: slice = slice(None),
+    local_views: int = LOCAL_VIEWS,
+    local_size: tuple[int, int] | None = None,
+    split: float = 0.4,
+) -> Views:
+    """Draw the views of a training step.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, c, h, w)
+        The images of the whole batch.
+    kind : str
+        One of ``TRAINING_VIEWS``: those described at :func:`draw_view`, and ``multicrop``, two
+        global views at the size of the images and several local ones at a smaller size, with the
+        colour changes of ``strong``, local ones blurred in half of the cases (2006.09882, section
+        3; 2104.14294, section 3.1).
+    generator : torch.Generator
+        On the device of the images; advanced by the same draws whatever the rows.
+    dtype : torch.dtype
+        Floating type of the views. The draws do not depend on it.
+    noise : float
+        Of :func:`draw_view`.
+    rows : slice
+        Which rows of the batch to compute: on the CPU the views have the bits of these rows of the
+        views of the whole batch. Pixels of other rows are not computed; only noise, whose draws are
+        as many as the pixels, is drawn for all.
+    local_views : int
+        Number of local views of ``multicrop``, at least 0.
+    local_size : tuple of int
+        Their height and width. Default: 3/7 of the images', rounded, at least 1.
+    split : float
+        Area of the smallest global and the greatest local crop, as a share of the image's; local
+        ones start at 0.05.
+
+    Returns
+    -------
+    Views
+
+    Raises
+    ------
+    ValueError
+        If the images are not uint8 of that shape, the kind is unknown, or an option out of range.
+
+    Examples
+    --------
+    >>> images = torch.zeros(4, 3, 14, 14, dtype=torch.uint8)
+    >>> found = draw_views(images, "multicrop", torch.Generator(), rows=slice(0, 2), local_views=1)
+    >>> [tuple(view.shape) for view in found.views], tuple(found.boxes.shape)
+    ([(2, 3, 14, 14), (2, 3, 14, 14), (2, 3, 6, 6)], (2, 3, 5))
+    """
+    if kind not in TRAINING_VIEWS:
+        raise ValueError(f"unknown views {kind!r}; expected one of {', '.join(TRAINING_VIEWS)}")
+    if kind != "multicrop":
+        drawn = [
+            placed_view(images, kind, generator, which=i, dtype=dtype, noise=noise, rows=rows)
+            for i in range(1 if kind == "mask" else 2)
+        ]
+        found = _gather(drawn)
+        return _mask(found, images, generator, rows) if kind == "mask" else found
+    check_images(images)
+    height, width = images.shape[2:]
+    small = local_size or (max(1, round(LOCAL_SHARE * height)), max(1, round(LOCAL_SHARE * width)))
+    if local_views < 0 or len(small) != 2 or min(small) < 1:
+        raise ValueError(
+            f"local_views is {local_views} and local_size {small}; "
+            "expected a count of at least 0 and two sides of at least 1"
+        )
+    if not _LEAST_AREA < split < 1:
+        raise ValueError(f"split is {split}; expected a share between {_LEAST_AREA} and 1")
+    recipes = [replace(recipe, area=(split, 1.0)) for recipe in STRONG]
+    local = replace(STRONG[0], area=(_LEAST_AREA, split), blur_share=0.5)
+    return _gather(
+        [recipe_view(images, r, generator, dtype=dtype, rows=rows) for r in recipes]
+        + [
+            recipe_view(images, local, generator, size=small, dtype=dtype, rows=rows)
+            for _ in range(local_views)
+        ]
+    )
+
+
+def _mask(found: Views, images: torch.Tensor, generator: torch.Generator, rows: slice) -> Views:
+    n, _, height, width = images.shape
+    size = default_patch_size(height, width)
+    if height % size or width % size or height * width == size**2:
+        return found
+    kept, masked = mask_patches(n, height * width // size**2, MASKED_SHARE, generator)
+    return replace(found, kept=kept[rows], masked=masked[rows])
+
+
+def _gather(drawn: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> Views:
+    boxes = [box for _, box in drawn if box is not None]
+    return Views(tuple(view for view, _ in drawn), torch.stack(boxes, dim=1) if boxes else None)
+
+
+def as_fed(data: Images, kind: str) -> Images:
+    """Plain images at the size of the views that a network was built for.
+
+    Parameters
+    ----------
+    data : Images
+        Of any split.
+    kind : str
+        Kind of the views.
+
+    Returns
+    -------
+    Images
+        The centre of each image where views are smaller crops, else the images.
+
+    Examples
+    --------
+    >>> from sslsim.data.datasets import load_images
+    >>> as_fed(load_images(limit=20), "crops").images.shape
+    torch.Size([20, 1, 6, 6])
+    """
+    height, width = fed_shape(data, kind)[1:]
+    top, left = (data.images.shape[2] - height) // 2, (data.images.shape[3] - width) // 2
+    return replace(data, images=data.images[..., top : top + height, left : left + width])
+
+
+def fed_shape(data: Images, kind: str) -> tuple[int, int, int]:
+    """Shape of what a network is fed with.
+
+    Parameters
+    ----------
+    data : Images
+        The training images.
+    kind : str
+        Kind of the views.
+
+    Returns
+    -------
+    tuple of int
+        Channels, height and width of a view; of multi-crop those of the global ones.
+
+    Examples
+    --------
+    >>> from sslsim.data.datasets import load_images
+    >>> fed_shape(load_images(limit=20), "crops")
+    (1, 6, 6)
+    """
+    shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
+    return view_shape(kind, shape) if kind in VIEWS else shape

@@ -1,0 +1,212 @@
+"""What a run records: spectra and metrics of the embeddings of a fixed, held-out set of pairs.
+
+A snapshot is a pure function of the network and the probe set. BatchNorm uses the statistics of the
+probe set, as training uses those of its batches, and its running statistics are left as they are:
+from small initialisation they lag far behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from sslsim.coding_rate import coding_rate
+from sslsim.core.distributed import GlobalBatchNorm
+from sslsim.core.seeds import derived_generator
+from sslsim.data.pixels import PixelStatistics
+from sslsim.data.single_view import draw_view
+from sslsim.encoders.build import Encoder
+from sslsim.measures.embeddings import alignment, lidar, uniformity
+from sslsim.measures.spectra import (
+    alpha_req,
+    covariance_spectrum,
+    cross_spectrum,
+    effective_rank,
+    rank_me,
+)
+
+RANK = 16
+"""Principal components kept of every snapshot's embeddings."""
+
+_CODING_EPS = 0.1
+_PROBE = 1  # purpose of the probe set's draws
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeSet:
+    """Held-out pairs that are embedded at every snapshot.
+
+    Attributes
+    ----------
+    x, x_prime : Tensor, shape (n, c, h, w)
+        The two views.
+    """
+
+    x: torch.Tensor
+    x_prime: torch.Tensor
+
+
+def draw_probe(
+    images: torch.Tensor, kind: str, count: int, seed: int, pixels: PixelStatistics | None = None
+) -> ProbeSet:
+    """Draw the probe set, once for a run.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, c, h, w)
+        Held-out images on the device of training.
+    kind : str
+        Kind of the views, one of ``sslsim.data.views.VIEWS``.
+    count : int
+        Number of images, spread evenly; all where there are fewer.
+    seed : int
+        Of the views.
+    pixels : PixelStatistics, optional
+        Of the training images, by which the views are standardised.
+
+    Returns
+    -------
+    ProbeSet
+        Views are drawn on the CPU, so that every device sees the same.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two images.
+
+    Examples
+    --------
+    >>> images = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
+    >>> draw_probe(images, "simclr", 4, seed=0).x.shape
+    torch.Size([4, 1, 8, 8])
+    """
+    count = min(count, len(images))
+    if count < 2:
+        raise ValueError(f"the probe set has {count} image(s); expected at least 2")
+    chosen = images[torch.arange(count, device=images.device) * len(images) // count].cpu()
+    generator = derived_generator(seed, _PROBE, 0)
+    x, x_prime = (
+        draw_view(chosen, kind, generator, which=which).to(images.device) for which in range(2)
+    )
+    if pixels is not None:
+        x, x_prime = pixels.standardise(x), pixels.standardise(x_prime)
+    return ProbeSet(x, x_prime)
+
+
+@torch.no_grad()
+def snapshot(
+    encoder: Encoder,
+    probe: ProbeSet,
+    objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+) -> dict[str, Any]:
+    """Spectra and metrics of the embeddings of a probe set.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        The network; left in the mode it was in.
+    probe : ProbeSet
+        The pairs.
+    objective : callable, optional
+        Loss of the embeddings of the pairs; recorded as ``probe_loss``.
+
+    Returns
+    -------
+    dict
+        ``cross_spectrum`` (d,): eigenvalues of C = (Z^T Z' + Z'^T Z)/(2n), uncentred, the theory's
+        lambda. ``covariance_spectrum`` (d,): of the centred covariance of Z. ``scores`` (n, r) and
+        ``axes`` (d, r): principal components of the centred Z, r at most ``RANK``, and ``mean``
+        (d,). The rest are numbers: ``effective_rank`` (of the covariance spectrum), ``rank_me``,
+        ``alpha_req``, ``lidar`` (the two views of an image as a class), ``alignment``,
+        ``uniformity`` and ``coding_rate`` (of the centred embeddings, eps 0.1).
+
+    Raises
+    ------
+    ValueError
+        If an embedding is NaN or infinite.
+
+    Examples
+    --------
+    >>> from sslsim.encoders.build import build_encoder
+    >>> probe = ProbeSet(*torch.rand(2, 6, 1, 8, 8))
+    >>> found = snapshot(build_encoder("linear", (1, 8, 8), 3, seed=0), probe)
+    >>> found["cross_spectrum"].shape, found["scores"].shape
+    ((3,), (6, 3))
+    """
+    with probing(encoder):
+        z, z_prime = encoder(probe.x).double(), encoder(probe.x_prime).double()
+    if not bool(z.isfinite().all() and z_prime.isfinite().all()):
+        raise ValueError(
+            "embeddings of the probe set are not finite; expected finite numbers, as a smaller "
+            "learning rate gives"
+        )
+    covariance = covariance_spectrum(z)
+    mean = z.mean(dim=0)
+    left, scale, right = torch.linalg.svd(z - mean, full_matrices=False)
+    kept = min(RANK, len(scale))
+    number = len(z)
+    groups = torch.arange(number, device=z.device).repeat(2)
+    numbers = {} if objective is None else {"probe_loss": objective(z, z_prime)}
+    numbers |= {
+        "effective_rank": effective_rank(covariance),
+        "rank_me": rank_me(z),
+        "alpha_req": alpha_req(covariance),
+        "lidar": lidar(torch.cat([z, z_prime]), groups),
+        "alignment": alignment(z, z_prime),
+        "uniformity": uniformity(z),
+        "coding_rate": coding_rate(z - mean, _CODING_EPS),
+    }
+    arrays = {
+        "cross_spectrum": cross_spectrum(z, z_prime),
+        "covariance_spectrum": covariance,
+        "scores": (left * scale)[:, :kept],
+        "axes": right[:kept].T,
+        "mean": mean,
+    }
+    return {
+        **{name: float(value) for name, value in numbers.items()},
+        **{name: value.cpu().numpy() for name, value in arrays.items()},
+    }
+
+
+@contextlib.contextmanager
+def probing(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but BatchNorm by the statistics of what is embedded, none of them kept.
+
+    Parameters
+    ----------
+    module : nn.Module
+        As it was afterwards, also if the block raises.
+
+    Examples
+    --------
+    >>> layer = nn.BatchNorm1d(1)
+    >>> with probing(layer):
+    ...     out = layer(torch.tensor([[1.0], [3.0]]))
+    >>> out.round().flatten().tolist(), layer.running_mean.item(), layer.training
+    ([-1.0, 1.0], 0.0, True)
+    """
+    training = {part: part.training for part in module.modules()}
+    kept: list[tuple[Any, str, Any]] = []
+    module.eval()
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            kept.append((part, "track_running_stats", part.track_running_stats))
+            kept += [(part, name, getattr(part, name)) for name in ("running_mean", "running_var")]
+            part.track_running_stats = False
+            part.running_mean = part.running_var = None
+        elif isinstance(part, GlobalBatchNorm):
+            kept.append((part, "momentum", part.momentum))
+            part.training, part.momentum = True, 0.0
+    try:
+        yield
+    finally:
+        for part, name, value in kept:
+            setattr(part, name, value)
+        for part, mode in training.items():
+            part.training = mode

@@ -1,0 +1,192 @@
+"""A training run looked back upon: eigenvalues of its training pairs at every kept checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from sslsim.encoders.build import Encoder
+from sslsim.measures.growth import Objective
+from sslsim.measures.snapshots import ProbeSet, probing
+from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
+from sslsim.methods.learner import Learner, PairLearner
+from sslsim.runs.networks import kept_steps, load_weights
+from sslsim.runs.options import TrainOptions, training_options
+from sslsim.runs.trained_run import (
+    initial_learner,
+    read_train_options,
+    split_data,
+    training_pairs,
+    watched_spectrum,
+)
+from sslsim.training.options import flow_time
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedRun:
+    """A run at its kept checkpoints.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the run.
+    trained : TrainOptions
+        What it was trained with.
+    pairs : ProbeSet
+        Training pairs.
+    objective : callable
+        The run's loss of the embeddings of both views: of Barlow Twins over all pairs at once, the
+        loss of the theory; of others the mean over batches of the run's size, which they depend on.
+    spectrum : {"cross", "covariance"}
+        Which eigenvalues its method learns step by step.
+    ceiling : float or None
+        Value at which eigenvalues saturate, where theory knows it.
+    steps : list of int
+        Updates at the checkpoints, ascending.
+    times : ndarray, shape (t,)
+        Flow times.
+    lam : ndarray, shape (t, d)
+        Eigenvalues on the pairs, descending.
+    """
+
+    folder: Path
+    trained: TrainOptions
+    pairs: ProbeSet
+    objective: Objective
+    spectrum: str
+    ceiling: float | None
+    steps: list[int]
+    times: Array
+    lam: Array
+    _learner: Learner
+    _initial: dict[str, Any]
+
+    def encoder_at(self, index: int) -> Encoder:
+        """The network at a checkpoint; the next call changes it."""
+        return _load(self._learner, self._initial, self.folder, self.steps[index])
+
+    def passing(self, mode: int, value: float, after: int = 0) -> float:
+        """Flow time at which an eigenvalue first reaches a value, infinite if it does not.
+
+        Between checkpoints it is taken to grow exponentially.
+        """
+        lam = self.lam[:, mode]
+        above = np.flatnonzero(lam[after:] >= value) + after
+        if not len(above):
+            return np.inf
+        index = int(above[0])
+        if index == after or lam[index - 1] <= 0:
+            return float(self.times[index])
+        share = np.log(value / lam[index - 1]) / np.log(lam[index] / lam[index - 1])
+        return float(self.times[index - 1] + share * np.diff(self.times)[index - 1])
+
+
+def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = False) -> WatchedRun:
+    """Embed training pairs of a run at all its kept checkpoints.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of ``sslsim train --checkpoints-kept 0``.
+    pairs : int
+        How many, spread evenly over the training images: the very pairs of a run that fixed its
+        views, all there are at most; else fresh ones, of which an image may have several.
+    root : Path, optional
+        Folder of the data sets, where it has moved.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    WatchedRun
+        Costs a forward pass of the pairs a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no run, fewer than three checkpoints, or one of a method without a loss
+        of pairs of embeddings.
+
+    Examples
+    --------
+    >>> watch(Path("nowhere"), 100)
+    Traceback (most recent call last):
+    ValueError: nowhere/config.json cannot be read: No such file or directory
+    """
+    trained = read_train_options(run)
+    if root is not None:
+        trained = replace(trained, root=root)
+    steps = kept_steps(run)
+    if len(steps) < 3:
+        raise ValueError(
+            f"{run} holds {len(steps) - 1} checkpoint(s) beside its start; expected those of a run "
+            "with --checkpoints-kept 0"
+        )
+    data, _ = split_data(trained)
+    learner = initial_learner(trained, data)
+    if not isinstance(learner, PairLearner):
+        raise ValueError(
+            f"{run} was trained by {trained.method}; expected barlow_twins, simclr, vicreg or "
+            "spectral, whose loss is one of pairs of embeddings"
+        )
+    initial = copy.deepcopy(learner.state_dict())
+    kind = trained.views or learner.views
+    count = min(pairs, len(data.images)) if trained.fixed_views else pairs
+    views = training_pairs(trained, data, kind, count, draw=1)
+    drawn = ProbeSet(*views[:2])
+    spectrum = watched_spectrum(trained).removesuffix("_spectrum")
+    lam = []
+    for step in tqdm(steps, desc="checkpoints", disable=not progress, file=sys.stderr):
+        encoder = _load(learner, initial, run, step)
+        with torch.no_grad(), probing(encoder):
+            z, z_prime = encoder(drawn.x), encoder(drawn.x_prime)
+        if spectrum == "cross":
+            lam.append(cross_spectrum(z, z_prime).numpy())
+        else:
+            lam.append(covariance_spectrum(torch.cat([z, z_prime])).numpy())
+    options = training_options(trained)
+    theory_form = trained.method == "barlow_twins" and trained.barlow_form != "published"
+    return WatchedRun(
+        folder=run,
+        trained=trained,
+        pairs=drawn,
+        objective=learner.objective
+        if theory_form
+        else _in_batches(learner.objective, trained.batch),
+        spectrum=spectrum,
+        ceiling=1.0 if theory_form else None,
+        steps=steps,
+        times=np.array([flow_time(options, step) for step in steps]),
+        lam=np.array(lam),
+        _learner=learner,
+        _initial=initial,
+    )
+
+
+def _in_batches(objective: Objective, batch: int) -> Objective:
+    """Mean of an objective over batches of pairs."""
+
+    def mean(z: torch.Tensor, z_prime: torch.Tensor) -> torch.Tensor:
+        whole = max(len(z) // batch, 1)  # a rest is spread over the batches
+        parts = zip(z.tensor_split(whole), z_prime.tensor_split(whole), strict=True)
+        return torch.stack([objective(*part) for part in parts]).mean()
+
+    return mean
+
+
+def _load(learner: Learner, initial: dict[str, Any], run: Path, step: int) -> Encoder:
+    if step:  # the start need not be kept, it follows from the options
+        load_weights(learner, run / "checkpoints" / f"checkpoint-{step:09d}.pt")
+    else:
+        learner.load_state_dict(initial)
+    return learner.eval().encoder

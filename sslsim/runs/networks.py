@@ -1,0 +1,290 @@
+"""The network that a command looks at: of a run at a checkpoint, or the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sslsim.core.checkpoints import checkpoints, load_checkpoint
+from sslsim.data.datasets import Images
+from sslsim.methods.learner import Learner
+from sslsim.runs.trained_run import initial_learner, read_train_options, split_data
+
+NESTED = ("state_dict", "model_state_dict", "model", "net", "network")
+"""Names under which people save a state dict beside other things."""
+PREFIXES = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before every key."""
+
+
+def kept_steps(run: Path) -> list[int]:
+    """Updates after which a run's network can be had.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of ``sslsim train``.
+
+    Returns
+    -------
+    list of int
+        Ascending; 0, the initialisation, follows from the run's options and is always there.
+
+    Examples
+    --------
+    >>> kept_steps(Path("nowhere"))
+    [0]
+    """
+    held = (int(path.stem.removeprefix("checkpoint-")) for path in checkpoints(run / "checkpoints"))
+    return sorted({0, *held})
+
+
+def check_different(name: str, folders: Sequence[Path]) -> None:
+    """Refuse folders of which two are the same: what comes of one would count twice.
+
+    Links and other spellings of a path are the same folder.
+    """
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ValueError(
+            f"{name} holds a folder twice: {' '.join(map(str, folders))}; expected different "
+            "folders"
+        )
+
+
+def network_at(
+    run: Path, checkpoint: int | None = None, data: Images | None = None
+) -> tuple[Learner, int]:
+    """Learner of a run at a kept checkpoint.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of ``sslsim train``.
+    checkpoint : int, optional
+        Updates after which to take it, one of :func:`kept_steps`. Default: the newest.
+    data : Images, optional
+        The run's training images, where the caller has loaded them.
+
+    Returns
+    -------
+    learner : Learner
+        On the CPU, in evaluation mode; its ``encoder`` is the network.
+    step : int
+        Updates it has seen.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no training run, or not that checkpoint (the kept ones are listed), or
+        a damaged one.
+
+    Examples
+    --------
+    >>> network_at(Path("nowhere"))
+    Traceback (most recent call last):
+    ValueError: nowhere/config.json cannot be read: No such file or directory
+    """
+    trained = read_train_options(run)
+    steps = kept_steps(run)
+    if checkpoint is None and steps == [0]:
+        raise ValueError(f"{run} holds no checkpoint of its training; expected some, or 0 asked")
+    step = steps[-1] if checkpoint is None else checkpoint
+    if step not in steps:
+        known = ", ".join(map(str, steps))
+        raise ValueError(f"checkpoint is {checkpoint}; {run} holds {known}")
+    learner = initial_learner(trained, split_data(trained)[0] if data is None else data)
+    if step:
+        load_weights(learner, run / "checkpoints" / f"checkpoint-{step:09d}.pt")
+    return learner.eval(), step
+
+
+def load_weights(learner: Learner, path: Path) -> None:
+    """Load a checkpoint into the learner that the options of its run describe.
+
+    Raises ValueError if it is damaged or the checkpoint of another network.
+    """
+    held = load_checkpoint(path, torch.device("cpu")).get("learner")
+    if not isinstance(held, Mapping):
+        raise ValueError(f"{path} holds no learner; expected a checkpoint of sslsim train")
+    for key, value in learner.state_dict().items():
+        shapes = [
+            tuple(part.shape) if part is not None else None for part in (held.get(key), value)
+        ]
+        if shapes[0] != shapes[1]:
+            given = "is missing" if shapes[0] is None else f"is {shapes[0]}"
+            raise ValueError(
+                f"{path} is of another network: {key!r} {given}; expected {shapes[1]}, as "
+                "config.json beside it says"
+            )
+    if other := [key for key in held if key not in learner.state_dict()]:
+        raise ValueError(f"{path} is of another network: it holds {other[0]!r}, which is not there")
+    learner.load_state_dict(dict(held))
+
+
+def load_module(name: str, weights: Path | None = None) -> nn.Module:
+    """Build a user's own network and load its weights.
+
+    Parameters
+    ----------
+    name : str
+        ``package.module:factory``, imported from the installed packages or the current directory.
+        The factory is called without arguments and returns an ``nn.Module``.
+    weights : Path, optional
+        File of ``torch.save`` with a state dict: plain, or the only one of the names ``NESTED`` in
+        a dictionary; one of the ``PREFIXES`` is dropped where all its keys have it. Default: the
+        weights that the factory gives.
+
+    Returns
+    -------
+    nn.Module
+        On the CPU, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If the name has no colon, the module or its factory is not there, the factory raises or
+        returns something else, or the weights cannot be read or do not fit (the first key that
+        does not is named).
+
+    Examples
+    --------
+    >>> type(load_module("torch.nn:Identity")).__name__
+    'Identity'
+    >>> load_module("torch.nn.Identity")
+    Traceback (most recent call last):
+    ValueError: module is 'torch.nn.Identity'; expected package.module:factory
+    """
+    place, colon, factory = name.partition(":")
+    if not (place and colon and factory):
+        raise ValueError(f"module is {name!r}; expected package.module:factory")
+    with _current_directory():
+        try:
+            module = importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"module is {name!r}, but there is {_told(error)}") from error
+        except (Exception, SystemExit) as error:
+            raise ValueError(f"{place} cannot be imported: {_told(error)}") from error
+        build = getattr(module, factory, None)
+        if not callable(build):
+            what = "has no" if build is None else "cannot be called by"
+            raise ValueError(f"{place} {what} {factory!r}; expected a function without arguments")
+        try:
+            network = build()
+        except (Exception, SystemExit) as error:
+            raise ValueError(f"{name} raised {_told(error)}; expected an nn.Module") from error
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{name} returned a {type(network).__name__}; expected an nn.Module")
+    if weights is not None:
+        _load_weights(network, Path(weights))
+    return network.cpu().eval()
+
+
+def _load_weights(network: nn.Module, path: Path) -> None:
+    held, seen = _plain_state(_loaded(path), network, path)
+    wanted = network.state_dict()
+    told = f"weights {path}{seen}"
+    for key, value in wanted.items():
+        if key not in held:
+            raise ValueError(
+                f"{told} lack {key!r}, which the module has; they begin with {_first_keys(held)}"
+            )
+        shapes = [tuple(getattr(part, "shape", ())) for part in (held[key], value)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"{told}: {key!r} is {shapes[0]}; expected {shapes[1]}")
+    if other := [key for key in held if key not in wanted]:
+        raise ValueError(f"{told} hold {other[0]!r}, which the module lacks")
+    try:
+        network.load_state_dict(dict(held))
+    except Exception as error:  # extra states are the module's own affair
+        raise ValueError(f"{told} do not fit: {_told(error)}") from error
+
+
+def _loaded(path: Path) -> object:
+    """Content of a file of torch.save, without running any code that it holds."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ValueError(f"weights {path} cannot be read: {error.strerror or error}") from error
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" not in str(error) and "Unsupported class" not in str(error):
+            raise ValueError(f"weights {path} are no file of torch.save, or damaged") from error
+        raise ValueError(
+            f"weights {path} hold pickled Python objects, such as a whole module, which are not "
+            "loaded; expected a state dict, saved by torch.save(net.state_dict(), file)"
+        ) from error
+    except Exception as error:  # damage shows in many ways: pickle, zip, key
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"weights {path} are no file of torch.save: {reason}") from error
+
+
+def _plain_state(held: object, network: nn.Module, path: Path) -> tuple[Mapping[str, object], str]:
+    """The state dict inside what people save, and in words where it was.
+
+    A single nested dictionary of a usual name is opened, and a usual prefix of all keys is dropped,
+    unless the module's own keys have it.
+    """
+    seen = ""
+    for _ in range(2):  # a checkpoint of a checkpoint
+        inner = [key for key in NESTED if isinstance(held, Mapping) and _is_state(held.get(key))]
+        if not inner:
+            break
+        if len(inner) > 1:
+            raise ValueError(
+                f"weights {path} hold {' and '.join(map(repr, inner))}; expected one state dict"
+            )
+        assert isinstance(held, Mapping)
+        held, seen = held[inner[0]], f"{seen} under {inner[0]!r}"
+    if not isinstance(held, Mapping) or not all(isinstance(key, str) for key in held):
+        raise ValueError(
+            f"weights {path}{seen} hold a {type(held).__name__}; expected a state dict, saved by "
+            "torch.save(net.state_dict(), file)"
+        )
+    wanted = list(network.state_dict())
+    while prefix := _common_prefix(held, wanted):
+        held = {key.removeprefix(prefix): value for key, value in held.items()}
+        seen += f" without {prefix!r}"
+    return held, seen
+
+
+def _common_prefix(held: Mapping[str, object], wanted: list[str]) -> str:
+    """A usual prefix of all keys that the module's keys lack; empty where there is none."""
+    for prefix in PREFIXES:
+        mine = any(key.startswith(prefix) for key in wanted)
+        if held and not mine and all(key.startswith(prefix) for key in held):
+            return prefix
+    return ""
+
+
+def _is_state(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+def _first_keys(held: Mapping[str, object]) -> str:
+    return ", ".join(map(repr, list(held)[:2])) or "nothing"
+
+
+@contextmanager
+def _current_directory() -> Iterator[None]:
+    """Import from the current directory too, as ``python -m`` does and an entry point does not."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _told(error: BaseException) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError):
+        return text[:1].lower() + text[1:]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,17 @@
+"""Training: one loop for all methods, its options, batches and records; full-batch descent."""
+
+from typing import TYPE_CHECKING
+
+from sslsim.core.lazy import lazily
+from sslsim.training.options import TrainingOptions, flow_time
+
+if TYPE_CHECKING:
+    from sslsim.training.loop import train
+    from sslsim.training.records import Recorder, record_steps
+
+__all__ = ["Recorder", "TrainingOptions", "flow_time", "record_steps", "train"]
+
+__getattr__ = lazily(
+    __name__,
+    {"Recorder": "records", "record_steps": "records", "train": "loop"},
+)

@@ -1,0 +1,272 @@
+"""The batches of a run: everything random about them is drawn from (seed, purpose, number)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from sslsim.core.distributed import rows_of_rank
+from sslsim.core.seeds import derived_generator
+from sslsim.data.augmentation import Changes, change_images, draw_changes
+from sslsim.data.datasets import Images
+from sslsim.data.pixels import pixel_statistics
+from sslsim.data.single_view import RECIPES
+from sslsim.data.views import Views, draw_views
+from sslsim.training.options import TrainingOptions
+
+_ORDER, VIEWS_PURPOSE, _FIXED = 2, 3, 4  # purposes of draws
+
+
+def training_batches(
+    data: Images,
+    kind: str,
+    options: TrainingOptions,
+    device: torch.device,
+    places: torch.Tensor | None = None,
+) -> Callable[[int], tuple[Views, torch.Tensor | None]]:
+    """Function from the number of a batch to this process's views and labels of it.
+
+    Every epoch goes through the images in an order of its own, in whole batches: the images left
+    over at its end wait for another epoch. A batch is no larger than the number of images.
+
+    Parameters
+    ----------
+    data : Images
+        Moved to the device once, as uint8.
+    kind : str
+        Kind of the views, one of ``sslsim.data.views.TRAINING_VIEWS``.
+    options : TrainingOptions
+        ``batch``, ``fixed_views``, ``standardise``, ``channels_last`` and ``seed`` count.
+    device : torch.device
+        Where views are drawn.
+    places : Tensor of int64, shape (m,), optional
+        Which of the images to go through: batches are those of a data set of these alone, which is
+        not copied. Default: all of them.
+
+    Returns
+    -------
+    callable
+        ``number -> (views, labels)``, pure; labels are None where there are none.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two images, the kind is unknown, or the global batch does not divide
+        by the number of processes.
+
+    Examples
+    --------
+    >>> data = Images(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), torch.arange(20), "zeros")
+    >>> batch = training_batches(data, "noise", TrainingOptions(batch=8), torch.device("cpu"))
+    >>> views, labels = batch(0)
+    >>> views.views[0].shape, labels.tolist() == batch(0)[1].tolist()
+    (torch.Size([8, 1, 8, 8]), True)
+    """
+    part = data.images if places is None else data.images[places.to(data.images.device)]
+    count = len(part)
+    if count < 2:
+        raise ValueError(f"there are {count} image(s) to train on; expected at least 2")
+    images = data.images.to(device)
+    labels = None if data.labels is None else data.labels.to(device)
+    size = min(options.batch, count)
+    rows = rows_of_rank(size)
+    pixels = pixel_statistics(part) if options.standardise else None
+    fixed = None
+    if options.fixed_views:
+        # Generators differ between devices; fixed pairs are the same on all.
+        fixed = fixed_views(replace(data, images=part), kind, options.seed)
+    del part
+
+    order = batch_order(count, size, options.seed)
+
+    def batch(number: int) -> tuple[Views, torch.Tensor | None]:
+        chosen = order(number)
+        drawn = (chosen if places is None else places[chosen]).to(device)
+        if fixed is None:
+            generator = derived_generator(options.seed, VIEWS_PURPOSE, number, device)
+            views = draw_views(images[drawn], kind, generator, rows=rows)
+        else:
+            taken = chosen[rows]
+            views = fixed.each(lambda held: held[taken].to(device))
+        if pixels is not None:
+            views = replace(views, views=tuple(map(pixels.standardise, views.views)))
+        if options.channels_last:
+            laid = tuple(view.to(memory_format=torch.channels_last) for view in views.views)
+            views = replace(views, views=laid)
+        return views, None if labels is None else labels[drawn[rows]]
+
+    return batch
+
+
+def fixed_views(data: Images, kind: str, seed: int) -> Views:
+    """Views of all images as a run with ``fixed_views`` draws them, once.
+
+    Parameters
+    ----------
+    data : Images
+        The training images.
+    kind : str
+        Kind of the views.
+    seed : int
+        Of the run.
+
+    Returns
+    -------
+    Views
+        On the CPU, not standardised.
+
+    Examples
+    --------
+    >>> data = Images(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), None, "zeros")
+    >>> fixed_views(data, "noise", seed=0).views[0].shape
+    torch.Size([20, 1, 8, 8])
+    """
+    return draw_views(data.images.cpu(), kind, derived_generator(seed, _FIXED, 0))
+
+
+def batch_order(count: int, size: int, seed: int) -> Callable[[int], torch.Tensor]:
+    """Function from the number of a batch to the images in it.
+
+    Parameters
+    ----------
+    count, size : int
+        Images in all and in a batch, at most all.
+    seed : int
+        Of the run.
+
+    Returns
+    -------
+    callable
+        ``number -> Tensor of int64, shape (size,)``: every epoch has an order of its own, of which
+        whole batches are taken.
+
+    Examples
+    --------
+    >>> order = batch_order(7, 3, seed=0)
+    >>> torch.cat([order(0), order(1)]).unique().shape  # the first epoch; one image is left over
+    torch.Size([6])
+    """
+
+    @lru_cache(maxsize=2)
+    def of_epoch(epoch: int) -> torch.Tensor:
+        return torch.randperm(count, generator=derived_generator(seed, _ORDER, epoch))
+
+    def order(number: int) -> torch.Tensor:
+        epoch, place = divmod(number, count // size)
+        return of_epoch(epoch)[place * size : (place + 1) * size]
+
+    return order
+
+
+Batch = tuple[Views, torch.Tensor | None]
+
+
+def joint_batches(
+    data: Images,
+    kind: str,
+    options: TrainingOptions,
+    device: torch.device,
+    places: Sequence[torch.Tensor],
+    seeds: Sequence[int],
+) -> Callable[[int], Batch]:
+    """Function from the number of a batch to the views and labels of every run.
+
+    Parameters
+    ----------
+    data, kind, options, device
+        As for :func:`sslsim.training.batches.training_batches`; ``options.seed`` is of no account.
+    places : sequence of Tensor of int64
+        Which images each of the K runs goes through.
+    seeds : sequence of int
+        Of each run.
+
+    Returns
+    -------
+    callable
+        ``number -> (views, labels)``, pure; all tensors have a first axis of K, along which they
+        have the bits of ``training_batches`` of each run.
+
+    Raises
+    ------
+    ValueError
+        If batches are of different sizes, or as ``training_batches``.
+
+    Notes
+    -----
+    Draws are made run by run. Applying those of a recipe to the images of all runs in one call is
+    what saves time where batches are small.
+
+    Examples
+    --------
+    >>> data = Images(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), torch.arange(20), "zeros")
+    >>> places = [torch.arange(10), torch.arange(5, 20)]
+    >>> options = TrainingOptions(batch=8)
+    >>> batch = joint_batches(data, "weak", options, torch.device("cpu"), places, [0, 1])
+    >>> views, labels = batch(0)
+    >>> views.views[0].shape, labels.shape
+    (torch.Size([2, 8, 1, 8, 8]), torch.Size([2, 8]))
+    """
+    sizes = {min(options.batch, len(part)) for part in places}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"batch is {options.batch}, and the smallest part of the images has "
+            f"{min(map(len, places))}; expected a batch of at most so many"
+        )
+    (size,) = sizes
+    if min(map(len, places)) < 2:
+        raise ValueError("a part has fewer than 2 images; expected at least 2 to train on")
+    on_device = replace(data, images=data.images.to(device))  # once, not once a run
+    if kind not in RECIPES or kind == "mask" or options.fixed_views:
+        alone = [
+            training_batches(on_device, kind, replace(options, seed=seed), device, part)
+            for seed, part in zip(seeds, places, strict=True)
+        ]
+        return lambda number: _stacked([batch(number) for batch in alone])
+    labels = None if data.labels is None else data.labels.to(device)
+    orders = [batch_order(len(p), size, seed) for p, seed in zip(places, seeds, strict=True)]
+    pixels = [pixel_statistics(data.images[p.to(data.images.device)]) for p in places]
+    mean, std = (
+        torch.stack([getattr(one, name) for one in pixels])[:, None, :, None, None]
+        for name in ("mean", "std")
+    )
+    height, width = data.images.shape[2:]
+
+    def batch(number: int) -> Batch:
+        chosen = torch.stack([p[order(number)] for p, order in zip(places, orders, strict=True)])
+        chosen = chosen.to(device)  # (K, b)
+        generators = [derived_generator(seed, VIEWS_PURPOSE, number, device) for seed in seeds]
+        images = on_device.images[chosen.flatten()]
+        views, boxes = [], []
+        for recipe in RECIPES[kind]:
+            changes = _joined([draw_changes(size, height, width, recipe, g) for g in generators])
+            view = change_images(images, changes).unflatten(0, chosen.shape)
+            views.append((view - mean.to(view)) / std.to(view) if options.standardise else view)
+            boxes.append(torch.cat([changes.boxes, changes.flip[:, None].to(changes.boxes)], dim=1))
+        found = Views(tuple(views), torch.stack(boxes, dim=1).unflatten(0, chosen.shape))
+        return found, None if labels is None else labels[chosen]
+
+    return batch
+
+
+def _joined(drawn: Sequence[Changes]) -> Changes:
+    """Changes of one batch after another."""
+    held = {field.name: [getattr(one, field.name) for one in drawn] for field in fields(Changes)}
+    joined: dict[str, Any] = {k: None if v[0] is None else torch.cat(v) for k, v in held.items()}
+    return Changes(**joined)
+
+
+def _stacked(drawn: Sequence[Batch]) -> Batch:
+    """Batches of all runs, one beside the other."""
+
+    def joined(tensors: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+        held = [tensor for tensor in tensors if tensor is not None]
+        return torch.stack(held) if held else None
+
+    each = [views for views, _ in drawn]
+    views = tuple(map(torch.stack, zip(*(one.views for one in each), strict=True)))
+    rest = [joined([getattr(one, name) for one in each]) for name in ("boxes", "kept", "masked")]
+    return Views(views, *rest), joined([labels for _, labels in drawn])

@@ -1,0 +1,333 @@
+"""Many networks of one architecture trained at once, each on its own part of the images.
+
+Parameters are stacked, and one vectorised pass gives the losses of all (``torch.func.vmap``). No
+network knows of another: the gradient of the sum of the losses is every network's own, and an
+optimiser that treats every entry by itself takes the step that it would take alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call, stack_module_state, vmap
+from tqdm import tqdm
+
+from sslsim.core.checkpoints import fingerprint, load_newest_checkpoint, save_checkpoint
+from sslsim.core.distributed import world_size
+from sslsim.core.interruption import Interrupted, noting_signals
+from sslsim.data.datasets import Images
+from sslsim.data.views import Views
+from sslsim.encoders.checks import architecture
+from sslsim.methods.learner import Learner
+from sslsim.training.batches import joint_batches
+from sslsim.training.optimizers import make_optimizer
+from sslsim.training.options import TrainingOptions, rate_factor
+
+_CHECK_EVERY = 10  # updates between looks at the losses, each of which waits for the device
+_Tensors = dict[str, Any]  # of tensors, or tuples of tensors, whose first axis is the network
+
+
+def train_together(
+    learners: Sequence[Learner],
+    data: Images,
+    members: torch.Tensor,
+    kind: str,
+    options: TrainingOptions,
+    folder: Path,
+    *,
+    seeds: Sequence[int],
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> list[Learner]:
+    """Train learners at once, each as if alone; resume where an earlier run of them stopped.
+
+    Parameters
+    ----------
+    learners : sequence of Learner
+        K of one method, its options included, and one architecture, at their initialisations;
+        trained in place. Of methods whose loss is a function of views and parameters alone.
+    data : Images
+        All images; they are moved to the device once, as uint8.
+    members : Tensor of bool, shape (K, n)
+        Which of the n images each learner is trained on, for instance of
+        :func:`sslsim.memorization.draw_members`.
+    kind : str
+        Kind of the views, one of ``sslsim.data.views.TRAINING_VIEWS``.
+    options : TrainingOptions
+        How to train each; ``seed``, ``records`` and ``probe`` are of no account.
+    folder : Path
+        Receives ``checkpoints/``, one file for all learners; made if need be. If it holds
+        checkpoints of a run of the same options, training goes on from the newest.
+    seeds : sequence of int
+        The seed of each learner's batches and views, in the place of ``options.seed``.
+    device : torch.device or str
+        Where to train. Memory holds the activations of all learners.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    list of Learner
+        The learners, trained. Each has the parameters and buffers, up to rounding, that
+        :func:`sslsim.training.loop.train` gives it on its part of the images with its seed.
+
+    Raises
+    ------
+    ValueError
+        If there are no learners, they differ in architecture, a method does something after its
+        steps (a teacher, prototypes) or draws by itself (dropout), shapes or numbers do not fit,
+        parts need batches of different sizes, an option is not possible here (LARS, whose steps
+        depend on whole tensors; compile; channels_last; several processes), the folder holds a run
+        of others, or the loss or a parameter of a learner is no longer finite.
+    Interrupted
+        If the process was interrupted (SIGINT, SIGTERM); the state is saved.
+
+    Notes
+    -----
+    On the CPU it is faster than one after another where networks are so small that most time goes
+    into calls: on images of 8 pixels a side. It is slower where one network fills the processor
+    (``sslsim bench memorization`` measures it).
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sslsim.data.datasets import load_images
+    >>> from sslsim.memorization import draw_members
+    >>> from sslsim.methods.build import build_learner
+    >>> learners = [
+    ...     build_learner("simclr", (1, 8, 8), 2, encoder="linear", seed=k) for k in range(4)
+    ... ]
+    >>> trained = train_together(
+    ...     learners,
+    ...     load_images(limit=64),
+    ...     draw_members(4, 64),
+    ...     "noise",
+    ...     TrainingOptions(steps=3, batch=32),
+    ...     Path(tempfile.mkdtemp()),
+    ...     seeds=range(4),
+    ... )
+    >>> trained[0] is learners[0]
+    True
+    """
+    device = torch.device(device)
+    _check_learners(learners)
+    _check_options(options)
+    parts = _parts(learners, data, members, seeds)
+    for learner in learners:
+        learner.to(device).train()
+    parameters, buffers = stack_module_state(list(learners))
+    optimizer = _stacked_optimizer(learners[0], parameters, options)
+    batches = joint_batches(data, kind, options, device, parts, seeds)
+    wanted = {**asdict(options), "views": kind, "seed": list(seeds)}
+    drawn_on = fingerprint([data.images, data.labels, members])
+    start = _resume(folder, wanted, drawn_on, parameters, buffers, optimizer, device)
+
+    def loss_of(parameters: _Tensors, buffers: _Tensors, batch: _Tensors) -> torch.Tensor:
+        rest = (batch.get(name) for name in ("boxes", "kept", "masked"))
+        arguments = (Views(batch["views"], *rest), batch.get("labels"))
+        return functional_call(learners[0], (parameters, buffers), arguments)
+
+    losses_of: Callable[..., torch.Tensor] = vmap(loss_of)
+    losses = torch.zeros(len(learners), device=device)
+
+    def check(step: int) -> float:
+        fine = torch.stack([x.isfinite().flatten(1).all(dim=1) for x in parameters.values()])
+        if broken := (~(fine.all(dim=0) & losses.isfinite())).nonzero()[:, 0].tolist():
+            raise ValueError(
+                f"the loss or a parameter of learner {broken[0]} is no longer finite by step "
+                f"{step}; expected a smaller learning rate than {options.lr:g} (the last good "
+                "checkpoint is kept)"
+            )
+        return float(losses.mean())
+
+    def save(step: int) -> None:
+        check(step)
+        state = {
+            "step": step,
+            "images": drawn_on,
+            "options": wanted,
+            "parameters": {name: held.detach() for name, held in parameters.items()},
+            "buffers": buffers,
+            "optimizer": optimizer.state_dict(),
+        }
+        save_checkpoint(folder / "checkpoints", step, state, keep=options.checkpoints_kept)
+
+    def update(step: int) -> None:
+        nonlocal losses
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * rate_factor(options, step)
+        optimizer.zero_grad()
+        for part in range(options.accumulate):
+            batch = _present(*batches(step * options.accumulate + part))
+            with torch.autocast(
+                device.type, torch.bfloat16, enabled=options.precision == "bfloat16"
+            ):
+                found = losses_of(parameters, buffers, batch)
+            (found.sum() / options.accumulate).backward()
+            losses = found.detach()
+        optimizer.step()
+
+    with (
+        warnings.catch_warnings(),
+        noting_signals() as noted,
+        tqdm(
+            desc=f"training {len(learners)} together",
+            initial=max(start, 0),
+            total=options.steps,
+            disable=not progress,
+            file=sys.stderr,
+        ) as shown,
+    ):
+        # What vmap cannot vectorise (attention on the CPU) it loops over, with the same result.
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        for step in range(max(start, 0), options.steps + 1):
+            stopping = bool(noted)
+            regular = step % options.checkpoint_every == 0 or step == options.steps
+            first = step == 0 and options.checkpoints_kept == 0
+            if stopping or (regular and step > max(start, 0)) or first:
+                save(step)
+            if stopping:
+                raise Interrupted(f"stopped at step {step} of {options.steps}; saved")
+            if step == options.steps:
+                break
+            update(step)
+            shown.update()
+            if (step + 1) % _CHECK_EVERY == 0:
+                shown.set_postfix(loss=f"{check(step + 1):.4g}", refresh=False)
+    _write_back(learners, parameters, buffers)
+    return list(learners)
+
+
+def _check_learners(learners: Sequence[Learner]) -> None:
+    if not learners:
+        raise ValueError("no learners were given; expected at least one")
+    first = learners[0]
+    for k, learner in enumerate(learners):
+        if differs := architecture(learner) ^ architecture(first):
+            raise ValueError(
+                f"learners[{k}] and learners[0] are of different architectures, from "
+                f"{min(differs)[0] or 'the whole'!r} on; expected the same"
+            )
+    if type(first).after_step is not Learner.after_step:
+        raise ValueError(
+            f"{type(first).__name__} does something after its steps (a teacher or prototypes); "
+            "expected a method without, or training one after another"
+        )
+    for name, module in first.named_modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+            raise ValueError(
+                f"{name!r} is {module}, which draws by itself; expected networks without dropout, "
+                "or training one after another"
+            )
+
+
+def _check_options(options: TrainingOptions) -> None:
+    if options.optimizer == "lars":
+        raise ValueError(
+            "optimizer is 'lars', whose steps depend on norms of tensors; expected 'sgd' or 'adamw'"
+        )
+    for name in ("compile", "channels_last"):
+        if getattr(options, name):
+            raise ValueError(f"{name} is True; expected False where networks are trained together")
+    if world_size() > 1:
+        raise ValueError(f"there are {world_size()} processes; expected one to train together")
+
+
+def _parts(
+    learners: Sequence[Learner],
+    data: Images,
+    members: torch.Tensor,
+    seeds: Sequence[int],
+) -> list[torch.Tensor]:
+    """Places of the images of each learner."""
+    count = len(learners)
+    if members.dtype != torch.bool or members.shape != (count, len(data.images)):
+        raise ValueError(
+            f"members is {members.dtype} of shape {tuple(members.shape)}; expected bool of shape "
+            f"({count}, {len(data.images)}), learners and images"
+        )
+    if len(seeds) != count:
+        raise ValueError(f"there are {len(seeds)} seeds; expected one for each of {count} learners")
+    return [row.nonzero()[:, 0] for row in members.cpu()]
+
+
+def _stacked_optimizer(
+    learner: Learner, parameters: dict[str, torch.Tensor], options: TrainingOptions
+) -> torch.optim.Optimizer:
+    """The optimiser of one learner, on the stacked parameters of all."""
+    optimizer = make_optimizer(
+        options.optimizer,
+        learner,
+        options.lr,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+    )
+    # Stacked, vectors would pass for matrices: groups are those of a single learner.
+    stacked = {id(p): parameters[name] for name, p in learner.named_parameters()}
+    for group in optimizer.param_groups:
+        group["params"] = [stacked[id(p)] for p in group["params"]]
+    return optimizer
+
+
+def _present(views: Views, labels: torch.Tensor | None) -> _Tensors:
+    """A batch without what it has none of, which vmap would not take."""
+    rest = {"boxes": views.boxes, "kept": views.kept, "masked": views.masked, "labels": labels}
+    return {"views": views.views, **{k: held for k, held in rest.items() if held is not None}}
+
+
+def _resume(
+    folder: Path,
+    wanted: dict[str, Any],
+    drawn_on: str,
+    parameters: dict[str, torch.Tensor],
+    buffers: dict[str, torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+) -> int:
+    """Load the newest checkpoint; return the updates done, -1 if there is none."""
+    state = load_newest_checkpoint(folder / "checkpoints", device)
+    if state is None:
+        return -1
+    kept = state["options"]
+    for name, value in wanted.items():
+        if kept.get(name) != value:
+            raise ValueError(
+                f"{folder} holds a run with {name} {kept.get(name)}, now it is {value}; expected "
+                "the same options, or another folder"
+            )
+    if state["images"] != drawn_on:
+        raise ValueError(
+            f"{folder} holds a run on other images or members; expected the same ones, or another "
+            "folder"
+        )
+    for name, now in (("parameters", parameters), ("buffers", buffers)):
+        saved = state.get(name, {})
+        if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in now.items()}:
+            raise ValueError(
+                f"{folder} holds a run of other networks; expected the same, or another folder"
+            )
+        with torch.no_grad():
+            for key, value in saved.items():
+                now[key].copy_(value)
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+@torch.no_grad()
+def _write_back(
+    learners: Sequence[Learner],
+    parameters: dict[str, torch.Tensor],
+    buffers: dict[str, torch.Tensor],
+) -> None:
+    for k, learner in enumerate(learners):
+        for name, parameter in learner.named_parameters():
+            parameter.copy_(parameters[name][k])
+        for name, buffer in learner.named_buffers():
+            buffer.copy_(buffers[name][k])

@@ -1,0 +1,345 @@
+"""The training loop: one loop for all methods, optimisers, devices and numbers of processes.
+
+Everything random is drawn from (seed, purpose, step): the order of images in an epoch, the views of
+a batch. A run that resumes from a checkpoint needs nothing else to continue with the same bits.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from sslsim.core.checkpoints import fingerprint, load_newest_checkpoint, save_checkpoint
+from sslsim.core.distributed import largest, rank, synchronise_batch_norm, world_size
+from sslsim.core.interruption import Interrupted, any_stopped, noting_signals
+from sslsim.core.seeds import derived_seed
+from sslsim.data.datasets import Images
+from sslsim.measures.knn_monitor import NeighbourBank, neighbour_accuracy
+from sslsim.measures.snapshots import ProbeSet, snapshot
+from sslsim.methods.learner import Learner
+from sslsim.training.batches import training_batches
+from sslsim.training.optimizers import make_optimizer
+from sslsim.training.options import TrainingOptions, flow_time, rate_factor
+from sslsim.training.records import Recorder, record_steps
+
+__all__ = ["Interrupted", "TrainingOptions", "flow_time", "train"]
+
+_NETWORK = 18  # purpose of the draws that networks make by themselves
+_KNN_EVERY = 10  # records between readings of nearest neighbours
+_CHECK_EVERY = 10  # updates between looks at the loss, each of which waits for the device
+
+
+def train(
+    learner: Learner,
+    data: Images,
+    kind: str,
+    options: TrainingOptions,
+    folder: Path,
+    *,
+    probe: ProbeSet | None = None,
+    bank: NeighbourBank | None = None,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> Learner:
+    """Train a learner, record its spectra, and resume where an earlier run of it stopped.
+
+    Parameters
+    ----------
+    learner : Learner
+        At its initialisation; trained in place.
+    data : Images
+        The training images; they are moved to the device once, as uint8.
+    kind : str
+        Kind of the views, one of ``sslsim.data.views.TRAINING_VIEWS``.
+    options : TrainingOptions
+        How to train.
+    folder : Path
+        Receives ``checkpoints/``, ``records.jsonl`` and ``records.npz``; made if need be, seen by
+        all processes. If it holds checkpoints of a run of the same options, training goes on from
+        the newest; more ``steps`` than it was planned with are allowed by
+        :func:`check_longer`.
+    probe : ProbeSet, optional
+        What to record snapshots of; nothing is recorded without one. The ``loss`` of a record is
+        the mean over the batches since the record before.
+    bank : NeighbourBank, optional
+        Images for ``knn``, the accuracy of nearest neighbours, in every tenth record and the last.
+    device : torch.device or str
+        Where to train. In a process group every process calls this function with its own.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Learner
+        The argument, trained.
+
+    Raises
+    ------
+    ValueError
+        If an option does not fit, the folder holds a run of other options, or the loss or a
+        parameter is no longer finite; the last good checkpoint is kept.
+    Interrupted
+        If the process was interrupted (SIGINT, SIGTERM); the state is saved.
+
+    Notes
+    -----
+    On the CPU of one machine, with a fixed number of threads, a run that was killed at any moment
+    and called again ends with the same bits as one that was not. Other processors and numbers of
+    threads or processes sum in other orders: there runs agree to rounding, which training
+    amplifies. Torch's own generator is seeded by the run's seed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sslsim.data.datasets import load_images
+    >>> from sslsim.encoders.build import build_encoder
+    >>> from sslsim.methods.learner import PairLearner
+    >>> from sslsim.objectives import barlow_twins
+    >>> learner = PairLearner(build_encoder("linear", (1, 8, 8), 2, seed=0), barlow_twins)
+    >>> options = TrainingOptions(steps=3, batch=32, records=2)
+    >>> trained = train(learner, load_images(limit=64), "noise", options, Path(tempfile.mkdtemp()))
+    >>> trained is learner
+    True
+    """
+    device = torch.device(device)
+    synchronise_batch_norm(learner, device)
+    learner.to(device)
+    if options.channels_last:
+        learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = make_optimizer(
+        options.optimizer,
+        learner,
+        options.lr,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+    )
+    batches = training_batches(data, kind, options, device)
+    losses = torch.zeros(2, dtype=torch.float64, device=device)  # sum and number since a record
+    recorder = Recorder(folder)
+    probed = [] if probe is None else [probe.x, probe.x_prime]
+    drawn_on = fingerprint([data.images, data.labels, *probed])
+    # What networks draw by themselves, as dropout does: torch seeds its generator anew every time.
+    torch.default_generator.manual_seed(derived_seed(options.seed, _NETWORK, 0))
+    start = _resume(learner, optimizer, losses, recorder, kind, options, drawn_on, device)
+    module = _wrapped(learner, options, device)
+    planned = [] if probe is None else record_steps(options.steps, options.records)
+    due = {step for step in planned if step > start}
+    classified = set() if bank is None else {*planned[::_KNN_EVERY], options.steps}
+    start = max(start, 0)
+
+    def mean_loss(step: int) -> float:
+        # A finite loss may have had an infinite gradient: nothing of that is recorded or saved.
+        finite = [x.isfinite().all() for x in (losses, *learner.parameters())]
+        if not bool(torch.stack(finite).all()):
+            raise ValueError(
+                f"the loss or a parameter is no longer finite by step {step}; expected a smaller "
+                f"learning rate than {options.lr:g} (the last good checkpoint is kept)"
+            )
+        return float(losses[0] / losses[1])
+
+    def record(step: int) -> None:
+        assert probe is not None
+        loss = mean_loss(step)
+        losses.zero_()
+        found = snapshot(learner.encoder, probe, getattr(learner, "objective", None))
+        if bank is not None:
+            found["knn"] = neighbour_accuracy(learner.encoder, bank) if step in classified else None
+        if rank() == 0:
+            recorder.add({"step": step, "time": flow_time(options, step), "loss": loss, **found})
+
+    def save(step: int) -> None:
+        mean_loss(step)
+        if rank() == 0:
+            recorder.save()
+            state = _state(learner, optimizer, losses, kind, options, drawn_on, step)
+            kept = options.checkpoints_kept
+            save_checkpoint(folder / "checkpoints", step, state, keep=kept)
+
+    def update(step: int) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * rate_factor(options, step)
+        optimizer.zero_grad()
+        for part in range(options.accumulate):
+            views, labels = batches(step * options.accumulate + part)
+            # Processes exchange gradients once an update.
+            silent = part < options.accumulate - 1 and world_size() > 1
+            with module.no_sync() if silent else nullcontext():
+                with torch.autocast(
+                    device.type, torch.bfloat16, enabled=options.precision == "bfloat16"
+                ):
+                    loss = module(views, labels)
+                (loss / options.accumulate).backward()
+            losses.add_(torch.stack([loss.detach().double(), torch.ones_like(losses[1])]))
+        optimizer.step()
+        learner.after_step((step + 1) / options.steps)
+
+    learner.train()
+    with (
+        noting_signals() as noted,
+        tqdm(
+            desc="training",
+            initial=start,
+            total=options.steps,
+            disable=not progress or rank() > 0,
+            file=sys.stderr,
+        ) as shown,
+    ):
+        for step in range(start, options.steps + 1):
+            # Processes have to ask each other; a GPU would wait for the answer at every step.
+            asked = world_size() == 1 or device.type == "cpu" or step % _CHECK_EVERY == 0
+            stopping = asked and any_stopped(noted)
+            if step in due:
+                record(step)
+            regular = step % options.checkpoint_every == 0 or step == options.steps
+            first = step == 0 and options.checkpoints_kept == 0
+            if stopping or (regular and step > start) or first:
+                save(step)
+            if stopping:
+                raise Interrupted(f"stopped at step {step} of {options.steps}; saved")
+            if step == options.steps:
+                break
+            update(step)
+            shown.update()
+            if (step + 1) % _CHECK_EVERY == 0:
+                shown.set_postfix(loss=f"{mean_loss(step + 1):.4g}", refresh=False)
+    return learner
+
+
+def check_longer(folder: Path, steps: int, options: TrainingOptions, learner: Learner) -> None:
+    """Check that a run may go on beyond the end it was planned with.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run, for the message.
+    steps : int
+        Updates that it was planned with.
+    options : TrainingOptions
+        Options now, equal but for ``steps``.
+    learner : Learner
+        What is trained.
+
+    Raises
+    ------
+    ValueError
+        If there would be fewer updates, or the updates done so far depended on how many there
+        would be in all: a schedule that is not constant, a teacher that follows ever more slowly.
+
+    Examples
+    --------
+    >>> from sslsim.methods.build import build_learner
+    >>> learner = build_learner("simclr", (1, 8, 8), 4, encoder="linear", seed=0)
+    >>> check_longer(Path("run"), 10, TrainingOptions(steps=20, schedule="cosine"), learner)
+    Traceback (most recent call last):
+    ValueError: run holds a run of 10 steps whose schedule is cosine, which depends on their \
+number; expected 10 steps, or another folder
+    """
+    if options.steps < steps:
+        raise ValueError(
+            f"{folder} holds a run of {steps} steps, now it is {options.steps}; expected at least "
+            f"{steps}, or another folder"
+        )
+    reason = None
+    if options.schedule != "constant":
+        reason = f"whose schedule is {options.schedule}, which depends"
+    elif learner.follows_progress:
+        reason = "whose teacher follows by a schedule, which depends"
+    if reason is not None:
+        raise ValueError(
+            f"{folder} holds a run of {steps} steps {reason} on their number; expected {steps} "
+            "steps, or another folder"
+        )
+
+
+def _wrapped(learner: Learner, options: TrainingOptions, device: torch.device) -> Any:
+    """The learner as it is called: compiled, and with gradients averaged over processes."""
+    module: Any = torch.compile(learner) if options.compile else learner
+    if world_size() == 1:
+        return module
+    parallel = nn.parallel.DistributedDataParallel
+    # Statistics are global already. torch 2.13 renamed the option.
+    known = inspect.signature(parallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    settings: dict[str, Any] = {name: False}
+    if device.type == "cuda":
+        settings["device_ids"] = [device.index]
+    return parallel(module, **settings)
+
+
+def _state(
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    losses: torch.Tensor,
+    kind: str,
+    options: TrainingOptions,
+    drawn_on: str,
+    step: int,
+) -> dict[str, Any]:
+    return {
+        "step": step,
+        "images": drawn_on,
+        "options": {**asdict(options), "views": kind},
+        "learner": learner.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "losses": losses,
+        "rng": torch.get_rng_state(),  # for networks that draw by themselves, as dropout does
+    }
+
+
+def _resume(
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    losses: torch.Tensor,
+    recorder: Recorder,
+    kind: str,
+    options: TrainingOptions,
+    drawn_on: str,
+    device: torch.device,
+) -> int:
+    """Load the newest checkpoint; return the updates done, -1 if there is none."""
+    folder = recorder.folder
+    largest(0.0)  # the process that saves may still be at it
+    state = load_newest_checkpoint(folder / "checkpoints", device)
+    step = -1
+    if state is not None:
+        wanted = {**asdict(options), "views": kind}
+        kept = state["options"]
+        differing = [k for k, v in wanted.items() if kept.get(k) != v and k != "steps"]
+        if differing:
+            name = differing[0]
+            raise ValueError(
+                f"{folder} holds a run with {name} {kept.get(name)}, now it is "
+                f"{wanted[name]}; expected the same options, or another folder"
+            )
+        if kept.get("steps") != options.steps:
+            check_longer(folder, kept.get("steps"), options, learner)
+        if state["images"] != drawn_on:
+            raise ValueError(
+                f"{folder} holds a run on other images; expected the same ones, or another folder"
+            )
+        try:
+            learner.load_state_dict(state["learner"])
+            optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:  # names or shapes, groups
+            raise ValueError(
+                f"{folder} holds a run of another network; expected the same one, or another folder"
+            ) from error
+        losses.copy_(state["losses"])
+        torch.set_rng_state(state["rng"].cpu())
+        step = int(state["step"])
+    if largest(step) != -largest(-step):
+        raise ValueError(
+            f"process {rank()} finds step {step} in {folder}, others another; expected a folder "
+            "that all processes see"
+        )
+    if rank() == 0:
+        recorder.resume(step)
+    return step

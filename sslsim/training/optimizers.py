@@ -1,0 +1,133 @@
+"""Optimisers of self-supervised learning: torch's own, and LARS for large batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from sslsim.training.options import check_optimizer
+
+
+def make_optimizer(
+    kind: str, module: nn.Module, learning_rate: float, *, momentum: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """Optimiser of all parameters of a module that require gradients.
+
+    Parameters
+    ----------
+    kind : {"sgd", "adamw", "lars"}
+        ``sgd`` with heavy-ball momentum, ``adamw`` (1711.05101), ``lars`` (:class:`Lars`).
+    module : nn.Module
+        Its matrices and kernels decay; vectors (biases, gains) decay under ``sgd`` alone, where
+        theory wants one and the same penalty on everything.
+    learning_rate : float
+        Base learning rate, above zero.
+    momentum : float
+        In [0, 1); of no account to ``adamw``.
+    weight_decay : float
+        At least zero, as torch defines it for the optimiser.
+
+    Returns
+    -------
+    torch.optim.Optimizer
+        Every group keeps its base rate under ``base_lr``.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown, a number is out of range or nothing requires gradients.
+
+    Examples
+    --------
+    >>> made = make_optimizer("lars", nn.Linear(2, 2), 0.1, momentum=0.9, weight_decay=1e-6)
+    >>> [(group["adapt"], group["weight_decay"]) for group in made.param_groups]
+    [(True, 1e-06), (False, 0.0)]
+    """
+    check_optimizer(kind, momentum, weight_decay)
+    if not 0 < learning_rate < float("inf"):
+        raise ValueError(f"learning_rate is {learning_rate}; expected a finite number above zero")
+    trained = [p for p in module.parameters() if p.requires_grad]
+    if not trained:
+        raise ValueError("no parameter requires gradients; expected something to train")
+    tensors = [p for p in trained if p.ndim > 1]
+    vectors = [p for p in trained if p.ndim <= 1]
+    made: torch.optim.Optimizer
+    if kind == "sgd":
+        made = torch.optim.SGD(trained, learning_rate, momentum, weight_decay=weight_decay)
+    else:
+        groups: list[dict[str, Any]] = [
+            {"params": tensors, "weight_decay": weight_decay, "adapt": True},
+            {"params": vectors, "weight_decay": 0.0, "adapt": False},
+        ]
+        groups = [group for group in groups if group["params"]]
+        made = (
+            torch.optim.AdamW(groups, learning_rate)
+            if kind == "adamw"
+            else Lars(groups, learning_rate, momentum)
+        )
+    for group in made.param_groups:
+        group["base_lr"] = group["lr"]
+    return made
+
+
+class Lars(torch.optim.Optimizer):
+    """Layer-wise adaptive rate scaling (You, Gitman and Ginsburg 2017, arXiv 1708.03888).
+
+    The step of every tensor is proportional to its own norm: with g the gradient plus weight decay,
+    ``g * trust * |w| / |g|`` enters the momentum buffer. As in the code of Barlow Twins
+    (2103.03230), vectors (biases and gains) are neither adapted nor decayed.
+
+    Parameters
+    ----------
+    params : iterable
+        Parameter groups, with ``adapt`` (bool) and ``weight_decay``.
+    lr : float
+        Learning rate.
+    momentum : float
+        Of the buffer.
+    trust : float
+        Trust coefficient.
+
+    Examples
+    --------
+    >>> weight = nn.Parameter(torch.tensor([[3.0, 4.0]]))
+    >>> weight.grad = torch.tensor([[0.0, 100.0]])
+    >>> Lars([weight], lr=1.0, momentum=0.9).step()
+    >>> weight.detach().double().round(decimals=4).tolist()
+    [[3.0, 3.995]]
+    """
+
+    def __init__(
+        self, params: Iterable[Any], lr: float, momentum: float = 0.9, trust: float = 1e-3
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "trust": trust,
+            "weight_decay": 0.0,
+            "adapt": True,
+        }
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update all parameters that have a gradient."""
+        assert closure is None, "closures are not used"
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                change = weight.grad.add(weight, alpha=group["weight_decay"])
+                if group["adapt"]:
+                    of_weight, of_change = weight.norm(), change.norm()
+                    ratio = group["trust"] * of_weight / of_change
+                    # A tensor or a gradient that is zero takes the plain step.
+                    change.mul_(torch.where((of_weight > 0) & (of_change > 0), ratio, 1.0))
+                state = self.state[weight]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(weight)
+                state["momentum"].mul_(group["momentum"]).add_(change)
+                weight.sub_(state["momentum"], alpha=group["lr"])

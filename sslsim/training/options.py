@@ -1,0 +1,250 @@
+"""Options of a training run, and the clock that they set."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sslsim.core.names import OPTIMIZERS, PRECISIONS, SCHEDULES
+from sslsim.training.records import record_steps
+
+_MILESTONES = (0.6, 0.8)
+_LAST = 0.01  # where the exponential schedule ends
+
+
+def learning_rate_factor(schedule: str, step: int, steps: int, warmup: int = 0) -> float:
+    """Factor on the base learning rate for one update.
+
+    Parameters
+    ----------
+    schedule : {"constant", "cosine", "step", "exponential"}
+        See ``SCHEDULES``.
+    step : int
+        Number of the update, from 0.
+    steps : int
+        Updates in all.
+    warmup : int
+        Updates over which the rate first rises linearly: the first has 1/warmup of it, the last
+        all of it. The schedule runs over what is left.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If the schedule is unknown or a number out of range.
+
+    Examples
+    --------
+    >>> [learning_rate_factor("cosine", step, 6, warmup=2) for step in (0, 1, 2, 4)]
+    [0.5, 1.0, 1.0, 0.5]
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"unknown schedule {schedule!r}; expected one of {', '.join(SCHEDULES)}")
+    if not 0 <= warmup <= steps:
+        raise ValueError(f"warmup is {warmup}; expected from 0 to {steps}, all steps")
+    if not 0 <= step < steps:
+        raise ValueError(f"step is {step}; expected from 0 to below {steps}, all steps")
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / (steps - warmup)
+    if schedule == "cosine":
+        return (1 + math.cos(math.pi * done)) / 2
+    if schedule == "step":
+        return 0.1 ** sum(done >= milestone for milestone in _MILESTONES)
+    if schedule == "exponential":
+        return _LAST**done
+    return 1.0
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train.
+
+    Attributes
+    ----------
+    steps : int
+        Updates in all.
+    batch : int
+        Images of the global batch; at most all there are.
+    optimizer : {"sgd", "adamw", "lars"}
+        See ``sslsim.training.optimizers``.
+    lr : float
+        Base learning rate.
+    momentum : float
+        Heavy-ball coefficient of sgd and lars.
+    weight_decay : float
+        As torch defines it.
+    schedule : {"constant", "cosine", "step", "exponential"}
+        Of the learning rate, see ``sslsim.training.options``.
+    warmup : int
+        Updates of linear warm-up.
+    accumulate : int
+        Batches whose gradients are averaged in one update. Each has its own loss: for losses of a
+        whole batch that is not the loss of a larger batch.
+    fixed_views : bool
+        Draw the views of every image once and train on them, instead of fresh ones every time. Then
+        theory predicts for these very pairs.
+    standardise : bool
+        Subtract the mean of every channel over the training images and divide by its standard
+        deviation.
+    precision : {"float32", "bfloat16"}
+        bfloat16 runs the network under autocast; losses and parameters stay float32.
+    channels_last : bool
+        Memory layout of images; faster convolutions on most devices.
+    compile : bool
+        Compile the network with torch.compile.
+    records : int
+        Snapshots of the probe set over the run.
+    probe : int
+        Held-out images in it.
+    checkpoint_every : int
+        Updates between checkpoints; the end and an interruption make one as well.
+    checkpoints_kept : int
+        How many of the newest stay; 0 keeps all of them and one of the initialisation, for what
+        looks back over training.
+    seed : int
+        Of everything random.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range or a name unknown.
+
+    Examples
+    --------
+    >>> TrainingOptions(schedule="cosine", warmup=10).optimizer
+    'sgd'
+    """
+
+    steps: int = 2400
+    batch: int = 256
+    optimizer: str = "sgd"
+    lr: float = 0.003
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup: int = 0
+    accumulate: int = 1
+    fixed_views: bool = False
+    standardise: bool = True
+    precision: str = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    records: int = 150
+    probe: int = 256
+    checkpoint_every: int = 500
+    checkpoints_kept: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "accumulate", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.batch < 2 or self.probe < 2:
+            raise ValueError(
+                f"batch is {self.batch} and probe {self.probe}; expected at least 2 images"
+            )
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}"
+            )
+        if self.checkpoints_kept < 0:
+            raise ValueError(
+                f"checkpoints_kept is {self.checkpoints_kept}; expected a number, or 0 for all"
+            )
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; expected at least 0")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr is {self.lr}; expected a finite number above zero")
+        check_optimizer(self.optimizer, self.momentum, self.weight_decay)
+        if not 0 <= self.warmup <= self.steps:
+            raise ValueError(f"warmup is {self.warmup}; expected from 0 to the {self.steps} steps")
+        learning_rate_factor(self.schedule, 0, self.steps, self.warmup)  # these two check theirs
+        record_steps(self.steps, self.records)
+
+
+def check_optimizer(optimizer: str, momentum: float, weight_decay: float) -> None:
+    """Check what an optimiser is made with beside its learning rate.
+
+    Parameters
+    ----------
+    optimizer : str
+        One of ``sslsim.core.names.OPTIMIZERS``.
+    momentum : float
+        From 0 up to below 1.
+    weight_decay : float
+        Finite, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or a number out of range.
+
+    Examples
+    --------
+    >>> check_optimizer("sgd", momentum=1.0, weight_decay=0.0)
+    Traceback (most recent call last):
+    ValueError: momentum is 1.0; expected a number from 0 up to below 1
+    """
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(
+            f"unknown optimizer {optimizer!r}; expected one of {', '.join(OPTIMIZERS)}"
+        )
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum is {momentum}; expected a number from 0 up to below 1")
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(f"weight_decay is {weight_decay}; expected a finite number of at least 0")
+
+
+def rate_factor(options: TrainingOptions, step: int) -> float:
+    """Factor on the base learning rate for one update.
+
+    Parameters
+    ----------
+    options : TrainingOptions
+        Name the schedule.
+    step : int
+        Number of the update, from 0.
+
+    Returns
+    -------
+    float
+        Of :func:`sslsim.training.options.learning_rate_factor`.
+
+    Examples
+    --------
+    >>> rate_factor(TrainingOptions(steps=10, warmup=4), 0)
+    0.25
+    """
+    return learning_rate_factor(options.schedule, step, options.steps, options.warmup)
+
+
+def flow_time(options: TrainingOptions, step: int) -> float:
+    """Flow time after some updates: the sum of learning rates, over 1 - momentum.
+
+    Parameters
+    ----------
+    options : TrainingOptions
+        Say the learning rates.
+    step : int
+        Updates done.
+
+    Returns
+    -------
+    float
+        The time in which theory counts; of adamw and lars the plain sum.
+
+    Examples
+    --------
+    >>> round(flow_time(TrainingOptions(lr=0.1, momentum=0.9), 20), 9)
+    20.0
+    """
+    if options.schedule == "constant" and options.warmup == 0:
+        total = options.lr * step
+    else:
+        total = sum(options.lr * rate_factor(options, k) for k in range(step))
+    return total / (1.0 - options.momentum) if options.optimizer == "sgd" else total

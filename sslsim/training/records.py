@@ -1,0 +1,152 @@
+"""When a run records, and the files it records into."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sslsim.core.files import sweep, whole_file
+
+
+def record_steps(steps: int, count: int) -> list[int]:
+    """Updates after which to take a snapshot: half evenly spaced, half evenly in the logarithm.
+
+    Parameters
+    ----------
+    steps : int
+        Updates of the run, at least 1.
+    count : int
+        Snapshots wanted, at least 2.
+
+    Returns
+    -------
+    list of int
+        Ascending, from 0 to ``steps``; fewer than ``count`` where two fall together.
+
+    Raises
+    ------
+    ValueError
+        If a number is too small.
+
+    Examples
+    --------
+    >>> record_steps(100, 8)
+    [0, 1, 3, 10, 32, 33, 67, 100]
+    """
+    if steps < 1 or count < 2:
+        raise ValueError(
+            f"steps is {steps} and records {count}; expected at least 1 update and 2 records"
+        )
+    half = max(count - count // 2, 2)
+    even = np.linspace(0, steps, half)
+    log = np.geomspace(1, steps, count - half + 1)[:-1]
+    return sorted({round(float(step)) for step in (*even, *log)})
+
+
+class Recorder:
+    """Snapshots of a run, kept in memory and written into its folder.
+
+    ``records.jsonl`` has a line of numbers a snapshot; ``records.npz`` has ``steps``, ``times``
+    and, as float32 stacked over snapshots, the arrays under their names in a snapshot.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run; made at the first record if missing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> recorder = Recorder(Path(tempfile.mkdtemp()) / "run")
+    >>> recorder.add({"step": 0, "time": 0.0, "rank_me": 1.0, "mean": np.zeros(2)})
+    >>> recorder.save()
+    >>> recorder.lines
+    [{'step': 0, 'time': 0.0, 'rank_me': 1.0}]
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lines: list[dict[str, Any]] = []
+        self.arrays: dict[str, list[NDArray[Any]]] = {}
+
+    def add(self, found: dict[str, Any]) -> None:
+        """Keep a snapshot and append its line to ``records.jsonl``."""
+        numbers = {k: v for k, v in found.items() if not isinstance(v, np.ndarray)}
+        # Strict JSON knows no infinity and no NaN.
+        clean = {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v
+            for k, v in numbers.items()
+        }
+        self.lines.append(clean)
+        for name, value in found.items():
+            if isinstance(value, np.ndarray):
+                self.arrays.setdefault(name, []).append(value.astype(np.float32))
+        path = self.folder / "records.jsonl"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(clean, allow_nan=False) + "\n")
+        except OSError as error:
+            raise ValueError(f"{path} cannot be written: {error.strerror}") from error
+
+    def save(self) -> None:
+        """Write both files, whole or not at all."""
+        self._write_lines()
+        with whole_file(self.folder / "records.npz") as file:
+            held: dict[str, Any] = {name: np.stack(rows) for name, rows in self.arrays.items()}
+            held["steps"] = np.array([line["step"] for line in self.lines], dtype=np.int64)
+            held["times"] = np.array([line["time"] for line in self.lines], dtype=np.float64)
+            np.savez(file, **held)
+
+    def resume(self, step: int) -> None:
+        """Take up the records up to ``step``; later ones will be made again.
+
+        Parameters
+        ----------
+        step : int
+            Of the checkpoint that training goes on from; -1 starts anew.
+
+        Raises
+        ------
+        ValueError
+            If records of a checkpoint cannot be read, or the files not be written.
+        """
+        self.lines, self.arrays = [], {}
+        if step >= 0:
+            try:
+                self._read(step)
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                raise ValueError(
+                    f"{self.folder}/records.jsonl and records.npz cannot be read; expected the "
+                    f"records that belong to the checkpoint of step {step}"
+                ) from error
+        else:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ValueError(f"{self.folder} cannot be made: {error.strerror}") from error
+        sweep(self.folder)
+        self._write_lines()
+
+    def _read(self, step: int) -> None:
+        lines = (self.folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
+        # Opened here: numpy leaves a damaged file open.
+        with (self.folder / "records.npz").open("rb") as opened, np.load(opened) as file:
+            kept = int(np.count_nonzero(file["steps"] <= step))
+            self.arrays = {
+                name: list(file[name][:kept])
+                for name in file.files
+                if name not in ("steps", "times") and kept > 0
+            }
+        self.lines = [json.loads(line) for line in lines[:kept]]
+
+    def _write_lines(self) -> None:
+        with whole_file(self.folder / "records.jsonl") as file:
+            text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.lines)
+            file.write(text.encode())

@@ -1,0 +1,151 @@
+"""``compare`` end to end: prediction and training meet."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.options import CompareOptions, PredictOptions
+from experiments.studies.linear import compare as module
+from experiments.studies.linear.compare import compare
+from experiments.studies.linear.predict import predict
+from sslsim.core.files import read_arrays, read_json
+from theory import predict_steps_from
+from theory.linear.gradient_descent import descent_singular_values
+
+KEYS = {
+    "eigenvalues",
+    "predicted_step_times",
+    "measured_step_times",
+    "relative_error",
+    "mean_relative_error",
+    "naive_mean_relative_error",
+}
+
+
+def run(out, **options):
+    folder = compare(CompareOptions(**{"pairs": 200, "dim": 4, **options, "out": Path(out)}))
+    return read_json(folder / "comparison.json")
+
+
+# Without centring the mean is a mode of its own, which bounds the rate and takes the time.
+@pytest.mark.slow
+@pytest.mark.parametrize(("center", "dim"), [(True, 6), (False, 4)])
+def test_training_steps_when_predicted(tmp_path, center, dim):
+    result = run(tmp_path, pairs=500, dim=dim, init_scale=1e-6, center=center)
+    assert result.keys() >= KEYS
+    assert result["mean_relative_error"] <= 0.005
+    assert result["naive_mean_relative_error"] >= 5 * result["mean_relative_error"]
+    assert None not in result["measured_step_times"]
+    # The flow is early by about the error it is expected to have.
+    np.testing.assert_allclose(
+        result["flow_relative_error"], result["expected_flow_error"], rtol=0.3, atol=2e-3
+    )
+    text = (tmp_path / "comparison.json").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+
+
+def test_it_predicts_what_predict_predicts(tmp_path):
+    result = run(tmp_path / "compare", seed=3)
+    folder = predict(PredictOptions(pairs=200, dim=4, seed=3, out=tmp_path / "predict"))
+    predicted = read_json(folder / "prediction.json")
+    assert result["eigenvalues"] == predicted["eigenvalues"]
+    assert result["predicted_step_iterations"] == predicted["step_iterations"]
+    assert result["step_time_low"] == predicted["step_time_low"]
+
+
+def test_the_same_seed_gives_the_same_bits(tmp_path):
+    assert run(tmp_path / "a", dim=2) == run(tmp_path / "b", dim=2)
+    first, again = (read_arrays(tmp_path / name / "comparison.npz") for name in "ab")
+    for name in first:
+        np.testing.assert_array_equal(first[name], again[name])
+
+
+def test_steps_beyond_the_training_are_not_reached(tmp_path):
+    with pytest.warns(UserWarning, match="raise --max-iterations"):
+        result = run(tmp_path, max_iterations=60)
+    assert result["iterations"] == 60
+    assert result["measured_step_times"][-1] is None
+    assert result["relative_error"][-1] is None
+    assert result["mean_relative_error"] is not None
+    assert result["warnings"]
+
+
+def test_modes_never_learned_are_left_out(tmp_path):
+    x = np.diag([2.0, 1.0, 1.0])
+    np.savez(tmp_path / "pairs.npz", x=x, x_prime=x * [1, 1, -1])
+    options = {"data": str(tmp_path / "pairs.npz"), "pairs": None, "center": False}
+    with pytest.warns(UserWarning, match="never learned"):
+        result = run(tmp_path, dim=3, **options)
+    assert [error is None for error in result["relative_error"]] == [False, False, True]
+    assert result["mean_relative_error"] < 0.01
+
+
+def test_nothing_to_learn_is_no_error(tmp_path, capsys):
+    np.savez(tmp_path / "pairs.npz", x=np.eye(3), x_prime=-np.eye(3))
+    with pytest.warns(UserWarning, match="never learned"):
+        result = run(tmp_path, data=str(tmp_path / "pairs.npz"), pairs=None, dim=2, center=False)
+    assert result["mean_relative_error"] is None
+    assert "no predicted step was seen" in capsys.readouterr().out
+
+
+def test_long_training_is_recorded_in_two_parts(tmp_path, monkeypatch):
+    whole = run(tmp_path, dim=3)
+    monkeypatch.setattr(module, "_EVERY", 50)
+    parts = run(tmp_path, dim=3)
+    np.testing.assert_allclose(
+        parts["measured_step_times"], whole["measured_step_times"], rtol=1e-4
+    )
+
+
+def test_curves_are_thinned_and_agree(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_CURVE_POINTS", 40)
+    run(tmp_path, init_scale=1e-6)
+    curves = read_arrays(tmp_path / "comparison.npz")
+    assert 20 < len(curves["times"]) <= 40
+    assert curves["times"][0] == 0
+    np.testing.assert_allclose(curves["measured_loss"], curves["predicted_loss"], atol=0.05)
+
+
+def test_measured_times_go_to_the_modes_in_the_order_they_step(tmp_path):
+    """A mode that starts far larger than the one before it steps first."""
+    x = np.sqrt(3) * np.diag([1.0, 0.95, 0.2])
+    w0 = np.array([[1e-9, 0.0, 0.0], [0.0, 1e-2, 0.0]])
+    found = predict_steps_from(x, x, w0)
+    times = np.arange(3000)
+    curves = np.sort(
+        found.eigenvalues
+        * descent_singular_values(
+            times, found.eigenvalues, found.initial_singular_values, found.learning_rate
+        )
+        ** 2
+    )[:, ::-1]
+    assert found.step_times[0] > 2 * found.step_times[1]
+    result = module._judged(found, times, curves)
+    np.testing.assert_allclose(result["relative_error"], 0, atol=1e-3)
+    later = result["predicted_step_times"] / found.step_times
+    assert np.all(later > 1)
+    np.testing.assert_allclose(result["predicted_low"], found.step_time_low * later)
+
+
+def test_directions_on_which_views_disagree_set_the_learning_rate(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    x, x_prime = rng.standard_normal((2, 50, 3))
+    x[:, 0] *= 5
+    x_prime[:, 0] = -x[:, 0]
+    x_prime[:, 1] = x[:, 1]
+    np.savez(tmp_path / "pairs.npz", x=x, x_prime=x_prime)
+    result = run(tmp_path, data=str(tmp_path / "pairs.npz"), pairs=None, dim=1, center=False)
+    lowest = np.linalg.eigvalsh((x.T @ x_prime + x_prime.T @ x) / 100)[0]
+    np.testing.assert_allclose(result["learning_rate"], 0.1 / -lowest, rtol=1e-9)
+    assert result["mean_relative_error"] < 0.01
+
+
+def test_modes_too_close_to_the_next_are_named(tmp_path, capsys):
+    x = np.diag([2.0, 1.0, 0.99, 0.98])
+    np.savez(tmp_path / "pairs.npz", x=x, x_prime=x)
+    options = {"data": str(tmp_path / "pairs.npz"), "pairs": None, "center": False}
+    assert run(tmp_path, dim=3, **options)["near_ties"] == [2, 3]
+    assert "mode(s) 2, 3: eigenvalues too close" in capsys.readouterr().out
+    assert run(tmp_path, dim=1, **options)["near_ties"] == []

@@ -1,0 +1,458 @@
+"""``umm`` and ``umm-sweep`` end to end on digits, and their table on planted numbers."""
+
+import json
+import math
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.cli import main
+from experiments.studies.training.train import train_network
+from experiments.studies.umm import sweep as sweep_module
+from experiments.studies.umm.finetune import umm
+from experiments.studies.umm.options import (
+    UmmCommand,
+    UmmSweepCommand,
+    core_options,
+    variant_options,
+)
+from experiments.studies.umm.sweep import settings_of, umm_sweep
+from experiments.studies.umm.tables import causal_effects, group_names, summed_up, tabled
+from paper_figs.runs.umm import draw_sweep, draw_umm
+from sslsim.core.checkpoints import load_newest_checkpoint
+from sslsim.core.files import read_json, read_lines
+from sslsim.core.interruption import Interrupted
+from sslsim.runs.networks import network_at
+from sslsim.runs.options import TrainOptions
+from sslsim.umm import UmmOptions
+from sslsim.umm.convergence import Diverged
+
+pytestmark = pytest.mark.slow
+
+PAGE = (Path(__file__).parents[4] / "experiments/docs/umm.md").read_text(encoding="utf-8")
+
+
+def trained(folder, **options):
+    given = {
+        "method": "simclr",
+        "widths": (4, 5),
+        "dim": 4,
+        "init_scale": 1.0,
+        "batch": 30,
+        "steps": 12,
+        "records": 2,
+        "limit": 60,
+        "probe": 8,
+        "checkpoint_every": 6,
+        "evaluate": False,
+        "device": "cpu",
+        "out": folder,
+    }
+    return train_network(TrainOptions(**given | options))
+
+
+def command(run, out, **options):
+    given = {"split": "layer1", "steps": 22, "batch": 12, "held_out": 12, "test_images": 40,
+             "checkpoint_every": 4, "device": "cpu", "outer_lr": 1e-3}  # fmt: skip
+    return UmmCommand(run=run, out=out, **given | options)
+
+
+def sweep(runs, out, **options):
+    given = {"split": "layer1", "steps": 2, "batch": 12, "held_out": 12, "test_images": 40,
+             "device": "cpu", "variants": ("full",)}  # fmt: skip
+    return UmmSweepCommand(run=tuple(runs), out=out, **given | options)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("run") / "simclr")
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("run") / "twin", seed=1)
+
+
+@pytest.fixture(scope="module")
+def undone(run, tmp_path_factory):
+    return umm(command(run, tmp_path_factory.mktemp("umm") / "a"))
+
+
+def test_before_and_after_of_every_layer(run, undone, capsys):
+    found = read_json(undone / "umm.json")
+    before, after = found["before"], found["after"]
+    assert list(before["layers"]) == ["layer1", "layer2", "backbone", "projector"]
+    assert before["layers"]["layer1"] == after["layers"]["layer1"]  # frozen
+    assert before["layers"]["layer1"]["early_distance"] < 1e-9
+    for layer in ("layer2", "backbone", "projector"):
+        for key in ("instance_reduction", "class_reduction", "early_distance"):
+            assert before["layers"][layer][key] != after["layers"][layer][key], (layer, key)
+        for line in (before["layers"][layer], after["layers"][layer]):
+            assert 0 <= line["knn"] <= 1
+            assert line["instance_reduction"] > 0
+    # The representation is what DeltaR is raised of; both readings are of the same views.
+    for when in (before, after):
+        assert when["coding_rate_reduction"] == pytest.approx(
+            when["layers"]["backbone"]["instance_reduction"], rel=1e-5
+        )
+    assert after["coding_rate_reduction"] > before["coding_rate_reduction"]
+    assert (found["checkpoint"], found["split"], found["early"]) == (12, "layer1", "layer1")
+    assert set(found["convergence"]) == {
+        "inner_rises", "gradient_grows", "outer_falls", "window", "converges"
+    }  # fmt: skip
+    assert len(read_lines(undone / "records.jsonl")) == 22
+    assert draw_umm(undone).stat().st_size > 5000
+    keys = [*found, *before, *before["layers"]["backbone"], *found["convergence"]]
+    for key in (*keys, *read_lines(undone / "records.jsonl")[0]):
+        assert f"`{key}`" in PAGE, key
+
+
+def test_the_early_part_keeps_its_bits_and_the_projector_of_the_run_is_trained(run, undone):
+    before = network_at(run)[0].state_dict()
+    after = load_newest_checkpoint(undone / "checkpoints", torch.device("cpu"))["learner"]
+    for name, value in before.items():
+        assert torch.equal(value, after[name]) == name.startswith("encoder.backbone.layer1"), name
+    # Adam: no entry is farther from where it was than the sum of the rates, nearly.
+    steps = 22 * 1e-3 * 1.5
+    assert (
+        after["encoder.projector.0.weight"] - before["encoder.projector.0.weight"]
+    ).abs().max() < steps
+
+
+def test_an_interrupted_run_goes_on_with_the_same_bits(run, undone, tmp_path, monkeypatch):
+    import sslsim.umm.finetune as finetune
+
+    step, seen = finetune.outer_step, []
+
+    def stopping(levels, phi):
+        seen.append(1)
+        if len(seen) == 7:
+            signal.raise_signal(signal.SIGINT)
+        return step(levels, phi)
+
+    options = command(run, tmp_path / "b")
+    monkeypatch.setattr(finetune, "outer_step", stopping)
+    with pytest.raises(Interrupted, match="stopped at step 7 of 22"):
+        umm(options)
+    config = (tmp_path / "b/config.json").read_bytes()
+    umm(options)
+    assert len(seen) == 22
+    assert (tmp_path / "b/config.json").read_bytes() == config
+    ours, theirs = (read_json(folder / "umm.json") for folder in (tmp_path / "b", undone))
+    assert ours == theirs
+    with pytest.raises(ValueError, match=r"holds a run with beta 1.0, now it is 2.0; expected the"):
+        umm(replace(options, beta=2.0))
+    umm(replace(options, test_images=20))  # what is measured may change, and the result says so
+    assert read_json(tmp_path / "b/umm.json")["test_images"] == 20
+    assert len(seen) == 22
+    with pytest.raises(ValueError, match="holds a run of sslsim train; expected another folder"):
+        umm(replace(options, out=run))
+
+
+def test_ablations_change_what_they_say(run, tmp_path):
+    core = core_options(
+        command(run, tmp_path, alignment=False), TrainOptions(seed=3, standardise=False)
+    )
+    assert (core.beta, core.coding_rate, core.joint) == (0.0, 1.0, False)
+    assert (core.seed, core.standardise) == (3, False)
+    core = core_options(command(run, tmp_path, coding_rate=False, seed=5), TrainOptions(seed=3))
+    assert (core.beta, core.coding_rate, core.joint, core.seed) == (1.0, 0.0, False, 5)
+    core = core_options(command(run, tmp_path, joint=True, distance="cka"), TrainOptions())
+    assert (core.beta, core.coding_rate, core.joint, core.alignment) == (1.0, 1.0, True, "cka")
+    core = core_options(command(run, tmp_path, control=True), TrainOptions(fixed_views=True))
+    assert (core.beta, core.coding_rate, core.joint, core.fixed_views) == (0.0, 0.0, True, True)
+    with pytest.raises(ValueError, match="seed is 5 for a run with fixed views, drawn by seed 0"):
+        core_options(command(run, tmp_path, seed=5), TrainOptions(fixed_views=True))
+    assert variant_options(UmmOptions(), "align", push=7.0).beta == 7.0
+    assert variant_options(UmmOptions(), "spread_held", hold=7.0).hold == 7.0
+    # Of one level the objective says what is descended.
+    for name, options in {
+        "control": {"control": True},
+        "joint": {"joint": True},
+        "no": {"joint": True, "alignment": False},
+    }.items():
+        umm(command(run, tmp_path / name, steps=2, **options))
+        for line in read_lines(tmp_path / name / "records.jsonl"):
+            told = -line["loss"]
+            if name != "control":
+                told += line["coding_rate_reduction"]
+            if name == "joint":
+                told -= line["alignment"]
+            assert line["objective"] == pytest.approx(told, rel=1e-5), name
+            assert line["inner_start"] is None
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_the_control_is_the_run_s_own_training(run, tmp_path, fixed):
+    """Adam on the loss of the run alone, on its own kind of views, the early part left out."""
+    if fixed:
+        run = trained(tmp_path / "fixed", fixed_views=True, steps=2)
+    from experiments.studies.umm.start import start_from
+    from sslsim.training.batches import training_batches
+    from sslsim.training.options import TrainingOptions
+
+    options = command(run, tmp_path, control=True, steps=3)
+    umm(options)
+    start = start_from(run, options)
+    learner = start.learner.train()
+    late = [p for name, p in learner.named_parameters() if "layer1" not in name]
+    adam = torch.optim.Adam(late, options.outer_lr)
+    drawn = TrainingOptions(batch=12, seed=0, standardise=True, fixed_views=fixed)
+    batches = training_batches(start.data, start.kind, drawn, torch.device("cpu"))
+    for step in range(3):
+        adam.zero_grad()
+        learner(*batches(step)).backward()
+        adam.step()
+    after = load_newest_checkpoint(tmp_path / "checkpoints", torch.device("cpu"))["learner"]
+    for name, value in learner.state_dict().items():
+        torch.testing.assert_close(value, after[name], rtol=1e-4, atol=1e-6)
+
+
+def test_start_early_and_transfer(run, tmp_path):
+    rng = np.random.default_rng(0)
+    other = tmp_path / "other.npz"
+    labels = np.arange(60) % 2
+    images = rng.integers(0, 60, (60, 8, 8, 1)) + 190 * labels[:, None, None, None]
+    np.savez(other, images=images.astype(np.uint8), labels=labels)
+    options = command(run, tmp_path / "a", checkpoint=6, split="layer2", early="layer1", steps=2,
+                      features="embedding", transfer=str(other))  # fmt: skip
+    umm(options)
+    found = read_json(tmp_path / "a/umm.json")
+    assert (found["checkpoint"], found["split"], found["early"]) == (6, "layer2", "layer1")
+    line = found["after"]["layers"]["backbone"]
+    assert line["transfer_linear"] == 1.0  # dark and bright images
+    assert found["before"]["layers"]["layer1"]["early_distance"] < 1e-9
+    assert line["early_distance"] > 1e-6
+    assert f"`{'transfer_linear'}`" in PAGE
+    np.savez(other, images=np.repeat(images.astype(np.uint8), 3, axis=3), labels=labels)
+    with pytest.raises(ValueError, match=r"has images of shape \(3, 8, 8\), .* trained on \(1, 8"):
+        umm(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "layer9"}, "split layer is 'layer9'; expected one of layer1, layer2"),
+        ({"early": "layer2"}, "early is 'layer2', behind split layer 'layer1'; expected one of"),
+        ({"early": "layer9"}, "split layer is 'layer9'; expected one of layer1, layer2"),
+        ({"eps": 0.0}, "eps is 0.0; expected a finite number above zero"),
+        ({"eps": -1.0}, "eps is -1.0; expected a finite number above zero"),
+        ({"test_images": 1}, "test_images is 1; expected at least 2"),
+        ({"control": True, "alignment": False}, "both control and no-alignment are given"),
+        ({"checkpoint": 5}, "checkpoint is 5; .* holds 0, 6, 12"),
+        ({"transfer": "nothing"}, "nothing"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(run, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        umm(command(run, tmp_path / "bad", **options))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "bad").exists()
+
+
+def test_runs_that_do_not_fit_are_refused(run, tmp_path, capsys):
+    supervised = trained(tmp_path / "supervised", method="supervised", dim=None)
+    with pytest.raises(ValueError, match="SupervisedLearner, which embeds one view"):
+        umm(command(supervised, tmp_path / "out"))
+    wider = trained(tmp_path / "wider", widths=(4, 6))
+    config = json.loads((wider / "config.json").read_text())
+    config["options"]["widths"] = [4, 5]
+    (wider / "config.json").write_text(json.dumps(config))
+    argv = ["umm", "--run", str(wider), "--split", "layer1", "--out", str(tmp_path / "out")]
+    assert main(argv) == 2
+    told = capsys.readouterr().err
+    assert "is of another network: 'encoder.backbone.layer2.0.weight' is (6, 4, 3, 3); " in told
+    assert "expected (5, 4, 3, 3)" in told
+    assert told.count("\n") == 1
+    with pytest.raises(ValueError, match="no run is given"):
+        umm_sweep(UmmSweepCommand())
+    with pytest.raises(ValueError, match="interval_level is 1"):
+        umm_sweep(sweep([run], tmp_path, interval_level=1.0))
+    with pytest.raises(ValueError, match="run holds a folder twice"):
+        umm_sweep(sweep([run, run], tmp_path))
+    shutil.copytree(run, tmp_path / "copy")
+    with pytest.raises(ValueError, match="were trained alike, with seed 0; expected runs of diff"):
+        umm_sweep(sweep([run, tmp_path / "copy"], tmp_path))  # seeds are the unit of the intervals
+
+
+def test_a_sweep_runs_each_cell_once_and_adds_to_its_table(
+    run, twin, tmp_path, monkeypatch, capsys
+):
+    undo, ran = sweep_module.undo_memorization, []
+
+    def counted(learner, *arguments, **named):
+        ran.append(arguments[3])
+        return undo(learner, *arguments, **named)
+
+    monkeypatch.setattr(sweep_module, "undo_memorization", counted)
+    umm_sweep(sweep([run], tmp_path, variants=("full", "control"), vary=("batch=12,8",)))
+    # A batch of 12 is the full mechanism's own: another label, but no other fine-tuning to run.
+    assert len(ran) == 4
+    options = sweep([run, twin], tmp_path, variants=("full", "align", "spread", "spread_held"))
+    folder = umm_sweep(options)
+    assert len(ran) == 4 + 3 + 5
+    assert not list(folder.glob("cells/*/checkpoints"))
+    table = read_json(folder / "table.json")
+    text = (folder / "table.txt").read_text()
+    again = umm_sweep(options)
+    assert len(ran) == 12
+    assert (again / "table.txt").read_text() == text
+    assert text in capsys.readouterr().out
+    names = [row["setting"] for row in table["rows"]]
+    assert names == ["full", "align", "spread", "spread_held", "control"]
+    full = table["rows"][0]
+    assert (full["group"], full["seeds"], full["failed"]) == ("simclr", [0, 1], {})
+    found = full["measures"]["coding_rate_reduction"]
+    cells = [read_json(path) for path in folder.glob("cells/*/cell.json")]
+    for place, start in enumerate((run, twin)):
+        mine, control = (
+            next(c for c in cells if c["run"] == str(start) and c["setting"] == setting)
+            for setting in ("full", "control")
+        )
+        change = mine["after"]["coding_rate_reduction"] - mine["before"]["coding_rate_reduction"]
+        assert found["change"]["values"][place] == pytest.approx(change)
+        less = mine["after"]["coding_rate_reduction"] - control["after"]["coding_rate_reduction"]
+        assert found["from_control"]["values"][place] == pytest.approx(less)
+    assert full["measures"]["linear_layer1"]["change"]["mean"] == 0
+    assert [one["intervention"] for one in table["effects"]] == [
+        "align", "spread", "spread_held", "spread_through_alignment"
+    ]  # fmt: skip
+    assert draw_sweep(folder).stat().st_size > 5000
+    row, effect = table["rows"][0], table["effects"][0]
+    keys = [*table, *row, *row["measures"]["loss"], *row["measures"]["loss"]["change"], *effect]
+    for key in (*keys, "per_pushed"):
+        assert f"`{key}`" in PAGE, key
+
+
+def test_a_cell_that_diverges_fails_alone(run, tmp_path, monkeypatch):
+    undo = sweep_module.undo_memorization
+
+    def diverging(learner, data, held_out, kind, options, *rest, **named):
+        if options.eps == 2.0:
+            raise Diverged("a loss is no longer finite")
+        return undo(learner, data, held_out, kind, options, *rest, **named)
+
+    monkeypatch.setattr(sweep_module, "undo_memorization", diverging)
+    folder = umm_sweep(sweep([run], tmp_path, vary=("eps=2,1",)))
+    rows = {row["setting"]: row for row in read_json(folder / "table.json")["rows"]}
+    assert rows["eps=2.0"]["failed"] == {str(run): "a loss is no longer finite"}
+    assert rows["eps=2.0"]["measures"] == {}
+    assert rows["eps=1.0"]["seeds"] == [0]
+    assert "eps=2.0 (1 failed)" in (folder / "table.txt").read_text()
+    draw_sweep(folder)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("eps", "vary holds 'eps'; expected NAME=VALUE"),
+        ("radius2=1", "expected NAME=VALUE,VALUE with NAME one of .*eps.*outer-lr"),
+        ("batch=a", "vary holds 'batch=a'; expected values like 256"),
+        ("eps=0", "eps is 0.0; expected a finite number above zero"),
+        ("schedule=never", "never"),
+    ],
+)
+def test_settings_that_do_not_exist_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        settings_of(UmmSweepCommand(vary=(given,)), UmmOptions())
+
+
+def test_settings_are_compared_with_controls_of_the_same_updates():
+    options = UmmSweepCommand(
+        variants=("full",),
+        vary=("schedule=cosine", "beta=3", "distance=cka", "steps=9", "beta=3.0,3"),
+    )
+    names = [one.name for one in settings_of(options, UmmOptions())]
+    assert len(names) == len(set(names))  # a setting given twice is one
+    found = {one.name: one for one in settings_of(options, UmmOptions())}
+    assert found["schedule=cosine"].control == "control, schedule=cosine"
+    assert found["control, schedule=cosine"].options == replace(
+        found["control"].options, schedule="cosine"
+    )
+    assert found["beta=3.0"].control == found["distance=cka"].control == "control"
+    assert found["distance=cka"].options == UmmOptions(alignment="cka")
+    assert found[found["steps=9"].control].options.steps == 9
+
+
+# The table.
+
+
+def planted(run, group, seed, setting, loss, reduction, failed=None):
+    before = {"coding_rate_reduction": 10.0 + seed, "loss": 5.0, "alignment": 0.5, "layers": {}}
+    after = before | {"loss": 5.0 + loss, "coding_rate_reduction": 10.0 + seed + reduction}
+    return {
+        "run": run, "group": group, "seed": seed, "setting": setting, "control": "control",
+        "failed": failed, "before": before, "after": None if failed else after,
+    }  # fmt: skip
+
+
+def test_the_table_finds_planted_changes_and_pairs_runs():
+    cells = []
+    for seed, luck in enumerate((-3.0, 0.0, 5.0)):
+        # Luck of the seed is far larger than what differs between settings.
+        cells.append(planted(f"r{seed}", "simclr", seed, "full", luck - 1.0, 2.0))
+        cells.append(planted(f"r{seed}", "simclr", seed, "control", luck, 0.5 * seed))
+    cells.append(planted("s", "byol", 0, "full", 0.0, 0.0, failed="no longer finite"))
+    cells.append(planted("s", "byol", 0, "control", 7.0, 0.0))
+    found = tabled(cells, 0.9)
+    full, control, failed, other = found["rows"]
+    loss = full["measures"]["loss"]
+    assert loss["change"]["mean"] == pytest.approx(-1 + 2 / 3)
+    assert loss["change"]["low"] < 0 < loss["change"]["high"]
+    np.testing.assert_allclose(loss["from_control"]["values"], -1.0)
+    assert loss["from_control"]["low"] == pytest.approx(loss["from_control"]["high"])
+    assert "from_first" not in loss
+    np.testing.assert_allclose(control["measures"]["loss"]["from_first"]["values"], 1.0)
+    assert "from_control" not in control["measures"]["loss"]
+    before = full["measures"]["coding_rate_reduction"]["before"]
+    assert before == pytest.approx(11.0)  # of 10, 11 and 12
+    reduction = full["measures"]["coding_rate_reduction"]["from_control"]
+    # 2, 1.5, 1: half-width t_{0.95, 2} 0.5 / sqrt(3)
+    assert reduction["mean"] == pytest.approx(1.5)
+    assert reduction["high"] - 1.5 == pytest.approx(2.919986 * 0.5 / math.sqrt(3), rel=1e-6)
+    assert reduction["effect"] == pytest.approx(3.0)
+    assert (failed["seeds"], failed["failed"]) == ([], {"s": "no longer finite"})
+    assert other["measures"]["loss"]["change"]["mean"] == 7.0
+    assert math.isnan(other["measures"]["loss"]["change"]["low"])
+    assert "from_first" not in other["measures"]["loss"]  # the first failed
+
+
+def test_causal_effects_are_those_planted():
+    cells = []
+    for seed in range(3):
+        for setting, loss, reduction in (
+            ("control", 1.0 * seed, 0.1), ("spread", 1.0 * seed + 0.6, 2.1),
+            ("spread_held", 1.0 * seed + 0.4, 2.1),
+        ):  # fmt: skip
+            cells.append(planted(f"r{seed}", "simclr", seed, setting, loss, reduction))
+    spread, held, through = causal_effects(cells, 0.9)
+    assert spread["pushed"] == "coding_rate_reduction"
+    assert spread["effects"]["loss"]["mean"] == pytest.approx(0.6)
+    assert spread["effects"]["loss"]["per_pushed"] == pytest.approx(0.3)
+    assert held["effects"]["loss"]["per_pushed"] == pytest.approx(0.2)
+    assert through["intervention"] == "spread_through_alignment"
+    assert through["effects"]["loss"]["mean"] == pytest.approx(0.2)
+    assert math.isnan(through["effects"]["loss"]["per_pushed"])  # the distance did not move
+
+
+def test_an_interval_covers_the_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    inside = [
+        (found := summed_up(rng.standard_normal(3), 0.8))["low"] <= 0 <= found["high"]
+        for _ in range(1000)
+    ]
+    assert abs(np.mean(inside) - 0.8) < 4 * math.sqrt(0.16 / 1000)
+    alone = summed_up([2.0], 0.9)
+    assert (alone["mean"], math.isnan(alone["low"]), math.isnan(alone["effect"])) == (2, True, True)
+
+
+def test_groups_differ_in_more_than_the_seed():
+    runs = [TrainOptions(method="simclr", seed=s, out=Path(str(s))) for s in range(2)]
+    runs += [TrainOptions(limit=9, device="cpu"), TrainOptions(limit=9, steps=3)]
+    assert group_names(runs) == ["simclr", "simclr", "barlow_twins, steps 2400",
+                                 "barlow_twins, steps 3"]  # fmt: skip

@@ -1,0 +1,265 @@
+r"""Coding rate: how many nats an embedding needs at a given distortion (arXiv 2006.08558).
+
+    R(Z)     = 1/2 logdet(I + a Z^T Z) = 1/2 sum_i log(1 + a sigma_i^2),      a = d / (n eps^2),
+    R^c(Z)   = sum_k n_k / n R(Z_k),      Z_k = diag(w_k)^{1/2} Z,      n_k = sum_i w_ik,
+    Delta R  = R - R^c,
+
+with sigma_i the singular values of Z, (n, d), samples in rows, and w_ik the share of sample i in
+group k; R(Z_k) has n_k for n. The sum is what is computed: it stays exact where the determinant
+overflows or its matrix is too ill-conditioned to be formed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from theory.arrays import Array, finite_array, positive_number
+
+_SHARES_ERROR = 1e-5  # of a sum of shares, which others may have normalised in single precision
+
+
+def coding_rate(z: ArrayLike, eps: float) -> float:
+    """Coding rate of embeddings, ``1/2 sum log(1 + d / (n eps^2) sigma_i^2)``.
+
+    Parameters
+    ----------
+    z : array_like, shape (n, d)
+        Embeddings, samples in rows.
+    eps : float
+        Distortion, in the unit of the embeddings; squared here, not by the caller.
+
+    Returns
+    -------
+    float
+        In nats. Zero for an embedding of zeros.
+
+    Raises
+    ------
+    ValueError
+        If ``z`` is no matrix or not finite, or ``eps`` is not a finite number above zero.
+
+    Notes
+    -----
+    arXiv 2006.08558, equation 1 (there with samples in columns).
+
+    Examples
+    --------
+    >>> round(coding_rate([[1.0, 0.0], [0.0, 1.0]], eps=1.0), 4)  # twice 1/2 log(1 + 1)
+    0.6931
+    """
+    z = embeddings(z, rows=1)
+    return _rate(z, len(z), positive_number("eps", eps))
+
+
+def coding_rate_gradient(z: ArrayLike, eps: float) -> Array:
+    """Derivative of the coding rate in the embeddings, ``a Z (I + a Z^T Z)^-1``.
+
+    Parameters
+    ----------
+    z : array_like, shape (n, d)
+        Embeddings, samples in rows.
+    eps : float
+        Distortion, in the unit of the embeddings.
+
+    Returns
+    -------
+    ndarray, shape (n, d)
+        Of spectral norm at most ``sqrt(a) / 2``, reached where a singular value is 1/sqrt(a).
+
+    Raises
+    ------
+    ValueError
+        As :func:`coding_rate`.
+
+    Examples
+    --------
+    >>> coding_rate_gradient([[1.0, 0.0], [0.0, 1.0]], eps=1.0).tolist()
+    [[0.5, 0.0], [0.0, 0.5]]
+    """
+    z = embeddings(z, rows=1)
+    return _gradient(z, len(z), positive_number("eps", eps))
+
+
+def coding_rate_reduction(z: ArrayLike, groups: ArrayLike, eps: float) -> float:
+    """Coding rate of embeddings less the mean rate of their groups coded one by one.
+
+    Parameters
+    ----------
+    z : array_like, shape (n, d)
+        Embeddings, samples in rows.
+    groups : array_like of int, shape (n,), or of float, shape (n, k)
+        Labels or shares, as :func:`group_shares`.
+    eps : float
+        Distortion, in the unit of the embeddings; squared here, not by the caller.
+
+    Returns
+    -------
+    float
+        In nats, at least 0 but for rounding; 0 iff all groups have one second moment.
+
+    Raises
+    ------
+    ValueError
+        If ``z`` is no matrix of at least two samples or not finite, ``eps`` is not a finite number
+        above zero, or as :func:`group_shares`.
+
+    Notes
+    -----
+    arXiv 2006.08558, section 2.
+
+    Examples
+    --------
+    >>> z = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
+    >>> round(coding_rate_reduction(z, [0, 0, 1, 1], eps=1.0), 4)  # log 2 less 1/2 log 3
+    0.1438
+    """
+    z, eps = embeddings(z, rows=2), positive_number("eps", eps)
+    rate, n = _rate(z, len(z), eps), len(z)
+    for share in group_shares(groups, n).T:
+        size, rows = share.sum(), share > 0
+        rate -= size / n * _rate(np.sqrt(share[rows, None]) * z[rows], size, eps)
+    return float(rate)
+
+
+def coding_rate_reduction_gradient(z: ArrayLike, groups: ArrayLike, eps: float) -> Array:
+    """Derivative of the coding rate reduction in the embeddings.
+
+    Parameters
+    ----------
+    z : array_like, shape (n, d)
+        Embeddings, samples in rows.
+    groups : array_like of int, shape (n,), or of float, shape (n, k)
+        Labels or shares, as :func:`group_shares`.
+    eps : float
+        Distortion, in the unit of the embeddings.
+
+    Returns
+    -------
+    ndarray, shape (n, d)
+        Not zero where the reduction is zero, in general: that is its least value over groups, not
+        over embeddings.
+
+    Raises
+    ------
+    ValueError
+        As :func:`coding_rate_reduction`.
+
+    Examples
+    --------
+    >>> coding_rate_reduction_gradient([[1.0, 0.0], [0.0, 1.0]], [0, 1], eps=1.0).round(4).tolist()
+    [[0.1667, 0.0], [0.0, 0.1667]]
+    """
+    z, eps = embeddings(z, rows=2), positive_number("eps", eps)
+    gradient, n = _gradient(z, len(z), eps), len(z)
+    for share in group_shares(groups, n).T:
+        size, rows = share.sum(), share > 0
+        root = np.sqrt(share[rows, None])
+        gradient[rows] -= size / n * root * _gradient(root * z[rows], size, eps)
+    return gradient
+
+
+def group_shares(groups: ArrayLike, n: int) -> Array:
+    """Shares of samples in groups.
+
+    Parameters
+    ----------
+    groups : array_like of int, shape (n,), or of float, shape (n, k)
+        A label a sample, any integers, each that occurs a group; or the shares of the samples in k
+        groups, rows not negative and of sum 1.
+    n : int
+        Number of samples.
+
+    Returns
+    -------
+    ndarray, shape (n, k)
+        Of labels, in ascending order.
+
+    Raises
+    ------
+    ValueError
+        If the shape does not fit, labels are no integers, a share is negative or not finite, a row
+        of shares does not sum to 1, or a group is empty.
+
+    Examples
+    --------
+    >>> group_shares([7, 3, 7], 3).tolist()
+    [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
+    """
+    given = np.asarray(groups)
+    if given.ndim == 1:
+        if given.shape != (n,) or given.dtype.kind not in "iub":
+            raise ValueError(
+                f"groups has shape {given.shape} and type {given.dtype}; expected {n} integer "
+                f"labels, one a row of z, or shares of shape ({n}, k)"
+            )
+        return (given[:, None] == np.unique(given)).astype(np.float64)
+    shares = finite_array("groups", given, 2)
+    if shares.shape[0] != n or shares.shape[1] < 1:
+        raise ValueError(f"groups has shape {shares.shape}; expected ({n}, k), one row a row of z")
+    if np.any(shares < 0):
+        raise ValueError(f"groups holds a share of {shares.min()}; expected none below zero")
+    off = np.max(np.abs(shares.sum(axis=1) - 1))
+    if off > _SHARES_ERROR:
+        raise ValueError(f"groups has a row whose sum is {off:.3g} off 1; expected rows of sum 1")
+    empty = np.flatnonzero(shares.sum(axis=0) == 0)
+    if len(empty):
+        raise ValueError(f"groups has no member in column {empty[0]}; expected none empty")
+    return shares
+
+
+def embeddings(z: ArrayLike, rows: int) -> Array:
+    """Check embeddings.
+
+    Parameters
+    ----------
+    z : array_like, shape (n, d)
+        Embeddings, samples in rows.
+    rows : int
+        Least number of samples.
+
+    Returns
+    -------
+    ndarray, shape (n, d)
+        The same as float64.
+
+    Raises
+    ------
+    ValueError
+        If it is no matrix of so many rows and at least one column, or not finite.
+
+    Examples
+    --------
+    >>> embeddings([[1, 2]], rows=1)
+    array([[1., 2.]])
+    """
+    z = finite_array("z", z, 2)
+    if z.shape[0] < rows or z.shape[1] < 1:
+        raise ValueError(
+            f"z has shape {z.shape}; expected (n, d) with n of at least {rows} and d of at least 1"
+        )
+    return z
+
+
+def _rate(z: Array, size: float, eps: float) -> float:
+    peak = np.abs(z).max()
+    if peak == 0:
+        return 0.0
+    values = np.linalg.svd(z / peak, compute_uv=False)
+    with np.errstate(divide="ignore"):  # log 0 is -inf, of which exp is 0
+        log_scaled = np.log(values) + np.log(peak) + 0.5 * np.log(z.shape[1] / size) - np.log(eps)
+    return float(0.5 * np.logaddexp(0.0, 2.0 * log_scaled).sum())  # of log(1 + scaled^2)
+
+
+def _gradient(z: Array, size: float, eps: float) -> Array:
+    root = np.sqrt(z.shape[1] / size) / eps
+    peak = np.abs(z).max() or 1.0
+    left, values, right = np.linalg.svd(z / peak, full_matrices=False)
+    # a s / (1 + a s^2), which is also 1 / (s (1 + 1 / (a s^2))): no square overflows in its half.
+    with np.errstate(all="ignore"):
+        values = peak * values
+        scaled = root * values
+        factor = np.where(
+            scaled > 1, 1 / (values * (1 + scaled**-2.0)), root * scaled / (1 + scaled**2)
+        )
+    return np.asarray((left * factor) @ right)

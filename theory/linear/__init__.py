@@ -1,0 +1,1 @@
+"""Linear Barlow Twins in closed form: flow, descent, momentum, depth, preconditioning."""

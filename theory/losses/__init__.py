@@ -1,0 +1,1 @@
+"""Other losses: near the origin, VICReg, spectral contrastive learning."""

@@ -1,0 +1,1 @@
+"""Measures of embeddings in NumPy: the witness to ``sslsim.measures``."""

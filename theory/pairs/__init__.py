@@ -1,0 +1,1 @@
+"""Positive pairs: their matrix Gamma, its spectrum, and pairs with a planted one."""

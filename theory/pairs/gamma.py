@@ -1,0 +1,265 @@
+r"""The cross-correlation Gamma of two views, formed or applied without being formed.
+
+    Gamma = 1/(2n) sum_i (x_i x'_i^T + x'_i x_i^T)          (arXiv 2303.15438, section 4)
+
+It is symmetric but not positive semi-definite: a direction along which the two views disagree more
+than they agree has a negative eigenvalue and is never learned. Rows are samples here, so that
+Gamma = (X^T X' + X'^T X) / (2n) for arrays of shape (n, m).
+
+Data come as two arrays or as a re-iterable of chunks, of any real type, and are read a chunk at a
+time in float64; what is held beside the caller's own data is one chunk and the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg.blas import dgemm
+
+from theory.arrays import Array, positive_number, real_array
+
+CHUNK_BYTES = 64 * 2**20
+"""Bytes of float64 that one chunk of one view may take."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Positive pairs that can be read again and again, checked once.
+
+    Attributes
+    ----------
+    source : iterable of (ndarray, ndarray)
+        Chunks of rows (x, x') as the caller holds them.
+    n, m : int
+        Number of pairs and of features.
+    mean : ndarray, shape (m,)
+        Mean over both views, after scaling; zero unless the pairs are centred.
+    centred : bool
+        Whether the mean is subtracted from both views.
+    scale : float
+        Factor on every value.
+    energy : float
+        Mean squared norm of a view, mean over both views, after scaling and centring.
+    """
+
+    source: Iterable[tuple[ArrayLike, ArrayLike]]
+    n: int
+    m: int
+    mean: Array
+    centred: bool
+    scale: float
+    energy: float
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        """Yield float64 chunks (x, x') of at most ``CHUNK_BYTES`` a view, scaled and centred.
+
+        Raises
+        ------
+        ValueError
+            If the source gives another number of pairs than it did before.
+        """
+        rows = 0
+        for x, x_prime in _split(self.source):
+            rows += len(x)
+            yield self._prepare(x), self._prepare(x_prime)
+        if rows != self.n:
+            raise ValueError(
+                f"the chunks gave {self.n} pairs when first read and {rows} when read again; "
+                "expected the same pairs every time"
+            )
+
+    def _prepare(self, view: ArrayLike) -> Array:
+        array = real_array("x", view)
+        if self.scale != 1.0:
+            array = array * self.scale
+        return array - self.mean if self.centred else array
+
+
+def read_pairs(
+    x: ArrayLike | Iterable[tuple[ArrayLike, ArrayLike]],
+    x_prime: ArrayLike | None = None,
+    *,
+    center: bool = False,
+    scale: float = 1.0,
+) -> Pairs:
+    """Check positive pairs and take their mean, in one pass.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, m), or iterable of (array_like, array_like)
+        First views, one sample a row; or, with ``x_prime`` left out, chunks (x, x') of rows that
+        can be iterated over more than once (a list, or an object with ``__iter__``).
+    x_prime : array_like, shape (n, m), optional
+        Second views, row i a partner of row i of ``x``.
+    center : bool
+        Subtract the mean over both views from both.
+    scale : float
+        Factor on every value, for instance 1/255 for uint8 images; integers are otherwise taken
+        at face value.
+
+    Returns
+    -------
+    Pairs
+        Iterating over it yields float64 chunks.
+
+    Raises
+    ------
+    ValueError
+        If the views differ in shape, hold fewer than two pairs, or hold NaN or infinite values;
+        if an array is given without its partner; or if an iterator is given that can be read only
+        once.
+
+    Examples
+    --------
+    >>> pairs = read_pairs([[1.0, 0.0], [0.0, 2.0]], [[1.0, 0.0], [0.0, 2.0]], center=True)
+    >>> pairs.n, pairs.m, pairs.mean.tolist()
+    (2, 2, [0.5, 1.0])
+    """
+    scale = positive_number("scale", scale)
+    if x_prime is not None:
+        source: Any = [(np.asarray(x), np.asarray(x_prime))]
+    elif isinstance(x, np.ndarray):
+        raise ValueError(
+            f"x is an array of shape {x.shape} and x_prime is missing; "
+            "expected both views, or chunks (x, x_prime)"
+        )
+    elif iter(cast(Any, x)) is x:
+        raise ValueError(
+            "the pairs are an iterator, which can be read only once; expected a list of chunks "
+            "or an object whose __iter__ starts again"
+        )
+    else:
+        source = x
+    n, m, total, squares = 0, -1, np.zeros(0), 0.0
+    for a, b in _split(source):
+        if m < 0:
+            m, total = a.shape[1], np.zeros(a.shape[1])
+        if a.shape[1] != m:
+            raise ValueError(f"a chunk has {a.shape[1]} features; expected {m} as in the first")
+        a, b = real_array("x", a), real_array("x_prime", b)
+        squares += _finite_energy("x", a) + _finite_energy("x_prime", b)
+        if center:
+            total += a.sum(axis=0) + b.sum(axis=0)
+        n += len(a)
+    if n < 2:
+        raise ValueError(f"{n} pair(s) given; expected at least 2")
+    mean = total * (scale / (2 * n))
+    energy = max(squares * scale**2 / (2 * n) - float(mean @ mean), 0.0)
+    return Pairs(source, n, m, mean, center, scale, energy)
+
+
+def cross_correlation(pairs: Pairs) -> Array:
+    """Gamma as a matrix.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        From :func:`read_pairs`.
+
+    Returns
+    -------
+    ndarray, shape (m, m)
+        Symmetric, indefinite. 2 n m^2 floating-point operations, 8 m^2 bytes.
+
+    Examples
+    --------
+    >>> cross_correlation(read_pairs([[1.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [0.0, 2.0]])).tolist()
+    [[0.0, 0.25], [0.25, 2.0]]
+    """
+    product = np.zeros((pairs.m, pairs.m), order="F")
+    for a, b in pairs:
+        # product += a.T @ b without a temporary of its size for every chunk.
+        product = dgemm(1.0, a.T, b.T, beta=1.0, c=product, trans_b=True, overwrite_c=True)
+    # In place and by halves: at m = 3072 a temporary of the whole costs as much as it holds.
+    symmetric = product.T.copy()
+    symmetric += product
+    symmetric *= 0.5 / pairs.n
+    return symmetric
+
+
+def apply_cross_correlation(pairs: Pairs, vectors: Array) -> Array:
+    """Gamma times a block of vectors, Gamma never formed.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        From :func:`read_pairs`; read once.
+    vectors : ndarray, shape (m, k)
+        The block.
+
+    Returns
+    -------
+    ndarray, shape (m, k)
+        ``Gamma @ vectors`` at 8 n m k floating-point operations.
+
+    Examples
+    --------
+    >>> pairs = read_pairs([[1.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [0.0, 2.0]])
+    >>> apply_cross_correlation(pairs, np.eye(2)).tolist()
+    [[0.0, 0.25], [0.25, 2.0]]
+    """
+    product = np.zeros((pairs.m, vectors.shape[1]))
+    for a, b in pairs:
+        product += a.T @ (b @ vectors)
+        product += b.T @ (a @ vectors)
+    product *= 0.5 / pairs.n
+    return product
+
+
+def stacked_views(pairs: Pairs) -> Array:
+    """Both views in one array, first all x, then all x'.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        From :func:`read_pairs`.
+
+    Returns
+    -------
+    ndarray, shape (2n, m)
+        Float64, scaled and centred as ``pairs`` says.
+
+    Examples
+    --------
+    >>> stacked_views(read_pairs([[1.0], [2.0]], [[3.0], [4.0]])).ravel().tolist()
+    [1.0, 2.0, 3.0, 4.0]
+    """
+    stacked = np.empty((2 * pairs.n, pairs.m))
+    row = 0
+    for a, b in pairs:
+        stacked[row : row + len(a)] = a
+        stacked[pairs.n + row : pairs.n + row + len(b)] = b
+        row += len(a)
+    return stacked
+
+
+def _split(
+    source: Iterable[tuple[ArrayLike, ArrayLike]],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cut the caller's chunks into ones of at most ``CHUNK_BYTES``, checking their shapes."""
+    for x, x_prime in source:
+        a, b = np.asarray(x), np.asarray(x_prime)
+        if a.ndim != 2 or a.shape != b.shape or a.shape[1] == 0:
+            raise ValueError(
+                f"x has shape {a.shape} and x_prime {b.shape}; expected equal (n, m) with m >= 1"
+            )
+        rows = max(CHUNK_BYTES // (8 * a.shape[1]), 1)
+        for start in range(0, len(a), rows):
+            yield a[start : start + rows], b[start : start + rows]
+
+
+def _finite_energy(name: str, chunk: Array) -> float:
+    """Sum of squares of a chunk; one BLAS call instead of a mask the size of the data."""
+    flat = chunk.ravel()
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = float(flat @ flat)
+    if not np.isfinite(squares):
+        bad = chunk.size - int(np.count_nonzero(np.isfinite(chunk)))
+        if bad:
+            raise ValueError(f"{name} holds {bad} NaN or infinite value(s); expected finite ones")
+        raise ValueError(f"{name} holds values whose squares overflow; expected smaller ones")
+    return squares

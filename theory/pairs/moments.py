@@ -1,0 +1,172 @@
+r"""Moments of the pairs in the eigenbasis of their Gamma: how noisy each entry of it is.
+
+With a_ij = v_j . x_i and b_ij = v_j . x'_i in the sample's own eigenbasis, entry (j, k) of Gamma's
+sampling error has mean zero and variance
+
+    v_jk = w_jk / n,   w_jk = mean_i [(a_ij b_ik + b_ij a_ik) / 2]^2,   v_jj = var_i(a_ij b_ij) / n.
+
+:mod:`theory.prediction.uncertainty` makes intervals of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theory.arrays import Array
+from theory.pairs.gamma import Pairs
+from theory.pairs.spectrum import Spectrum
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What the intervals need to know of the pairs, in the eigenbasis of their Gamma.
+
+    Attributes
+    ----------
+    gamma : ndarray, shape (K,)
+        Sample eigenvalues, the first ``d`` of them the modes of interest; a last entry of zero
+        stands for all directions that were not computed, when there are any.
+    noise : ndarray, shape (d, K)
+        Variances v_jk of the entries of E (off the diagonal; v_jj is in ``own``).
+    own : ndarray, shape (d,)
+        Variances v_jj.
+    tail : bool
+        Whether the last column stands for the directions not computed.
+    units : int
+        Independent units: pairs, or images where several pairs share one.
+    floor, floor_spread : float
+        Size of the most negative eigenvalue of the sample, a measure of its noise, and the standard
+        deviation that it seems to have, as the square root of ``own`` is of the top modes.
+    """
+
+    gamma: Array
+    noise: Array
+    own: Array
+    tail: bool
+    units: int
+    floor: float = 0.0
+    floor_spread: float = 1.0
+
+
+def pair_moments(
+    pairs: Pairs, spectrum: Spectrum, dim: int, groups: NDArray[np.int64] | None = None
+) -> Moments:
+    """Variances of the entries of the sample's Gamma, in one pass over the pairs.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        From :func:`theory.pairs.gamma.read_pairs`.
+    spectrum : Spectrum
+        Of their Gamma, with at least ``dim`` modes.
+    dim : int
+        Number d of modes of interest.
+    groups : ndarray of int, shape (n,), optional
+        Unit of every pair: pairs of one image are not independent, images are. Default: each pair
+        is a unit.
+
+    Returns
+    -------
+    Moments
+        O(n m K) floating-point operations, 16 n K bytes for K computed modes.
+
+    Raises
+    ------
+    ValueError
+        If ``groups`` does not have one entry a pair or holds fewer than two units.
+
+    Examples
+    --------
+    >>> from theory.pairs.gamma import read_pairs
+    >>> from theory.pairs.spectrum import spectrum
+    >>> x = np.random.default_rng(0).standard_normal((400, 3))
+    >>> pairs = read_pairs(x, x)
+    >>> pair_moments(pairs, spectrum(pairs, 1), 1).own.round(3).tolist()
+    [0.005]
+    """
+    n, vectors = pairs.n, spectrum.eigenvectors
+    if groups is not None and np.shape(groups) != (n,):
+        raise ValueError(f"groups has shape {np.shape(groups)}; expected one unit a pair, ({n},)")
+    a, b = np.empty((n, vectors.shape[1])), np.empty((n, vectors.shape[1]))
+    lowest = np.empty(n)  # v.x v.x' of the most negative mode
+    rest = np.empty((n, 3))  # |x|^2, |x'|^2 and x.x' outside the computed modes
+    row = 0
+    for x, x_prime in pairs:
+        rows = slice(row, row + len(x))
+        np.matmul(x, vectors, out=a[rows])
+        np.matmul(x_prime, vectors, out=b[rows])
+        for column, (p, q, p_in, q_in) in enumerate(
+            [(x, x, a, a), (x_prime, x_prime, b, b), (x, x_prime, a, b)]
+        ):
+            rest[rows, column] = np.einsum("ij,ij->i", p, q)
+            rest[rows, column] -= np.einsum("ij,ij->i", p_in[rows], q_in[rows])
+        lowest[rows] = (x @ spectrum.lowest_vector) * (x_prime @ spectrum.lowest_vector)
+        row += len(x)
+    tail = not spectrum.complete
+    noise, own, units = (
+        _ungrouped(a, b, rest, dim) if groups is None else _grouped(a, b, rest, dim, groups)
+    )
+    gamma = spectrum.eigenvalues
+    if tail:
+        gamma = np.append(gamma, 0.0)
+    else:
+        noise = noise[:, :-1]
+    noise[np.arange(dim), np.arange(dim)] = 0.0
+    order, starts = _units(n, groups)
+    floor = max(-spectrum.lowest, 0.0), np.sqrt(_variance_of_mean(lowest[order], starts))
+    return Moments(gamma, noise, own, tail, units, *floor)
+
+
+def _ungrouped(a: Array, b: Array, rest: Array, dim: int) -> tuple[Array, Array, int]:
+    """Moments when every pair is a unit: matrix products, no (n, d, K) array."""
+    n = len(a)
+    top_a, top_b = a[:, :dim], b[:, :dim]
+    both = top_a * top_b
+    squares_a = np.hstack([a**2, rest[:, :1]])
+    squares_b = np.hstack([b**2, rest[:, 1:2]])
+    products = np.hstack([a * b, rest[:, 2:]])
+    second = (top_a**2).T @ squares_b + (top_b**2).T @ squares_a + 2.0 * both.T @ products
+    return second / (4.0 * n * n), both.var(axis=0) / n, n
+
+
+def _grouped(
+    a: Array, b: Array, rest: Array, dim: int, groups: NDArray[np.int64]
+) -> tuple[Array, Array, int]:
+    """Moments when pairs share images: products are summed within a unit before squaring."""
+    n = len(a)
+    order, starts = _units(n, groups)
+    units = len(starts)
+    if units < 2:
+        raise ValueError(f"groups holds {units} unit(s); expected at least 2")
+    a, b, rest = a[order], b[order], rest[order]
+    noise, own = np.empty((dim, a.shape[1] + 1)), np.empty(dim)
+    for j in range(dim):
+        entries = np.add.reduceat(0.5 * (a[:, j, None] * b + b[:, j, None] * a), starts) / n
+        noise[j, :-1] = np.sum(entries**2, axis=0)
+        own[j] = _variance_of_mean(a[:, j] * b[:, j], starts)
+        # Directions outside: pairs of one image are taken as independent there.
+        outside = a[:, j] ** 2 * rest[:, 1] + b[:, j] ** 2 * rest[:, 0]
+        outside += 2.0 * a[:, j] * b[:, j] * rest[:, 2]
+        noise[j, -1] = outside.sum() / (4.0 * n * n)
+    return noise, own, units
+
+
+def _units(n: int, groups: NDArray[np.int64] | None) -> tuple[Indices, Indices]:
+    """Order that puts pairs of a unit side by side, and where each unit starts."""
+    if groups is None:
+        return np.arange(n), np.arange(n)
+    order = np.argsort(groups, kind="stable")
+    return order, np.flatnonzero(np.r_[True, np.diff(np.asarray(groups)[order]) != 0])
+
+
+def _variance_of_mean(products: Array, starts: Indices) -> float:
+    """Variance of the mean of numbers that are independent between units, in order of units."""
+    n = len(products)
+    weight = np.diff(np.r_[starts, n]) / n  # share of a unit in the mean
+    deviation = np.add.reduceat(products, starts) / n - weight * products.mean()
+    return float(np.sum(deviation**2))

@@ -1,0 +1,79 @@
+"""Populations whose Gamma is known, to calibrate intervals on.
+
+Pairs are x = z + e, x' = z + e' with z normal of covariance Gamma = diag(gamma) and e, e' white
+noise, so that the population's cross-correlation is Gamma itself, its eigenvectors are the axes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from theory.arrays import Array, whole_number
+
+SPECTRA = ("power", "spiked", "geometric")
+"""``power``: 1/k. ``spiked``: ten spikes 2 * 0.75^k above noise. ``geometric``: 0.8^k."""
+
+_NOISE = {"power": 0.05, "spiked": 0.2, "geometric": 0.02}
+
+
+def planted_spectrum(name: str, m: int) -> Array:
+    """Eigenvalues of a named population.
+
+    Parameters
+    ----------
+    name : {'power', 'spiked', 'geometric'}
+        See ``SPECTRA``.
+    m : int
+        Number of features.
+
+    Returns
+    -------
+    ndarray, shape (m,)
+        Descending.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or ``m`` below one.
+
+    Examples
+    --------
+    >>> planted_spectrum("power", 4).round(2).tolist()
+    [1.0, 0.5, 0.33, 0.25]
+    """
+    k = np.arange(1.0, whole_number("m", m, 1) + 1.0)
+    if name == "power":
+        return 1.0 / k
+    if name == "spiked":
+        return np.where(k <= 10, 2.0 * 0.75 ** (k - 1.0), 0.0)
+    if name == "geometric":
+        return 0.8**k
+    raise ValueError(f"name is {name!r}; expected one of {', '.join(SPECTRA)}")
+
+
+def planted_pairs(name: str, n: int, m: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Draw pairs of a named population.
+
+    Parameters
+    ----------
+    name : {'power', 'spiked', 'geometric'}
+        See ``SPECTRA``.
+    n, m : int
+        Number of pairs and of features.
+    rng : numpy.random.Generator
+        Of the draw.
+
+    Returns
+    -------
+    x, x_prime : ndarray, shape (n, m)
+        The two views.
+
+    Examples
+    --------
+    >>> x, x_prime = planted_pairs("power", 5, 3, np.random.default_rng(0))
+    >>> x.shape, x_prime.shape
+    ((5, 3), (5, 3))
+    """
+    z = rng.standard_normal((n, m)) * np.sqrt(planted_spectrum(name, m))
+    x, x_prime = (z + _NOISE[name] ** 0.5 * rng.standard_normal((n, m)) for _ in range(2))
+    return x, x_prime

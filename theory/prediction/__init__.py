@@ -1,0 +1,1 @@
+"""Step times of data, with intervals for the population they come from."""

@@ -1,0 +1,336 @@
+r"""The front door: from positive pairs to the moments at which their modes are learned.
+
+Gamma's top eigenpairs (:mod:`theory.pairs.spectrum`) and the aligned initialisation that W(0) is
+equivalent to (:mod:`theory.linear.initialization`) give step times, curves and plateaus in closed
+form (:mod:`theory.linear.closed_form`), iterations of descent
+(:mod:`theory.linear.gradient_descent`), and intervals for the population the pairs were drawn from
+(:mod:`theory.prediction.uncertainty`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from theory.arrays import Array, finite_array, positive_number, whole_number
+from theory.linear import closed_form
+from theory.linear.closed_form import Plateau
+from theory.linear.gradient_descent import descent_step_iterations, stable_learning_rate
+from theory.linear.initialization import equivalent_initialization
+from theory.pairs.gamma import Pairs, read_pairs
+from theory.pairs.moments import pair_moments
+from theory.pairs.spectrum import Spectrum, spectrum
+from theory.prediction.uncertainty import estimate_eigenvalues, step_intervals
+
+STABLE_SHARE = 0.2
+"""Default learning rate, as a share of the largest stable one: 0.05 / gamma_1 as a rule."""
+
+
+@dataclass(frozen=True)
+class StepPrediction:
+    """When each embedding dimension is learned.
+
+    Attributes
+    ----------
+    eigenvalues : ndarray, shape (dim,)
+        Top eigenvalues of Gamma, descending.
+    next_eigenvalue : float
+        The one after them, NaN where it was not computed or there is none.
+    eigenvectors : ndarray, shape (m, dim)
+        Their eigenvectors.
+    residuals : ndarray, shape (dim,)
+        ``||Gamma v - gamma v||`` reached.
+    eigenvalue_low, eigenvalue_high : ndarray, shape (dim,)
+        Intervals of the population's eigenvalues.
+    eigenvalue_bias : ndarray, shape (dim,)
+        How far the sample's eigenvalues are expected above the population's; the intervals are
+        corrected for it, ``eigenvalues`` and ``step_times`` are those of the very pairs.
+    resolved : ndarray of bool, shape (dim,)
+        Whether the sample tells the mode from its neighbours and from zero.
+    step_times : ndarray, shape (dim,)
+        Half-rise, in flow time (learning rate x step); infinite for a mode never learned.
+    step_time_low, step_time_high : ndarray, shape (dim,)
+        Intervals of the population's step times at this W(0).
+    interval_level : float
+        Probability with which each interval covers.
+    initial_weights : ndarray, shape (dim, m)
+        W(0).
+    initial_singular_values : ndarray, shape (dim,)
+        Of the equivalent aligned initialisation.
+    left : ndarray, shape (dim, dim)
+        Its left singular vectors U.
+    learning_rate : float
+        Step size to which ``step_iterations`` refers.
+    stable_learning_rate : float
+        Below it descent is stable: ``1 / (4 gamma_1)``, or ``1 / (2 |gamma_min|)`` where the most
+        negative eigenvalue is that large; infinite if all are zero.
+    step_iterations : ndarray, shape (dim,)
+        Half-rise in iterations of gradient descent, by the exact recursion.
+    plateaus : tuple of Plateau
+        Stretches where the loss stands still, in flow time.
+    positive_modes : int or None
+        Number of positive eigenvalues of Gamma; None where only the top was computed.
+    centred : bool
+        Whether the mean over both views was subtracted.
+    mean : ndarray, shape (m,)
+        That mean, zero if not centred.
+    n_pairs : int
+        Number of pairs.
+    route : str
+        How the eigenpairs were computed, see :mod:`theory.pairs.spectrum`.
+    """
+
+    eigenvalues: Array
+    next_eigenvalue: float
+    eigenvectors: Array
+    residuals: Array
+    eigenvalue_low: Array
+    eigenvalue_high: Array
+    eigenvalue_bias: Array
+    resolved: NDArray[np.bool_]
+    step_times: Array
+    step_time_low: Array
+    step_time_high: Array
+    interval_level: float
+    initial_weights: Array
+    initial_singular_values: Array
+    left: Array
+    learning_rate: float
+    stable_learning_rate: float
+    step_iterations: Array
+    plateaus: tuple[Plateau, ...]
+    positive_modes: int | None
+    centred: bool
+    mean: Array
+    n_pairs: int
+    route: str
+
+    def loss(self, t: ArrayLike) -> Array:
+        """Predicted loss at flow times ``t`` (...)."""
+        return closed_form.loss(t, self.eigenvalues, self.initial_singular_values)
+
+    def eigenvalue_curves(self, t: ArrayLike) -> Array:
+        """Predicted eigenvalues (..., dim) of the embedding cross-correlation at times ``t``."""
+        return closed_form.eigenvalue_curves(t, self.eigenvalues, self.initial_singular_values)
+
+    def weights(self, t: ArrayLike) -> Array:
+        """Predicted map (..., dim, m) at flow times ``t``; embeddings are ``x @ W.T``."""
+        return closed_form.weights(
+            t, self.eigenvalues, self.initial_singular_values, self.left, self.eigenvectors
+        )
+
+    def final_weights(self) -> Array:
+        """Predicted map (dim, m) at the end of training."""
+        return closed_form.final_weights(self.eigenvalues, self.left, self.eigenvectors)
+
+
+def predict_steps(
+    x: ArrayLike | Iterable[tuple[ArrayLike, ArrayLike]],
+    x_prime: ArrayLike | None = None,
+    dim: int = 10,
+    *,
+    init_scale: float = 1e-3,
+    rng: np.random.Generator | int = 0,
+    learning_rate: float | None = None,
+    center: bool = False,
+    scale: float = 1.0,
+    groups: ArrayLike | None = None,
+    level: float = 0.9,
+    route: str = "auto",
+) -> StepPrediction:
+    """Predict when linear Barlow Twins learns each embedding dimension.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, m), or iterable of (array_like, array_like)
+        First views in rows, or re-iterable chunks (x, x') of both.
+    x_prime : array_like, shape (n, m), optional
+        Second views; left out with chunks.
+    dim : int
+        Embedding dimension d, from 1 to m.
+    init_scale : float
+        Standard deviation alpha of the entries of W(0).
+    rng : numpy.random.Generator or int
+        Of W(0) = alpha * standard normal of shape (d, m), and then of the intervals.
+    learning_rate : float, optional
+        Step size for ``step_iterations``. Default: a fifth of the largest stable one.
+    center : bool
+        Subtract the mean over both views.
+    scale : float
+        Factor on the data, for instance 1/255 for uint8 images.
+    groups : array_like of int, shape (n,), optional
+        Image that each pair comes from, when images give several pairs.
+    level : float
+        Probability with which each interval covers.
+    route : {'auto', 'dense', 'krylov', 'streamed'}
+        How to find eigenpairs, see :mod:`theory.pairs.spectrum`.
+
+    Returns
+    -------
+    StepPrediction
+        Eigenvalues, step times with intervals, curves, plateaus.
+
+    Raises
+    ------
+    ValueError
+        If the pairs are unfit (shapes, NaN, fewer than two), or an option is out of range.
+
+    Warns
+    -----
+    UserWarning
+        If ``dim`` exceeds the number of positive modes.
+
+    Notes
+    -----
+    arXiv 2303.15438, section 4.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> z = rng.standard_normal((1000, 3)) * [1.0, 0.7, 0.5]
+    >>> x, x_prime = (z + 0.1 * rng.standard_normal(z.shape) for _ in range(2))
+    >>> found = predict_steps(x, x_prime, dim=2)
+    >>> found.eigenvalues.round(2).tolist(), found.step_times.round(1).tolist()
+    ([0.99, 0.46], [2.2, 4.6])
+    """
+    pairs = read_pairs(x, x_prime, center=center, scale=scale)
+    dim = whole_number("dim", dim, 1, pairs.m)
+    rng = np.random.default_rng(rng)
+    w0 = positive_number("init_scale", init_scale) * rng.standard_normal((dim, pairs.m))
+    return _predict(pairs, w0, learning_rate, groups, level, rng, route)
+
+
+def predict_steps_from(
+    x: ArrayLike | Iterable[tuple[ArrayLike, ArrayLike]],
+    x_prime: ArrayLike | None,
+    w0: ArrayLike,
+    *,
+    learning_rate: float | None = None,
+    center: bool = False,
+    scale: float = 1.0,
+    groups: ArrayLike | None = None,
+    level: float = 0.9,
+    rng: np.random.Generator | int = 0,
+    route: str = "auto",
+) -> StepPrediction:
+    """Predict step times from given initial weights.
+
+    Parameters
+    ----------
+    x, x_prime : array_like, shape (n, m)
+        The pairs, as in :func:`predict_steps`.
+    w0 : array_like, shape (dim, m)
+        W(0), small.
+    learning_rate, center, scale, groups, level, route
+        As in :func:`predict_steps`.
+    rng : numpy.random.Generator or int
+        Of the intervals.
+
+    Returns
+    -------
+    StepPrediction
+        As :func:`predict_steps`.
+
+    Raises
+    ------
+    ValueError
+        As :func:`predict_steps`, or if ``w0`` does not fit the pairs.
+
+    Examples
+    --------
+    >>> x = np.diag([2.0, 1.0])
+    >>> predict_steps_from(x, x, [[1e-3, 0.0]]).step_times.round(3).tolist()
+    [0.82]
+    """
+    pairs = read_pairs(x, x_prime, center=center, scale=scale)
+    w0 = finite_array("w0", w0, 2)
+    if w0.shape[1] != pairs.m or not 1 <= w0.shape[0] <= pairs.m:
+        raise ValueError(
+            f"w0 has shape {w0.shape}; expected (dim, {pairs.m}) with dim from 1 to {pairs.m}"
+        )
+    return _predict(pairs, w0, learning_rate, groups, level, np.random.default_rng(rng), route)
+
+
+def _predict(
+    pairs: Pairs,
+    w0: Array,
+    learning_rate: float | None,
+    groups: ArrayLike | None,
+    level: float,
+    rng: np.random.Generator,
+    route: str,
+) -> StepPrediction:
+    dim = w0.shape[0]
+    found = spectrum(pairs, dim, route=route)
+    gamma, vectors, residuals = _top_modes(found, w0, dim)
+    positive = int(np.count_nonzero(gamma > 0))
+    if positive < dim:
+        warnings.warn(
+            f"{dim} dimensions asked for, but Gamma has {positive} positive mode(s): "
+            "the rest is never learned",
+            stacklevel=3,
+        )
+    left, s0 = equivalent_initialization(w0, vectors)
+    stable = stable_learning_rate([max(gamma[0], 0.0), min(found.lowest, 0.0)])
+    if learning_rate is None:
+        learning_rate = STABLE_SHARE * stable if np.isfinite(stable) else 1.0
+    learning_rate = positive_number("learning_rate", learning_rate)
+    units = None if groups is None else np.asarray(groups)
+    # Null directions that fill up a short spectrum have no data behind them: nothing is known.
+    known = dim if not np.any(gamma == 0) else int(np.count_nonzero(gamma > 0))
+    low, high = np.full(dim, -np.inf), np.full(dim, np.inf)
+    early, late = np.zeros(dim), np.full(dim, np.inf)
+    bias, resolved = np.zeros(dim), np.zeros(dim, dtype=bool)
+    if known:
+        moments = pair_moments(pairs, found, known, units)
+        estimate = estimate_eigenvalues(moments)
+        bounds = step_intervals(moments, estimate, w0, found.eigenvectors, level=level, rng=rng)
+        low[:known], high[:known] = bounds.eigenvalue_low, bounds.eigenvalue_high
+        early[:known], late[:known] = bounds.step_time_low, bounds.step_time_high
+        bias[:known], resolved[:known] = estimate.bias, estimate.resolved
+    return StepPrediction(
+        eigenvalues=gamma,
+        next_eigenvalue=float(found.eigenvalues[dim]) if len(found.eigenvalues) > dim else np.nan,
+        eigenvectors=vectors,
+        residuals=residuals,
+        eigenvalue_low=low,
+        eigenvalue_high=high,
+        eigenvalue_bias=bias,
+        resolved=resolved,
+        step_times=closed_form.step_times(gamma, s0),
+        step_time_low=early,
+        step_time_high=late,
+        interval_level=level,
+        initial_weights=w0,
+        initial_singular_values=s0,
+        left=left,
+        learning_rate=learning_rate,
+        stable_learning_rate=stable,
+        step_iterations=descent_step_iterations(gamma, s0, learning_rate),
+        plateaus=closed_form.plateaus(gamma, s0),
+        positive_modes=found.positive_modes,
+        centred=pairs.centred,
+        mean=pairs.mean,
+        n_pairs=pairs.n,
+        route=found.route,
+    )
+
+
+def _top_modes(found: Spectrum, w0: Array, dim: int) -> tuple[Array, Array, Array]:
+    """Top ``dim`` modes; where the span of the data ends, null directions follow positive ones."""
+    gamma, vectors, m = found.eigenvalues, found.eigenvectors, w0.shape[1]
+    missing = min(dim, m - len(gamma)) if found.complete else 0
+    if missing <= 0 or (found.positive_modes or 0) >= dim:
+        return gamma[:dim], vectors[:, :dim], found.residuals[:dim]
+    positive = found.positive_modes or 0
+    # Directions without data: the part of W(0) outside the span never moves and fills them best.
+    outside = (w0 - (w0 @ vectors) @ vectors.T).T
+    null = np.linalg.qr(np.hstack([outside, np.eye(m, missing)]))[0][:, :missing]
+    gamma = np.r_[gamma[:positive], np.zeros(missing), gamma[positive:]][:dim]
+    vectors = np.hstack([vectors[:, :positive], null, vectors[:, positive:]])[:, :dim]
+    residuals = np.r_[found.residuals[:positive], np.zeros(missing), found.residuals[positive:]]
+    return gamma, vectors, residuals[:dim]

@@ -1,0 +1,1 @@
+"""Formulas derived by SymPy, to be executed rather than believed."""
