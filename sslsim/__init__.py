@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sslsim.measures.steps import detect_steps
     from sslsim.memorization import score_encoders, ssl_mem
     from sslsim.ntk import empirical_ntk
+    from sslsim.runs.trained_run import TrainedRun
     from sslsim.training.loop import train
     from sslsim.training.options import TrainingOptions
     from sslsim.training.records import Recorder
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Recorder",
+    "TrainedRun",
     "TrainingOptions",
     "__version__",
     "coding_rate",
@@ -61,6 +63,7 @@ _attribute = lazily(
     __name__,
     {
         "Recorder": "training.records",
+        "TrainedRun": "runs.trained_run",
         "TrainingOptions": "training.options",
         "coding_rate": "",
         "data": "",

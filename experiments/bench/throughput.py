@@ -21,7 +21,7 @@ from sslsim.encoders.build import Encoder, build_encoder
 from sslsim.methods.learner import PairLearner
 from sslsim.objectives import barlow_twins
 from sslsim.runs.folder import new_results
-from sslsim.runs.trained_run import chosen_device
+from sslsim.runs.setup import chosen_device
 from sslsim.training.loop import train
 from sslsim.training.options import TrainingOptions
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,13 @@ from sslsim.measures.growth import Objective
 from sslsim.measures.snapshots import ProbeSet, probing
 from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
 from sslsim.methods.learner import Learner, PairLearner
-from sslsim.runs.networks import kept_steps, load_weights
-from sslsim.runs.options import TrainOptions, training_options
-from sslsim.runs.trained_run import (
+from sslsim.runs.networks import load_weights
+from sslsim.runs.options import TrainOptions
+from sslsim.runs.setup import (
     initial_learner,
-    read_train_options,
-    split_data,
-    training_pairs,
     watched_spectrum,
 )
-from sslsim.training.options import flow_time
+from sslsim.runs.trained_run import TrainedRun
 
 Array = NDArray[np.float64]
 
@@ -123,27 +120,21 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
     Traceback (most recent call last):
     ValueError: nowhere/config.json cannot be read: No such file or directory
     """
-    trained = read_train_options(run)
-    if root is not None:
-        trained = replace(trained, root=root)
-    steps = kept_steps(run)
+    opened = TrainedRun.open(run, root)
+    trained, steps = opened.options, opened.steps
     if len(steps) < 3:
         raise ValueError(
             f"{run} holds {len(steps) - 1} checkpoint(s) beside its start; expected those of a run "
             "with --checkpoints-kept 0"
         )
-    data, _ = split_data(trained)
-    learner = initial_learner(trained, data)
+    learner = initial_learner(trained, opened.images)
     if not isinstance(learner, PairLearner):
         raise ValueError(
             f"{run} was trained by {trained.method}; expected barlow_twins, simclr, vicreg or "
             "spectral, whose loss is one of pairs of embeddings"
         )
     initial = copy.deepcopy(learner.state_dict())
-    kind = trained.views or learner.views
-    count = min(pairs, len(data.images)) if trained.fixed_views else pairs
-    views = training_pairs(trained, data, kind, count, draw=1)
-    drawn = ProbeSet(*views[:2])
+    drawn = ProbeSet(*opened.pairs(pairs)[:2])
     spectrum = watched_spectrum(trained).removesuffix("_spectrum")
     lam = []
     for step in tqdm(steps, desc="checkpoints", disable=not progress, file=sys.stderr):
@@ -154,7 +145,6 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
             lam.append(cross_spectrum(z, z_prime).numpy())
         else:
             lam.append(covariance_spectrum(torch.cat([z, z_prime])).numpy())
-    options = training_options(trained)
     theory_form = trained.method == "barlow_twins" and trained.barlow_form != "published"
     return WatchedRun(
         folder=run,
@@ -166,7 +156,7 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
         spectrum=spectrum,
         ceiling=1.0 if theory_form else None,
         steps=steps,
-        times=np.array([flow_time(options, step) for step in steps]),
+        times=np.array([opened.flow_time(step) for step in steps]),
         lam=np.array(lam),
         _learner=learner,
         _initial=initial,

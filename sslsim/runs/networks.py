@@ -16,7 +16,7 @@ from torch import nn
 from sslsim.core.checkpoints import checkpoints, load_checkpoint
 from sslsim.data.datasets import Images
 from sslsim.methods.learner import Learner
-from sslsim.runs.trained_run import initial_learner, read_train_options, split_data
+from sslsim.runs.setup import initial_learner, read_train_options, split_data
 
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network")
 """Names under which people save a state dict beside other things."""

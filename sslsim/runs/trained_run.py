@@ -1,311 +1,109 @@
-"""What a training run starts from: device, images of both splits, and the learner."""
+"""A run of ``sslsim train``, opened to be looked at: its options, images, networks and records."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from sslsim.core.seeds import derived_generator
-from sslsim.data.datasets import Images, load_images, part_of
-from sslsim.data.pixels import pixel_statistics
-from sslsim.data.views import draw_views, fed_shape
-from sslsim.measures.steps import Steps, detect_eigenvalue_steps
-from sslsim.methods.build import build_learner
+from sslsim.data.datasets import Images
+from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.methods.learner import Learner
-from sslsim.runs.options import LearnerOptions, TrainOptions
-from sslsim.runs.stored import stored_options
-from sslsim.training.batches import fixed_views
-
-_HELD_OUT = 10  # one image in so many, where a data set has no test split
-_READ = 5000  # held-out images at most
-_CLASSES = 1000  # that labels may name of however few images: a part of a data set may lack most
-_DRAWS = 9  # purpose of views drawn after the training
+from sslsim.runs.networks import kept_steps, network_at
+from sslsim.runs.options import TrainOptions, training_options
+from sslsim.runs.setup import initial_learner, read_train_options, split_data, training_pairs
+from sslsim.runs.stored import stored_arrays
+from sslsim.training.options import flow_time
 
 
-def chosen_device(name: str) -> torch.device:
-    """Device by its name.
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """A training run in its folder. Made by :meth:`open`; images are loaded when first used.
 
-    Parameters
-    ----------
-    name : str
-        ``auto`` (cuda if there is one, else cpu) or anything torch knows.
-
-    Returns
-    -------
-    torch.device
-        Available on this machine.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device.
-
-    Examples
-    --------
-    >>> chosen_device("cpu")
-    device(type='cpu')
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device is {name!r}, which is not there; expected auto or cpu") from error
-    return device
-
-
-def split_data(options: LearnerOptions) -> tuple[Images, Images]:
-    """Training images and held-out ones.
-
-    Parameters
-    ----------
-    options : LearnerOptions
-        Say the data set.
-
-    Returns
-    -------
-    data, held_out : Images
-        The test split where there is one; else a tenth of every class is held out, two images at
-        least.
-
-    Raises
-    ------
-    ValueError
-        If the data cannot be loaded, there are fewer than four images, or the two splits differ in
-        shape.
-
-    Examples
-    --------
-    >>> data, held_out = split_data(TrainOptions(limit=100))
-    >>> len(data.images), len(held_out.images)
-    (100, 360)
-    """
-    data = load_images(
-        options.data, options.root, split=options.split, size=options.size, limit=options.limit
-    )
-    if len(data.images) < 4:
-        raise ValueError(f"{options.data} gives {len(data.images)} image(s); expected at least 4")
-    if options.split in ("train", "unlabeled"):
-        held_out = _test_split(options, data)
-        if held_out is not None:
-            return data, held_out
-    count = len(data.images)
-    # One in so many of every class, chosen by lot once and for all: not by the seed of the run.
-    places = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    if data.labels is not None:
-        places = places[data.labels[places].argsort(stable=True)]
-    every = min(_HELD_OUT, count // 2)
-    kept_out = torch.zeros(count, dtype=torch.bool)
-    kept_out[places[every - 1 :: every]] = True
-    return part_of(data, ~kept_out), part_of(data, kept_out)
-
-
-def _test_split(options: LearnerOptions, data: Images) -> Images | None:
-    """Test images at the size of the training images; None if there is no such split."""
-    height, width = data.images.shape[2:]
-    for size in (options.size, height if height == width else None):
-        try:
-            found = load_images(options.data, options.root, split="test", size=size, limit=_READ)
-        except ValueError as error:
-            if "has no split" in str(error):
-                return None
-            raise
-        if found.images.shape[1:] == data.images.shape[1:]:
-            return found
-    raise ValueError(
-        f"{options.data}: test images are {tuple(found.images.shape[1:])} and training images "
-        f"{tuple(data.images.shape[1:])}; expected one shape (--size gives photographs one)"
-    )
-
-
-def initial_learner(options: LearnerOptions, data: Images, classes: int | None = None) -> Learner:
-    """The learner at its initialisation, the same at every call.
-
-    Parameters
-    ----------
-    options : LearnerOptions
-        Method, network and initialisation.
-    data : Images
-        Training images: their shape, and the classes when supervised.
-    classes : int, optional
-        When supervised: how many there are, where ``data`` are a part that may lack the last ones.
-
-    Returns
-    -------
-    Learner
-        On the CPU.
-
-    Raises
-    ------
-    ValueError
-        If options do not fit together.
-
-    Examples
-    --------
-    >>> options = TrainOptions(limit=100)
-    >>> initial_learner(options, split_data(options)[0]).encoder.dim
-    8
-    """
-    dim = options.dim
-    if options.method == "supervised":
-        if data.labels is None:
-            raise ValueError(f"{options.data} has no labels; expected labels when supervised")
-        if data.labels.min() < 0:
-            raise ValueError(f"labels go from {int(data.labels.min())}; expected classes from 0")
-        dim = max(int(data.labels.max()) + 1, classes or 0)
-        most = max(len(data.images), _CLASSES)
-        if dim > most:
-            raise ValueError(
-                f"labels go up to {dim - 1} for {len(data.images)} images; expected classes from 0 "
-                f"to {most - 1} at most when supervised"
-            )
-        if options.dim not in (None, dim):
-            raise ValueError(f"dim is {options.dim}; expected the {dim} classes, or none given")
-    return build_learner(
-        options.method,
-        fed_shape(data, options.views or "simclr"),  # no method's own views are smaller
-        8 if dim is None and options.method != "mae" else dim,
-        encoder=options.encoder,
-        seed=options.seed,
-        widths=options.widths,
-        parameterization=options.parameterization,
-        projector=options.projector,
-        projector_widths=options.projector_widths,
-        norm=options.norm,
-        init_scale=options.init_scale,
-        init_which=options.init_which,
-        init_batch_norm=options.init_batch_norm,
-        barlow_form=options.barlow_form,
-        similarity=options.similarity,
-        temperature=options.temperature,
-        prototypes=options.prototypes,
-        teacher_momentum=options.teacher_momentum,
-    )
-
-
-def training_pairs(
-    options: LearnerOptions, data: Images, kind: str, count: int, draw: int
-) -> tuple[torch.Tensor, ...]:
-    """Views as a run was trained on them, of images spread evenly over its data.
-
-    Parameters
-    ----------
-    options : LearnerOptions
-        Of the run.
-    data : Images
-        Its training images.
-    kind : str
-        Of the views.
-    count : int
-        How many images: of a run that fixed its views, which are the ones returned, at most all
-        there are; else they repeat beyond that.
-    draw : int
-        Number of the draw, where views are fresh.
-
-    Returns
-    -------
-    tuple of Tensor, shape (count, ...)
-        Standardised if the run's were.
-
-    Examples
-    --------
-    >>> options = TrainOptions(limit=40)
-    >>> data, _ = split_data(options)
-    >>> [len(view) for view in training_pairs(options, data, "crops", 5, 0)]
-    [5, 5]
-    """
-    places = torch.arange(count) * len(data.images) // count
-    if options.fixed_views:
-        views = tuple(view[places] for view in fixed_views(data, kind, options.seed).views)
-    else:
-        generator = derived_generator(options.seed, _DRAWS, draw)
-        views = draw_views(data.images[places], kind, generator).views
-    if not options.standardise:
-        return views
-    pixels = pixel_statistics(data.images)
-    return tuple(pixels.standardise(view) for view in views)
-
-
-def read_train_options(folder: Path) -> TrainOptions:
-    """Options that a run was trained with.
-
-    Parameters
+    Attributes
     ----------
     folder : Path
-        Of the run.
-
-    Returns
-    -------
-    TrainOptions
-        Of its ``config.json``.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no training run, or one of options unknown here.
+        The run folder.
+    options : TrainOptions
+        What it was trained with.
 
     Examples
     --------
-    >>> read_train_options(Path("nowhere"))
+    >>> TrainedRun.open("nowhere")
     Traceback (most recent call last):
     ValueError: nowhere/config.json cannot be read: No such file or directory
     """
-    return stored_options(folder, "train", TrainOptions)
 
+    folder: Path
+    options: TrainOptions
 
-def watched_spectrum(options: TrainOptions) -> str:
-    """Which of the recorded spectra a method learns step by step.
+    @classmethod
+    def open(cls, folder: str | Path, root: Path | None = None) -> TrainedRun:
+        """Open a run folder.
 
-    Parameters
-    ----------
-    options : TrainOptions
-        Name the method.
+        Parameters
+        ----------
+        folder : path
+            Folder of ``sslsim train``.
+        root : Path, optional
+            Folder of the data sets, where it has moved since.
 
-    Returns
-    -------
-    str
-        ``covariance_spectrum`` for methods that are blind to the mean of the embeddings, which is
-        then free to grow, else ``cross_spectrum``, the theory's lambda.
+        Raises
+        ------
+        ValueError
+            If the folder holds no training run.
+        """
+        options = read_train_options(Path(folder))
+        return cls(Path(folder), options if root is None else replace(options, root=root))
 
-    Examples
-    --------
-    >>> watched_spectrum(TrainOptions()), watched_spectrum(TrainOptions(method="vicreg"))
-    ('cross_spectrum', 'covariance_spectrum')
-    """
-    blind = options.method in ("vicreg", "vicregl") or options.barlow_form == "published"
-    return "covariance_spectrum" if blind else "cross_spectrum"
+    @cached_property
+    def _parts(self) -> tuple[Images, Images]:
+        return split_data(self.options)
 
+    @property
+    def images(self) -> Images:
+        """Images that it was trained on."""
+        return self._parts[0]
 
-def found_steps(records: dict[str, Any], options: TrainOptions) -> Steps:
-    """Steps of the recorded eigenvalues.
+    @property
+    def held_out(self) -> Images:
+        """Images that it was not trained on."""
+        return self._parts[1]
 
-    Parameters
-    ----------
-    records : dict
-        Of ``records.npz``.
-    options : TrainOptions
-        Say which spectrum to watch.
+    @cached_property
+    def views(self) -> str:
+        """Kind of its views: as given, else what suits the method."""
+        return self.options.views or initial_learner(self.options, self.images).views
 
-    Returns
-    -------
-    Steps
-        One entry for each of the first 64 eigenvalues, by
-        :func:`sslsim.measures.steps.detect_eigenvalue_steps`; none in fewer than 5 records.
+    @cached_property
+    def pixels(self) -> PixelStatistics | None:
+        """Statistics by which its images are standardised, None if they are not."""
+        return pixel_statistics(self.images.images) if self.options.standardise else None
 
-    Examples
-    --------
-    >>> times = np.arange(50.0)
-    >>> curve = 1 / (1 + np.exp(-(times - 20) / 2))
-    >>> found = found_steps({"times": times, "cross_spectrum": curve[:, None]}, TrainOptions())
-    >>> found.times.round(1).tolist()
-    [20.0]
-    """
-    times, curves = records["times"], records[watched_spectrum(options)][:, :64]
-    if len(times) < 5:
-        never = np.full(curves.shape[1], np.inf)
-        return Steps(never, never, np.zeros_like(never), never, np.zeros(len(never), dtype=bool))
-    return detect_eigenvalue_steps(times, curves)
+    @property
+    def steps(self) -> list[int]:
+        """Updates after which its network can be had, ascending from 0."""
+        return kept_steps(self.folder)
+
+    def learner(self, step: int | None = None) -> Learner:
+        """Network with its loss after some updates (by default the newest), in evaluation mode."""
+        return network_at(self.folder, step, self.images)[0]
+
+    def pairs(self, count: int, draw: int = 1) -> tuple[torch.Tensor, ...]:
+        """Training pairs: the very ones of a run with fixed views, else fresh ones of a draw."""
+        if self.options.fixed_views:
+            count = min(count, len(self.images.images))
+        return training_pairs(self.options, self.images, self.views, count, draw)
+
+    def records(self) -> dict[str, NDArray[Any]]:
+        """Arrays recorded over training: ``times``, ``steps``, spectra, (snapshots, ...) each."""
+        needed = {"times": 1, "cross_spectrum": 2, "covariance_spectrum": 2}
+        return stored_arrays(self.folder / "records.npz", needed)
+
+    def flow_time(self, step: int) -> float:
+        """Flow time after some updates."""
+        return flow_time(training_options(self.options), step)

@@ -20,8 +20,8 @@ from experiments.studies.kernels.pairs import held_out_pairs, taken
 from experiments.tables import table
 from sslsim.runs.networks import check_different, network_at
 from sslsim.runs.options import TrainOptions
+from sslsim.runs.setup import initial_learner, read_train_options
 from sslsim.runs.stored import stored_result
-from sslsim.runs.trained_run import initial_learner, read_train_options
 from theory.kernels.modes import embed, kernel_modes
 
 UNTRAINED = "untrained"

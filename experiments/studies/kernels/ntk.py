@@ -24,8 +24,8 @@ from sslsim.core.files import write_arrays, write_json
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.networks import load_module, network_at
 from sslsim.runs.options import TrainOptions
+from sslsim.runs.setup import initial_learner, read_train_options
 from sslsim.runs.stored import stored_result
-from sslsim.runs.trained_run import initial_learner, read_train_options
 from theory.kernels.modes import kernel_initialization, kernel_modes
 from theory.linear.closed_form import step_times
 

@@ -21,7 +21,7 @@ from sslsim.encoders.output import as_parameters, network_output
 from sslsim.measures.snapshots import draw_probe
 from sslsim.ntk import pair_ntk
 from sslsim.runs.options import TrainOptions
-from sslsim.runs.trained_run import chosen_device, split_data
+from sslsim.runs.setup import chosen_device, split_data
 
 Array = NDArray[np.float64]
 _OUTPUTS = 10  # purpose of the draws of combined outputs

@@ -24,7 +24,7 @@ from sslsim.memorization.views import number_blocks
 from sslsim.methods.learner import Learner
 from sslsim.runs.networks import load_weights, network_at
 from sslsim.runs.options import training_options
-from sslsim.runs.trained_run import chosen_device, initial_learner, read_train_options, split_data
+from sslsim.runs.setup import chosen_device, initial_learner, read_train_options, split_data
 from sslsim.training.loop import train
 
 _BLOCKS = 64  # of 64 images: as many are scored before distances give way to their means
@@ -74,7 +74,7 @@ def trained_encoder(
     folder : Path
         Of this encoder alone.
     classes : int, optional
-        Of :func:`sslsim.runs.trained_run.initial_learner`.
+        Of :func:`sslsim.runs.setup.initial_learner`.
     checkpoint : int, optional
         Updates after which to take it, of a training that is done and kept its checkpoints.
     wrap : callable, optional
@@ -95,7 +95,7 @@ def trained_encoder(
     Examples
     --------
     >>> import tempfile
-    >>> from sslsim.runs.trained_run import split_data
+    >>> from sslsim.runs.setup import split_data
     >>> options = MemorizationOptions(limit=20, steps=2, batch=10)
     >>> data, _ = split_data(options)
     >>> trained_encoder(options, data, 0, Path(tempfile.mkdtemp())).views

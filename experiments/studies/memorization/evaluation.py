@@ -26,7 +26,7 @@ from sslsim.encoders.features import features
 from sslsim.measures.probes import linear_probe
 from sslsim.methods.learner import Learner, SupervisedLearner
 from sslsim.runs.options import LearnerOptions, TrainOptions, training_options
-from sslsim.runs.trained_run import chosen_device, split_data
+from sslsim.runs.setup import chosen_device, split_data
 from sslsim.training.loop import train
 
 _HEAD = 17  # purpose of the draw of a head for the classes

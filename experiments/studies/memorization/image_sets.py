@@ -16,7 +16,7 @@ from sslsim.data.datasets import Images, part_of
 from sslsim.data.single_view import VIEWS
 from sslsim.memorization.outliers import plant_atypical
 from sslsim.memorization.statistics import SETS
-from sslsim.runs.trained_run import split_data
+from sslsim.runs.setup import split_data
 
 _SETS = 16  # purpose of the draw of the sets
 

@@ -29,7 +29,7 @@ from sslsim.memorization.penalty import AlignmentPenalty, check_strength
 from sslsim.methods.learner import Learner
 from sslsim.runs.cache import digest_of, measured_cell, training_identity
 from sslsim.runs.folder import check_folder, new_results
-from sslsim.runs.trained_run import initial_learner
+from sslsim.runs.setup import initial_learner
 
 _RESULTS = ("penalty.json", "penalty.png")
 _OTHERS = ("shared", "external")  # that candidates are compared with

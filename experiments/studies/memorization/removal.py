@@ -34,7 +34,7 @@ from sslsim.core.files import plain, write_json
 from sslsim.memorization import remaining_points
 from sslsim.runs.cache import Measures, digest_of, measured_cell, training_identity
 from sslsim.runs.folder import check_folder, new_results
-from sslsim.runs.trained_run import initial_learner
+from sslsim.runs.setup import initial_learner
 
 _RESULTS = ("removal.json", "removal.png")
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from experiments.studies.memorization.image_sets import ScoredImages, draw_points, sets_of
 from experiments.studies.memorization.options import MemorizationOptions, RetrainOptions
 from sslsim.memorization.statistics import SETS, rank_agreement
+from sslsim.runs.setup import chosen_device
 from sslsim.runs.stored import stored_arrays, stored_options, stored_result
-from sslsim.runs.trained_run import chosen_device
 
 Array = NDArray[np.float64]
 

@@ -53,8 +53,8 @@ from sslsim.memorization.statistics import SETS, split_tests
 from sslsim.runs.folder import check_folder, check_same, new_results
 from sslsim.runs.networks import check_different
 from sslsim.runs.options import training_options
+from sslsim.runs.setup import chosen_device, initial_learner
 from sslsim.runs.stored import stored_config
-from sslsim.runs.trained_run import chosen_device, initial_learner
 
 Array = NDArray[np.float64]
 

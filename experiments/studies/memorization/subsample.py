@@ -24,7 +24,7 @@ from sslsim.data.pixels import pixel_statistics
 from sslsim.memorization import draw_members, subsample_scores
 from sslsim.methods.learner import Learner
 from sslsim.runs.options import training_options
-from sslsim.runs.trained_run import chosen_device, initial_learner
+from sslsim.runs.setup import chosen_device, initial_learner
 from sslsim.training.ensemble import train_together
 
 _SMALL = 64  # pixels of images on which a CPU trains many small networks faster at once

@@ -20,7 +20,7 @@ from sslsim.encoders.build import Encoder
 from sslsim.encoders.features import features
 from sslsim.measures.probes import knn_accuracy, linear_probe
 from sslsim.runs.options import TrainOptions
-from sslsim.runs.trained_run import initial_learner, split_data
+from sslsim.runs.setup import initial_learner, split_data
 
 SPLITS = ("test", "train")
 GROUPS = ("instance", "class")

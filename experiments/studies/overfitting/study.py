@@ -28,8 +28,8 @@ from sslsim.core.files import plain, read_lines, whole_file, write_json
 from sslsim.runs.folder import check_folder, check_same, new_results
 from sslsim.runs.networks import check_different, kept_steps, network_at
 from sslsim.runs.options import TrainOptions
+from sslsim.runs.setup import read_train_options
 from sslsim.runs.stored import stored_config
-from sslsim.runs.trained_run import read_train_options
 
 # What a measurement of one checkpoint depends on.
 _MEASURED = ("samples", "probed", "views", "eps", "seed")

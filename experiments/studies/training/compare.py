@@ -24,18 +24,14 @@ from scipy.stats import spearmanr
 from experiments.options import CompareOptions
 from experiments.tables import number, table
 from sslsim.core.files import write_json
-from sslsim.data.datasets import Images
 from sslsim.data.single_view import VIEWS
 from sslsim.runs.options import TrainOptions
-from sslsim.runs.stored import stored_arrays
-from sslsim.runs.trained_run import (
+from sslsim.runs.setup import (
     found_steps,
     initial_learner,
-    read_train_options,
-    split_data,
-    training_pairs,
     watched_spectrum,
 )
+from sslsim.runs.trained_run import TrainedRun
 from theory import predict_steps_from
 from theory.linear.closed_form import step_times
 from theory.losses.near_origin import barlow_twins_operator, simclr_operator
@@ -58,18 +54,14 @@ def compare_run(options: CompareOptions) -> Path:
                 "expected none but --pairs given"
             )
     folder = Path(options.run)
-    trained = read_train_options(folder)
-    records = stored_arrays(
-        folder / "records.npz", {"times": 1, "cross_spectrum": 2, "covariance_spectrum": 2}
-    )
+    run = TrainedRun.open(folder)
+    trained, records = run.options, run.records()
     steps = found_steps(records, trained)
     measured = np.where(steps.detected, steps.times, np.inf)
-    data, _ = split_data(trained)
-    learner = initial_learner(trained, data)
-    kind = trained.views or learner.views
+    learner, kind = initial_learner(trained, run.images), run.views
     if kind not in _PAIRED:
         raise ValueError(f"the run's views are {kind}; expected pairs ({', '.join(_PAIRED)})")
-    views = _drawn(trained, data, kind, options.pairs)
+    views = _drawn(run, options.pairs)
     x, x_prime = (view.flatten(1).double().numpy() for view in views)
     dim = min(len(measured), x.shape[1])
     measured = measured[:dim]
@@ -187,15 +179,14 @@ def agreement(predicted: Array, measured: Array) -> dict[str, Any]:
     }
 
 
-def _drawn(
-    trained: TrainOptions, data: Images, kind: str, pairs: int | None
-) -> tuple[torch.Tensor, ...]:
+def _drawn(run: TrainedRun, pairs: int | None) -> tuple[torch.Tensor, ...]:
     """The very pairs of a run that fixed them, else fresh ones of images spread over the data."""
-    most = len(data.images) if trained.fixed_views else _PAIRS
-    count = min(len(data.images), most if pairs is None else pairs)
+    images = len(run.images.images)
+    most = images if run.options.fixed_views else _PAIRS
+    count = min(images, most if pairs is None else pairs)
     if count < 2:
         raise ValueError(f"pairs is {pairs}; expected at least 2")
-    return training_pairs(trained, data, kind, count, draw=0)
+    return run.pairs(count, draw=0)
 
 
 def _report(gamma: Array, predicted: Array, measured: Array, judged: dict[str, Any]) -> str:

@@ -35,14 +35,14 @@ from sslsim.measures.steps import Steps
 from sslsim.methods.learner import Learner
 from sslsim.runs.folder import check_folder, check_same, holds_checkpoints, run_in_place
 from sslsim.runs.options import TrainOptions, training_options
-from sslsim.runs.stored import stored_config
-from sslsim.runs.trained_run import (
+from sslsim.runs.setup import (
     chosen_device,
     found_steps,
     initial_learner,
     split_data,
     watched_spectrum,
 )
+from sslsim.runs.stored import stored_config
 from sslsim.training.loop import check_longer, train
 from sslsim.training.options import flow_time
 

@@ -17,8 +17,8 @@ from experiments.studies.umm.start import measured, start_from
 from experiments.tables import number, table
 from sslsim.core.files import plain, write_json
 from sslsim.runs.folder import check_folder, check_same, holds_checkpoints, run_in_place
+from sslsim.runs.setup import chosen_device
 from sslsim.runs.stored import stored_config
-from sslsim.runs.trained_run import chosen_device
 from sslsim.umm import undo_memorization
 
 _RESULTS = ("umm.json", "umm.png", "records.jsonl", "records.npz")

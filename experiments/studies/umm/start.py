@@ -19,7 +19,7 @@ from sslsim.encoders.features import features
 from sslsim.methods.learner import Learner
 from sslsim.runs.networks import network_at
 from sslsim.runs.options import TrainOptions
-from sslsim.runs.trained_run import read_train_options, split_data
+from sslsim.runs.setup import read_train_options, split_data
 from sslsim.umm import UmmOptions
 from sslsim.umm.alignment import cka_distance
 from sslsim.umm.bilevel_losses import Levels
@@ -205,7 +205,7 @@ def measured_layers(
 
     Examples
     --------
-    >>> from sslsim.runs.trained_run import initial_learner
+    >>> from sslsim.runs.setup import initial_learner
     >>> trained, settings = TrainOptions(limit=60), UmmSettings(held_out=8)
     >>> data, held_out = split_data(trained)
     >>> learner = initial_learner(trained, data)
@@ -269,7 +269,7 @@ def measured(start: Start, learner: Learner, test_images: int) -> dict[str, Any]
 
     Examples
     --------
-    >>> from sslsim.runs.trained_run import initial_learner
+    >>> from sslsim.runs.setup import initial_learner
     >>> trained = TrainOptions(limit=60)
     >>> data, held_out = split_data(trained)
     >>> learner, options = initial_learner(trained, data), core_options(UmmSettings(), trained)

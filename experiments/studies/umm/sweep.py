@@ -29,7 +29,7 @@ from experiments.studies.umm.tables import group_names, report, tabled
 from sslsim.core.files import plain, read_json, whole_file, write_json
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.networks import check_different
-from sslsim.runs.trained_run import chosen_device
+from sslsim.runs.setup import chosen_device
 from sslsim.umm import UmmOptions, undo_memorization
 from sslsim.umm.convergence import Diverged
 from sslsim.umm.finetune import start_digest

@@ -10,7 +10,7 @@ from torch import nn
 from experiments.studies.training.train import train_network
 from sslsim.runs.networks import kept_steps, load_module, network_at
 from sslsim.runs.options import TrainOptions
-from sslsim.runs.trained_run import initial_learner, split_data
+from sslsim.runs.setup import initial_learner, split_data
 
 SOURCE = """
 import torch

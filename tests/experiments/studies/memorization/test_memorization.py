@@ -29,7 +29,7 @@ from sslsim.memorization import alignment_loss, subsample_scores
 from sslsim.memorization.outliers import KINDS, plant_atypical
 from sslsim.memorization.statistics import SETS
 from sslsim.runs.options import TrainOptions
-from sslsim.runs.trained_run import split_data
+from sslsim.runs.setup import split_data
 
 pytestmark = pytest.mark.slow
 
@@ -450,7 +450,7 @@ def runs(tmp_path_factory):
 
 
 def _held_out(count):
-    from sslsim.runs.trained_run import _HELD_OUT
+    from sslsim.runs.setup import _HELD_OUT
 
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     return order[_HELD_OUT - 1 :: _HELD_OUT].numpy()

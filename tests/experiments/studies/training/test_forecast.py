@@ -21,7 +21,7 @@ from sslsim.core.files import read_arrays, read_json
 from sslsim.data.pixels import pixel_statistics
 from sslsim.runs.history import WatchedRun, watch
 from sslsim.runs.options import TrainOptions
-from sslsim.runs.trained_run import initial_learner, split_data
+from sslsim.runs.setup import initial_learner, split_data
 from sslsim.training.batches import fixed_views
 from theory.linear.closed_form import step_times
 

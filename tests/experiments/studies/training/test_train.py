@@ -20,7 +20,7 @@ from sslsim.data.pixels import pixel_statistics
 from sslsim.measures.probes import knn_accuracy
 from sslsim.methods.learner import PairLearner
 from sslsim.runs.options import TrainOptions, training_options
-from sslsim.runs.trained_run import initial_learner, split_data
+from sslsim.runs.setup import initial_learner, split_data
 from sslsim.training.options import TrainingOptions
 
 LINEAR = {
