@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from experiments.options import ReportOptions
+from sslsim.core.errors import reason
 
 __all__ = ["ReportOptions", "report"]
 
@@ -54,8 +55,7 @@ def report(options: ReportOptions) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ValueError(f"{path.parent} cannot be made a folder: {reason}") from error
+        raise ValueError(f"{path.parent} cannot be made a folder: {reason(error)}") from error
     content = page(runs, limit)
     with whole_file(path) as file:
         file.write(content.encode("utf-8"))

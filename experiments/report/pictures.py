@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 from experiments.report.html import Markup, tag
+from sslsim.core.errors import reason
 
 _SHOWN = {
     "prediction.png": "Predicted loss and eigenvalue curves, with the steps and their intervals",
@@ -56,8 +57,7 @@ def picture(path: Path, run: str, limit: float) -> Markup:
             )
         content = path.read_bytes()
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        return tag("p", f"{path.name} cannot be read: {reason}.", class_="note")
+        return tag("p", f"{path.name} cannot be read: {reason(error)}.", class_="note")
     found = _kind(content)
     if found is None:
         return tag("p", f"{path.name} is damaged: no PNG or GIF picture.", class_="note")

@@ -23,6 +23,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sslsim.core.errors import reason
 from sslsim.core.locks import take_lock
 
 # Damage shows in many ways; a flipped bit may name a compression or an encryption that zipfile
@@ -64,7 +65,7 @@ def npz_names(path: str | os.PathLike[str]) -> list[str]:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise ValueError(f"{path} cannot be read: {reason(error)}") from error
     except DAMAGE as error:
         raise ValueError(f"{path} is not a readable .npz file: {_line(error)}") from error
 
@@ -109,10 +110,10 @@ def read_npz(
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 found[name] = file[name]
         except DAMAGE as error:
-            reason = _line(error)
-            if "allow_pickle" in reason:
-                reason = "it holds Python objects, which are never unpickled"
-            raise ValueError(f"{path}: {name} cannot be read: {reason}") from error
+            cause = _line(error)
+            if "allow_pickle" in cause:
+                cause = "it holds Python objects, which are never unpickled"
+            raise ValueError(f"{path}: {name} cannot be read: {cause}") from error
         if not isinstance(found[name], np.ndarray):  # no array at all: numpy gives the bytes
             raise ValueError(f"{path}: {name} is no array; expected one of numpy.savez")
     return found
@@ -172,8 +173,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
-        raise ValueError(f"{path} cannot be written: {reason}") from error
+        raise ValueError(f"{path} cannot be written: {reason(error)}") from error
 
 
 def sweep(folder: Path) -> None:
@@ -278,7 +278,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {_reason(error)}") from error
+        raise ValueError(f"{path} cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
@@ -314,7 +314,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {_reason(error)}") from error
+        raise ValueError(f"{path} cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
 
@@ -412,7 +412,3 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # arrays and scalars of numpy and torch
         return plain(value.tolist())
     raise TypeError(f"a {type(value).__name__} has no JSON form")
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+from sslsim.core.errors import reason
+
 _NAME = ".writer"
 _TRIES = 100  # at a folder that others remove; in some, as /proc, no file can ever be made
 
@@ -99,8 +101,7 @@ def _locked_file(folder: Path, made: list[Path]) -> int:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and tries < _TRIES:
                 continue  # another process has just removed the empty folder
-            reason = error.strerror or type(error).__name__
-            raise ValueError(f"{folder} cannot be made a run folder: {reason}") from error
+            raise ValueError(f"{folder} cannot be made a run folder: {reason(error)}") from error
         if not take_lock(descriptor):
             holder = os.read(descriptor, 200).decode(errors="replace").strip()
             os.close(descriptor)

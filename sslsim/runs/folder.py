@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from sslsim.core.errors import reason
 from sslsim.core.files import plain, read_json, sweep, whole_file, write_json
 
 _PACKAGES = ("sslsim", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "matplotlib")
@@ -87,7 +88,7 @@ def new_results(
         partial = folder / f"{_PARTIAL}{secrets.token_hex(8)}"
         partial.mkdir()
     except OSError as error:
-        raise ValueError(f"{folder} cannot be made a run folder: {_reason(error)}") from error
+        raise ValueError(f"{folder} cannot be made a run folder: {reason(error)}") from error
     try:
         write_json(partial / "config.json", described_run(command, options))
         if resumes and not _holds_any(folder, (*_PROGRESS, *results)):
@@ -168,7 +169,7 @@ def run_in_place(
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
     except OSError as error:
-        raise ValueError(f"{folder} cannot be made a run folder: {_reason(error)}") from error
+        raise ValueError(f"{folder} cannot be made a run folder: {reason(error)}") from error
     try:
         if longer or not begun:
             write_json(folder / "config.json", described_run(command, options))
@@ -354,10 +355,6 @@ def _restore(folder: Path, before: Mapping[str, bytes | None]) -> None:
 
 def _holds_any(folder: Path, names: Iterable[str]) -> str | None:
     return next((name for name in names if (folder / name).exists()), None)
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
 
 
 def _revision() -> str | None:
