@@ -28,18 +28,6 @@ _MEMORY_WORDS = ("DefaultCPUAllocator", "not enough memory", "CUDA out of memory
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments after the program's name. Default: those of the process.
-
-    Returns
-    -------
-    int
-        Exit status.
-
-    Examples
-    --------
     >>> main(["--version"])
     sslsim 0.1.0
     0
@@ -102,19 +90,6 @@ def _speaks() -> bool:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, of numpy or of torch, which is not imported.
 
-    Parameters
-    ----------
-    error : Exception
-        What was raised, perhaps because of another.
-
-    Returns
-    -------
-    bool
-        True for MemoryError, torch's OutOfMemoryError, RuntimeError of its allocators, and errors
-        that they caused.
-
-    Examples
-    --------
     >>> out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: ..."))
     True
     >>> out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

@@ -12,20 +12,6 @@ from typing import Any
 def number(value: float | None, digits: int = 4) -> str:
     """Write a time or an eigenvalue for people.
 
-    Parameters
-    ----------
-    value : float or None
-        The number; infinite or None for what does not happen.
-    digits : int
-        Significant digits.
-
-    Returns
-    -------
-    str
-        At most so many digits; ``never`` for infinity, ``-`` for None and NaN.
-
-    Examples
-    --------
     >>> number(0.123456), number(12345.6, 3), number(float("inf")), number(None)
     ('0.1235', '12346', 'never', '-')
     """
@@ -40,20 +26,6 @@ def number(value: float | None, digits: int = 4) -> str:
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lay out rows under headers, every column aligned to the right.
 
-    Parameters
-    ----------
-    headers : sequence of str
-        One for each column.
-    rows : sequence of sequences of str
-        The cells.
-
-    Returns
-    -------
-    str
-        Lines without a final newline.
-
-    Examples
-    --------
     >>> print(table(["mode", "gamma"], [["1", "0.5"], ["10", "0.25"]]))
     mode  gamma
        1    0.5
@@ -182,20 +154,6 @@ class View:
 def inside(value: Any, *keys: str) -> Any:
     """Follow keys into nested dictionaries.
 
-    Parameters
-    ----------
-    value : object
-        Of JSON.
-    *keys : str
-        From the outermost in.
-
-    Returns
-    -------
-    object or None
-        None where a key is missing or a value on the way is no dictionary.
-
-    Examples
-    --------
     >>> inside({"a": {"b": 1}}, "a", "b"), inside({"a": 3}, "a", "b")
     (1, None)
     """
@@ -209,18 +167,6 @@ def inside(value: Any, *keys: str) -> Any:
 def mapping(value: Any, *keys: str) -> dict[str, Any]:
     """Dictionary at the end of the keys, empty where there is none.
 
-    Parameters
-    ----------
-    value, *keys
-        As of :func:`inside`.
-
-    Returns
-    -------
-    dict
-        The very one.
-
-    Examples
-    --------
     >>> mapping({"a": {"b": 1}}, "a"), mapping([1])
     ({'b': 1}, {})
     """
@@ -231,18 +177,6 @@ def mapping(value: Any, *keys: str) -> dict[str, Any]:
 def sequence(value: Any, *keys: str) -> list[Any]:
     """List at the end of the keys, empty where there is none.
 
-    Parameters
-    ----------
-    value, *keys
-        As of :func:`inside`.
-
-    Returns
-    -------
-    list
-        The very one.
-
-    Examples
-    --------
     >>> sequence({"a": [1, 2]}, "a"), sequence("ab")
     ([1, 2], [])
     """
@@ -253,18 +187,6 @@ def sequence(value: Any, *keys: str) -> list[Any]:
 def finite(value: Any, *keys: str) -> float | None:
     """Finite number at the end of the keys.
 
-    Parameters
-    ----------
-    value, *keys
-        As of :func:`inside`.
-
-    Returns
-    -------
-    float or None
-        None for what is no number, infinite, NaN or too large for a float.
-
-    Examples
-    --------
     >>> finite({"a": 2}, "a"), finite(True), finite(float("inf")), finite(10**400)
     (2.0, None, None, None)
     """
@@ -280,18 +202,6 @@ def finite(value: Any, *keys: str) -> float | None:
 def numbers(value: Any, *keys: str) -> list[float | None]:
     """Each entry of a list as :func:`finite` reads it.
 
-    Parameters
-    ----------
-    value, *keys
-        As of :func:`inside`.
-
-    Returns
-    -------
-    list of float or None
-        Empty where there is no list.
-
-    Examples
-    --------
     >>> numbers({"a": [1, None, "x"]}, "a")
     [1.0, None, None]
     """
@@ -301,20 +211,6 @@ def numbers(value: Any, *keys: str) -> list[float | None]:
 def at(values: Sequence[Any], place: int) -> Any:
     """Entry of a list that may be too short.
 
-    Parameters
-    ----------
-    values : sequence
-        The list.
-    place : int
-        From 0.
-
-    Returns
-    -------
-    object or None
-        None beyond the end.
-
-    Examples
-    --------
     >>> at([5], 0), at([5], 1)
     (5, None)
     """
@@ -324,20 +220,6 @@ def at(values: Sequence[Any], place: int) -> Any:
 def words(value: Any, longest: int = 160) -> str:
     """Any JSON value in one short line.
 
-    Parameters
-    ----------
-    value : object
-        Of JSON.
-    longest : int
-        Characters, beyond which the rest becomes an ellipsis.
-
-    Returns
-    -------
-    str
-        Texts as they are, numbers for people, all else as JSON.
-
-    Examples
-    --------
     >>> words("a b"), words(0.123456789), words(None), words([1, 2]), words("abcdef", 3)
     ('a b', '0.1235', '-', '[1, 2]', 'abc…')
     """
@@ -360,20 +242,6 @@ def words(value: Any, longest: int = 160) -> str:
 def percent(value: float | None, digits: int = 3) -> str:
     """Write a share in per cent.
 
-    Parameters
-    ----------
-    value : float or None
-        The share, 1 for all.
-    digits : int
-        Significant digits.
-
-    Returns
-    -------
-    str
-        With the sign of per cent; ``-`` for None.
-
-    Examples
-    --------
     >>> percent(0.0266), percent(None), percent(12.3456)
     ('2.66 %', '-', '1235 %')
     """
@@ -383,22 +251,6 @@ def percent(value: float | None, digits: int = 3) -> str:
 def interval(mean: Any, low: Any, high: Any, scale: float = 1.0, digits: int = 3) -> str:
     """Write a mean and its interval.
 
-    Parameters
-    ----------
-    mean, low, high : float or None
-        The mean and the ends of the interval.
-    scale : float
-        Factor on all of them: 100 for percentage points.
-    digits : int
-        Significant digits.
-
-    Returns
-    -------
-    str
-        The mean alone where an end is missing.
-
-    Examples
-    --------
     >>> interval(0.5, 0.4, 0.6), interval(0.5, None, None), interval(0.01, 0, 0.02, scale=100)
     ('0.5 [0.4, 0.6]', '0.5', '1 [0, 2]')
     """
@@ -412,22 +264,6 @@ def interval(mean: Any, low: Any, high: Any, scale: float = 1.0, digits: int = 3
 def leaves(value: Any, longest: int = 400, deepest: int = 6) -> list[tuple[str, str]]:
     """Flatten nested dictionaries into lines of a path and what is there.
 
-    Parameters
-    ----------
-    value : object
-        Of JSON.
-    longest : int
-        Lines, beyond which the rest is counted only.
-    deepest : int
-        Levels of dictionaries; what lies deeper is one line.
-
-    Returns
-    -------
-    list of tuple of str
-        Paths with dots between keys; lists of more than eight entries are told by their length.
-
-    Examples
-    --------
     >>> leaves({"a": {"b": 1, "c": [0] * 9}, "d": "x"})
     [('a.b', '1'), ('a.c', '9 entries: 0, 0, 0, …'), ('d', 'x')]
     """

@@ -28,18 +28,6 @@ _NAMES = {
 def name_of(word: str) -> str:
     """A method, network or data set as readers know it.
 
-    Parameters
-    ----------
-    word : str
-        As options spell it; of a path, what names the data set.
-
-    Returns
-    -------
-    str
-        The name; unknown words with spaces for underscores.
-
-    Examples
-    --------
     >>> [name_of(word) for word in ("barlow_twins", "imagenette2-96/train", "my_net")]
     ['Barlow Twins', 'Imagenette', 'my net']
     """
@@ -51,18 +39,6 @@ def name_of(word: str) -> str:
 def number(value: float) -> str:
     """A number with a short exponent.
 
-    Parameters
-    ----------
-    value : float
-        Any.
-
-    Returns
-    -------
-    str
-        Six digits at most.
-
-    Examples
-    --------
     >>> number(1e-6), number(0.5)
     ('1e-6', '0.5')
     """
@@ -72,18 +48,6 @@ def number(value: float) -> str:
 def percent(share: float) -> str:
     """A share in percent, with two digits or to the unit.
 
-    Parameters
-    ----------
-    share : float
-        Of one.
-
-    Returns
-    -------
-    str
-        With its sign.
-
-    Examples
-    --------
     >>> percent(0.00123), percent(2.871)
     ('0.12 %', '287 %')
     """
@@ -93,18 +57,6 @@ def percent(share: float) -> str:
 def listed(words: Iterable[Any]) -> str:
     """Words in a row, each once.
 
-    Parameters
-    ----------
-    words : iterable
-        Anything that prints.
-
-    Returns
-    -------
-    str
-        With commas and an "and".
-
-    Examples
-    --------
     >>> listed([0, 1, 2, 1]), listed(["digits"]), listed([])
     ('0, 1 and 2', 'digits', '')
     """
@@ -115,18 +67,6 @@ def listed(words: Iterable[Any]) -> str:
 def seeds(numbers: Iterable[int]) -> str:
     """Seeds in words.
 
-    Parameters
-    ----------
-    numbers : iterable of int
-        In any order, repeated or not.
-
-    Returns
-    -------
-    str
-        "seed 0" or "seeds 0, 1 and 2".
-
-    Examples
-    --------
     >>> seeds([2, 0, 0]), seeds([1])
     ('seeds 0 and 2', 'seed 1')
     """
@@ -137,23 +77,9 @@ def seeds(numbers: Iterable[int]) -> str:
 def device(configs: Sequence[Mapping[str, Any]]) -> str:
     """Where results were computed, as far as they tell.
 
-    Parameters
-    ----------
-    configs : sequence of mapping
-        Contents of ``config.json``.
-
-    Returns
-    -------
-    str
-        "on a CPU", the name of the GPU ("on an accelerator" where it has none), or both.
-
-    Notes
-    -----
     A GPU that is named under ``machine`` counts, then a device that was asked for; a build of torch
     without CUDA knows only the CPU.
 
-    Examples
-    --------
     >>> device([{"options": {"device": "auto"}, "versions": {"torch": "2.13.0+cpu"}}])
     'on a CPU'
     >>> device([{"options": {"device": "cuda"}}, {"options": {"device": "cpu"}}])
@@ -175,18 +101,6 @@ def _device(config: Mapping[str, Any]) -> str:
 def training(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     """What was trained, from a run's ``config.json`` and ``training.json``.
 
-    Parameters
-    ----------
-    config, result : mapping
-        Contents of the two files.
-
-    Returns
-    -------
-    str
-        Method, network, data, views, batch, learning rate, initial scale, updates and seed.
-
-    Examples
-    --------
     >>> options = {"batch": 256, "lr": 0.001, "init_scale": 0.5, "seed": 0, "fixed_views": False}
     >>> result = {"method": "simclr", "encoder": "resnet18", "data": "cifar10", "views": "crops"}
     >>> result |= {"dim": 8, "train_images": 2000, "steps": 450}
@@ -218,20 +132,6 @@ def training(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
 def wrapped(text: str, width: int = 96) -> str:
     """A paragraph in lines.
 
-    Parameters
-    ----------
-    text : str
-        Words.
-    width : int
-        Characters in a line.
-
-    Returns
-    -------
-    str
-        The same words.
-
-    Examples
-    --------
     >>> print(wrapped("one two  three", 8))
     one two
     three

@@ -36,41 +36,6 @@ def store(
 ) -> Path:
     """Keep what figures need of a run folder: its ``config.json`` and the named files.
 
-    Parameters
-    ----------
-    run : path
-        The run folder.
-    name : str
-        Of the stored result, a folder in ``results``; may lie in another one (``"linear/digits"``).
-    files : sequence of str
-        Files beside ``config.json``, each ``.json``, ``.jsonl`` or ``.npz``.
-    arrays : sequence of str, optional
-        Names of arrays to keep of ``.npz`` files. Default: all.
-    points : int, optional
-        Keep at most so many samples of ``scores`` (T, n, r). Default: all.
-    records : int, optional
-        Keep at most so many entries of each array's first axis, evenly spread and the same of
-        all (the arrays of one file then have one length). Default: all.
-    single : bool
-        Keep floating-point arrays in single precision.
-    drop : sequence of str
-        Keys to leave out of ``.json`` files, dotted, ``*`` for every key or entry:
-        ``"runs.*.correlations"``. Those that are not there are passed over.
-    results : path
-        Where results are stored; default: beside the figures, as they are installed.
-
-    Returns
-    -------
-    Path
-        Of the stored result.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be read or written, is of another kind, or lacks one of ``arrays``.
-
-    Examples
-    --------
     >>> import tempfile
     >>> run = Path(tempfile.mkdtemp())
     >>> write_json(run / "config.json", {"options": {"seed": 3, "out": run}})
@@ -107,20 +72,6 @@ def store(
 def without_paths(value: Any) -> Any:
     """Cut paths of a machine to names, in strings nested at will.
 
-    Parameters
-    ----------
-    value : object
-        What JSON holds.
-
-    Returns
-    -------
-    object
-        The same with every string, keys among them, that is an absolute path, or leads up out of
-        its folder, cut to its last name; to its last two where that is ``train``, ``test`` or
-        ``val``.
-
-    Examples
-    --------
     >>> without_paths({"run": ["/scratch/me/runs/a"], "data": "/data/imagenette/train", "x": "a/b"})
     {'run': ['a'], 'data': 'imagenette/train', 'x': 'a/b'}
     """
@@ -200,29 +151,6 @@ def _write(path: Path, values: Any) -> None:
 def read_result(results: Path, name: str, file: str, command: str) -> Mapping[str, Any]:
     """Read a stored result, or say what makes it.
 
-    Parameters
-    ----------
-    results : Path
-        Folder of results.
-    name : str
-        Of the result.
-    file : str
-        ``.json`` or ``.npz`` file of it.
-    command : str
-        That makes it, for whoever has none.
-
-    Returns
-    -------
-    mapping
-        What the file holds.
-
-    Raises
-    ------
-    ValueError
-        If there is no such file, in one line with the command; or if it cannot be read.
-
-    Examples
-    --------
     >>> read_result(Path("nowhere"), "umm", "table.json", "sslsim umm-sweep --out DIR/umm")
     Traceback (most recent call last):
     ValueError: nowhere/umm/table.json is missing; it is made by: sslsim umm-sweep --out DIR/umm
@@ -236,22 +164,6 @@ def read_result(results: Path, name: str, file: str, command: str) -> Mapping[st
 def misfit(results: Path, names: Sequence[str], installed: Path = RESULTS) -> str | None:
     """Find a file that lacks what every installed one of its kind has.
 
-    Parameters
-    ----------
-    results : Path
-        Folder of results.
-    names : sequence of str
-        Of the results to look at; those of several runs each (``"linear"``) with all in them.
-    installed : Path
-        Results that figures are known to be drawn of: they keep only what these need.
-
-    Returns
-    -------
-    str or None
-        The first such file and the key, array or file that is not there; None if all are alike.
-
-    Examples
-    --------
     >>> misfit(RESULTS, ["convnet", "linear"]) is None
     True
     """

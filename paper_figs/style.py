@@ -48,8 +48,6 @@ _SETTINGS: Any = {
 def styled() -> Iterator[None]:
     """Use the shared settings inside a block, and leave matplotlib's own as they were.
 
-    Examples
-    --------
     >>> with styled():
     ...     inside = mpl.rcParams["font.size"]
     >>> inside, mpl.rcParams["font.size"] == mpl.rcParamsDefault["font.size"]
@@ -62,18 +60,6 @@ def styled() -> Iterator[None]:
 def mode_colours(count: int) -> list[str]:
     """Colours of modes in order, from dark to light, told apart in grey too.
 
-    Parameters
-    ----------
-    count : int
-        Number of modes.
-
-    Returns
-    -------
-    list of str
-        Hexadecimal; of matplotlib's viridis, without its lightest part.
-
-    Examples
-    --------
     >>> mode_colours(2)
     ['#440154', '#7ad151']
     """
@@ -83,18 +69,6 @@ def mode_colours(count: int) -> list[str]:
 def letter(place: int) -> str:
     """Letter of a panel.
 
-    Parameters
-    ----------
-    place : int
-        From 0.
-
-    Returns
-    -------
-    str
-        From "a".
-
-    Examples
-    --------
     >>> letter(0), letter(2)
     ('a', 'c')
     """
@@ -104,25 +78,6 @@ def letter(place: int) -> str:
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, whole or not at all.
 
-    Parameters
-    ----------
-    figure : Figure
-        Made without pyplot.
-    path : Path
-        Of the file.
-
-    Returns
-    -------
-    Path
-        The same.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be written.
-
-    Examples
-    --------
     >>> import tempfile
     >>> save(Figure(figsize=(1, 1)), Path(tempfile.mkdtemp()) / "empty.png").stat().st_size > 100
     True

@@ -10,13 +10,6 @@ from pathlib import Path
 def peak_bytes() -> int:
     """Largest resident memory of this process so far.
 
-    Returns
-    -------
-    int
-        Bytes.
-
-    Examples
-    --------
     >>> peak_bytes() > 0
     True
     """

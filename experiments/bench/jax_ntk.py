@@ -25,15 +25,7 @@ _EPS = 1e-5  # of torch's BatchNorm
 
 
 def main(folder: Path, threads: int) -> None:
-    """Compute the kernel of what is given, compiled first.
-
-    Parameters
-    ----------
-    folder : Path
-        With ``given.npz``; the results are written there.
-    threads : int
-        Of the processor; 1 keeps XLA to one.
-    """
+    """Compute the kernel of what is given, compiled first."""
     single = " --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     if threads == 1:
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + single

@@ -24,30 +24,6 @@ _STAMP = (1980, 1, 1, 0, 0, 0)  # the first that a zip file knows
 def pack_results(folder: Path, limit: int) -> Path:
     """Pack what a campaign has found.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the campaign.
-    limit : int
-        Bytes of a file. Of a larger .npz the largest arrays are left out, other larger files are
-        left out whole.
-
-    Returns
-    -------
-    Path
-        ``results.tar.gz`` in that folder: every file of ``KINDS`` outside of checkpoints and hidden
-        folders, by path; first ``SHA256SUMS`` (for ``sha256sum -c``) and ``contents.json``, whose
-        ``trimmed`` names the arrays left out of files and ``left_out`` the bytes of files left out,
-        now or by an earlier archive that was unpacked there.
-        Nothing in it depends on when or by whom it was packed.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be written.
-
-    Examples
-    --------
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> count = (folder / "training.json").write_text("{}")

@@ -49,17 +49,6 @@ class Budget:
 def budget_of(minutes: float) -> Budget:
     """A budget that begins now.
 
-    Parameters
-    ----------
-    minutes : float
-        In all.
-
-    Returns
-    -------
-    Budget
-
-    Examples
-    --------
     >>> 520 < budget_of(9.0).seconds <= 525
     True
     """
@@ -78,39 +67,6 @@ def run_job(
 ) -> JobState:
     """Run the commands of a job that are not done yet.
 
-    Parameters
-    ----------
-    state : JobState
-        How far it is.
-    out : Path
-        Folder of the campaign.
-    data : Path or None
-        What ``{data}`` stands for.
-    budget : Budget
-        Of all jobs.
-    stopped : callable
-        Whether to stop now.
-    run : callable
-        Runs one command.
-    threads : int, optional
-        Of each command.
-    after : callable
-        Called whenever the state has been written.
-
-    Returns
-    -------
-    JobState
-        At the end. A command that fails does not keep later ones from being tried; after one that
-        was cut for want of time there is none left for more. A job that another campaign is running
-        in the same folder is left to it; what another one has done of it since is not done again.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be written.
-
-    Examples
-    --------
     >>> import tempfile
     >>> state = JobState(Job("a", 1.0, (("predict",),)), {})
     >>> def passes(*arguments):
@@ -178,18 +134,6 @@ def device_name() -> str:
 def make_folder(folder: Path) -> None:
     """Make a folder, with those above it.
 
-    Parameters
-    ----------
-    folder : Path
-        May be there already.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be made.
-
-    Examples
-    --------
     >>> make_folder(Path("/dev/null/c"))
     Traceback (most recent call last):
     ValueError: /dev/null/c cannot be made: Not a directory

@@ -121,26 +121,6 @@ def read_queue(name: str) -> Queue:
 def stage_arguments(stage: tuple[str, ...], out: Path, data: Path | None) -> list[str]:
     """Arguments of a stage with its places filled in.
 
-    Parameters
-    ----------
-    stage : tuple of str
-        Of a job.
-    out : Path
-        Folder of the job.
-    data : Path or None
-        What ``{data}`` stands for.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    ValueError
-        If the stage wants data and there are none.
-
-    Examples
-    --------
     >>> stage_arguments(("ntk", "--run", "{out}/train"), Path("c/a"), None)
     ['ntk', '--run', 'c/a/train']
     """

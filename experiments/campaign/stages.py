@@ -60,27 +60,6 @@ def run_stage(
 ) -> Outcome:
     """Run ``sslsim`` in a process of its own.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        Of the command.
-    log : Path
-        Receives its output.
-    seconds : float
-        Time after which it is asked to stop (SIGTERM: training saves its state).
-    grace : float
-        Seconds more after which it is killed, with all processes it has started.
-    stopped : callable
-        Asked now and then whether to stop at once.
-    threads : int, optional
-        Of its BLAS and torch, unless the environment says fewer. Default: as that says.
-
-    Returns
-    -------
-    Outcome
-
-    Examples
-    --------
     >>> import tempfile
     >>> log = Path(tempfile.mkdtemp()) / "log.txt"
     >>> run_stage(["--version"], log, 60.0, 1.0, lambda: False).status

@@ -63,26 +63,6 @@ class JobState:
 def read_state(out: Path, job: Job) -> JobState:
     """Read how far a job is.
 
-    Parameters
-    ----------
-    out : Path
-        Folder of the campaign.
-    job : Job
-        Of the queue. Commands that it no longer has are forgotten, new ones are to be run.
-
-    Returns
-    -------
-    JobState
-        Of an unfinished job whose folder was unpacked from an archive: nothing done, since what
-        its commands need of each other is not in archives.
-
-    Raises
-    ------
-    ValueError
-        If its file cannot be read.
-
-    Examples
-    --------
     >>> read_state(Path("nowhere"), Job("a", 1.0, (("predict",),))).status
     'pending'
     """
@@ -124,19 +104,6 @@ def write_state(out: Path, state: JobState) -> None:
 def job_entry(state: JobState) -> dict[str, Any]:
     """What the files say of a job.
 
-    Parameters
-    ----------
-    state : JobState
-        Of the job.
-
-    Returns
-    -------
-    dict
-        Its ``name``, ``status``, ``minutes`` (expected), ``seconds`` (of finished commands),
-        ``device`` and ``stages``.
-
-    Examples
-    --------
     >>> job_entry(JobState(Job("a", 1.0, (("predict",),)), {}))["status"]
     'pending'
     """
@@ -156,25 +123,6 @@ def job_entry(state: JobState) -> dict[str, Any]:
 def write_campaign(out: Path, queue: Queue) -> list[JobState]:
     """Sum up all jobs in ``campaign.json``.
 
-    Parameters
-    ----------
-    out : Path
-        Folder of the campaign.
-    queue : Queue
-        Its jobs.
-
-    Returns
-    -------
-    list of JobState
-        As just read.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be read or written.
-
-    Examples
-    --------
     >>> import tempfile
     >>> out = Path(tempfile.mkdtemp())
     >>> states = write_campaign(out, Queue("q", "Q", "cpu", (Job("a", 1.0, (("predict",),)),)))
@@ -192,25 +140,6 @@ def jobs_table(
 ) -> str:
     """Table of all jobs for the terminal.
 
-    Parameters
-    ----------
-    queue : Queue
-        Its name is in the commands.
-    states : sequence of JobState
-        Of its jobs.
-    out : Path
-        Folder of the campaign.
-    data : Path, optional
-        What ``{data}`` stands for; in the commands where the job wants it.
-
-    Returns
-    -------
-    str
-        Name, status, commands done, minutes expected and taken, and the command that fills what is
-        missing.
-
-    Examples
-    --------
     >>> job = Job("a", 1.0, (("predict",),))
     >>> print(jobs_table(Queue("q", "Q", "cpu", (job,)), [JobState(job, {})], Path("c")))
     job   status  stages  minutes  took  command

@@ -14,24 +14,6 @@ __all__ = ["ReportOptions", "report"]
 def report(options: ReportOptions) -> Path:
     """Make a page of run folders.
 
-    Parameters
-    ----------
-    options : ReportOptions
-        Which folders, and where the page goes.
-
-    Returns
-    -------
-    Path
-        The page.
-
-    Raises
-    ------
-    ValueError
-        If a folder does not exist or holds no run, the limit is no positive number, or the page
-        cannot be written.
-
-    Examples
-    --------
     >>> import tempfile
     >>> from sslsim.runs.folder import new_results
     >>> out = Path(tempfile.mkdtemp())

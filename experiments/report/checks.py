@@ -49,18 +49,7 @@ class Doubt:
 
 
 def expected_files(run: RunFolder) -> tuple[str, ...]:
-    """Files that the command of a run leaves in its folder, its result first.
-
-    Parameters
-    ----------
-    run : RunFolder
-        The run.
-
-    Returns
-    -------
-    tuple of str
-        Empty of an unknown command.
-    """
+    """Files that the command of a run leaves in its folder, its result first."""
     files = _EXPECTED.get(run.command, ())
     if run.command == "compare" and run.options.get("width"):
         return tuple(name.replace("comparison", "wide") for name in files)
@@ -70,18 +59,7 @@ def expected_files(run: RunFolder) -> tuple[str, ...]:
 
 
 def run_doubts(run: RunFolder) -> list[str]:
-    """What is doubtful about one run, whatever its results say.
-
-    Parameters
-    ----------
-    run : RunFolder
-        The run.
-
-    Returns
-    -------
-    list of str
-        Damaged and missing files, a run that did not finish or left its course.
-    """
+    """What is doubtful about one run, whatever its results say."""
     doubts = list(run.problems)
     if "config.json" not in run.files and set(run.results) != {"campaign.json"}:
         doubts.append("config.json is missing: how the run was made is not known")
@@ -125,18 +103,7 @@ def _progress(run: RunFolder) -> str:
 
 
 def group_doubts(group: Group) -> list[str]:
-    """What is doubtful about the runs of one configuration taken together.
-
-    Parameters
-    ----------
-    group : Group
-        Its runs.
-
-    Returns
-    -------
-    list of str
-        Few seeds, or one more than once.
-    """
+    """What is doubtful about the runs of one configuration taken together."""
     first = group.runs[0]
     if first.command not in _SEEDED or "wide.json" in expected_files(first):
         return []
@@ -188,18 +155,6 @@ def common_doubts(runs: Sequence[RunFolder]) -> list[Doubt]:
 def revision(config: Mapping[str, object]) -> tuple[str | None, bool]:
     """Short revision of a run, and whether files differed from it.
 
-    Parameters
-    ----------
-    config : mapping
-        Of ``config.json``.
-
-    Returns
-    -------
-    tuple of (str or None, bool)
-        None where it is not known.
-
-    Examples
-    --------
     >>> revision({"revision": "8fd2ce2f058276fc+changes"})
     ('8fd2ce2f05', True)
     """

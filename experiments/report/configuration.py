@@ -33,35 +33,13 @@ def option_defaults(command: str, study: str | None = None) -> dict[str, Any] | 
 
 
 def defaults_of(run: RunFolder) -> dict[str, Any] | None:
-    """Defaults of the options that a run was given.
-
-    Parameters
-    ----------
-    run : RunFolder
-        The run.
-
-    Returns
-    -------
-    dict or None
-        None where its command is unknown.
-    """
+    """Defaults of the options that a run was given."""
     study = run.options.get("study")
     return option_defaults(run.command, study if isinstance(study, str) else None)
 
 
 def changed_options(run: RunFolder) -> dict[str, Any]:
-    """Options that differ from their defaults.
-
-    Parameters
-    ----------
-    run : RunFolder
-        The run.
-
-    Returns
-    -------
-    dict
-        Without where things lie; all options of an unknown command.
-    """
+    """Options that differ from their defaults."""
     defaults = defaults_of(run) or {}
     return {
         name: value

@@ -63,18 +63,6 @@ class Spread:
 def spread(values: Sequence[float | None]) -> Spread:
     """Mean and spread of a number over seeds.
 
-    Parameters
-    ----------
-    values : sequence of float or None
-        One a seed.
-
-    Returns
-    -------
-    Spread
-        Over those that are known.
-
-    Examples
-    --------
     >>> found = spread([1.0, 2.0, None, 3.0])
     >>> found.count, found.mean, found.deviation, round(found.low, 2)
     (3, 2.0, 1.0, 0.31)

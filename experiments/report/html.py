@@ -25,18 +25,6 @@ class Markup(str):
 def escaped(text: str) -> Markup:
     r"""Text as HTML, for content and for attributes.
 
-    Parameters
-    ----------
-    text : str
-        Any text; markup passes unchanged, characters that HTML forbids become U+FFFD.
-
-    Returns
-    -------
-    Markup
-        Safe within elements and quotes.
-
-    Examples
-    --------
     >>> str(escaped("<b> & 'c'")), str(escaped("a" + chr(0)))
     ('&lt;b&gt; &amp; &#x27;c&#x27;', 'a\ufffd')
     """
@@ -49,28 +37,6 @@ def escaped(text: str) -> Markup:
 def tag(name: str, /, *children: str, **attributes: str | int | bool | None) -> Markup:
     """An element with its content.
 
-    Parameters
-    ----------
-    name : str
-        Of the element.
-    *children : str
-        Its content one after another; what is not markup is escaped.
-    **attributes : str, int, bool or None
-        A trailing underscore is dropped (``class_``), others become hyphens; None and False leave
-        the attribute out, True gives it no value.
-
-    Returns
-    -------
-    Markup
-        The element.
-
-    Raises
-    ------
-    ValueError
-        If an element that is always empty is given content.
-
-    Examples
-    --------
     >>> print(tag("p", "1 < 2 ", tag("b", "so"), class_="note"))
     <p class="note">1 &lt; 2 <b>so</b></p>
     >>> print(tag("img", src="data:,", alt='a "b"'))
@@ -92,20 +58,6 @@ def tag(name: str, /, *children: str, **attributes: str | int | bool | None) -> 
 def joined(*pieces: str, between: str = "\n") -> Markup:
     """Pieces one after another.
 
-    Parameters
-    ----------
-    *pieces : str
-        What is not markup is escaped; empty ones are left out.
-    between : str
-        White space between them.
-
-    Returns
-    -------
-    Markup
-        All of them.
-
-    Examples
-    --------
     >>> print(joined(tag("b", "x"), "", "<y>", between=" "))
     <b>x</b> &lt;y&gt;
     """

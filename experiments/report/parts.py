@@ -70,18 +70,7 @@ def table_of(
 
 
 def shown(table: Table) -> Markup:
-    """A table of a view.
-
-    Parameters
-    ----------
-    table : Table
-        Without rows it is left out.
-
-    Returns
-    -------
-    Markup
-        The table, closed if it is a folded one.
-    """
+    """A table of a view."""
     if not table.rows:
         return Markup()
     if not table.folded:
@@ -90,38 +79,12 @@ def shown(table: Table) -> Markup:
 
 
 def folded(title: str, *content: str, values: bool = False) -> Markup:
-    """Content that is closed until asked for.
-
-    Parameters
-    ----------
-    title : str
-        What is inside.
-    *content : str
-        The content.
-    values : bool
-        Whether it is raw material that need not be printed.
-
-    Returns
-    -------
-    Markup
-        The element.
-    """
+    """Content that is closed until asked for."""
     return tag("details", tag("summary", title), *content, class_="values" if values else None)
 
 
 def warning_list(doubts: Iterable[str]) -> Markup:
-    """Warnings under each other.
-
-    Parameters
-    ----------
-    doubts : iterable of str
-        Texts or markup.
-
-    Returns
-    -------
-    Markup
-        Nothing where there are none.
-    """
+    """Warnings under each other."""
     lines = [tag("li", doubt) for doubt in doubts]
     return tag("ul", *lines, class_="warnings") if lines else Markup()
 
@@ -201,18 +164,5 @@ def option_table(options: Mapping[str, object], defaults: Mapping[str, object] |
 
 
 def links(names: Iterable[str], ids: Mapping[str, str]) -> Markup:
-    """Names of runs, each a link to its place on the page.
-
-    Parameters
-    ----------
-    names : iterable of str
-        The runs.
-    ids : mapping of str to str
-        Their places.
-
-    Returns
-    -------
-    Markup
-        With commas between them.
-    """
+    """Names of runs, each a link to its place on the page."""
     return joined(*(tag("a", name, href=f"#{ids[name]}") for name in names), between=", ")

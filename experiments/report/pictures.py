@@ -29,22 +29,7 @@ _SHOWN = {
 
 
 def picture(path: Path, run: str, limit: float) -> Markup:
-    """A picture of a run with its caption, held in the page itself.
-
-    Parameters
-    ----------
-    path : Path
-        PNG or GIF.
-    run : str
-        Name of the run, for those who hear the page.
-    limit : float
-        Megabytes beyond which it is left out.
-
-    Returns
-    -------
-    Markup
-        A figure, or a note that says why there is none.
-    """
+    """A picture of a run with its caption, held in the page itself."""
     shown = _SHOWN.get(path.name, "Picture")
     try:
         size = path.stat().st_size

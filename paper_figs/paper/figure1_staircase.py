@@ -26,25 +26,7 @@ _MOMENTS = 4
 
 
 def figure(results: Path) -> tuple[Figure, str]:
-    """Draw embeddings on the plateaus of the first steps, the loss, and the eigenvalues.
-
-    Parameters
-    ----------
-    results : Path
-        Folder with the run ``convnet``.
-
-    Returns
-    -------
-    Figure
-        Top row: embeddings of held-out images at four moments, seen along the same directions.
-    str
-        Caption.
-
-    Raises
-    ------
-    ValueError
-        If the run is missing or cannot be read.
-    """
+    """Draw embeddings on the plateaus of the first steps, the loss, and the eigenvalues."""
     folder = Path(results) / NAME
     config, result, records = (
         read_result(results, NAME, file, COMMAND)
@@ -79,25 +61,7 @@ def figure(results: Path) -> tuple[Figure, str]:
 
 
 def animate(results: Path, out: Path) -> Path:
-    """Animate the embeddings of figure 1.
-
-    Parameters
-    ----------
-    results : Path
-        Folder with the run ``convnet``.
-    out : Path
-        Folder that ``figure1.gif`` is written to.
-
-    Returns
-    -------
-    Path
-        Of the animation.
-
-    Raises
-    ------
-    ValueError
-        If the run is missing or the file cannot be written.
-    """
+    """Animate the embeddings of figure 1."""
     for file in ("training.json", "records.npz"):
         read_result(results, NAME, file, COMMAND)
     return animate_embeddings(Path(results) / NAME, Path(out) / "figure1.gif")
@@ -106,21 +70,6 @@ def animate(results: Path, out: Path) -> Path:
 def moments(records: dict[str, NDArray[Any]], result: Any) -> list[int]:
     """Snapshots shown: the last one of the plateau after each of the first four steps.
 
-    Parameters
-    ----------
-    records : dict
-        Of ``records.npz``: ``times`` (T,).
-    result : mapping
-        Of ``training.json``: ``step_times``, ``None`` where no step was detected.
-
-    Returns
-    -------
-    list of int
-        Places among the snapshots, each once, ascending. A plateau's last snapshot is that before
-        nine tenths of the time to the next step: the dimension is open, the next is not.
-
-    Examples
-    --------
     >>> records = {"times": np.arange(10.0)}
     >>> moments(records, {"step_times": [1.5, 3.5, None, 8.5]})
     [3, 7, 9]

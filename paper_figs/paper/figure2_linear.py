@@ -24,23 +24,7 @@ _MARKERS = "osD^vP"
 
 
 def comparisons(results: Path) -> list[dict[str, Any]]:
-    """Read every comparison under ``linear``.
-
-    Parameters
-    ----------
-    results : Path
-        Folder of results.
-
-    Returns
-    -------
-    list of dict
-        Contents of ``comparison.json`` with ``config``, in the order of data, initial scale, seed.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """Read every comparison under ``linear``."""
     folders = sorted(path.parent for path in (Path(results) / NAME).glob("*/comparison.json"))
     if not folders:
         raise ValueError(f"{Path(results) / NAME} holds no comparison; one is made by: {COMMAND}")
@@ -52,26 +36,7 @@ def comparisons(results: Path) -> list[dict[str, Any]]:
 
 
 def figure(results: Path) -> tuple[Figure, str]:
-    """Draw one comparison as curves, and all of them as step times and errors.
-
-    Parameters
-    ----------
-    results : Path
-        Folder with the comparisons, each in a folder of ``linear``.
-
-    Returns
-    -------
-    Figure
-        Left: loss and eigenvalues of one. Right: measured against predicted step times of all, and
-        their mean errors by initial scale.
-    str
-        Caption.
-
-    Raises
-    ------
-    ValueError
-        If a result is missing or cannot be read.
-    """
+    """Draw one comparison as curves, and all of them as step times and errors."""
     every = comparisons(results)
     shown, curves = (
         read_result(results, SHOWN, file, f"sslsim compare --out DIR/{SHOWN}")

@@ -21,25 +21,7 @@ _ORDER = ("barlow_twins", "simclr", "vicreg")  # others after them
 
 
 def figure(results: Path) -> tuple[Figure, str]:
-    """Draw loss and eigenvalues of every run under ``methods``, a column each.
-
-    Parameters
-    ----------
-    results : Path
-        Folder with the runs, each in a folder of ``methods``.
-
-    Returns
-    -------
-    Figure
-        Above the loss, below the eigenvalues.
-    str
-        Caption.
-
-    Raises
-    ------
-    ValueError
-        If there is no run, or one cannot be read.
-    """
+    """Draw loss and eigenvalues of every run under ``methods``, a column each."""
     folders = [path.parent for path in (Path(results) / NAME).glob("*/training.json")]
     if not folders:
         raise ValueError(f"{Path(results) / NAME} holds no run; one is made by: {COMMAND}")

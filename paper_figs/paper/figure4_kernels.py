@@ -24,23 +24,7 @@ _ORDER = ("barlow_twins", "simclr", "vicreg")
 
 
 def networks(results: Path) -> list[dict[str, Any]]:
-    """Read every network's result under ``kernels``.
-
-    Parameters
-    ----------
-    results : Path
-        Folder of results.
-
-    Returns
-    -------
-    list of dict
-        Contents of ``ntk.json`` with ``config``, by network, method and name.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """Read every network's result under ``kernels``."""
     folders = sorted(path.parent for path in (Path(results) / WITHIN).glob("*/ntk.json"))
     if not folders:
         raise ValueError(f"{Path(results) / WITHIN} holds no kernel; one is made by: {COMMAND}")
@@ -52,26 +36,7 @@ def networks(results: Path) -> list[dict[str, Any]]:
 
 
 def figure(results: Path) -> tuple[Figure, str]:
-    """Draw alignments of predicted modes with embeddings, and of methods with each other.
-
-    Parameters
-    ----------
-    results : Path
-        Folder with ``kernels`` (a folder a network) and ``kernels_across``.
-
-    Returns
-    -------
-    Figure
-        Above: share of every predicted mode in the embedding, and alignment of whole subspaces, by
-        network. Below: the matrix of alignments across methods.
-    str
-        Caption.
-
-    Raises
-    ------
-    ValueError
-        If a result is missing or cannot be read.
-    """
+    """Draw alignments of predicted modes with embeddings, and of methods with each other."""
     every = networks(results)
     across, config = (
         read_result(results, ACROSS, file, COMMAND_ACROSS)

@@ -53,47 +53,12 @@ class Predictions:
 
 
 def predictions(results: Path) -> list[Predictions]:
-    """Collect what was predicted and measured of linear models and networks.
-
-    Parameters
-    ----------
-    results : Path
-        Folder with ``linear``, ``wide``, ``kernels`` and ``forecast``.
-
-    Returns
-    -------
-    list of Predictions
-        Linear models; networks of one hidden layer by width; networks by their initial kernel;
-        networks by forecasts from a checkpoint, where times are those left from then on.
-
-    Raises
-    ------
-    ValueError
-        If a result is missing.
-    """
+    """Collect what was predicted and measured of linear models and networks."""
     return [*_linear(results), *_wide(results), *_kernels(results), *_forecasts(results)]
 
 
 def figure(results: Path) -> tuple[Figure, str]:
-    """Draw all step times in one scatter, and the ratios kind by kind.
-
-    Parameters
-    ----------
-    results : Path
-        As of :func:`predictions`.
-
-    Returns
-    -------
-    Figure
-        Left: predicted against measured, intervals upright. Right: predicted over measured.
-    str
-        Caption.
-
-    Raises
-    ------
-    ValueError
-        If a result is missing.
-    """
+    """Draw all step times in one scatter, and the ratios kind by kind."""
     kinds = predictions(results)
     drawn = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     scatter, ratios = drawn.subplots(1, 2, width_ratios=(1.05, 1.0))

@@ -18,25 +18,7 @@ COMMAND = "sslsim overfitting --run RUN RUN ... --out DIR/overfitting (DIR as in
 
 
 def figure(results: Path) -> tuple[Figure, str]:
-    """Draw accuracy and Delta R by layer and checkpoint, and their rank correlations.
-
-    Parameters
-    ----------
-    results : Path
-        Folder with the study ``overfitting``.
-
-    Returns
-    -------
-    Figure
-        Above the first group of runs, below, of several runs, the correlations of all groups.
-    str
-        Caption.
-
-    Raises
-    ------
-    ValueError
-        If the study is missing or cannot be read.
-    """
+    """Draw accuracy and Delta R by layer and checkpoint, and their rank correlations."""
     result, config = (
         read_result(results, NAME, file, COMMAND) for file in ("overfitting.json", "config.json")
     )
@@ -61,19 +43,6 @@ def figure(results: Path) -> tuple[Figure, str]:
 def labels(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     """Short names of groups of runs, from what sets them apart.
 
-    Parameters
-    ----------
-    groups : sequence of mapping
-        Of ``overfitting.json``, with ``options`` and ``label``.
-
-    Returns
-    -------
-    list of str
-        Method, data and number of images, fixed or fresh views, and the schedule where it is not
-        constant; the groups' own labels where these do not tell them apart.
-
-    Examples
-    --------
     >>> options = {"method": "simclr", "data": "cifar10", "limit": 500, "fixed_views": True}
     >>> other = {**options, "fixed_views": False, "schedule": "cosine"}
     >>> labels([{"options": options, "label": "a"}, {"options": other, "label": "b"}])

@@ -30,25 +30,7 @@ _COLUMNS = ("before", "change", "plain training's", "difference")
 
 
 def figure(results: Path) -> tuple[Figure, str]:
-    """Draw the table of the full mechanism and what every setting changes beyond its control.
-
-    Parameters
-    ----------
-    results : Path
-        Folder with the sweep ``umm_sweep``.
-
-    Returns
-    -------
-    Figure
-        Above a table, below intervals.
-    str
-        Caption.
-
-    Raises
-    ------
-    ValueError
-        If the sweep is missing, cannot be read, or has no run of its first setting.
-    """
+    """Draw the table of the full mechanism and what every setting changes beyond its control."""
     result, config = (
         read_result(results, NAME, file, COMMAND) for file in ("table.json", "config.json")
     )
@@ -80,20 +62,7 @@ def figure(results: Path) -> tuple[Figure, str]:
 
 
 def table(result: Mapping[str, Any]) -> list[list[str]]:
-    """Before and after, in words and numbers.
-
-    Parameters
-    ----------
-    result : mapping
-        Content of ``table.json``.
-
-    Returns
-    -------
-    list of list of str
-        A row a measure and group: group (in its first row), measure, mean before, changes under
-        the first setting and under its control, and their difference, with intervals. Rows that
-        no run measured are left out.
-    """
+    """Before and after, in words and numbers."""
     rows = []
     for row in result["rows"]:
         if row["setting"] != result["first"] or not row["seeds"]:

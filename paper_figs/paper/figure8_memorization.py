@@ -58,22 +58,7 @@ class Found:
 
 
 def read(results: Path) -> Found:
-    """Read what is stored.
-
-    Parameters
-    ----------
-    results : Path
-        As of :func:`paper_figs.paper.figure8_memorization.figure`.
-
-    Returns
-    -------
-    Found
-
-    Raises
-    ------
-    ValueError
-        As of :func:`paper_figs.paper.figure8_memorization.figure`.
-    """
+    """Read what is stored."""
     result, config, arrays = (
         read_result(results, f"{NAME}/split", file, COMMAND)
         for file in ("memorization.json", "config.json", "scores.npz")
@@ -95,18 +80,7 @@ def read(results: Path) -> Found:
 
 
 def own_and_transferred(removal: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Curves of linear probes.
-
-    Parameters
-    ----------
-    removal : mapping
-        Content of ``removal.json``.
-
-    Returns
-    -------
-    list of mapping
-        Its ``results``, those on the data set of the study first.
-    """
+    """Curves of linear probes."""
     found = [one for one in removal["results"] if one["measure"] == "linear"]
     return sorted(found, key=lambda one: one["data"] != removal["data"])
 
@@ -114,18 +88,6 @@ def own_and_transferred(removal: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def layer_name(layer: str) -> str:
     """A layer as readers know it.
 
-    Parameters
-    ----------
-    layer : str
-        As options spell it.
-
-    Returns
-    -------
-    str
-        The name.
-
-    Examples
-    --------
     >>> [layer_name(one) for one in ("layer1", "backbone", "projector")]
     ['layer1', 'representation', 'embedding']
     """
@@ -135,18 +97,6 @@ def layer_name(layer: str) -> str:
 def data_name(data: str) -> str:
     """What accuracies were read on, as readers know it.
 
-    Parameters
-    ----------
-    data : str
-        A data set, or its outliers.
-
-    Returns
-    -------
-    str
-        The name.
-
-    Examples
-    --------
     >>> data_name("cifar10, outliers"), data_name("digits")
     ('CIFAR-10 (outliers)', 'digits')
     """
@@ -164,26 +114,7 @@ _TITLES = {
 
 
 def figure(results: Path) -> tuple[Figure, str]:
-    """Draw scores, what has them high, what removal and penalties do, and how rankings agree.
-
-    Parameters
-    ----------
-    results : Path
-        Folder with ``memorization``, in it the study ``split`` and, as far as they are there,
-        ``removal``, ``penalty`` and studies made with ``--compare``.
-
-    Returns
-    -------
-    Figure
-        A panel for everything that is there.
-    str
-        Caption, which says what is not.
-
-    Raises
-    ------
-    ValueError
-        If the study is missing, is none of four sets, or a file cannot be read.
-    """
+    """Draw scores, what has them high, what removal and penalties do, and how rankings agree."""
     found = read(results)
     letters = {name: letter(place) for place, name in enumerate(_present(found))}
     upper = [name for name in ("scores", "layers", "curve", "outliers") if name in letters]

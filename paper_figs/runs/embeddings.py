@@ -25,25 +25,7 @@ _FRAMES = 60
 
 
 def animate(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
-    """Animate the embeddings of the probe set over training.
-
-    Parameters
-    ----------
-    folder : path
-        Run folder with ``training.json`` and ``records.npz``.
-    out : path, optional
-        Of the animation. Default: ``embeddings.gif`` in the same folder.
-
-    Returns
-    -------
-    Path
-        Of the animation.
-
-    Raises
-    ------
-    ValueError
-        If the folder does not hold a run or cannot be written to.
-    """
+    """Animate the embeddings of the probe set over training."""
     result = read_json(Path(folder) / "training.json")
     records = read_arrays(Path(folder) / "records.npz")
     points = principal_points(records)
@@ -69,21 +51,6 @@ def animate(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None =
 def principal_points(records: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
     """Embeddings of every snapshot along three fixed principal directions.
 
-    Parameters
-    ----------
-    records : dict
-        Of ``records.npz``: ``scores`` (T, n, r), ``axes`` (T, d, r), ``mean`` (T, d),
-        ``covariance_spectrum`` (T, d).
-
-    Returns
-    -------
-    ndarray, shape (T, n, 3)
-        Relative to the origin of the embedding less the mean of each snapshot. Directions are those
-        of the snapshot at which the third eigenvalue exceeds the fourth by most; zero where the
-        embedding has fewer dimensions.
-
-    Examples
-    --------
     >>> scores, axes = np.ones((2, 4, 1)), np.ones((2, 1, 1))
     >>> records = {"scores": scores, "axes": axes, "covariance_spectrum": np.ones((2, 1))}
     >>> principal_points(records).shape

@@ -112,17 +112,7 @@ def draw_across(folder: Path) -> Path:
 
 
 def draw_matrix(axes: Axes, result: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Draw alignments as a matrix, mean and range written into the cells, chance on the scale.
-
-    Parameters
-    ----------
-    axes : Axes
-        Whose figure gets the scale beside them.
-    result : mapping
-        Content of ``ntk_across.json``.
-    names : sequence of str
-        Of the groups of networks, in their order.
-    """
+    """Draw alignments as a matrix, mean and range written into the cells, chance on the scale."""
     mean, low, high = (
         np.array(result[key], dtype=np.float64) for key in ("alignment", "lowest", "highest")
     )

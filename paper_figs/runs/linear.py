@@ -33,15 +33,7 @@ def draw_comparison(folder: str | os.PathLike[str]) -> Path:
 def draw_staircase(
     above: Axes, below: Axes, result: Mapping[str, Any], curves: Mapping[str, NDArray[Any]]
 ) -> None:
-    """Draw loss and eigenvalues, measured and predicted, into two panels.
-
-    Parameters
-    ----------
-    above, below : Axes
-        Of the loss and of the eigenvalues; they share the axis of time.
-    result, curves : mapping
-        Contents of ``comparison.json`` and ``comparison.npz``.
-    """
+    """Draw loss and eigenvalues, measured and predicted, into two panels."""
     shown = curves["times"] > 0  # the logarithm has no place for the start
     times = curves["times"][shown]
     steps = [step for step in result["predicted_step_times"] if step]

@@ -44,17 +44,7 @@ _APART = 100.0  # sizes by this factor apart cannot be read on one linear scale
 
 
 def draw_distributions(axes: Axes, result: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-    """Draw the distribution of the scores of every group of images, one above the other.
-
-    Parameters
-    ----------
-    axes : Axes
-        Gets one ridge a group, its mean as a stroke, and the offset as a dashed line.
-    result : mapping
-        Content of ``memorization.json``.
-    arrays : mapping
-        Of ``scores.npz``.
-    """
+    """Draw the distribution of the scores of every group of images, one above the other."""
     scores, groups = arrays["scores"][0], _groups(result, arrays)
     low, high = _range([scores[rows] for rows, _, _ in groups])
     edges = np.linspace(low, high, 41)
@@ -108,17 +98,7 @@ def draw_comparisons(axes: Axes, result: Mapping[str, Any]) -> None:
 
 
 def draw_outliers(axes: Axes, result: Mapping[str, Any], group: str) -> None:
-    """Draw how well scores tell planted outliers of each kind.
-
-    Parameters
-    ----------
-    axes : Axes
-        Gets one row a kind.
-    result : mapping
-        Content of ``memorization.json``.
-    group : str
-        ``candidate``, or ``all`` where there are no sets.
-    """
+    """Draw how well scores tell planted outliers of each kind."""
     found = result["atypical"][group]
     for place, one in enumerate(found.values()):
         _spread(axes, np.asarray(one["units"]), place)
@@ -132,17 +112,7 @@ def draw_outliers(axes: Axes, result: Mapping[str, Any], group: str) -> None:
 
 
 def draw_layers(axes: Axes, result: Mapping[str, Any]) -> None:
-    """Draw scores by layer, from the images on.
-
-    Parameters
-    ----------
-    axes : Axes
-        Gets differences of sets with 90 % intervals over pairs, or, without sets, mean scores and
-        their standard deviations from image to image. Where differences are of very different
-        sizes their scale is logarithmic away from zero.
-    result : mapping
-        Content of ``memorization.json`` of several layers.
-    """
+    """Draw scores by layer, from the images on."""
     layers = result["layers"]
     order = sorted(range(len(layers)), key=lambda place: _depth(layers[place]))
     places = np.arange(len(layers))
@@ -169,15 +139,7 @@ def draw_layers(axes: Axes, result: Mapping[str, Any]) -> None:
 
 
 def draw_curve(axes: Axes, result: Mapping[str, Any]) -> None:
-    """Draw mean scores of sets over training, less that of shared images.
-
-    Parameters
-    ----------
-    axes : Axes
-        Gets a line a set, with 90 % intervals over pairs; that of shared images is zero.
-    result : mapping
-        Content of ``memorization.json`` with ``curve``.
-    """
+    """Draw mean scores of sets over training, less that of shared images."""
     steps = np.array([point["step"] for point in result["curve"]])
     means = [point["means"] for point in result["curve"]]
     for name, look in _SET_LINES.items():
@@ -211,17 +173,7 @@ def draw_agreement(axes: Axes, result: Mapping[str, Any]) -> None:
 
 
 def draw_images(axes: Sequence[Axes], arrays: Mapping[str, Array], count: int = 16) -> None:
-    """Draw the most and the least memorised images, outliers framed and named.
-
-    Parameters
-    ----------
-    axes : sequence of Axes
-        Two.
-    arrays : mapping
-        Of ``scores.npz``.
-    count : int
-        Images of each, at most.
-    """
+    """Draw the most and the least memorised images, outliers framed and named."""
     order = arrays["order"]
     for one, name, places in ((axes[0], "most", order), (axes[1], "least", order[::-1])):
         images = arrays[name][:count]

@@ -52,23 +52,6 @@ class Overlap:
 def overlaps(results: Path) -> list[Overlap]:
     """Collect what studies have to say of each other.
 
-    Parameters
-    ----------
-    results : Path
-        Folder of studies by name, of which those made with ``--compare`` count.
-
-    Returns
-    -------
-    list of Overlap
-        Other seeds first, then methods, supervised training, encoders, views and protocols.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be read.
-
-    Examples
-    --------
     >>> overlaps(Path("nowhere"))
     []
     """
@@ -96,20 +79,6 @@ def overlaps(results: Path) -> list[Overlap]:
 def chance(points: int, top: int) -> tuple[tuple[float, float], tuple[float, float]]:
     """Where rankings at random lie with a probability of 90 %.
 
-    Parameters
-    ----------
-    points, top : int
-        Images, and how many of the highest are compared.
-
-    Returns
-    -------
-    tau : tuple of float
-        Ends for Kendall's tau, by its normal approximation.
-    share : tuple of float
-        Ends for the share of the top in common (hypergeometric).
-
-    Examples
-    --------
     >>> tau, share = chance(300, 50)
     >>> [round(end, 3) for end in (*tau, *share)]
     [-0.064, 0.064, 0.1, 0.24]

@@ -45,20 +45,7 @@ def draw_overfitting(folder: str | os.PathLike[str], group: int = 0) -> Path:
 
 
 def runs_shown(result: Mapping[str, Any], group: int) -> list[dict[str, Any]]:
-    """Runs of a group that were measured at the same checkpoints as its first.
-
-    Parameters
-    ----------
-    result : mapping
-        Content of ``overfitting.json``.
-    group : int
-        Place of the group.
-
-    Returns
-    -------
-    list of dict
-        Entries of ``runs``: those measured elsewhere have no common mean with them.
-    """
+    """Runs of a group that were measured at the same checkpoints as its first."""
     runs = [result["runs"][place] for place in result["groups"][group]["runs"]]
     return [run for run in runs if run["steps"] == runs[0]["steps"]]
 
@@ -66,18 +53,6 @@ def runs_shown(result: Mapping[str, Any], group: int) -> list[dict[str, Any]]:
 def eps_shown(result: Mapping[str, Any]) -> float:
     """The measured distortion nearest to that of a published code, 0.3: the one of the map.
 
-    Parameters
-    ----------
-    result : mapping
-        Content of ``overfitting.json``.
-
-    Returns
-    -------
-    float
-        eps.
-
-    Examples
-    --------
     >>> eps_shown({"eps": [0.03, 0.1, 1.0]})
     0.1
     """
@@ -85,17 +60,7 @@ def eps_shown(result: Mapping[str, Any]) -> float:
 
 
 def draw_group(panels: NDArray[Any], result: Mapping[str, Any], group: int) -> None:
-    """Draw accuracy and Delta R by layer and checkpoint, and the curves of three layers.
-
-    Parameters
-    ----------
-    panels : ndarray of Axes, shape (2, 2)
-        Maps above, curves below; accuracy to the left.
-    result : mapping
-        Content of ``overfitting.json``.
-    group : int
-        Place of the group; means are over its seeds.
-    """
+    """Draw accuracy and Delta R by layer and checkpoint, and the curves of three layers."""
     runs = runs_shown(result, group)
     scale = result["eps"].index(eps_shown(result))
     accuracy = np.mean([run["linear"] for run in runs], axis=0)
@@ -115,17 +80,7 @@ def draw_group(panels: NDArray[Any], result: Mapping[str, Any], group: int) -> N
 
 
 def draw_correlations(part: Any, result: Mapping[str, Any], labels: Sequence[str]) -> None:
-    """Draw rank correlations of Delta R and accuracy for all groups.
-
-    Parameters
-    ----------
-    part : SubFigure or Figure
-        Gets four panels: representation and embedding, all checkpoints and from the peak on.
-    result : mapping
-        Content of ``overfitting.json``.
-    labels : sequence of str
-        Of the groups.
-    """
+    """Draw rank correlations of Delta R and accuracy for all groups."""
     grid = part.subplots(2, 2, sharex=True, sharey=True)
     for row, layer in zip(grid, _LATE, strict=True):
         for axes, span in zip(row, ("all", "after_peak"), strict=True):

@@ -47,16 +47,7 @@ def draw_removal(folder: str | os.PathLike[str]) -> Path:
 
 
 def draw_accuracies(axes: Axes, one: Mapping[str, Any]) -> None:
-    """Draw accuracies against the share removed.
-
-    Parameters
-    ----------
-    axes : Axes
-        Gets a line for the most memorised, random and the least memorised images, each with
-        intervals over seeds, and a dotted one, in a grey band, where nothing was removed.
-    one : mapping
-        Of ``results`` in ``removal.json``.
-    """
+    """Draw accuracies against the share removed."""
     none = one["none"]
     if none is not None:
         if none["low"] is not None:
@@ -90,15 +81,7 @@ def _draw_curve(axes: Axes, which: str, points: Sequence[Mapping[str, Any]], key
 
 
 def label_shares(axes: Axes, one: Mapping[str, Any]) -> None:
-    """Give the shares that were removed for ticks, in percent, on a logarithmic scale.
-
-    Parameters
-    ----------
-    axes : Axes
-        Of :func:`draw_accuracies`.
-    one : mapping
-        Of ``results`` in ``removal.json``.
-    """
+    """Give the shares that were removed for ticks, in percent, on a logarithmic scale."""
     shares = sorted({point["share"] for curve in one["curves"] for point in curve["points"]})
     axes.set_xscale("log")
     axes.set_xticks([100 * share for share in shares], [f"{100 * share:g}" for share in shares])
@@ -153,18 +136,6 @@ def draw_penalty(folder: str | os.PathLike[str]) -> Path:
 def measures_shown(targets: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Measures of memorisation that tell of those who pay.
 
-    Parameters
-    ----------
-    targets : sequence of str
-        Who pays.
-
-    Returns
-    -------
-    tuple of tuple of str
-        Names of score, ratio and alignment loss, each with its words.
-
-    Examples
-    --------
     >>> [name for name, _ in measures_shown(["all"])]
     ['raw_above_external', 'ratio_above_external', 'alignment_candidate']
     """
@@ -174,19 +145,7 @@ def measures_shown(targets: Sequence[str]) -> tuple[tuple[str, str], ...]:
 def draw_measure(
     axes: Axes, rows: Sequence[Mapping[str, Any]], targets: Sequence[str], name: str
 ) -> None:
-    """Draw a measure against the strength, strengths evenly spaced.
-
-    Parameters
-    ----------
-    axes : Axes
-        Gets a line a target, with intervals over seeds; accuracies are in percent.
-    rows : sequence of mapping
-        Of ``penalty.json``.
-    targets : sequence of str
-        Who pays.
-    name : str
-        Of the measure.
-    """
+    """Draw a measure against the strength, strengths evenly spaced."""
     factor = 100.0 if ": " in name else 1.0
     if factor == 1.0 and not name.startswith("alignment"):
         axes.axhline(0.0, color=QUIET, lw=0.8)

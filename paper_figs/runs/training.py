@@ -81,26 +81,7 @@ def draw_records(
     steps: Sequence[float | None],
     theory: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Draw the loss and the eigenvalues that a run recorded into two panels.
-
-    Parameters
-    ----------
-    above, below : Axes
-        Of the loss and of the eigenvalues; they share the axis of time.
-    folder : Path
-        With ``records.npz`` and ``records.jsonl``.
-    result : mapping
-        Of ``training.json`` or ``comparison.json``: its ``spectrum`` is drawn.
-    steps : sequence of float or None
-        Times that are marked.
-    theory : mapping
-        Times ``predicted`` for the modes and the ``scale`` they were multiplied by, if any.
-
-    Raises
-    ------
-    ValueError
-        If the folder does not hold the records.
-    """
+    """Draw the loss and the eigenvalues that a run recorded into two panels."""
     records = read_arrays(folder / "records.npz")
     times, curves = records["times"], records[result["spectrum"]][:, :_SHOWN]
     kind, loss = losses(folder, records)
@@ -134,27 +115,7 @@ def draw_records(
 
 
 def losses(folder: Path, records: Mapping[str, NDArray[Any]]) -> tuple[str, NDArray[np.float64]]:
-    """Loss at every snapshot of a run: of the probe set where it has one, else of training.
-
-    Parameters
-    ----------
-    folder : Path
-        With ``records.jsonl``.
-    records : mapping
-        Of ``records.npz``: ``steps`` (T,).
-
-    Returns
-    -------
-    kind : str
-        ``probe_loss`` or ``loss``.
-    loss : ndarray, shape (T,)
-        NaN where there is none.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be read.
-    """
+    """Loss at every snapshot of a run: of the probe set where it has one, else of training."""
     known = set(records["steps"].tolist())
     lines = [line for line in read_lines(folder / "records.jsonl") if line["step"] in known]
     kind = "probe_loss" if "probe_loss" in lines[0] else "loss"

@@ -66,18 +66,7 @@ def draw_sweep(folder: str | os.PathLike[str]) -> Path:
 def draw_changes(
     panels: Sequence[Axes], result: Mapping[str, Any], names: Mapping[str, str] | None = None
 ) -> None:
-    """Draw what every setting changes beyond its control, a measure a panel.
-
-    Parameters
-    ----------
-    panels : sequence of Axes
-        Four: linear probe and neighbours by the representation, Delta R, distance. The first has
-        the groups' handles for a legend.
-    result : mapping
-        Content of ``table.json``.
-    names : mapping, optional
-        Of groups. Default: as they are.
-    """
+    """Draw what every setting changes beyond its control, a measure a panel."""
     settings, groups = _compared(result)
     colours = mode_colours(max(len(groups), 1))
     for axes, (key, title, factor) in zip(panels, _TABLE, strict=True):

@@ -17,27 +17,6 @@ Array = NDArray[np.float64]
 def leading_basis(z: Array, count: int, center: bool = False) -> Array:
     """Orthonormal basis of the principal directions of embeddings, as functions of the samples.
 
-    Parameters
-    ----------
-    z : ndarray, shape (p, d)
-        Embeddings.
-    count : int
-        Number of directions, at most min(p, d).
-    center : bool
-        Subtract the mean first.
-
-    Returns
-    -------
-    ndarray, shape (p, count)
-        Left singular vectors of the largest singular values.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many.
-
-    Examples
-    --------
     >>> np.abs(leading_basis(np.array([[0.0, 3.0], [1.0, 0.0], [0.0, 0.0]]), 1)).round(9).tolist()
     [[1.0], [0.0], [0.0]]
     """
@@ -50,23 +29,6 @@ def leading_basis(z: Array, count: int, center: bool = False) -> Array:
 def embedding_agreement(predicted: Array, found: Array) -> dict[str, Any]:
     """How far two embeddings of the same points agree.
 
-    Parameters
-    ----------
-    predicted : ndarray, shape (p, k)
-        Predicted embedding, samples in rows; columns of zeros, modes never learned, do not count.
-    found : ndarray, shape (p, d)
-        Embedding, d of at least k; as many of its leading directions count as columns do.
-
-    Returns
-    -------
-    dict
-        ``subspace_alignment``, ``||V^T V'||_F^2 / k`` of orthonormal bases, in [0, 1]; ``chance``,
-        its mean for a random subspace, k/p; ``cka``, linear and centred, of whole embeddings; and
-        ``mode_alignment`` (k,): the share of each predicted mode in the span of the other's. k
-        counts the columns that are not zero, but in the last; both are 0 where all are.
-
-    Examples
-    --------
     >>> z = np.random.default_rng(0).standard_normal((50, 2))
     >>> found = embedding_agreement(z, z @ [[1.0, 2.0], [0.0, 1.0]])
     >>> round(found["subspace_alignment"], 6), found["chance"]
@@ -89,20 +51,6 @@ def embedding_agreement(predicted: Array, found: Array) -> dict[str, Any]:
 def kernel_agreement(kernel: Array, other: Array) -> dict[str, float]:
     """How far two kernel matrices agree up to a factor.
 
-    Parameters
-    ----------
-    kernel, other : ndarray, shape (p, p)
-        Symmetric matrices.
-
-    Returns
-    -------
-    dict
-        ``kernel_alignment``, their cosine <K, K'> / (||K|| ||K'||) (Cristianini et al. 2001), and
-        ``kernel_cka``, the same of both centred, H K H (arXiv 1203.0550, section 2); 0 where one
-        of them vanishes.
-
-    Examples
-    --------
     >>> found = kernel_agreement(np.eye(2) + 5, np.eye(2))
     >>> {name: round(value, 3) for name, value in found.items()}
     {'kernel_alignment': 0.768, 'kernel_cka': 1.0}
@@ -118,24 +66,6 @@ def kernel_agreement(kernel: Array, other: Array) -> dict[str, float]:
 def predictions(kernel: Array, z: Array) -> tuple[dict[str, Any], KernelModes, Array]:
     """What a kernel predicts of the embedding, and how far that is right.
 
-    Parameters
-    ----------
-    kernel : ndarray, shape (2n, 2n)
-        Of the pairs.
-    z : ndarray, shape (2n, d)
-        Their embeddings.
-
-    Returns
-    -------
-    found : dict
-        Keys of ``ntk.json``.
-    modes : KernelModes
-        As many as the embedding has dimensions, n at most.
-    predicted : ndarray, shape (2n, k)
-        The predicted embedding.
-
-    Examples
-    --------
     >>> kernel = np.diag([4.0, 2.0, 4.0, 2.0])
     >>> z = np.array([[1.0], [0.0], [1.0], [0.0]])
     >>> round(predictions(kernel, z)[0]["subspace_alignment"], 9)

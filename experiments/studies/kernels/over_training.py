@@ -35,36 +35,7 @@ def over_training(
     known: dict[int, tuple[Array, Array]],
     measured: Array,
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Take the kernel at checkpoints spread over training.
-
-    Parameters
-    ----------
-    run : Path
-        Folder of the run.
-    trained : TrainOptions
-        Its options.
-    pairs : Pairs
-        The pairs.
-    options : NtkOptions
-        ``over_training`` says at how many.
-    known : dict of int to (ndarray, ndarray)
-        Kernels and embeddings that are there already, by step.
-    measured : ndarray, shape (d,)
-        Step times of the run.
-
-    Returns
-    -------
-    found : dict
-        ``over_training`` and, of Barlow Twins, the step times of refreshed kernels: keys of
-        ``ntk.json``.
-    arrays : dict of str to ndarray
-        Keys of ``ntk.npz``.
-
-    Raises
-    ------
-    ValueError
-        If the run has kept fewer than two checkpoints, or one is damaged.
-    """
+    """Take the kernel at checkpoints spread over training."""
     steps = spread_steps(kept_steps(run), options.over_training or 2)
     if len(steps) < 2:
         raise ValueError(f"{run} holds no checkpoint after the initialisation; expected some")
@@ -114,20 +85,6 @@ def over_training(
 def spread_steps(kept: list[int], count: int) -> list[int]:
     """Choose checkpoints: half evenly over those kept, half evenly in their logarithm.
 
-    Parameters
-    ----------
-    kept : list of int
-        Steps, ascending from 0.
-    count : int
-        How many at most, at least 2; where the two halves meet, there are fewer.
-
-    Returns
-    -------
-    list of int
-        Ascending; the first and the last are among them.
-
-    Examples
-    --------
     >>> spread_steps(list(range(0, 1001, 10)), 6)
     [0, 10, 50, 220, 500, 1000]
     >>> spread_steps([0, 500, 900], 6)
@@ -147,24 +104,6 @@ def refreshed_steps(times: Array, kernels: Array, start: Array, end: float) -> A
 
     Nothing of the training enters but the kernels: embeddings run freely from the initialisation.
 
-    Parameters
-    ----------
-    times : ndarray, shape (c,)
-        Flow times of the kernels, from 0; each holds until the next one, the last for ever.
-    kernels : ndarray, shape (c, 2n, 2n)
-        The kernels.
-    start : ndarray, shape (2n, d)
-        The network's embeddings at the first.
-    end : float
-        Flow time until which curves are followed.
-
-    Returns
-    -------
-    ndarray, shape (d,)
-        Times at which the j-th largest eigenvalue of C first passes 1/2; infinite if not by then.
-
-    Examples
-    --------
     >>> kernel = np.diag([4.0, 2.0, 4.0, 2.0])
     >>> start = 1e-3 * np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
     >>> refreshed_steps(np.zeros(1), kernel[None], start, 20.0).round(3).tolist()

@@ -59,32 +59,6 @@ class Pairs:
 def held_out_pairs(trained: TrainOptions, kind: str, options: NtkOptions) -> Pairs:
     """Draw the pairs that kernels are taken on.
 
-    Parameters
-    ----------
-    trained : TrainOptions
-        Say the data set and the seed of the draws.
-    kind : str
-        Kind of the views; ``simclr`` for kinds that make no pairs (masks, multi-crops).
-    options : NtkOptions
-        Say how many, where the data lie, and perhaps another kind.
-
-    Returns
-    -------
-    Pairs
-        One an image, of images spread over the held-out ones.
-
-    Raises
-    ------
-    ValueError
-        If the data cannot be loaded.
-
-    Warns
-    -----
-    UserWarning
-        If there are fewer held-out images than pairs wanted: there are as many pairs as images.
-
-    Examples
-    --------
     >>> pairs = held_out_pairs(TrainOptions(limit=100), "mask", NtkOptions(samples=20))
     >>> pairs.x.shape, pairs.kind
     (torch.Size([20, 1, 8, 8]), 'simclr')
@@ -142,31 +116,6 @@ def taken(
 ) -> tuple[Array, Array]:
     """Kernel and embeddings of the pairs, as the network is fed with them.
 
-    Parameters
-    ----------
-    network : nn.Module
-        In evaluation mode; moved to the device that is asked for, and back.
-    pairs : Pairs
-        The pairs.
-    options : NtkOptions
-        Of :func:`tangent_kernel`.
-    standardise : bool
-        Whether the network is fed with standardised pixels.
-
-    Returns
-    -------
-    kernel : ndarray, shape (2n, 2n)
-        Of :func:`tangent_kernel`.
-    z : ndarray, shape (2n, d)
-        Of :func:`embedded`.
-
-    Raises
-    ------
-    ValueError
-        As the two.
-
-    Examples
-    --------
     >>> from torch.nn import Flatten, Linear, Sequential
     >>> pairs = held_out_pairs(TrainOptions(limit=100), "simclr", NtkOptions(samples=5))
     >>> network = Sequential(Flatten(), Linear(64, 3))

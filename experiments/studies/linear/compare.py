@@ -54,23 +54,6 @@ RESULTS = tuple(
 def compare(options: CompareOptions) -> Path:
     """Predict, train and compare, and write what was found into a run folder.
 
-    Parameters
-    ----------
-    options : CompareOptions
-        Data, model and folder.
-
-    Returns
-    -------
-    Path
-        The run folder, with ``config.json``, ``comparison.json`` and ``comparison.npz``.
-
-    Raises
-    ------
-    ValueError
-        If the data or an option is unfit, training diverges, or the folder cannot be written to.
-
-    Examples
-    --------
     >>> import contextlib, io, tempfile
     >>> from sslsim.core.files import read_json
     >>> options = CompareOptions(pairs=100, dim=2, out=Path(tempfile.mkdtemp()))
@@ -153,21 +136,6 @@ def compare(options: CompareOptions) -> Path:
 def near_ties(found: StepPrediction, init_scale: float) -> list[int]:
     """Modes that a generic W(0) of this scale does not separate well from their neighbours.
 
-    Parameters
-    ----------
-    found : StepPrediction
-        The prediction.
-    init_scale : float
-        Scale alpha of W(0).
-
-    Returns
-    -------
-    list of int
-        Numbers, from 1, of the modes with ``alpha^(2 (1 - r)) > 0.1``, r the ratio of the next
-        eigenvalue to the mode's own: the order to which eigenvalue curves are predicted.
-
-    Examples
-    --------
     >>> x = np.diag([3.0, 2.9, 1.0])
     >>> near_ties(predict_steps_from(x, x, 1e-3 * np.eye(2, 3)), 1e-3)
     [1]

@@ -51,13 +51,7 @@ class PairSet:
         return 16 * self.n_pairs * self.m
 
     def arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Both views of all pairs in memory.
-
-        Returns
-        -------
-        x, x_prime : ndarray, shape (n_pairs, m)
-            Views of images are float64 with pixels in [0, 1]; pairs of a file are as they are.
-        """
+        """Both views of all pairs in memory."""
         if self.held is not None:
             return self.held
         assert self.stream is not None
@@ -67,25 +61,6 @@ class PairSet:
 def gather_pairs(options: DataOptions, seed: int) -> PairSet:
     """Load the data set and draw its pairs.
 
-    Parameters
-    ----------
-    options : DataOptions
-        What to load and how to draw.
-    seed : int
-        Of the choice of images and their views.
-
-    Returns
-    -------
-    PairSet
-        Views of images are drawn only when they are read.
-
-    Raises
-    ------
-    ValueError
-        If the data cannot be loaded or do not give as many pairs.
-
-    Examples
-    --------
     >>> pairs = gather_pairs(DataOptions(pairs=20), seed=0)
     >>> pairs.n_pairs, pairs.m, pairs.arrays()[0].shape
     (20, 64, (20, 64))
@@ -129,20 +104,6 @@ def gather_pairs(options: DataOptions, seed: int) -> PairSet:
 def check_model(options: ModelOptions, m: int) -> None:
     """Check the options of the linear model against the data.
 
-    Parameters
-    ----------
-    options : ModelOptions
-        The options.
-    m : int
-        Length of a view.
-
-    Raises
-    ------
-    ValueError
-        If one is out of range.
-
-    Examples
-    --------
     >>> check_model(ModelOptions(dim=9), m=4)
     Traceback (most recent call last):
     ValueError: dim is 9; expected from 1 to the 4 features of a view

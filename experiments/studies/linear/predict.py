@@ -31,23 +31,6 @@ _RESULTS = ("prediction.json", "prediction.npz", "prediction.png")
 def predict(options: PredictOptions) -> Path:
     """Predict step times and write them into a run folder.
 
-    Parameters
-    ----------
-    options : PredictOptions
-        Data, model and folder.
-
-    Returns
-    -------
-    Path
-        The run folder, with ``config.json``, ``prediction.json`` and ``prediction.npz``.
-
-    Raises
-    ------
-    ValueError
-        If the data or an option is unfit, or the folder cannot be written to.
-
-    Examples
-    --------
     >>> import contextlib, io, tempfile
     >>> from sslsim.core.files import read_json
     >>> options = PredictOptions(pairs=100, dim=2, out=Path(tempfile.mkdtemp()))
@@ -122,18 +105,6 @@ def described(found: StepPrediction) -> dict[str, Any]:
 def check_stability(found: StepPrediction) -> None:
     """Refuse a learning rate at which the learned map is unstable.
 
-    Parameters
-    ----------
-    found : StepPrediction
-        Says the learning rate and the eigenvalues.
-
-    Raises
-    ------
-    ValueError
-        If it is not below ``found.stable_learning_rate``.
-
-    Examples
-    --------
     >>> check_stability(predict_steps(np.eye(2), np.eye(2), dim=1, learning_rate=1.0))
     Traceback (most recent call last):
     ValueError: lr is 1; expected below 0.5, where descent is stable
@@ -148,21 +119,6 @@ def check_stability(found: StepPrediction) -> None:
 def source(pairs: PairSet, options: ModelOptions) -> dict[str, Any]:
     """Where the pairs of a result come from, under the keys that all results share.
 
-    Parameters
-    ----------
-    pairs : PairSet
-        The pairs.
-    options : ModelOptions
-        Options they were drawn by.
-
-    Returns
-    -------
-    dict
-        ``data``, ``views``, ``n_images``, ``n_pairs``, ``features``, ``dim``, ``init_scale`` and
-        ``seed``.
-
-    Examples
-    --------
     >>> options = ModelOptions(pairs=20)
     >>> source(gather_pairs(options, 0), options)["views"]
     'simclr'
@@ -182,22 +138,6 @@ def source(pairs: PairSet, options: ModelOptions) -> dict[str, Any]:
 def headline(pairs: PairSet, options: ModelOptions, found: StepPrediction) -> str:
     """One line that says what is studied.
 
-    Parameters
-    ----------
-    pairs : PairSet
-        The pairs.
-    options : ModelOptions
-        Options of the model.
-    found : StepPrediction
-        Says the learning rate.
-
-    Returns
-    -------
-    str
-        For the terminal.
-
-    Examples
-    --------
     >>> options = ModelOptions(pairs=20, dim=1, lr=0.5)
     >>> pairs = gather_pairs(options, 0)
     >>> found = predict_steps(*pairs.arrays(), dim=1, learning_rate=0.5, center=True)
@@ -227,20 +167,6 @@ def noting_warnings(
 ) -> tuple[StepPrediction, list[str]]:
     """Predict, and keep what was warned of.
 
-    Parameters
-    ----------
-    call : callable
-        Makes the prediction.
-
-    Returns
-    -------
-    found : StepPrediction
-        What it returned.
-    messages : list of str
-        The warnings, which are also given on.
-
-    Examples
-    --------
     >>> noting_warnings(lambda: predict_steps(np.eye(2), np.eye(2), dim=1))[1]
     []
     """

@@ -166,18 +166,7 @@ def _run_comparison_view(result: Result) -> View:
 
 
 def time_numbers(result: Result) -> tuple[Number, ...]:
-    """Main numbers of predicted step times of a deep network.
-
-    Parameters
-    ----------
-    result : mapping
-        With ``mean_relative_error`` and its like.
-
-    Returns
-    -------
-    tuple of Number
-        Errors as they are and up to one factor, and the rank correlation.
-    """
+    """Main numbers of predicted step times of a deep network."""
     return (
         Number("mean error of step times", finite(result, "mean_relative_error"), share=True),
         Number("up to one factor", finite(result, "mean_scaled_relative_error"), share=True),
@@ -186,20 +175,7 @@ def time_numbers(result: Result) -> tuple[Number, ...]:
 
 
 def time_agreements(result: Result, what: str) -> tuple[Agreement, ...]:
-    """Agreement of predicted step times of a deep network with the measured ones.
-
-    Parameters
-    ----------
-    result : mapping
-        As of :func:`time_numbers`.
-    what : str
-        What predicted them.
-
-    Returns
-    -------
-    tuple of Agreement
-        None where nothing was compared.
-    """
+    """Agreement of predicted step times of a deep network with the measured ones."""
     mean, scaled = (finite(result, f"mean_{kind}relative_error") for kind in ("", "scaled_"))
     if mean is None and scaled is None:
         return ()

@@ -49,23 +49,6 @@ _FULL_BYTES = 2**30  # of a kernel with all blocks between outputs
 def wide(options: CompareOptions) -> Path:
     """Train networks of every width, compare them with their kernels, and write what was found.
 
-    Parameters
-    ----------
-    options : CompareOptions
-        Data, widths and folder.
-
-    Returns
-    -------
-    Path
-        The run folder, with ``config.json``, ``wide.json`` and ``wide.npz``.
-
-    Raises
-    ------
-    ValueError
-        If the data or an option is unfit, training diverges, or the folder cannot be written to.
-
-    Examples
-    --------
     >>> import contextlib, io, tempfile
     >>> from sslsim.core.files import read_json
     >>> out = Path(tempfile.mkdtemp())

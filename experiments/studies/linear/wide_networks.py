@@ -81,31 +81,6 @@ def follow(
 ) -> Followed:
     """Predict a network's steps from its kernel at initialisation, then train it in place.
 
-    Parameters
-    ----------
-    network : nn.Module
-        (2n, m) -> (2n, d) in float64, small at the start.
-    views : ndarray, shape (2n, m)
-        The stacked views.
-    limit : ndarray, shape (2n, 2n)
-        Kernel of the views at infinite width.
-    learning_rate : float
-        Of gradient descent.
-    most : int
-        Bound on the iterations.
-
-    Returns
-    -------
-    Followed
-        Step times and curves, predicted and measured.
-
-    Raises
-    ------
-    ValueError
-        If training diverges.
-
-    Examples
-    --------
     >>> views = np.random.default_rng(0).standard_normal((20, 3)).repeat(2, axis=0)
     >>> options = CompareOptions(dim=1)
     >>> network = small_network(16, 3, options, "last", seed=0)

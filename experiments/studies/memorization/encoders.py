@@ -63,37 +63,6 @@ def trained_encoder(
 ) -> Trained:
     """Train an encoder, go on where it was interrupted, or load it where it is done.
 
-    Parameters
-    ----------
-    options : MemorizationOptions
-        Method, network and training.
-    data : Images
-        To train on.
-    seed : int
-        Of the training, in place of that of the options.
-    folder : Path
-        Of this encoder alone.
-    classes : int, optional
-        Of :func:`sslsim.runs.setup.initial_learner`.
-    checkpoint : int, optional
-        Updates after which to take it, of a training that is done and kept its checkpoints.
-    wrap : callable, optional
-        Learner -> what to train instead, around the same encoder.
-
-    Returns
-    -------
-    Trained
-
-    Raises
-    ------
-    ValueError
-        If options do not fit together, the folder holds a training of others or on other images, or
-        the loss diverges.
-    sslsim.training.loop.Interrupted
-        If the process was interrupted; the state is saved.
-
-    Examples
-    --------
     >>> import tempfile
     >>> from sslsim.runs.setup import split_data
     >>> options = MemorizationOptions(limit=20, steps=2, batch=10)
@@ -129,33 +98,6 @@ def encoder_losses(
 ) -> torch.Tensor:
     """Alignment losses of all images under every encoder and layer, on the same views.
 
-    Parameters
-    ----------
-    encoders : sequence of Trained
-        Each is fed with views standardised as its own training images were.
-    images : Tensor of uint8, shape (n, c, h, w)
-        What to score.
-    numbers : Tensor of int64, shape (n,)
-        Of the images, by which views are drawn.
-    kind : str
-        Of the views.
-    options : MemorizationOptions
-        Layers, distance, and how many views.
-
-    Returns
-    -------
-    Tensor of float64, shape (encoders, layers, n)
-        On the CPU: means over the pairs of views. With R encoders x layers, memory holds 8 R n
-        bytes of them; of 4096 images at a time, 32 R KiB for every pair; of 64 images at a time
-        their representations, R x 128 x ``augmentations`` vectors; and all encoders.
-
-    Raises
-    ------
-    ValueError
-        As :func:`sslsim.memorization.alignment_losses`, or if a layer is unknown.
-
-    Examples
-    --------
     >>> from sslsim.encoders.build import build_encoder
     >>> encoder = Trained(build_encoder("linear", (1, 8, 8), 2, seed=0), None, "noise")
     >>> images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)

@@ -57,30 +57,6 @@ def probe_data(
 ) -> list[ProbeData]:
     """Data that encoders of a study are probed on.
 
-    Parameters
-    ----------
-    study : Finished
-        Its own data set comes first, where it has labels.
-    fitted : Tensor of int64
-        Places among its scored images to fit probes on, none of them external.
-    transfer : tuple of str
-        Other data sets, named as for ``sslsim train``.
-    limit : int or None
-        Of the training images of each of these.
-
-    Returns
-    -------
-    list of ProbeData
-        The study's own, read on held-out images as they are and, where outliers were planted, on
-        held-out images that are outliers; then the others, brought to its shape.
-
-    Raises
-    ------
-    ValueError
-        If a data set cannot be loaded, is named twice or has no labels, or there is none.
-
-    Examples
-    --------
     >>> from experiments.studies.memorization.options import MemorizationOptions
     >>> from experiments.studies.memorization.image_sets import draw_points
     >>> options = MemorizationOptions(protocol="subsample", pool=40, limit=40)
@@ -177,28 +153,7 @@ def fine_tuned_accuracies(
 def probed_families(
     families: Mapping[str, Sequence[Trained]], points: ScoredImages, options: MemorizationOptions
 ) -> dict[str, dict[str, list[float]]]:
-    """Accuracies of linear probes of every encoder.
-
-    Parameters
-    ----------
-    families : mapping of str to sequence of Trained
-        Encoders by family.
-    points : ScoredImages
-        With the images: probes are fitted on training images, the same 5000 at most whatever an
-        encoder was trained on, and read on held-out ones. Outliers are among either.
-    options : MemorizationOptions
-        Say the layers.
-
-    Returns
-    -------
-    dict of str to dict of str to list of float
-        By family and layer, one an encoder; NaN, with a warning, where classes are too small.
-
-    Raises
-    ------
-    ValueError
-        If there are no labels.
-    """
+    """Accuracies of linear probes of every encoder."""
     if points.data.labels is None or points.held_out.labels is None:
         raise ValueError(f"{options.data} has no labels; expected some, or no --evaluate")
     found: dict[str, dict[str, list[float]]] = {}

@@ -138,24 +138,6 @@ class ScoredImages:
 def draw_points(options: MemorizationOptions) -> ScoredImages:
     """Load the data set, plant outliers and draw what is scored.
 
-    Parameters
-    ----------
-    options : MemorizationOptions
-        Data, protocol, sizes and the seed of the draws.
-
-    Returns
-    -------
-    ScoredImages
-        The same for all methods, networks and seeds of training.
-
-    Raises
-    ------
-    ValueError
-        If there are too few images for the sets, the sets of a file overlap or lie outside the
-        data, or a size is below two.
-
-    Examples
-    --------
     >>> found = draw_points(MemorizationOptions(shared=10, candidates=4, independent=3, external=2))
     >>> {name: len(places) for name, places in found.sets.items()}, len(found.images)
     ({'candidate': 4, 'independent': 3, 'shared': 10, 'external': 2}, 19)
@@ -193,20 +175,6 @@ def draw_points(options: MemorizationOptions) -> ScoredImages:
 def trained_on(points: ScoredImages, rows: torch.Tensor) -> Images:
     """Images to train an encoder on.
 
-    Parameters
-    ----------
-    points : ScoredImages
-        Of the study.
-    rows : Tensor of int64
-        Places among the scored images, none of them external.
-
-    Returns
-    -------
-    Images
-        In ascending order of their numbers, with their labels.
-
-    Examples
-    --------
     >>> points = draw_points(MemorizationOptions(protocol="subsample", pool=6, limit=6))
     >>> torch.equal(trained_on(points, torch.tensor([2, 0])).images, points.images[[0, 2]])
     True
@@ -217,18 +185,6 @@ def trained_on(points: ScoredImages, rows: torch.Tensor) -> Images:
 def sets_of(points: ScoredImages) -> NDArray[np.int64]:
     """Set of every image scored.
 
-    Parameters
-    ----------
-    points : ScoredImages
-        Of the study.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        Places in ``SETS``; -1 where there are no sets.
-
-    Examples
-    --------
     >>> sets_of(draw_points(MemorizationOptions(protocol="subsample", pool=4, limit=20))).tolist()
     [-1, -1, -1, -1]
     """
@@ -242,25 +198,6 @@ def sets_of(points: ScoredImages) -> NDArray[np.int64]:
 def scored_views(options: MemorizationOptions, kind: str) -> str:
     """Kind of the views that are compared.
 
-    Parameters
-    ----------
-    options : MemorizationOptions
-        May say so.
-    kind : str
-        Of the views in training.
-
-    Returns
-    -------
-    str
-        One of ``sslsim.data.single_view.VIEWS``.
-
-    Raises
-    ------
-    ValueError
-        If the option names views that are no single pictures.
-
-    Examples
-    --------
     >>> [scored_views(MemorizationOptions(), kind) for kind in ("multicrop", "mask")]
     ['strong', 'mask']
     """

@@ -141,24 +141,7 @@ def kept_images(study: Finished, which: str, removed: int, seed: int) -> torch.T
 def accuracy_measures(
     options: RetrainOptions, study: Finished, probes: list[ProbeData], seed: int
 ) -> Measures:
-    """What is read of every encoder, on every data set.
-
-    Parameters
-    ----------
-    options : RetrainOptions
-        Whether to fine-tune.
-    study : Finished
-        How.
-    probes : list of ProbeData
-        On what.
-    seed : int
-        Of the encoder's training.
-
-    Returns
-    -------
-    mapping
-        Of :func:`sslsim.runs.cache.measured_cell`, by ``MEASURE: DATA``.
-    """
+    """What is read of every encoder, on every data set."""
     found: dict[str, Any] = {}
     for data in probes:
         of = {"data": data.name, "images": digest_of(data.fitted, *data.read.values())}
@@ -179,19 +162,6 @@ def accuracy_measures(
 def read_accuracies(found: dict[str, Any]) -> dict[tuple[str, str], float]:
     """Accuracies among the measures of a cell.
 
-    Parameters
-    ----------
-    found : dict
-        Of :func:`sslsim.runs.cache.measured_cell`, measures of
-        :func:`accuracy_measures` among them.
-
-    Returns
-    -------
-    dict of (str, str) to float
-        By measure and by name of what was read.
-
-    Examples
-    --------
     >>> read_accuracies({"alignment": [0.5], "linear: digits": {"digits": 0.75}})
     {('linear', 'digits'): 0.75}
     """

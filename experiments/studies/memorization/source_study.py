@@ -45,25 +45,6 @@ def agreement_with(
 def read_study(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """What a finished study left.
 
-    Parameters
-    ----------
-    folder : Path
-        Of its run.
-
-    Returns
-    -------
-    result : dict
-        Content of ``memorization.json``; a study that has not ended has none.
-    arrays : dict of str to ndarray
-        Of ``scores.npz``.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be read, lacks something or does not fit the other.
-
-    Examples
-    --------
     >>> read_study(Path("nowhere"))
     Traceback (most recent call last):
     ValueError: nowhere/memorization.json cannot be read: No such file or directory
@@ -90,27 +71,7 @@ def read_study(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
 
 def common_points(other: Path, points: ScoredImages) -> tuple[NDArray[np.int64], Array]:
-    """Images that another study scored too, by their numbers and their pixels.
-
-    Parameters
-    ----------
-    other : Path
-        Its run folder.
-    points : ScoredImages
-        What this study scores.
-
-    Returns
-    -------
-    rows : ndarray of int64, shape (r,)
-        Places among the images of this study; of the split protocol candidates alone.
-    scores : ndarray, shape (layers, r)
-        Their scores in the other study.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no study, or fewer than four images are in common.
-    """
+    """Images that another study scored too, by their numbers and their pixels."""
     kept, arrays = read_study(other)
     columns = (arrays["numbers"], arrays["hashes"], arrays["sets"])
     theirs = {
@@ -135,18 +96,6 @@ def common_points(other: Path, points: ScoredImages) -> tuple[NDArray[np.int64],
 def image_hashes(images: torch.Tensor) -> NDArray[np.int64]:
     """A number for every image that tells it from others.
 
-    Parameters
-    ----------
-    images : Tensor of uint8, shape (n, c, h, w)
-        On the CPU.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        63 bits of a digest of shape and pixels.
-
-    Examples
-    --------
     >>> found = image_hashes(torch.tensor([0, 1, 0], dtype=torch.uint8).reshape(3, 1, 1, 1))
     >>> bool(found[0] == found[2]), bool(found[0] == found[1])
     (True, False)
@@ -189,27 +138,6 @@ class Finished:
 def finished_study(options: RetrainOptions, protocols: Sequence[str], why: str) -> Finished:
     """Load a study and draw its images again.
 
-    Parameters
-    ----------
-    options : RetrainOptions
-        Its folder, and what is to differ in training.
-    protocols : sequence of str
-        That are of use.
-    why : str
-        What makes them so, for the message.
-
-    Returns
-    -------
-    Finished
-
-    Raises
-    ------
-    ValueError
-        If no folder is given, it holds no finished study or one of another protocol, its images are
-        no longer the same, or an option is out of range.
-
-    Examples
-    --------
     >>> finished_study(RetrainOptions(), ("split",), "")
     Traceback (most recent call last):
     ValueError: no study is given; expected --scores DIR, a folder of sslsim memorization
@@ -238,25 +166,10 @@ def finished_study(options: RetrainOptions, protocols: Sequence[str], why: str) 
 def retraining_seeds(study: Finished, count: int) -> list[int]:
     """Seeds of the encoders trained anew: those that follow the study's own.
 
-    Parameters
-    ----------
-    study : Finished
-        Its encoders have the seeds from that of its options on.
-    count : int
-        How many.
-
-    Returns
-    -------
-    list of int
-
-    Notes
-    -----
     Images are chosen by scores that hold the chance of the trainings behind them. In the same
     trainings the images chosen would stand out by that chance too, in any others less: a difference
     between the two would be taken for what the others do differently.
 
-    Examples
-    --------
     >>> from experiments.studies.memorization.image_sets import draw_points
     >>> options = MemorizationOptions(protocol="subsample", pool=4, encoders=4, seed=1, limit=20)
     >>> retraining_seeds(Finished(options, draw_points(options), np.zeros(4)), 2)

@@ -74,22 +74,6 @@ def score_subsample(options: MemorizationOptions, points: ScoredImages, folder: 
 def drawn_members(options: MemorizationOptions) -> torch.Tensor:
     """Which images of the pool every encoder is trained on.
 
-    Parameters
-    ----------
-    options : MemorizationOptions
-        Of the study.
-
-    Returns
-    -------
-    Tensor of bool, shape (encoders, pool)
-
-    Raises
-    ------
-    ValueError
-        If the share is out of range, or there are too few encoders for it.
-
-    Examples
-    --------
     >>> drawn_members(MemorizationOptions(encoders=4, share=0.5, pool=10)).sum(dim=1).tolist()
     [5, 5, 5, 5]
     """
@@ -99,24 +83,6 @@ def drawn_members(options: MemorizationOptions) -> torch.Tensor:
 def trains_together(options: MemorizationOptions, points: ScoredImages) -> bool:
     """Whether encoders are trained at once: as asked or begun, else where possible and faster.
 
-    Parameters
-    ----------
-    options : MemorizationOptions
-        Of the study.
-    points : ScoredImages
-        The pool.
-
-    Returns
-    -------
-    bool
-
-    Raises
-    ------
-    ValueError
-        If it is asked for and not possible.
-
-    Examples
-    --------
     >>> from experiments.studies.memorization.image_sets import draw_points
     >>> options = MemorizationOptions(protocol="subsample", pool=400, encoders=4)
     >>> trains_together(options, draw_points(options))

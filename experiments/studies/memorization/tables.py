@@ -120,20 +120,6 @@ def penalty_report(found: Mapping[str, Any]) -> str:
 def told(summary: Mapping[str, Any] | None, factor: float = 1.0) -> str:
     """A mean with its interval, for people.
 
-    Parameters
-    ----------
-    summary : mapping or None
-        Of :func:`experiments.studies.umm.tables.summed_up`, as JSON holds it.
-    factor : float
-        On all numbers.
-
-    Returns
-    -------
-    str
-        ``-`` for None.
-
-    Examples
-    --------
     >>> told({"mean": 0.5, "low": 0.25, "high": 0.75}, 100)
     '50 [25, 75]'
     """

@@ -92,29 +92,6 @@ def measured_layers(
 ) -> dict[str, dict[str, Any]]:
     """Accuracies and coding rate reductions of all layers of a network.
 
-    Parameters
-    ----------
-    encoder : Encoder
-        At a checkpoint.
-    watched : Watched
-        What to measure it on.
-    options : OverfittingOptions
-        Distortions.
-
-    Returns
-    -------
-    dict of str to dict
-        By layer, from early to late, then ``backbone`` (the representation) and ``projector`` (the
-        embedding): :func:`probed_layer` and, of features of norm 1, :func:`layer_reductions`. A
-        layer with the very features of the one before has its numbers.
-
-    Raises
-    ------
-    ValueError
-        If features are not finite.
-
-    Examples
-    --------
     >>> from sslsim.encoders.build import build_encoder
     >>> options = OverfittingOptions(run=(), samples=8, probed=40, eps=(0.5,))
     >>> watched = watched_images(TrainOptions(limit=60), options)

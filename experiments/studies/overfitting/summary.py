@@ -120,21 +120,6 @@ def falls_by_other_peaks(accuracy: ArrayLike) -> Array:
 def interval(values: ArrayLike, level: float) -> dict[str, Any]:
     """Mean over runs and Student's interval of it, seeds being the unit.
 
-    Parameters
-    ----------
-    values : array_like, shape (s, ...)
-        Of s runs; NaN where one has none.
-    level : float
-        Confidence level.
-
-    Returns
-    -------
-    dict
-        ``mean``, ``low``, ``high`` and ``count``, ndarrays of shape (...); no interval, and no
-        mean, of too few values is NaN.
-
-    Examples
-    --------
     >>> found = interval([1.0, 2.0, 3.0], 0.9)
     >>> float(found["mean"]), round(float(found["low"]), 3), int(found["count"])
     (2.0, 0.314, 3)

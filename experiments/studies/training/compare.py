@@ -132,22 +132,6 @@ def near_origin(trained: TrainOptions, x: Array, x_prime: Array) -> tuple[Array,
 def agreement(predicted: Array, measured: Array) -> dict[str, Any]:
     """How far predicted and measured step times agree, as they are and up to one factor.
 
-    Parameters
-    ----------
-    predicted, measured : ndarray, shape (k,)
-        Times; infinite where there is no step. Both are of sorted curves, so that their order
-        agrees unless steps are missing in between.
-
-    Returns
-    -------
-    dict
-        ``relative_error`` (k,) and its mean ``mean_relative_error``; ``spearman``, the rank
-        correlation; ``fitted_time_scale``, the factor on predicted times that fits best (least
-        squares of logarithms); ``scaled_relative_error`` (k,) with that factor, and its mean
-        ``mean_scaled_relative_error``. NaN or None where fewer than two (one) can be compared.
-
-    Examples
-    --------
     >>> found = agreement(np.array([1.0, 2.0, 4.0]), np.array([2.0, 4.0, np.inf]))
     >>> round(found["fitted_time_scale"], 6), round(found["spearman"], 6)
     (2.0, 1.0)

@@ -105,20 +105,7 @@ class Forecast:
 
 
 def passings(run: WatchedRun, until: int | None = None) -> list[tuple[int, int, float | None]]:
-    """Moments at which modes first pass the sizes.
-
-    Parameters
-    ----------
-    run : WatchedRun
-        The run.
-    until : int, optional
-        Checkpoint before which to look. Default: all.
-
-    Returns
-    -------
-    list of (int, int, float)
-        Checkpoint, mode (from 0) and size, in the order of time.
-    """
+    """Moments at which modes first pass the sizes."""
     last = len(run.steps) if until is None else until
     found: list[tuple[int, int, float | None]] = []
     for mode in range(run.lam.shape[1]):

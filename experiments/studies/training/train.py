@@ -150,27 +150,6 @@ def probed_features(
 ) -> dict[str, ProbeResult]:
     """Probes of frozen features, fitted on training images and read on held-out ones.
 
-    Parameters
-    ----------
-    learner : Learner
-        Trained.
-    data, held_out : Images
-        Plain images of the size that the network was built for.
-    pixels : PixelStatistics or None
-        By which images are standardised.
-    layers : sequence of str
-        ``backbone``, ``projector`` or any of the encoder's ``layers``.
-    seed : int
-        Of the validation part by which a penalty is chosen.
-
-    Returns
-    -------
-    dict of str to ProbeResult
-        ``knn`` and ``linear`` of each layer; those that the images do not allow (classes too small)
-        are left out with a warning, all of them without two classes.
-
-    Examples
-    --------
     >>> options = TrainOptions(limit=200)
     >>> data, held_out = split_data(options)
     >>> found = probed_features(initial_learner(options, data), data, held_out, None)

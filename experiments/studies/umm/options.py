@@ -256,27 +256,6 @@ def variant_options(
 ) -> UmmOptions:
     """Options of a variant.
 
-    Parameters
-    ----------
-    options : UmmOptions
-        Of the full mechanism.
-    variant : str
-        One of the variants of :class:`UmmSweepCommand`.
-    push, hold : float
-        Of the interventions align and spread_held.
-
-    Returns
-    -------
-    UmmOptions
-        Changed in what the variant changes.
-
-    Raises
-    ------
-    ValueError
-        If the variant is unknown.
-
-    Examples
-    --------
     >>> changed = variant_options(UmmOptions(), "control")
     >>> changed.joint, changed.beta, changed.coding_rate
     (True, 0.0, 0.0)

@@ -81,26 +81,6 @@ class Start:
 def start_from(run: Path, settings: UmmSettings) -> Start:
     """Load what a run left.
 
-    Parameters
-    ----------
-    run : Path
-        Folder of ``sslsim train``.
-    settings : UmmSettings
-        The checkpoint, the other data set and the options.
-
-    Returns
-    -------
-    Start
-        Its learner is on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no run, or not that checkpoint, the other data set does not fit the
-        network, or an option is out of range.
-
-    Examples
-    --------
     >>> start_from(Path("nowhere"), UmmSettings())
     Traceback (most recent call last):
     ValueError: nowhere/config.json cannot be read: No such file or directory
@@ -182,29 +162,6 @@ def measured_layers(
 ) -> dict[str, dict[str, Any]]:
     """Accuracies, coding rate reductions and alignment of every layer of a network.
 
-    Parameters
-    ----------
-    start : Start
-        Says what to measure on; its own learner is of no account.
-    learner : Learner
-        The network, before or after.
-    test_images : int
-        Held-out images, at most, that probes are read on.
-
-    Returns
-    -------
-    dict of str to dict
-        By layer, from early to late, then ``backbone`` (the representation) and ``projector`` (the
-        embedding): ``linear`` and ``knn``, accuracies on held-out images of probes fitted on
-        training images, and ``linear_error``, ``knn_error``, their binomial standard errors;
-        ``transfer_linear``, ``transfer_knn`` and their errors, where another data set is given;
-        ``instance_reduction`` and ``class_reduction``, DeltaR in nats of held-out views of unit
-        norm, with the views of an image or those of a class as groups; ``early_distance``, one
-        minus the linear CKA of these views with the early layer. What the images do not allow is
-        left out.
-
-    Examples
-    --------
     >>> from sslsim.runs.setup import initial_learner
     >>> trained, settings = TrainOptions(limit=60), UmmSettings(held_out=8)
     >>> data, held_out = split_data(trained)
@@ -251,24 +208,6 @@ def measured_layers(
 def measured(start: Start, learner: Learner, test_images: int) -> dict[str, Any]:
     """All that is measured of a network, before or after.
 
-    Parameters
-    ----------
-    start, learner, test_images
-        As for :func:`measured_layers`.
-
-    Returns
-    -------
-    dict
-        ``coding_rate_reduction``, ``loss`` and ``alignment`` on held-out views by the options of
-        the start (``sslsim.umm.evaluation.Measured``), and ``layers``.
-
-    Raises
-    ------
-    ValueError
-        If the split is unknown or the method does not show its network two views of an image.
-
-    Examples
-    --------
     >>> from sslsim.runs.setup import initial_learner
     >>> trained = TrainOptions(limit=60)
     >>> data, held_out = split_data(trained)

@@ -60,21 +60,6 @@ def group_names(trained: Sequence[TrainOptions]) -> list[str]:
 def summed_up(values: Sequence[float], level: float) -> dict[str, Any]:
     """Mean over seeds, with Student's interval.
 
-    Parameters
-    ----------
-    values : sequence of float
-        One a seed, at least one.
-    level : float
-        Confidence level.
-
-    Returns
-    -------
-    dict
-        ``mean``; ``low`` and ``high``, NaN of a single value; ``effect``, the mean in standard
-        deviations of the values (Cohen's d; NaN where these are all the same); ``values``.
-
-    Examples
-    --------
     >>> found = summed_up([1.0, 2.0, 3.0], 0.9)
     >>> found["mean"], round(found["low"], 3), round(found["high"], 3), found["effect"]
     (2.0, 0.314, 3.686, 2.0)
@@ -169,18 +154,6 @@ def causal_effects(cells: Sequence[dict[str, Any]], level: float) -> list[dict[s
 def report(result: dict[str, Any]) -> str:
     """The table in words and figures.
 
-    Parameters
-    ----------
-    result : dict
-        Content of ``table.json``.
-
-    Returns
-    -------
-    str
-        Without a final newline.
-
-    Examples
-    --------
     >>> report({"interval_level": 0.9, "first": "full", "rows": [], "effects": []})
     'means over runs, 90 % intervals; changes are after - before'
     """
