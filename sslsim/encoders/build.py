@@ -85,15 +85,17 @@ def build_encoder(
     projector: str | None = None,
     projector_widths: Sequence[int] | None = None,
     norm: str | None = None,
+    stem: str | None = None,
+    residual_gain: float | None = None,
 ) -> Encoder:
     """Build an encoder whose initial parameters depend on the seed alone.
 
     Parameters
     ----------
     name : str
-        One of ``ENCODERS``. ResNets have the stem for small images below 64 pixels (longer side),
-        vision transformers patches of 4 pixels below 64, 8 below 128, else 16; other stems, patch
-        sizes and poolings by ``Encoder`` with ``resnet.resnet`` and ``vit.VisionTransformer``.
+        One of ``ENCODERS``. Vision transformers have patches of 4 pixels below 64 pixels (longer
+        side), 8 below 128, else 16; other patch sizes and poolings by ``Encoder`` with
+        ``vit.VisionTransformer``.
     shape : (int, int, int)
         Channels, height and width of the images.
     dim : int
@@ -113,6 +115,10 @@ def build_encoder(
         Hidden widths of the mlp projector, by default 2048, 2048.
     norm : {"batch", "none"}, optional
         Normalisation in ResNets, by default "batch".
+    stem : {"small", "imagenet"}, optional
+        First layers of ResNets (see ``resnet.resnet``), by default "small" below 64 pixels.
+    residual_gain : float, optional
+        Gain of the residual branches of ResNets at initialisation, by default 1.
 
     Returns
     -------
@@ -146,8 +152,11 @@ def build_encoder(
         raise ValueError(
             f"parameterization is {parameterization!r}; expected one of {small.PARAMETERIZATIONS}"
         )
-    if norm is not None and not name.startswith("resnet"):
-        raise ValueError(f"norm is {norm!r} for {name}; expected None, only ResNets have a choice")
+    for option, value in (("norm", norm), ("stem", stem), ("residual_gain", residual_gain)):
+        if value is not None and not name.startswith("resnet"):
+            raise ValueError(
+                f"{option} is {value!r} for {name}; expected None, only ResNets have a choice"
+            )
     if name.startswith("resnet") and widths is not None and len(widths) != 1:
         raise ValueError(f"widths is {widths!r} for {name}; expected one, that of its first stage")
     if name.startswith("vit") and widths is not None:
@@ -157,7 +166,10 @@ def build_encoder(
     if parameterization == "ntk" and projector == "mlp":
         raise ValueError("parameterization is 'ntk' with projector 'mlp'; expected 'standard'")
     with seeded(seed):
-        backbone, feature_dim = _backbone(name, shape, dim, widths, parameterization, norm)
+        if name.startswith("resnet"):
+            backbone, feature_dim = _resnet(name, shape, widths, norm, stem, residual_gain)
+        else:
+            backbone, feature_dim = _backbone(name, shape, dim, widths, parameterization)
         if projector == "linear":
             head: nn.Module = small.linear_map(feature_dim, dim, parameterization)
         elif projector == "mlp":
@@ -183,21 +195,35 @@ def _backbone(
     dim: int,
     widths: Sequence[int] | None,
     parameterization: str,
-    norm: str | None,
 ) -> tuple[nn.Module, int]:
-    channels, *size = shape
-    if name.startswith("resnet"):
-        depth = int(name.removeprefix("resnet"))
-        stem = "small" if max(size) < 64 else "imagenet"
-        (width,) = (WIDTH,) if widths is None else check_counts("widths", widths)
-        backbone = resnet(depth, channels, stem, width=width, norm=norm or "batch")
-        return backbone, FEATURE_DIMS[depth] * width // WIDTH
     if name in _VITS:
         width, blocks, attention = _VITS[name]
         return VisionTransformer(shape, width, blocks, attention), width
     default = {"linear": (dim,), "mlp": (512, 512), "convnet": (32, 64, 128)}[name]
     sizes = check_counts("widths", default if widths is None else widths)
     if name == "convnet":
-        return small.convnet(channels, sizes, parameterization), sizes[-1]
+        return small.convnet(shape[0], sizes, parameterization), sizes[-1]
     build = small.linear if name == "linear" else small.mlp
     return build(shape, sizes, parameterization), sizes[-1]
+
+
+def _resnet(
+    name: str,
+    shape: tuple[int, ...],
+    widths: Sequence[int] | None,
+    norm: str | None,
+    stem: str | None,
+    residual_gain: float | None,
+) -> tuple[nn.Module, int]:
+    channels, *size = shape
+    depth = int(name.removeprefix("resnet"))
+    (width,) = (WIDTH,) if widths is None else check_counts("widths", widths)
+    backbone = resnet(
+        depth,
+        channels,
+        ("small" if max(size) < 64 else "imagenet") if stem is None else stem,
+        width=width,
+        norm=norm or "batch",
+        residual_gain=1.0 if residual_gain is None else residual_gain,
+    )
+    return backbone, FEATURE_DIMS[depth] * width // WIDTH

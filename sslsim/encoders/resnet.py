@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Any
 
+import torch
 from torch import nn
 
 from sslsim.core.torchvision import torchvision
@@ -24,6 +26,7 @@ def resnet(
     *,
     width: int = WIDTH,
     norm: str = "batch",
+    residual_gain: float = 1.0,
 ) -> nn.Sequential:
     """ResNet of 18, 34 or 50 layers (arXiv 1512.03385, table 1) up to the mean over places.
 
@@ -42,6 +45,10 @@ def resnet(
     norm : {"batch", "none"}
         BatchNorm, or nothing in its place: the network is then homogeneous in its weights, and its
         tangent kernel depends on no batch.
+    residual_gain : float
+        What every residual branch is multiplied by at initialisation: the gain of its last
+        BatchNorm, or a factor on its last convolution where there is no BatchNorm. At 0 every
+        block starts as its shortcut (torchvision's ``zero_init_residual``).
 
     Returns
     -------
@@ -53,7 +60,8 @@ def resnet(
     Raises
     ------
     ValueError
-        If depth, stem or norm is unknown or there are no channels.
+        If depth, stem or norm is unknown, there are no channels, or the gain is negative or not
+        finite.
 
     Examples
     --------
@@ -70,6 +78,8 @@ def resnet(
         raise ValueError(f"norm is {norm!r}; expected one of {NORMS}")
     check_count("channels", channels)
     check_count("width", width)
+    if not 0 <= residual_gain < math.inf:
+        raise ValueError(f"residual_gain is {residual_gain!r}; expected a finite number, at least 0")
     norm_layer: type[nn.Module] = nn.BatchNorm2d if norm == "batch" else nn.Identity
     whole = _ResNet(depth, width, norm_layer)
     first = (7, 2, 3) if stem == "imagenet" else (3, 1, 1)
@@ -83,7 +93,20 @@ def resnet(
     for name in ("layer1", "layer2", "layer3", "layer4"):
         layers[name] = getattr(whole, name)
     layers["pool"] = mean_over_places()
+    _scale_branches(whole, residual_gain)
     return nn.Sequential(layers)
+
+
+@torch.no_grad()
+def _scale_branches(network: nn.Module, gain: float) -> None:
+    """Multiply the last layer of every residual branch that has weights."""
+    blocks = torchvision.models.resnet
+    for part in network.modules():
+        if isinstance(part, blocks.BasicBlock | blocks.Bottleneck):
+            last = 3 if isinstance(part, blocks.Bottleneck) else 2
+            norm = getattr(part, f"bn{last}")
+            scaled = norm if isinstance(norm, nn.BatchNorm2d) else getattr(part, f"conv{last}")
+            scaled.weight.mul_(gain)
 
 
 class _ResNet(torchvision.models.ResNet):

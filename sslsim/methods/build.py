@@ -56,6 +56,8 @@ def build_learner(
     projector: str | None = None,
     projector_widths: Sequence[int] | None = None,
     norm: str | None = None,
+    stem: str | None = None,
+    residual_gain: float | None = None,
     init_scale: float = 1.0,
     init_which: str = "all",
     init_batch_norm: str = "keep",
@@ -80,7 +82,7 @@ def build_learner(
         One of ``sslsim.encoders.build.ENCODERS``.
     seed : int
         At least 0. The caller's random state is left as it is.
-    widths, parameterization, projector, projector_widths, norm
+    widths, parameterization, projector, projector_widths, norm, stem, residual_gain
         Of the encoder, as in ``sslsim.encoders.build.build_encoder``; ``mae`` has no projector.
     init_scale, init_which, init_batch_norm
         Factor on the encoder's initial parameters, and which of them, as in
@@ -148,6 +150,8 @@ def build_learner(
         projector="linear" if method == "mae" else projector,
         projector_widths=projector_widths,
         norm=norm,
+        stem=stem,
+        residual_gain=residual_gain,
     )
     if method == "mae":
         net = _without_projector(net, dim)

@@ -58,6 +58,12 @@ class LearnerOptions:
         Hidden widths of the mlp projector.
     norm : {"batch", "none"} or None
         Of ResNets: BatchNorm (the default), or none.
+    stem : {"small", "imagenet"} or None
+        First layers of ResNets: 7 x 7 of stride 2 with pooling, or 3 x 3. Default: small for images
+        below 64 pixels.
+    residual_gain : float or None
+        Gain of every residual branch of a ResNet at initialisation (default 1); at 0 every block
+        starts as its shortcut (zero_init_residual).
     init_scale : float
         Factor on the encoder's parameters at initialisation; small for stepwise learning.
     init_which : {"all", "weights", "last"}
@@ -123,6 +129,8 @@ class LearnerOptions:
     projector: Projector | None = None
     projector_widths: tuple[int, ...] | None = None
     norm: Literal["batch", "none"] | None = None
+    stem: Literal["small", "imagenet"] | None = None
+    residual_gain: float | None = None
     init_scale: float = 0.5
     init_which: Literal["all", "weights", "last"] = "all"
     init_batch_norm: Literal["keep", "gain"] = "keep"
