@@ -75,8 +75,8 @@ def load_images(
         subfolders ``train`` and ``val`` or ``test`` is split so; other folders and files have no
         "test".
     size : int, optional
-        Bring photographs (``imagenette``, folders) to this square: shorter edge resized, centre cut
-        out. Default: keep them if all have one size, else 96 pixels.
+        Bring images to this square: shorter edge resized (bicubic), centre cut out. Default: keep
+        them if all have one size, else 96 pixels.
     limit : int, optional
         Keep at most so many images, spread evenly over the data set.
 
@@ -109,7 +109,12 @@ def load_images(
     kept = _spread(len(images), limit)
     if labels is not None:
         labels = torch.as_tensor(labels, dtype=torch.int64)[kept]
-    return Images(torch.as_tensor(images)[kept], labels, os.fspath(name))
+    images = torch.as_tensor(images)[kept]
+    if size is not None and images.shape[2:] != (size, size):
+        from sslsim.data.photos import resized
+
+        images = resized(images, size)
+    return Images(images, labels, os.fspath(name))
 
 
 def holds_pairs(path: str | os.PathLike[str]) -> bool:

@@ -159,6 +159,35 @@ def read_photos(paths: Sequence[str | os.PathLike[str]], size: int | None = None
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
+def resized(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Bring images in memory to a square, as :func:`read_photos` brings files.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, c, h, w)
+        Images of 1 or 3 channels.
+    size : int
+        Edge in pixels: the shorter edge is resized (bicubic), the centre cut out.
+
+    Returns
+    -------
+    Tensor of uint8, shape (n, c, size, size)
+
+    Examples
+    --------
+    >>> resized(torch.full((2, 1, 8, 6), 7, dtype=torch.uint8), 3).unique().tolist()
+    [7]
+    """
+    pixels = images.permute(0, 2, 3, 1).numpy()
+    n, channels = images.shape[:2]
+    fitted = np.empty((n, size, size, channels), dtype=np.uint8)
+    for place, image in enumerate(pixels):
+        picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+        scaled = ImageOps.fit(picture, (size, size), method=Image.Resampling.BICUBIC)
+        fitted[place] = np.asarray(scaled).reshape(size, size, channels)
+    return torch.from_numpy(fitted).permute(0, 3, 1, 2).contiguous()
+
+
 def _files_inside(folder: Path, inside: Path, above: frozenset[str] = frozenset()) -> list[Path]:
     """Files in a folder and below it that are not hidden, by their paths inside it.
 

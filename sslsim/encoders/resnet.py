@@ -79,7 +79,9 @@ def resnet(
     check_count("channels", channels)
     check_count("width", width)
     if not 0 <= residual_gain < math.inf:
-        raise ValueError(f"residual_gain is {residual_gain!r}; expected a finite number, at least 0")
+        raise ValueError(
+            f"residual_gain is {residual_gain!r}; expected a finite number, at least 0"
+        )
     norm_layer: type[nn.Module] = nn.BatchNorm2d if norm == "batch" else nn.Identity
     whole = _ResNet(depth, width, norm_layer)
     first = (7, 2, 3) if stem == "imagenet" else (3, 1, 1)

@@ -38,7 +38,7 @@ class LearnerOptions:
     split : str
         Part to train on: train, test, all, or stl10's unlabeled.
     size : int or None
-        Side in pixels to which photographs are brought. Default: as they are if equal, else 96.
+        Side in pixels to which images are brought. Default: as they are if equal, else 96.
     limit : int or None
         Keep at most so many training images, spread evenly over the data set.
     views : str or None

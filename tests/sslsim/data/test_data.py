@@ -336,3 +336,19 @@ def test_bad_arguments(arguments, message):
 def test_a_file_has_no_test_images(tmp_path):
     with pytest.raises(ValueError, match="no split 'test'"):
         load_images(image_file(tmp_path / "x.npz", images=noise((2, 4, 4))), split="test")
+
+
+@pytest.mark.parametrize("size", [5, 8, 12])
+def test_images_of_any_data_set_are_brought_to_a_size(tmp_path, size):
+    assert load_images(limit=4, size=size).images.shape == (4, 1, size, size)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 6, 10, 3), dtype=np.uint8)
+    np.savez(tmp_path / "some.npz", images=pixels)
+    for place, image in enumerate(pixels):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "photos" / f"{place}.png")
+    from_file = load_images(tmp_path / "some.npz", size=size)
+    assert torch.equal(from_file.images, load_images(tmp_path / "photos", size=size).images)
+
+
+def test_images_that_have_the_size_stay_as_they_are():
+    assert torch.equal(load_images(limit=9, size=8).images, load_images(limit=9).images)

@@ -103,6 +103,53 @@ def test_a_resnet_is_torchvision_s_without_classifier():
     torch.testing.assert_close(net(x), expected, rtol=0, atol=tolerance)
 
 
+def test_a_residual_gain_of_zero_is_torchvision_s_zero_init_residual():
+    with seeded(4):
+        ours = resnet(50, width=8, residual_gain=0.0)
+    with seeded(4):
+        stock = resnet(50, width=8)
+    zeroed = torchvision.models.resnet50(weights=None, zero_init_residual=True)
+    for (name, part), reference in zip(
+        ours.named_parameters(), list(zeroed.parameters())[:-2], strict=True
+    ):
+        assert part.any() == reference.any(), name
+    for (name, part), kept in zip(ours.named_parameters(), stock.parameters(), strict=True):
+        assert not part.any() or torch.equal(part, kept), name
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize(("depth", "last"), [(18, 2), (50, 3)])
+def test_the_residual_gain_multiplies_every_branch_and_nothing_else(depth, last, norm):
+    def built(gain):
+        with seeded(4):
+            return resnet(depth, 1, "small", width=4, norm=norm, residual_gain=gain).double()
+
+    x = images((1, 8, 8)).double()
+    whole, some, none = built(1.0), built(0.25), built(0.0)
+    for block, damped, shortcut in zip(whole.layer2, some.layer2, none.layer2, strict=True):
+        y = torch.rand(2, block.conv1.in_channels, 8, 8, dtype=torch.float64)
+        passed = y if block.downsample is None else block.downsample(y)
+        torch.testing.assert_close(shortcut(y), torch.relu(passed))
+        branch = {}
+        for part, of in ((block, "whole"), (damped, "some")):
+            layer = getattr(part, f"bn{last}")
+            layer.register_forward_hook(lambda *held, of=of: branch.update({of: held[2]}))
+            part(y)
+        torch.testing.assert_close(branch["some"], 0.25 * branch["whole"])
+    none(x).sum().backward()
+    moved = [name for name, p in none.named_parameters() if p.grad is not None and p.grad.any()]
+    named = f"bn{last}.weight" if norm == "batch" else f"conv{last}.weight"
+    assert sum(name.endswith(named) for name in moved) == sum(
+        name.endswith(named) for name, _ in none.named_parameters()
+    )  # every branch can start to learn
+
+
+@pytest.mark.parametrize("gain", [-0.1, math.inf, math.nan])
+def test_a_residual_gain_out_of_range_is_refused(gain):
+    with pytest.raises(ValueError, match="residual_gain is .*; expected a finite number"):
+        resnet(18, residual_gain=gain)
+
+
 @pytest.mark.parametrize(("size", "expected"), [(32, 32), (28, 28), (17, 17)])
 def test_the_small_stem_keeps_the_size(size, expected):
     assert resnet(18, stem="small").stem(images((3, size, size))).shape[2:] == (expected, expected)
@@ -116,6 +163,21 @@ def test_the_imagenet_stem_quarters_it():
 def test_the_stem_follows_the_longer_side(size, stem):
     encoder = build_encoder("resnet18", (1, 20, size), 4, seed=0)
     assert encoder.backbone.stem[0].kernel_size == (stem, stem)
+
+
+@pytest.mark.parametrize(("stem", "kernel"), [("small", 3), ("imagenet", 7)])
+@pytest.mark.parametrize("size", [8, 64])
+def test_a_stem_may_be_chosen_at_any_size(size, stem, kernel):
+    encoder = build_encoder("resnet18", (3, size, size), 4, seed=0, stem=stem, widths=(4,))
+    assert encoder.backbone.stem[0].kernel_size == (kernel, kernel)
+    assert encoder(images((3, size, size))).isfinite().all()
+
+
+@pytest.mark.parametrize("option", [{"stem": "small"}, {"residual_gain": 0.0}, {"norm": "batch"}])
+def test_options_of_resnets_are_refused_for_other_encoders(option):
+    (name,) = option
+    with pytest.raises(ValueError, match=f"{name} is .* for mlp; expected None, only ResNets"):
+        build_encoder("mlp", DIGITS, 4, seed=0, **option)
 
 
 @pytest.mark.parametrize("name", ["mlp", "convnet", "resnet18", "vit_tiny"])
