@@ -1,10 +1,10 @@
 r"""Modes of a representation, and how fast each would grow on pairs it was not fitted to.
 
 A last linear layer that starts small learns, at first, as a linear model of the representation h.
-Its modes are the eigenvectors v_j of Gamma_h = (H^T H' + H'^T H) / (2n), eigenvalues gamma_j, and
-mode j steps after a flow time in inverse proportion to gamma_j (arXiv 2303.15438, equation 13, with h
-in the place of x). On finitely many pairs every gamma_j is above zero for some directions by chance;
-only what v_j^T Gamma_h v_j is on other pairs is learned by fresh views of fresh images.
+Its modes are the eigenvectors v_j of Gamma_h = (H^T H' + H'^T H) / (2n) with eigenvalues gamma_j,
+and mode j steps after a flow time in inverse proportion to gamma_j (arXiv 2303.15438, equation 13,
+with h in the place of x). On few pairs some gamma_j are above zero by chance; what fresh views of
+fresh images teach is v_j^T Gamma_h v_j of other pairs.
 """
 
 from __future__ import annotations
