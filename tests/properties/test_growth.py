@@ -11,7 +11,7 @@ from torch.func import functional_call, jacrev
 
 from sslsim.encoders.build import build_encoder
 from sslsim.measures.growth import growth, moved
-from sslsim.measures.snapshots import ProbeSet, probing
+from sslsim.measures.snapshots import HeldOutPairs, probing
 from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
 from sslsim.objectives import barlow_twins, simclr, spectral_contrastive, vicreg
 
@@ -27,7 +27,7 @@ OBJECTIVES = {
 def pairs_of(count, shape, seed):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(count, *shape, generator=generator, dtype=torch.float64)
-    return ProbeSet(x, x + 0.3 * torch.randn(x.shape, generator=generator, dtype=torch.float64))
+    return HeldOutPairs(x, x + 0.3 * torch.randn(x.shape, generator=generator, dtype=torch.float64))
 
 
 def eigenvalues(encoder, pairs, spectrum):
@@ -147,7 +147,7 @@ def test_an_aligned_linear_map_grows_as_the_closed_form(seed, lam):
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     layer = torch.nn.Linear(4, 3, bias=False).double()
     layer.weight.data.copy_(torch.from_numpy(turn * np.sqrt(lam / gamma) @ v.T))
-    pairs = ProbeSet(torch.from_numpy(x), torch.from_numpy(x_prime))
+    pairs = HeldOutPairs(torch.from_numpy(x), torch.from_numpy(x_prime))
     now = growth(layer, pairs, barlow_twins, range(3))
     np.testing.assert_allclose(now.lam, lam, rtol=1e-9)
     gap = np.min(np.abs(np.diff(lam)))

@@ -30,7 +30,7 @@ from sslsim.encoders.features import features
 from sslsim.measures.collapse import collapse
 from sslsim.measures.knn_monitor import neighbour_bank
 from sslsim.measures.probes import ProbeResult, knn_accuracy, linear_probe
-from sslsim.measures.snapshots import draw_probe
+from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.measures.steps import Steps
 from sslsim.methods.learner import Learner
 from sslsim.runs.folder import check_folder, check_same, holds_checkpoints, run_in_place
@@ -82,7 +82,9 @@ def train_network(options: TrainOptions) -> Path:
             pixels = pixel_statistics(data.images) if options.standardise else None
             held_out_images = held_out.images.to(device)
             plain, plain_held_out = crop_to_input(data, kind), crop_to_input(held_out, kind)
-            probe = draw_probe(held_out_images, probed_views, options.probe, options.seed, pixels)
+            probe = draw_held_out_pairs(
+                held_out_images, probed_views, options.probe, options.seed, pixels
+            )
             begun = time.perf_counter()
             train(
                 learner,

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from sslsim.encoders.build import build_encoder
 from sslsim.measures.growth import growth, hessian_product, moved
-from sslsim.measures.snapshots import ProbeSet
+from sslsim.measures.snapshots import HeldOutPairs
 from sslsim.ntk import layer_ntks, pair_ntk
 from sslsim.objectives import barlow_twins, simclr, vicreg
 from theory.linear.two_factor import growth_rate, growth_time, two_factor_law
@@ -19,7 +19,7 @@ from theory.linear.two_factor import growth_rate, growth_time, two_factor_law
 def pairs_of(count, shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(count, *shape, generator=generator, dtype=torch.float64)
-    return ProbeSet(x, x + 0.3 * torch.randn(x.shape, generator=generator, dtype=torch.float64))
+    return HeldOutPairs(x, x + 0.3 * torch.randn(x.shape, generator=generator, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(("name", "widths"), [("convnet", (3, 4)), ("mlp", (5, 4))])
