@@ -104,7 +104,7 @@ class Forecast:
     measured_step_time: float
 
 
-def passings(run: WatchedRun, until: int | None = None) -> list[tuple[int, int, float | None]]:
+def crossings(run: WatchedRun, until: int | None = None) -> list[tuple[int, int, float | None]]:
     """Moments at which modes first pass the sizes."""
     last = len(run.steps) if until is None else until
     found: list[tuple[int, int, float | None]] = []
