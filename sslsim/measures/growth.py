@@ -143,7 +143,7 @@ def growth(
     return Growth(lam, directions, functions, total, own_rates, shares, names, float(loss.detach()))
 
 
-def moved(
+def gradient_flow_step(
     encoder: nn.Module, pairs: HeldOutPairs, objective: Objective, time: float
 ) -> tuple[nn.Module, float]:
     """The network a short flow time later, by one explicit step down the gradient.
@@ -167,7 +167,7 @@ def moved(
     >>> from sslsim.objectives import barlow_twins
     >>> layer = nn.Linear(2, 1, bias=False)
     >>> pairs = HeldOutPairs(*torch.rand(2, 8, 2))
-    >>> later, slope = moved(layer, pairs, barlow_twins, 0.0)
+    >>> later, slope = gradient_flow_step(layer, pairs, barlow_twins, 0.0)
     >>> bool((later.weight == layer.weight).all()), slope > 0
     (True, True)
     """

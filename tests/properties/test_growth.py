@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.func import functional_call, jacrev
 
 from sslsim.encoders.build import build_encoder
-from sslsim.measures.growth import growth, moved
+from sslsim.measures.growth import gradient_flow_step, growth
 from sslsim.measures.snapshots import HeldOutPairs, probing
 from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
 from sslsim.objectives import barlow_twins, simclr, spectral_contrastive, vicreg
@@ -57,13 +57,15 @@ def test_rates_are_derivatives_along_the_flow(name, options, spectrum, method):
     now = growth(encoder, pairs, objective, range(3), spectrum=spectrum)
     lam, rates = now.lam.numpy(), now.rates.numpy()
     np.testing.assert_allclose(lam, eigenvalues(encoder, pairs, spectrum), atol=1e-12 * lam[0])
-    _, slope = moved(encoder, pairs, objective, 0.0)
-    # So short that no parameter crosses a kink: gradients are moved by a part in a thousand.
+    _, slope = gradient_flow_step(encoder, pairs, objective, 0.0)
+    # So short that no parameter crosses a kink: gradients are gradient_flow_step by a part in a thousand.
     time = 1e-4 / max(np.sqrt(slope), abs(rates).max())
 
     def difference(time):
         ahead, behind = (
-            eigenvalues(moved(encoder, pairs, objective, way * time)[0], pairs, spectrum)
+            eigenvalues(
+                gradient_flow_step(encoder, pairs, objective, way * time)[0], pairs, spectrum
+            )
             for way in (1, -1)
         )
         return (ahead - behind) / (2 * time)
