@@ -111,7 +111,7 @@ def tangent_kernel(
     return found
 
 
-def taken(
+def kernel_and_embeddings(
     network: nn.Module, pairs: Pairs, options: NtkOptions, standardise: bool
 ) -> tuple[Array, Array]:
     """Kernel and embeddings of the pairs, as the network is fed with them.
@@ -119,7 +119,7 @@ def taken(
     >>> from torch.nn import Flatten, Linear, Sequential
     >>> pairs = held_out_pairs(TrainOptions(limit=100), "simclr", NtkOptions(samples=5))
     >>> network = Sequential(Flatten(), Linear(64, 3))
-    >>> [found.shape for found in taken(network, pairs, NtkOptions(), standardise=True)]
+    >>> [found.shape for found in kernel_and_embeddings(network, pairs, NtkOptions(), standardise=True)]
     [(10, 10), (10, 3)]
     """
     device = chosen_device(options.device)
