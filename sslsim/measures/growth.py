@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from sslsim.measures.snapshots import HeldOutPairs, probing
+from sslsim.measures.snapshots import HeldOutPairs, batch_statistics
 
 SPECTRA = ("cross", "covariance")
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -114,7 +114,7 @@ def growth(
         raise ValueError(f"spectrum is {spectrum!r}; expected one of {', '.join(SPECTRA)}")
     moving, parameters, names = _copied(encoder)
     sizes = [parameter.numel() for parameter in parameters]
-    with probing(moving):
+    with batch_statistics(moving):
         z, z_prime = moving(pairs.x.double()), moving(pairs.x_prime.double())
     lam, directions = _modes(z.detach(), z_prime.detach(), spectrum)
     if not all(0 <= mode < len(lam) for mode in modes):
@@ -172,7 +172,7 @@ def gradient_flow_step(
     (True, True)
     """
     later, parameters, _ = _copied(encoder)
-    with probing(later):
+    with batch_statistics(later):
         loss = objective(later(pairs.x.double()), later(pairs.x_prime.double()))
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     slope = 0.0
@@ -225,7 +225,7 @@ def hessian_product(
     def product(vector: torch.Tensor) -> torch.Tensor:
         total = torch.zeros(size, dtype=torch.float64, device=vector.device)
         for batch in pairs:
-            with probing(copied):
+            with batch_statistics(copied):
                 loss = objective(copied(batch.x.double()), copied(batch.x_prime.double()))
             gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
             slope = _flat(gradients, parameters) @ vector

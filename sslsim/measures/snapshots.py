@@ -138,7 +138,7 @@ def snapshot(
     >>> found["cross_spectrum"].shape, found["scores"].shape
     ((3,), (6, 3))
     """
-    with probing(encoder):
+    with batch_statistics(encoder):
         z, z_prime = encoder(probe.x).double(), encoder(probe.x_prime).double()
     if not bool(z.isfinite().all() and z_prime.isfinite().all()):
         raise ValueError(
@@ -175,7 +175,7 @@ def snapshot(
 
 
 @contextlib.contextmanager
-def probing(module: nn.Module) -> Iterator[None]:
+def batch_statistics(module: nn.Module) -> Iterator[None]:
     """Evaluation mode, but BatchNorm by the statistics of what is embedded, none of them kept.
 
     Parameters
@@ -186,7 +186,7 @@ def probing(module: nn.Module) -> Iterator[None]:
     Examples
     --------
     >>> layer = nn.BatchNorm1d(1)
-    >>> with probing(layer):
+    >>> with batch_statistics(layer):
     ...     out = layer(torch.tensor([[1.0], [3.0]]))
     >>> out.round().flatten().tolist(), layer.running_mean.item(), layer.training
     ([-1.0, 1.0], 0.0, True)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from sslsim.encoders.build import Encoder
 from sslsim.measures.growth import Objective
-from sslsim.measures.snapshots import HeldOutPairs, probing
+from sslsim.measures.snapshots import HeldOutPairs, batch_statistics
 from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
 from sslsim.methods.learner import Learner, PairLearner
 from sslsim.runs.networks import load_weights
@@ -139,7 +139,7 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
     lam = []
     for step in tqdm(steps, desc="checkpoints", disable=not progress, file=sys.stderr):
         encoder = _load(learner, initial, run, step)
-        with torch.no_grad(), probing(encoder):
+        with torch.no_grad(), batch_statistics(encoder):
             z, z_prime = encoder(drawn.x), encoder(drawn.x_prime)
         if spectrum == "cross":
             lam.append(cross_spectrum(z, z_prime).numpy())

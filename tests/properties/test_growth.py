@@ -11,7 +11,7 @@ from torch.func import functional_call, jacrev
 
 from sslsim.encoders.build import build_encoder
 from sslsim.measures.growth import gradient_flow_step, growth
-from sslsim.measures.snapshots import HeldOutPairs, probing
+from sslsim.measures.snapshots import HeldOutPairs, batch_statistics
 from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
 from sslsim.objectives import barlow_twins, simclr, spectral_contrastive, vicreg
 
@@ -31,7 +31,7 @@ def pairs_of(count, shape, seed):
 
 
 def eigenvalues(encoder, pairs, spectrum):
-    with torch.no_grad(), probing(encoder):
+    with torch.no_grad(), batch_statistics(encoder):
         z, z_prime = encoder(pairs.x), encoder(pairs.x_prime)
     if spectrum == "cross":
         return cross_spectrum(z, z_prime).numpy()
