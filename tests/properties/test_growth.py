@@ -58,7 +58,7 @@ def test_rates_are_derivatives_along_the_flow(name, options, spectrum, method):
     lam, rates = now.lam.numpy(), now.rates.numpy()
     np.testing.assert_allclose(lam, eigenvalues(encoder, pairs, spectrum), atol=1e-12 * lam[0])
     _, slope = gradient_flow_step(encoder, pairs, objective, 0.0)
-    # So short that no parameter crosses a kink: gradients are gradient_flow_step by a part in a thousand.
+    # So short that no parameter crosses a kink: gradients change by a part in a thousand.
     time = 1e-4 / max(np.sqrt(slope), abs(rates).max())
 
     def difference(time):

@@ -119,8 +119,9 @@ def kernel_and_embeddings(
     >>> from torch.nn import Flatten, Linear, Sequential
     >>> pairs = held_out_pairs(TrainOptions(limit=100), "simclr", NtkOptions(samples=5))
     >>> network = Sequential(Flatten(), Linear(64, 3))
-    >>> [found.shape for found in kernel_and_embeddings(network, pairs, NtkOptions(), standardise=True)]
-    [(10, 10), (10, 3)]
+    >>> kernel, z = kernel_and_embeddings(network, pairs, NtkOptions(), standardise=True)
+    >>> kernel.shape, z.shape
+    ((10, 10), (10, 3))
     """
     device = chosen_device(options.device)
     x, x_prime = (view.to(device) for view in pairs.fed(standardise))
