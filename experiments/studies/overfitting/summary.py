@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
-from scipy.stats import t as student
 
 from experiments.studies.overfitting.measures import GROUPS, SPLITS
+from sslsim.measures.intervals import mean_interval
 from sslsim.runs.options import TrainOptions, training_options
 from sslsim.training.options import flow_time
 
@@ -117,25 +117,10 @@ def falls_by_other_peaks(accuracy: ArrayLike) -> Array:
     return values[np.arange(len(values)), others.argmax(axis=1)] - values[:, -1]
 
 
-def interval(values: ArrayLike, level: float) -> dict[str, Any]:
-    """Mean over runs and Student's interval of it, seeds being the unit.
-
-    >>> found = interval([1.0, 2.0, 3.0], 0.9)
-    >>> float(found["mean"]), round(float(found["low"]), 3), int(found["count"])
-    (2.0, 0.314, 3)
-    """
-    values = np.asarray(values, dtype=float)
-    known = np.isfinite(values)
-    count = known.sum(axis=0)
-    filled = np.where(known, values, 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = filled.sum(axis=0) / count
-        squares = np.where(known, (values - mean) ** 2, 0.0).sum(axis=0)
-        error = np.sqrt(squares / (count - 1) / count)
-    half = np.where(
-        count > 1, student.ppf((1 + level) / 2, np.maximum(count - 1, 1)) * error, np.nan
-    )
-    return {"mean": mean, "low": mean - half, "high": mean + half, "count": count}
+def _interval(values: ArrayLike, level: float) -> dict[str, Any]:
+    """Mean over runs and its interval, under the keys of ``overfitting.json``."""
+    mean, low, high, _, count = mean_interval(values, level, omit_missing=True)
+    return {"mean": mean, "low": low, "high": high, "count": count}
 
 
 def summarise_run(curves: Curves) -> dict[str, Any]:
@@ -196,19 +181,21 @@ def summarise_groups(
         same = len({one["steps"] for one in held}) == 1
         means: dict[str, Any] = {}
         for name in ACCURACIES:
-            means[f"{name}_fall"] = interval([one[f"{name}_fall"] for one in held], level)
+            means[f"{name}_fall"] = _interval([one[f"{name}_fall"] for one in held], level)
             ends = [curves[place].accuracies[name][:, -1] for place in members]
-            means[f"{name}_end"] = interval(ends, level)
+            means[f"{name}_end"] = _interval(ends, level)
             tops = [curves[place].accuracies[name].max(axis=1) for place in members]
-            means[f"{name}_peak"] = interval(tops, level)
+            means[f"{name}_peak"] = _interval(tops, level)
             if same:
                 stacked = np.array([curves[place].accuracies[name] for place in members])
                 fell = np.stack([falls_by_other_peaks(layer) for layer in stacked.swapaxes(0, 1)])
-                means[f"{name}_fall_by_others"] = interval(fell.T, level)
+                means[f"{name}_fall_by_others"] = _interval(fell.T, level)
         correlations = {
             name: {
                 signal: {
-                    span: interval([one["correlations"][name][signal][span] for one in held], level)
+                    span: _interval(
+                        [one["correlations"][name][signal][span] for one in held], level
+                    )
                     for span in ("all", "after_peak")
                 }
                 for signal in held[0]["correlations"][name]
