@@ -13,6 +13,7 @@ from experiments.report.configuration import PLACES, defaults_of
 from experiments.report.folders import RunFolder
 from experiments.tables import words
 from sslsim.measures.intervals import mean_interval
+from sslsim.runs.replicates import learning_settings
 
 LEVEL = 0.9  # of intervals over seeds, as elsewhere in the package
 
@@ -98,10 +99,12 @@ def group_runs(runs: Sequence[RunFolder]) -> list[Group]:
 
 
 def _key(run: RunFolder, options: Mapping[str, Any]) -> str:
+    settings = {**(defaults_of(run) or {}), **options}
+    if run.command == "train":
+        settings = learning_settings(settings)
     free = PLACES | {"seed"}
-    held = {**(defaults_of(run) or {}), **options}
-    kept = {name: value for name, value in held.items() if name not in free}
-    return json.dumps([run.command, kept], sort_keys=True)
+    settings = {name: value for name, value in settings.items() if name not in free}
+    return json.dumps([run.command, settings], sort_keys=True)
 
 
 def _sources(given: Any, trained: Sequence[RunFolder]) -> list[RunFolder]:

@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 from experiments.studies.overfitting.measures import GROUPS, SPLITS
 from sslsim.measures.intervals import mean_interval
 from sslsim.runs.options import TrainOptions, training_options
+from sslsim.runs.replicates import learning_settings, seed_groups
 from sslsim.training.options import flow_time
 
 Array = NDArray[np.float64]
@@ -94,9 +95,6 @@ def read_curves(run: Path, trained: TrainOptions, lines: Sequence[Mapping[str, A
 
 
 _LEAST = 4  # checkpoints of which a rank correlation says something
-# What runs of one group may differ in: the seed, and what leaves the training alone.
-_FREE: tuple[str, ...] = ("seed", "out", "root", "device", "records", "probe", "evaluate", "layers")
-_FREE += ("checkpoint_every", "checkpoints_kept", "compile", "channels_last")
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
@@ -163,20 +161,11 @@ def summarise_groups(
     curves: Sequence[Curves], runs: Sequence[Mapping[str, Any]], level: float
 ) -> list[dict[str, Any]]:
     """Means over runs that differ by their seed only."""
-    keys = [_settings(one.trained) for one in curves]
-    distinct = [key for place, key in enumerate(keys) if key not in keys[:place]]
-    differing = [name for name in keys[0] if len({repr(key[name]) for key in distinct}) > 1]
+    groups = seed_groups([of_run.run for of_run in curves], [of_run.trained for of_run in curves])
+    keys = [learning_settings(asdict(curves[members[0]].trained)) for members in groups]
+    differing = [name for name in keys[0] if len({repr(key[name]) for key in keys}) > 1]
     found = []
-    for key in distinct:
-        members = [place for place, other in enumerate(keys) if other == key]
-        seeds = [curves[place].trained.seed for place in members]
-        for place, seed in zip(members, seeds, strict=True):
-            first = members[seeds.index(seed)]
-            if first != place:
-                raise ValueError(
-                    f"{curves[first].run} and {curves[place].run} were trained alike, with seed "
-                    f"{seed}; expected runs of different seeds or options"
-                )
+    for key, members in zip(keys, groups, strict=True):
         held = [runs[place] for place in members]
         same = len({one["steps"] for one in held}) == 1
         means: dict[str, Any] = {}
@@ -207,17 +196,13 @@ def summarise_groups(
                 "label": _label(key, differing),
                 "options": {name: key[name] for name in differing},
                 "runs": members,
-                "seeds": seeds,
+                "seeds": [curves[place].trained.seed for place in members],
                 "layers": held[0]["layers"],
                 **means,
                 "correlations": correlations,
             }
         )
     return found
-
-
-def _settings(trained: TrainOptions) -> dict[str, Any]:
-    return {name: value for name, value in asdict(trained).items() if name not in _FREE}
 
 
 def _label(key: Mapping[str, Any], differing: Sequence[str]) -> str:

@@ -16,7 +16,6 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from experiments.studies.umm.tables import group_names, report, tabled
 from sslsim.core.files import plain, read_json, whole_file, write_json
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.networks import check_different
+from sslsim.runs.replicates import seed_groups
 from sslsim.runs.setup import chosen_device
 from sslsim.umm import UmmOptions, undo_memorization
 from sslsim.umm.convergence import Diverged
@@ -74,8 +74,9 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
     check_folder(options.out, "umm-sweep", _RESULTS)
     device = chosen_device(options.device)
     starts = [start_from(run, options) for run in options.run]
-    groups = group_names([start.trained for start in starts])
-    _check_distinct(starts, groups)
+    trained = [start.trained for start in starts]
+    groups = group_names(trained)
+    seed_groups(options.run, trained)  # raises where an interval would count a run twice
     settings = [settings_of(options, start.options) for start in starts]
     with new_results(options.out, "umm-sweep", options, results=_RESULTS, resumes=True) as folder:
         cells = []
@@ -126,19 +127,6 @@ def settings_of(options: UmmSweepCommand, base: UmmOptions) -> list[Setting]:
                 controls[against] = variant_options(replace(base, **{name: value}), CONTROL)
             found.append(Setting(told, replace(first, **{name: value}), against))
     return [*found, *(Setting(name, held, name) for name, held in controls.items())]
-
-
-def _check_distinct(starts: Sequence[Start], groups: Sequence[str]) -> None:
-    """Raise if two runs are alike down to their seed: an interval would count one of them twice."""
-    seen: dict[tuple[str, int], Path] = {}
-    for start, group in zip(starts, groups, strict=True):
-        seed = start.trained.seed
-        if (group, seed) in seen:
-            raise ValueError(
-                f"{seen[group, seed]} and {start.run} were trained alike, with seed {seed}; "
-                "expected runs of different seeds or options"
-            )
-        seen[group, seed] = start.run
 
 
 def _varied(given: str) -> tuple[str, list[Any]]:

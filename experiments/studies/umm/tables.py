@@ -26,12 +26,7 @@ from experiments.tables import (
 )
 from sslsim.measures.intervals import mean_interval
 from sslsim.runs.options import TrainOptions
-
-# Options that do not make another kind of run.
-_FREE = (
-    "seed", "out", "root", "device", "evaluate", "layers", "records", "probe", "checkpoint_every",
-    "checkpoints_kept",
-)  # fmt: skip
+from sslsim.runs.replicates import learning_settings
 
 INTERVENTIONS = ("align", "spread", "spread_held")
 _WHOLE = ("coding_rate_reduction", "loss", "alignment")
@@ -46,9 +41,7 @@ _SHOWN = (  # of the text: key, headline, factor
 
 def group_names(trained: Sequence[TrainOptions]) -> list[str]:
     """Name the groups of runs that differ by their seed only."""
-    kept = [
-        {name: value for name, value in asdict(one).items() if name not in _FREE} for one in trained
-    ]
+    kept = [learning_settings(asdict(one)) for one in trained]
     names = []
     for one in kept:
         alike = [other for other in kept if other["method"] == one["method"]]
