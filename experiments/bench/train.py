@@ -34,7 +34,7 @@ from sslsim.core.torchvision import torchvision
 from sslsim.data.datasets import Images
 from sslsim.data.views import draw_view
 from sslsim.encoders.build import build_encoder
-from sslsim.measures.snapshots import draw_probe, snapshot
+from sslsim.measures.snapshots import draw_held_out_pairs, snapshot
 from sslsim.methods.learner import PairLearner
 from sslsim.objectives import barlow_twins, simclr, vicreg
 from sslsim.runs.folder import new_results
@@ -166,7 +166,7 @@ def _step(options: BenchTrainOptions) -> dict[str, Any]:
 def _snapshot(options: BenchTrainOptions) -> dict[str, Any]:
     data = _pictures(max(256, options.step_batch))
     encoder = build_encoder(options.encoder, (3, 32, 32), 128, seed=0)
-    probe = draw_probe(data.images, "simclr", 256, seed=0)
+    probe = draw_held_out_pairs(data.images, "simclr", 256, seed=0)
     x = torch.rand(options.step_batch, 3, 32, 32)
     taken = _compared(
         {

@@ -225,7 +225,7 @@ def _gather(drawn: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> Views:
     return Views(tuple(view for view, _ in drawn), torch.stack(boxes, dim=1) if boxes else None)
 
 
-def as_fed(data: Images, kind: str) -> Images:
+def crop_to_input(data: Images, kind: str) -> Images:
     """Plain images at the size of the views that a network was built for.
 
     Parameters
@@ -243,7 +243,7 @@ def as_fed(data: Images, kind: str) -> Images:
     Examples
     --------
     >>> from sslsim.data.datasets import load_images
-    >>> as_fed(load_images(limit=20), "crops").images.shape
+    >>> crop_to_input(load_images(limit=20), "crops").images.shape
     torch.Size([20, 1, 6, 6])
     """
     height, width = fed_shape(data, kind)[1:]

@@ -9,7 +9,7 @@ from sslsim.data.views import Views
 from sslsim.encoders.build import Encoder
 from sslsim.encoders.heads import predictor
 from sslsim.methods.learner import Learner, pair_of
-from sslsim.methods.teacher import cosine_momentum, follow, teacher_of
+from sslsim.methods.teacher import cosine_momentum, teacher_of, update_teacher
 from sslsim.objectives import byol
 
 
@@ -61,4 +61,4 @@ class ByolLearner(Learner):
 
     def after_step(self, done: float) -> None:
         """Let the teacher follow."""
-        follow(self.teacher, self.encoder, cosine_momentum(self.momentum, done))
+        update_teacher(self.teacher, self.encoder, cosine_momentum(self.momentum, done))

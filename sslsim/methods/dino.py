@@ -11,7 +11,7 @@ from sslsim.data.views import Views
 from sslsim.encoders.build import Encoder
 from sslsim.encoders.checks import check_count
 from sslsim.methods.learner import Learner, embed_views, has_maps
-from sslsim.methods.teacher import cosine_momentum, follow, teacher_of
+from sslsim.methods.teacher import cosine_momentum, teacher_of, update_teacher
 from sslsim.objectives import dino, dino_center
 
 
@@ -119,5 +119,5 @@ class DinoLearner(Learner):
     def after_step(self, done: float) -> None:
         """Let the teacher follow."""
         momentum = cosine_momentum(self.momentum, done)
-        follow(self.teacher, self.encoder, momentum)
-        follow(self.teacher_head, self.head, momentum)
+        update_teacher(self.teacher, self.encoder, momentum)
+        update_teacher(self.teacher_head, self.head, momentum)

@@ -35,7 +35,7 @@ def teacher_of(student: Module) -> Module:
 
 
 @torch.no_grad()
-def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """Move a teacher towards its student, ``momentum teacher + (1 - momentum) student``.
 
     Parameters
@@ -56,7 +56,7 @@ def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     --------
     >>> teacher, student = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
     >>> _ = teacher.weight.data.fill_(1.0), student.weight.data.fill_(3.0)
-    >>> follow(teacher, student, 0.75)
+    >>> update_teacher(teacher, student, 0.75)
     >>> teacher.weight.item()
     1.5
     """

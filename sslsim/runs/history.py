@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from sslsim.encoders.build import Encoder
 from sslsim.measures.growth import Objective
-from sslsim.measures.snapshots import ProbeSet, probing
+from sslsim.measures.snapshots import HeldOutPairs, batch_statistics
 from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
 from sslsim.methods.learner import Learner, PairLearner
 from sslsim.runs.networks import load_weights
@@ -39,7 +39,7 @@ class WatchedRun:
         Of the run.
     trained : TrainOptions
         What it was trained with.
-    pairs : ProbeSet
+    pairs : HeldOutPairs
         Training pairs.
     objective : callable
         The run's loss of the embeddings of both views: of Barlow Twins over all pairs at once, the
@@ -58,7 +58,7 @@ class WatchedRun:
 
     folder: Path
     trained: TrainOptions
-    pairs: ProbeSet
+    pairs: HeldOutPairs
     objective: Objective
     spectrum: str
     ceiling: float | None
@@ -134,12 +134,12 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
             "spectral, whose loss is one of pairs of embeddings"
         )
     initial = copy.deepcopy(learner.state_dict())
-    drawn = ProbeSet(*opened.pairs(pairs)[:2])
+    drawn = HeldOutPairs(*opened.pairs(pairs)[:2])
     spectrum = watched_spectrum(trained).removesuffix("_spectrum")
     lam = []
     for step in tqdm(steps, desc="checkpoints", disable=not progress, file=sys.stderr):
         encoder = _load(learner, initial, run, step)
-        with torch.no_grad(), probing(encoder):
+        with torch.no_grad(), batch_statistics(encoder):
             z, z_prime = encoder(drawn.x), encoder(drawn.x_prime)
         if spectrum == "cross":
             lam.append(cross_spectrum(z, z_prime).numpy())

@@ -23,7 +23,7 @@ from sslsim.core.interruption import Interrupted, any_stopped, noting_signals
 from sslsim.core.seeds import derived_seed
 from sslsim.data.datasets import Images
 from sslsim.measures.knn_monitor import NeighbourBank, neighbour_accuracy
-from sslsim.measures.snapshots import ProbeSet, snapshot
+from sslsim.measures.snapshots import HeldOutPairs, snapshot
 from sslsim.methods.learner import Learner
 from sslsim.training.batches import training_batches
 from sslsim.training.optimizers import make_optimizer
@@ -44,7 +44,7 @@ def train(
     options: TrainingOptions,
     folder: Path,
     *,
-    probe: ProbeSet | None = None,
+    probe: HeldOutPairs | None = None,
     bank: NeighbourBank | None = None,
     device: torch.device | str = "cpu",
     progress: bool = False,
@@ -66,7 +66,7 @@ def train(
         all processes. If it holds checkpoints of a run of the same options, training goes on from
         the newest; more ``steps`` than it was planned with are allowed by
         :func:`check_longer`.
-    probe : ProbeSet, optional
+    probe : HeldOutPairs, optional
         What to record snapshots of; nothing is recorded without one. The ``loss`` of a record is
         the mean over the batches since the record before.
     bank : NeighbourBank, optional

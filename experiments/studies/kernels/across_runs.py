@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments.options import NtkOptions
 from experiments.studies.kernels.agreement import Array, leading_basis
-from experiments.studies.kernels.pairs import held_out_pairs, taken
+from experiments.studies.kernels.pairs import held_out_pairs, kernel_and_embeddings
 from experiments.tables import table
 from sslsim.runs.networks import check_different, network_at
 from sslsim.runs.options import TrainOptions
@@ -69,7 +69,7 @@ def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Arra
             parts.append((UNTRAINED, initial_learner(one, pairs.data).encoder.eval()))
         for group, encoder in parts:
             try:
-                kernel, z = taken(encoder, pairs, options, one.standardise)
+                kernel, z = kernel_and_embeddings(encoder, pairs, options, one.standardise)
             except ValueError as error:
                 raise ValueError(f"{run}, views {pairs.kind}: {error}") from error
             networks.append(Network(group, f"{run.name} (seed {one.seed})", z, kernel))

@@ -17,7 +17,7 @@ from experiments.options import NtkOptions
 from experiments.studies.kernels.across_runs import across_networks
 from experiments.studies.kernels.agreement import Array, kernel_agreement, predictions
 from experiments.studies.kernels.over_training import over_training, report_training
-from experiments.studies.kernels.pairs import held_out_pairs, taken
+from experiments.studies.kernels.pairs import held_out_pairs, kernel_and_embeddings
 from experiments.studies.training.compare import agreement
 from experiments.tables import number, table
 from sslsim.core.files import write_arrays, write_json
@@ -63,7 +63,7 @@ def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], s
     network = load_module(options.module, options.weights)
     asked = {field: getattr(options, field) for field in (*_OF_DATA, "root")}
     pairs = held_out_pairs(TrainOptions(**asked), "simclr", options)
-    kernel, z = taken(network, pairs, options, options.standardise)
+    kernel, z = kernel_and_embeddings(network, pairs, options, options.standardise)
     found, _, predicted = predictions(kernel, z)
     found |= {"module": options.module, "data": options.data, "views": pairs.kind}
     return found, {"kernel": kernel, "embeddings": z, "predicted": predicted}, _report(found)
@@ -76,11 +76,11 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]
     pairs = held_out_pairs(trained, recorded["views"], options)
     network, step = network_at(run, options.checkpoint, pairs.data)
     begun = initial_learner(trained, pairs.data).encoder.eval()
-    first, z0 = taken(begun, pairs, options, trained.standardise)
+    first, z0 = kernel_and_embeddings(begun, pairs, options, trained.standardise)
     if step == 0:
         kernel, z = first, z0
     else:
-        kernel, z = taken(network.encoder, pairs, options, trained.standardise)
+        kernel, z = kernel_and_embeddings(network.encoder, pairs, options, trained.standardise)
     found, modes, predicted = predictions(kernel, z)
     found |= {
         "step": step,

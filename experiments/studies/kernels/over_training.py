@@ -14,7 +14,7 @@ from experiments.studies.kernels.agreement import (
     kernel_agreement,
     predictions,
 )
-from experiments.studies.kernels.pairs import Pairs, taken
+from experiments.studies.kernels.pairs import Pairs, kernel_and_embeddings
 from experiments.studies.training.compare import agreement
 from experiments.tables import number, table
 from sslsim.measures.steps import half_rise_times
@@ -43,7 +43,7 @@ def over_training(
     for step in steps:
         if step not in known:
             encoder = network_at(run, step, pairs.data)[0].encoder
-            known[step] = taken(encoder, pairs, options, trained.standardise)
+            known[step] = kernel_and_embeddings(encoder, pairs, options, trained.standardise)
         kernels.append(known[step][0])
         embeddings.append(known[step][1])
     clock = training_options(trained)

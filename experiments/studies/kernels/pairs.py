@@ -18,7 +18,7 @@ from sslsim.data.datasets import Images
 from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.data.single_view import VIEWS
 from sslsim.encoders.output import as_parameters, network_output
-from sslsim.measures.snapshots import draw_probe
+from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.ntk import pair_ntk
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.setup import chosen_device, split_data
@@ -74,7 +74,7 @@ def held_out_pairs(trained: TrainOptions, kind: str, options: NtkOptions) -> Pai
             stacklevel=2,
         )
     kind = options.views or (kind if kind in VIEWS and kind != "mask" else "simclr")
-    probe = draw_probe(held_out.images, kind, options.samples, trained.seed)
+    probe = draw_held_out_pairs(held_out.images, kind, options.samples, trained.seed)
     return Pairs(probe.x, probe.x_prime, pixel_statistics(data.images), data, kind)
 
 
@@ -111,7 +111,7 @@ def tangent_kernel(
     return found
 
 
-def taken(
+def kernel_and_embeddings(
     network: nn.Module, pairs: Pairs, options: NtkOptions, standardise: bool
 ) -> tuple[Array, Array]:
     """Kernel and embeddings of the pairs, as the network is fed with them.
@@ -119,8 +119,9 @@ def taken(
     >>> from torch.nn import Flatten, Linear, Sequential
     >>> pairs = held_out_pairs(TrainOptions(limit=100), "simclr", NtkOptions(samples=5))
     >>> network = Sequential(Flatten(), Linear(64, 3))
-    >>> [found.shape for found in taken(network, pairs, NtkOptions(), standardise=True)]
-    [(10, 10), (10, 3)]
+    >>> kernel, z = kernel_and_embeddings(network, pairs, NtkOptions(), standardise=True)
+    >>> kernel.shape, z.shape
+    ((10, 10), (10, 3))
     """
     device = chosen_device(options.device)
     x, x_prime = (view.to(device) for view in pairs.fed(standardise))

@@ -24,9 +24,9 @@ from experiments.studies.linear.predict import source
 from experiments.studies.linear.wide_networks import (
     WAYS,
     Followed,
-    follow,
     infinite_width_kernel,
     small_network,
+    train_and_predict,
 )
 from experiments.studies.training.compare import agreement
 from experiments.tables import number, table
@@ -83,7 +83,7 @@ def wide(options: CompareOptions) -> Path:
         for width in options.width:
             for seed in range(options.seed, options.seed + options.repeats):
                 network = small_network(width, pairs.m, options, way, seed)
-                runs.append(follow(network, views, limit, eta, options.max_iterations))
+                runs.append(train_and_predict(network, views, limit, eta, options.max_iterations))
                 print(_line(way, width, seed, runs[-1]), flush=True)
         found[way] = {
             "learning_rate": eta,

@@ -15,7 +15,7 @@ from sslsim.core.unit_rows import unit_rows
 from sslsim.data.datasets import Images, spread_over
 from sslsim.data.pixels import pixel_statistics
 from sslsim.data.single_view import VIEWS, draw_view
-from sslsim.data.views import as_fed
+from sslsim.data.views import crop_to_input
 from sslsim.encoders.build import Encoder
 from sslsim.encoders.features import features
 from sslsim.measures.probes import knn_accuracy, linear_probe
@@ -71,7 +71,7 @@ def watched_images(trained: TrainOptions, options: OverfittingOptions) -> Watche
     images = min(options.samples, len(data.images), len(held_out.images))
     plain, labels, views, classes = {}, {}, {}, {}
     for place, (split, part) in enumerate(zip(SPLITS, (held_out, data), strict=True)):
-        probed = as_fed(spread_over(part, options.probed), kind)
+        probed = crop_to_input(spread_over(part, options.probed), kind)
         fed = probed.images.float() / 255
         chosen = spread_over(part, images)
         generator = derived_generator(options.seed, _DRAWS, place)

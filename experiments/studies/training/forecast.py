@@ -21,9 +21,9 @@ from experiments.options import ForecastOptions
 from experiments.studies.training.forecasters import (
     JUDGED,
     Forecast,
+    crossings,
     forecasts_of,
     modes_left,
-    passings,
 )
 from experiments.tables import number, table
 from sslsim.core.files import write_arrays, write_json
@@ -59,9 +59,9 @@ def forecast(options: ForecastOptions) -> Path:
     for run in watched:
         if options.at is not None:
             index = run.steps.index(options.at)
-            moments = [*passings(run, until=index), *modes_left(run, index)]
+            moments = [*crossings(run, until=index), *modes_left(run, index)]
         else:
-            moments = passings(run)
+            moments = crossings(run)
         found += forecasts_of(run, moments, options, quiet)
     if options.at is not None:
         found = [one for one in found if one.size is None]

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from experiments.options import ForecastOptions
 from sslsim.measures.growth import Growth, growth, hessian_product
-from sslsim.measures.snapshots import ProbeSet
+from sslsim.measures.snapshots import HeldOutPairs
 from sslsim.ntk import pair_ntk
 from sslsim.runs.history import WatchedRun
 from theory.kernels.plateau import plateau_rate
@@ -104,7 +104,7 @@ class Forecast:
     measured_step_time: float
 
 
-def passings(run: WatchedRun, until: int | None = None) -> list[tuple[int, int, float | None]]:
+def crossings(run: WatchedRun, until: int | None = None) -> list[tuple[int, int, float | None]]:
     """Moments at which modes first pass the sizes."""
     last = len(run.steps) if until is None else until
     found: list[tuple[int, int, float | None]] = []
@@ -244,7 +244,7 @@ def _batch_normalised(encoder: torch.nn.Module) -> bool:
     return any(isinstance(part, _BatchNorm) for part in encoder.modules())
 
 
-def _kernel_rate(encoder: torch.nn.Module, pairs: ProbeSet, now: Growth, mode: int) -> float:
+def _kernel_rate(encoder: torch.nn.Module, pairs: HeldOutPairs, now: Growth, mode: int) -> float:
     u = now.directions[:, mode : mode + 1]
     x, x_prime = pairs.x, pairs.x_prime
     kernel = pair_ntk(encoder.eval(), x, x_prime, output=u.to(x.dtype)).numpy()
@@ -257,7 +257,7 @@ def _hessian_rate(encoder: torch.nn.Module, run: WatchedRun) -> float:
     """Twice the rate at which the steepest escape from a saddle grows."""
     x, x_prime = run.pairs.x, run.pairs.x_prime
     count = min(_HESSIAN_PAIRS, len(x))
-    batch = ProbeSet(x[:count], x_prime[:count])
+    batch = HeldOutPairs(x[:count], x_prime[:count])
     product, size = hessian_product(encoder, [batch], run.objective)
 
     def applied(vector: Array) -> Array:

@@ -25,12 +25,12 @@ from sslsim.core.files import read_arrays, read_json, read_lines, write_json
 from sslsim.data.datasets import Images, part_of
 from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.data.single_view import VIEWS
-from sslsim.data.views import as_fed
+from sslsim.data.views import crop_to_input
 from sslsim.encoders.features import features
 from sslsim.measures.collapse import collapse
 from sslsim.measures.knn_monitor import neighbour_bank
 from sslsim.measures.probes import ProbeResult, knn_accuracy, linear_probe
-from sslsim.measures.snapshots import draw_probe
+from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.measures.steps import Steps
 from sslsim.methods.learner import Learner
 from sslsim.runs.folder import check_folder, check_same, holds_checkpoints, run_in_place
@@ -81,8 +81,10 @@ def train_network(options: TrainOptions) -> Path:
             probed_views = kind if kind in VIEWS and kind != "mask" else "simclr"
             pixels = pixel_statistics(data.images) if options.standardise else None
             held_out_images = held_out.images.to(device)
-            plain, plain_held_out = as_fed(data, kind), as_fed(held_out, kind)
-            probe = draw_probe(held_out_images, probed_views, options.probe, options.seed, pixels)
+            plain, plain_held_out = crop_to_input(data, kind), crop_to_input(held_out, kind)
+            probe = draw_held_out_pairs(
+                held_out_images, probed_views, options.probe, options.seed, pixels
+            )
             begun = time.perf_counter()
             train(
                 learner,

@@ -14,7 +14,7 @@ from sslsim.coding_rate import coding_rate_reduction, instance_groups
 from sslsim.core.unit_rows import unit_rows
 from sslsim.data.datasets import Images, spread_over
 from sslsim.data.pixels import PixelStatistics, pixel_statistics
-from sslsim.data.views import as_fed
+from sslsim.data.views import crop_to_input
 from sslsim.encoders.features import features
 from sslsim.methods.learner import Learner
 from sslsim.runs.networks import network_at
@@ -178,8 +178,8 @@ def measured_layers(
     if start.transfer is not None:
         probed["transfer_"] = start.transfer
     for prefix, (fitted, read) in probed.items():
-        plain = as_fed(fitted, start.kind)
-        plain_read = as_fed(spread_over(read, test_images), start.kind)
+        plain = crop_to_input(fitted, start.kind)
+        plain_read = crop_to_input(spread_over(read, test_images), start.kind)
         results = probed_features(
             learner, plain, plain_read, start.pixels, layers=layers, seed=start.options.seed
         )

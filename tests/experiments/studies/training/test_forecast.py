@@ -14,7 +14,7 @@ from scipy.stats import t as student
 from experiments.cli import main
 from experiments.options import ForecastOptions
 from experiments.studies.training.forecast import forecast, summarise
-from experiments.studies.training.forecasters import SIZES, Forecast, _spread, passings
+from experiments.studies.training.forecasters import SIZES, Forecast, _spread, crossings
 from experiments.studies.training.train import train_network
 from paper_figs.runs.forecast import draw_forecast
 from sslsim.core.files import read_arrays, read_json
@@ -141,26 +141,26 @@ def test_a_passing_lies_between_checkpoints_as_growth_is_exponential(value):
 
 def test_a_mode_is_forecast_where_it_first_passes_a_size():
     rise = planted([[3e-5], [2e-4], [5e-4], [2e-3], [4e-4], [3e-3], [0.05], [0.3], [0.9]])
-    assert passings(rise) == [(1, 0, 1e-4), (3, 0, 1e-3), (6, 0, 1e-2), (7, 0, 1e-1)]
-    assert passings(rise, until=6) == [(1, 0, 1e-4), (3, 0, 1e-3)]
-    assert passings(rise, until=0) == []
-    assert passings(planted([[2e-3], [5e-3], [2e-2]])) == [(2, 0, 1e-2)]  # above 1e-3 at the start
-    assert passings(planted([[0.0], [2e-2], [0.7]])) == [(1, 0, 1e-2)]  # sizes were jumped over
-    assert passings(planted([[0.05], [0.6], [1.1]])) == []  # learned at once
+    assert crossings(rise) == [(1, 0, 1e-4), (3, 0, 1e-3), (6, 0, 1e-2), (7, 0, 1e-1)]
+    assert crossings(rise, until=6) == [(1, 0, 1e-4), (3, 0, 1e-3)]
+    assert crossings(rise, until=0) == []
+    assert crossings(planted([[2e-3], [5e-3], [2e-2]])) == [(2, 0, 1e-2)]  # above 1e-3 at the start
+    assert crossings(planted([[0.0], [2e-2], [0.7]])) == [(1, 0, 1e-2)]  # sizes were jumped over
+    assert crossings(planted([[0.05], [0.6], [1.1]])) == []  # learned at once
     two = planted([[1e-5, 1e-6], [2e-4, 3e-4], [2e-3, 0.0]])
-    assert passings(two) == [(1, 0, 1e-4), (1, 1, 1e-4), (2, 0, 1e-3)]
+    assert crossings(two) == [(1, 0, 1e-4), (1, 1, 1e-4), (2, 0, 1e-3)]
 
 
 def test_without_theory_the_ceiling_is_where_the_last_mode_was_learned():
     lam = [[4.0, 0.01], [4.0, 0.05], [4.0, 0.3], [4.0, 0.5]]
-    assert passings(planted(lam, ceiling=None)) == [(1, 1, 1e-2), (3, 1, 1e-1)]
-    assert passings(planted(lam, ceiling=1.0)) == [(2, 1, 1e-1)]
+    assert crossings(planted(lam, ceiling=None)) == [(1, 1, 1e-2), (3, 1, 1e-1)]
+    assert crossings(planted(lam, ceiling=1.0)) == [(2, 1, 1e-1)]
     # Where it is at that moment, not where it will be.
     lam[3] = [8.0, 0.5]
-    assert passings(planted(lam, ceiling=None)) == [(1, 1, 1e-2)]
+    assert crossings(planted(lam, ceiling=None)) == [(1, 1, 1e-2)]
     lam[3] = [4.0, 0.5]
     # As long as none is learned, it is taken to be 1.
-    assert passings(planted(np.array(lam) / 40, ceiling=None)) == [(1, 1, 1e-3), (3, 1, 1e-2)]
+    assert crossings(planted(np.array(lam) / 40, ceiling=None)) == [(1, 1, 1e-3), (3, 1, 1e-2)]
 
 
 def test_intervals_follow_the_errors_seen():
