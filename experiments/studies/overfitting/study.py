@@ -12,8 +12,9 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from experiments.studies.kernels.over_training import spread_steps
 from experiments.studies.overfitting.measures import Watched, measured_layers, watched_images
 from experiments.studies.overfitting.summary import read_curves, summarise_groups, summarise_run
 from experiments.tables import number, table
-from sslsim.core.files import plain, read_lines, whole_file, write_json
+from sslsim.core.files import plain, write_json
+from sslsim.runs.cache import stored_line, stored_lines
 from sslsim.runs.folder import check_folder, check_same, new_results
 from sslsim.runs.networks import check_different, kept_steps, network_at
 from sslsim.runs.options import TrainOptions
@@ -60,15 +62,12 @@ def overfitting(options: OverfittingOptions) -> Path:
         curves = []
         with tqdm(total=count, desc="checkpoints", disable=quiet, file=sys.stderr) as bar:
             for run, trained, steps in runs:
-                watched: Watched | None = None
+                watched = cache(partial(watched_images, trained, options))
                 of_run = []
                 for step in steps:
+                    measure = partial(_measured, run, step, watched, options)
                     key = _key(run, step, trained)
-                    if key not in lines:
-                        watched = watched or watched_images(trained, options)
-                        lines[key] = _measured(run, step, watched, options) | {"key": key}
-                        _write_lines(options.out / _LINES, list(lines.values()))
-                    of_run.append(lines[key])
+                    of_run.append(stored_line(options.out / _LINES, lines, key, measure))
                     bar.update()
                 curves.append(read_curves(run, trained, of_run))
         of_runs = [summarise_run(one) for one in curves]
@@ -107,14 +106,15 @@ def _check(options: OverfittingOptions) -> None:
 
 
 def _measured(
-    run: Path, step: int, watched: Watched, options: OverfittingOptions
+    run: Path, step: int, watched: Callable[[], Watched], options: OverfittingOptions
 ) -> dict[str, Any]:
-    learner, _ = network_at(run, step, watched.data)
+    images = watched()
+    learner, _ = network_at(run, step, images.data)
     try:
-        layers = measured_layers(learner.encoder, watched, options)
+        layers = measured_layers(learner.encoder, images, options)
     except ValueError as error:
         raise ValueError(f"{run} after {step} updates: {error}") from error
-    return {"run": run, "step": step, "images": watched.images, "layers": layers}
+    return {"run": run, "step": step, "images": images.images, "layers": layers}
 
 
 def _key(run: Path, step: int, trained: TrainOptions) -> str:
@@ -137,16 +137,7 @@ def _measured_before(options: OverfittingOptions) -> dict[str, dict[str, Any]]:
     kept = stored_config(options.out)[1]
     given = {name: getattr(options, name) for name in _MEASURED}
     check_same(options.out, kept, given, holds="measurements")
-    lines = read_lines(path)
-    if not all(isinstance(line, dict) and {"key", "layers"} <= set(line) for line in lines):
-        raise ValueError(f"{path} holds a line without key and layers; expected measurements")
-    return {line["key"]: line for line in lines}
-
-
-def _write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    with whole_file(path) as file:
-        for line in lines:
-            file.write(json.dumps(plain(line), allow_nan=False).encode() + b"\n")
+    return stored_lines(path, ["layers"])
 
 
 def _report(groups: Sequence[Mapping[str, Any]], eps: Sequence[float]) -> str:
