@@ -31,7 +31,7 @@ _DRAWS = 11  # purpose of the views' draws
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluationData:
+class LayerSamples:
     """What every checkpoint of a run is measured on.
 
     Attributes
@@ -55,7 +55,7 @@ class EvaluationData:
     images: int
 
 
-def evaluation_data(run: TrainedRun, options: OverfittingOptions) -> EvaluationData:
+def layer_samples(run: TrainedRun, options: OverfittingOptions) -> LayerSamples:
     """Draw, once for a run, what its checkpoints are measured on."""
     data, held_out = run.images, run.held_out
     if data.labels is None or held_out.labels is None or len(data.labels.unique()) < 2:
@@ -75,11 +75,11 @@ def evaluation_data(run: TrainedRun, options: OverfittingOptions) -> EvaluationD
         assert probed.labels is not None
         assert chosen.labels is not None
         labels[split], classes[split] = probed.labels, chosen.labels.repeat(options.views)
-    return EvaluationData(plain, labels, views, classes, images)
+    return LayerSamples(plain, labels, views, classes, images)
 
 
 def measured_layers(
-    encoder: Encoder, data: EvaluationData, options: OverfittingOptions
+    encoder: Encoder, samples: LayerSamples, options: OverfittingOptions
 ) -> dict[str, dict[str, Any]]:
     """Accuracies and coding rate reductions of all layers of a network.
 
@@ -87,17 +87,17 @@ def measured_layers(
     >>> from sslsim.encoders.build import build_encoder
     >>> from sslsim.runs.options import TrainOptions
     >>> options = OverfittingOptions(run=(), samples=8, probed=40, eps=(0.5,))
-    >>> data = evaluation_data(TrainedRun(Path(), TrainOptions(limit=60)), options)
+    >>> samples = layer_samples(TrainedRun(Path(), TrainOptions(limit=60)), options)
     >>> encoder = build_encoder("convnet", (1, 8, 8), 4, seed=0, widths=(4, 6))
-    >>> found = measured_layers(encoder, data, options)
+    >>> found = measured_layers(encoder, samples, options)
     >>> list(found)
     ['layer1', 'layer2', 'backbone', 'projector']
     >>> found["layer2"] == found["backbone"] != found["layer1"]
     True
     """
     layers = [*encoder.layers, "backbone", "projector"]
-    plain = {split: features(encoder, x, layers) for split, x in data.plain.items()}
-    views = {split: features(encoder, x, layers) for split, x in data.views.items()}
+    plain = {split: features(encoder, x, layers) for split, x in samples.plain.items()}
+    views = {split: features(encoder, x, layers) for split, x in samples.views.items()}
     found: dict[str, dict[str, Any]] = {}
     for place, layer in enumerate(layers):
         before = layers[place - 1] if place else None
@@ -111,8 +111,8 @@ def measured_layers(
         read = {split: plain[split][layer] for split in SPLITS}
         rated = {split: views[split][layer] for split in SPLITS}
         found[layer] = {
-            **probed_layer(read, data.labels, options.seed),
-            **layer_reductions(rated, data.classes, options),
+            **probed_layer(read, samples.labels, options.seed),
+            **layer_reductions(rated, samples.classes, options),
         }
     return found
 

@@ -12,8 +12,9 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from tqdm import tqdm
 
 from experiments.options import OverfittingOptions
 from experiments.studies.kernels.over_training import spread_steps
-from experiments.studies.overfitting.measures import EvaluationData, evaluation_data, measured_layers
+from experiments.studies.overfitting.measures import LayerSamples, layer_samples, measured_layers
 from experiments.studies.overfitting.summary import read_curves, summarise_groups, summarise_run
 from experiments.tables import number, table
-from sslsim.core.files import plain, read_lines, whole_file, write_json
+from sslsim.core.files import plain, write_json
+from sslsim.runs.cache import stored_line, stored_lines
 from sslsim.runs.folder import check_folder, check_same, new_results
 from sslsim.runs.networks import check_different
 from sslsim.runs.stored import stored_config
@@ -56,15 +58,12 @@ def overfitting(options: OverfittingOptions) -> Path:
         curves = []
         with tqdm(total=count, desc="checkpoints", disable=quiet, file=sys.stderr) as bar:
             for run, steps in runs:
-                data: EvaluationData | None = None
+                samples = cache(partial(layer_samples, run, options))
                 of_run = []
                 for step in steps:
+                    measure = partial(_measured, run, step, samples, options)
                     key = _key(run, step)
-                    if key not in lines:
-                        data = data or evaluation_data(run, options)
-                        lines[key] = _measured(run, step, data, options) | {"key": key}
-                        _write_lines(options.out / _LINES, list(lines.values()))
-                    of_run.append(lines[key])
+                    of_run.append(stored_line(options.out / _LINES, lines, key, measure))
                     bar.update()
                 curves.append(read_curves(run.folder, run.options, of_run))
         of_runs = [summarise_run(one) for one in curves]
@@ -103,14 +102,14 @@ def _check(options: OverfittingOptions) -> None:
 
 
 def _measured(
-    run: TrainedRun, step: int, data: EvaluationData, options: OverfittingOptions
+    run: TrainedRun, step: int, samples: Callable[[], LayerSamples], options: OverfittingOptions
 ) -> dict[str, Any]:
-    encoder = run.learner(step).encoder
+    drawn, encoder = samples(), run.learner(step).encoder
     try:
-        layers = measured_layers(encoder, data, options)
+        layers = measured_layers(encoder, drawn, options)
     except ValueError as error:
         raise ValueError(f"{run.folder} after {step} updates: {error}") from error
-    return {"run": run.folder, "step": step, "images": data.images, "layers": layers}
+    return {"run": run.folder, "step": step, "images": drawn.images, "layers": layers}
 
 
 def _key(run: TrainedRun, step: int) -> str:
@@ -133,16 +132,7 @@ def _measured_before(options: OverfittingOptions) -> dict[str, dict[str, Any]]:
     kept = stored_config(options.out)[1]
     given = {name: getattr(options, name) for name in _MEASURED}
     check_same(options.out, kept, given, holds="measurements")
-    lines = read_lines(path)
-    if not all(isinstance(line, dict) and {"key", "layers"} <= set(line) for line in lines):
-        raise ValueError(f"{path} holds a line without key and layers; expected measurements")
-    return {line["key"]: line for line in lines}
-
-
-def _write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    with whole_file(path) as file:
-        for line in lines:
-            file.write(json.dumps(plain(line), allow_nan=False).encode() + b"\n")
+    return stored_lines(path, ["layers"])
 
 
 def _report(groups: Sequence[Mapping[str, Any]], eps: Sequence[float]) -> str:
