@@ -1,12 +1,14 @@
-"""Standardised pixels: what networks are fed with, so that the mean image is no mode to learn."""
+"""Pixels as networks are fed with them, standardised: the mean image is no mode to learn."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 _CHUNK = 2**24  # pixels summed at once
+_GREY = (0.299, 0.587, 0.114)  # luminance of red, green, blue (ITU-R BT.601)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,3 +83,36 @@ def pixel_statistics(images: torch.Tensor) -> PixelStatistics:
     variance = (total[1].double() / count - mean.square()).clamp(min=0)
     std = variance.sqrt() / 255
     return PixelStatistics(mean / 255, torch.where(std > 0, std, 1.0))
+
+
+def to_shape(images: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Images brought to the shape that a network takes.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, c, h, w)
+        Grey or colour images.
+    shape : tuple of int
+        Channels (1 or 3), height and width.
+
+    Returns
+    -------
+    Tensor of uint8, shape (n, *shape)
+        The same tensor if it has that shape. Colours become their luminance, grey is repeated, and
+        sizes change by antialiased bilinear interpolation.
+
+    Examples
+    --------
+    >>> to_shape(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), (1, 4, 4)).shape
+    torch.Size([2, 1, 4, 4])
+    """
+    if tuple(images.shape[1:]) == tuple(shape):
+        return images
+    changed = images.float()
+    if images.shape[1] == 3 and shape[0] == 1:
+        changed = (changed * torch.tensor(_GREY).reshape(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    elif images.shape[1] != shape[0]:
+        changed = changed.expand(-1, shape[0], -1, -1)
+    if tuple(images.shape[2:]) != tuple(shape[1:]):
+        changed = nn.functional.interpolate(changed, shape[1:], mode="bilinear", antialias=True)
+    return changed.round().clamp(0, 255).to(torch.uint8)

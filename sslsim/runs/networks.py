@@ -1,4 +1,4 @@
-"""The network that a command looks at: of a run at a checkpoint, or the user's own."""
+"""Weights of a network: those of a run's checkpoints, or of the user's own module."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ import torch
 from torch import nn
 
 from sslsim.core.checkpoints import checkpoints, load_checkpoint
-from sslsim.data.datasets import Images
 from sslsim.methods.learner import Learner
-from sslsim.runs.setup import initial_learner, read_train_options, split_data
 
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network")
 """Names under which people save a state dict beside other things."""
@@ -56,53 +54,6 @@ def check_different(name: str, folders: Sequence[Path]) -> None:
             f"{name} holds a folder twice: {' '.join(map(str, folders))}; expected different "
             "folders"
         )
-
-
-def network_at(
-    run: Path, checkpoint: int | None = None, data: Images | None = None
-) -> tuple[Learner, int]:
-    """Learner of a run at a kept checkpoint.
-
-    Parameters
-    ----------
-    run : Path
-        Folder of ``sslsim train``.
-    checkpoint : int, optional
-        Updates after which to take it, one of :func:`kept_steps`. Default: the newest.
-    data : Images, optional
-        The run's training images, where the caller has loaded them.
-
-    Returns
-    -------
-    learner : Learner
-        On the CPU, in evaluation mode; its ``encoder`` is the network.
-    step : int
-        Updates it has seen.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds no training run, or not that checkpoint (the kept ones are listed), or
-        a damaged one.
-
-    Examples
-    --------
-    >>> network_at(Path("nowhere"))
-    Traceback (most recent call last):
-    ValueError: nowhere/config.json cannot be read: No such file or directory
-    """
-    trained = read_train_options(run)
-    steps = kept_steps(run)
-    if checkpoint is None and steps == [0]:
-        raise ValueError(f"{run} holds no checkpoint of its training; expected some, or 0 asked")
-    step = steps[-1] if checkpoint is None else checkpoint
-    if step not in steps:
-        known = ", ".join(map(str, steps))
-        raise ValueError(f"checkpoint is {checkpoint}; {run} holds {known}")
-    learner = initial_learner(trained, split_data(trained)[0] if data is None else data)
-    if step:
-        load_weights(learner, run / "checkpoints" / f"checkpoint-{step:09d}.pt")
-    return learner.eval(), step
 
 
 def load_weights(learner: Learner, path: Path) -> None:

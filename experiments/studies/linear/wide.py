@@ -8,7 +8,6 @@ with those of their tangent kernel at initialisation. The keys of ``wide.json`` 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from experiments.studies.linear.wide_networks import (
 from experiments.studies.training.compare import agreement
 from experiments.tables import number, table
 from sslsim.core.files import write_arrays, write_json
+from sslsim.measures.intervals import mean_interval
 from sslsim.runs.folder import check_folder, new_results
 from theory.kernels.modes import kernel_modes
 from theory.linear.gradient_descent import stable_learning_rate
@@ -159,31 +159,20 @@ def _judged(runs: list[Followed], options: CompareOptions) -> dict[str, Any]:
     for name in PREDICTIONS:
         told = [agreement(run.step_times[name], run.step_times["measured"]) for run in runs]
         errors = gathered([one["mean_relative_error"] for one in told])
-        mean, low, high = _geometric_means(errors, options.interval_level)
+        with np.errstate(divide="ignore"):  # no error at all: a mean of 0 without an interval
+            logs = mean_interval(np.log(errors), options.interval_level, axis=1)
         law = power_law(options.width, errors)
         found[name] = {
             "step_times": gathered([run.step_times[name] for run in runs]),
             "relative_error": gathered([one["relative_error"] for one in told]),
             "mean_relative_error": errors,
-            "geometric_mean": mean,
-            "low": low,
-            "high": high,
+            "geometric_mean": np.exp(logs.mean),
+            "low": np.exp(logs.low),
+            "high": np.exp(logs.high),
             "exponent": None if law is None else law[0],
             "exponent_error": None if law is None else law[1],
         }
     return found
-
-
-def _geometric_means(errors: Array, level: float) -> tuple[Array, Array, Array]:
-    """Of the errors of every width, with Student's interval of the mean logarithm."""
-    with np.errstate(divide="ignore"):
-        logs = np.log(errors)
-    count = errors.shape[1]
-    mean = logs.mean(axis=1)
-    with np.errstate(invalid="ignore"):
-        spread = logs.std(axis=1, ddof=1) / math.sqrt(count)
-    half = stats.t.ppf((1.0 + level) / 2.0, count - 1) * spread
-    return np.exp(mean), np.exp(mean - half), np.exp(mean + half)
 
 
 def _line(way: str, width: int, seed: int, run: Followed) -> str:

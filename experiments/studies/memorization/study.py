@@ -44,9 +44,9 @@ from experiments.studies.memorization.subsample import (
     score_subsample,
     trains_together,
 )
-from experiments.studies.umm.tables import summed_up
 from experiments.tables import number, table
 from sslsim.core.files import plain, read_arrays, write_arrays, write_json
+from sslsim.measures.intervals import mean_interval
 from sslsim.memorization import rank_points
 from sslsim.memorization.outliers import KINDS
 from sslsim.memorization.statistics import SETS, split_tests
@@ -171,10 +171,11 @@ def _auc(planted: Array, others: Array) -> float:
 
 def _interval(units: Sequence[float]) -> dict[str, Any]:
     """Mean over pairs of encoders and its Student interval."""
+    units = np.asarray(units)
     if len(units) < 2:
-        return {"units": np.asarray(units), "mean": None, "low": None, "high": None}
-    found = summed_up(units, _LEVEL)
-    return {"units": found["values"], **{name: found[name] for name in ("mean", "low", "high")}}
+        return {"units": units, "mean": None, "low": None, "high": None}
+    mean, low, high, *_ = mean_interval(units, _LEVEL)
+    return {"units": units, "mean": mean, "low": low, "high": high}
 
 
 # What may change between two commands that work on one folder: nothing an encoder depends on.

@@ -12,15 +12,13 @@ from experiments.options import OverfittingOptions
 from sslsim.coding_rate import coding_rate, grouped_coding_rate, instance_groups
 from sslsim.core.seeds import derived_generator
 from sslsim.core.unit_rows import unit_rows
-from sslsim.data.datasets import Images, spread_over
-from sslsim.data.pixels import pixel_statistics
-from sslsim.data.single_view import VIEWS, draw_view
+from sslsim.data.datasets import spread_over
+from sslsim.data.single_view import draw_view
 from sslsim.data.views import crop_to_input
 from sslsim.encoders.build import Encoder
 from sslsim.encoders.features import features
 from sslsim.measures.probes import knn_accuracy, linear_probe
-from sslsim.runs.options import TrainOptions
-from sslsim.runs.setup import initial_learner, split_data
+from sslsim.runs.trained_run import TrainedRun
 
 SPLITS = ("test", "train")
 GROUPS = ("instance", "class")
@@ -33,13 +31,11 @@ _DRAWS = 11  # purpose of the views' draws
 
 
 @dataclass(frozen=True, eq=False)
-class Watched:
+class LayerSamples:
     """What every checkpoint of a run is measured on.
 
     Attributes
     ----------
-    data : Images
-        The run's training images, of which its learner is built.
     plain : dict of str to Tensor, shape (n, c, h, w)
         Images of either split as the network is fed with, for the probes.
     labels : dict of str to Tensor of int64, shape (n,)
@@ -52,7 +48,6 @@ class Watched:
         n of the coding rates, the same in both splits: rates of more samples are higher.
     """
 
-    data: Images
     plain: dict[str, torch.Tensor]
     labels: dict[str, torch.Tensor]
     views: dict[str, torch.Tensor]
@@ -60,51 +55,49 @@ class Watched:
     images: int
 
 
-def watched_images(trained: TrainOptions, options: OverfittingOptions) -> Watched:
+def layer_samples(run: TrainedRun, options: OverfittingOptions) -> LayerSamples:
     """Draw, once for a run, what its checkpoints are measured on."""
-    data, held_out = split_data(trained)
+    data, held_out = run.images, run.held_out
     if data.labels is None or held_out.labels is None or len(data.labels.unique()) < 2:
-        raise ValueError(f"{trained.data} has no labels of two classes; expected some to probe by")
-    pixels = pixel_statistics(data.images) if trained.standardise else None
-    kind = trained.views or initial_learner(trained, data).views
-    drawn = kind if kind in VIEWS and kind != "mask" else "simclr"
+        raise ValueError(f"{run.options.data} has no labels of two classes; expected some to probe by")
     images = min(options.samples, len(data.images), len(held_out.images))
     plain, labels, views, classes = {}, {}, {}, {}
     for place, (split, part) in enumerate(zip(SPLITS, (held_out, data), strict=True)):
-        probed = crop_to_input(spread_over(part, options.probed), kind)
-        fed = probed.images.float() / 255
+        probed = crop_to_input(spread_over(part, options.probed), run.views)
         chosen = spread_over(part, images)
         generator = derived_generator(options.seed, _DRAWS, place)
         each = [
-            draw_view(chosen.images, drawn, generator, which=which % 2)
+            draw_view(chosen.images, run.pair_views, generator, which=which % 2)
             for which in range(options.views)
         ]
-        plain[split] = fed if pixels is None else pixels.standardise(fed)
-        views[split] = torch.cat([v if pixels is None else pixels.standardise(v) for v in each])
+        plain[split] = run.standardised(probed.images.float() / 255)
+        views[split] = torch.cat([run.standardised(view) for view in each])
         assert probed.labels is not None
         assert chosen.labels is not None
         labels[split], classes[split] = probed.labels, chosen.labels.repeat(options.views)
-    return Watched(data, plain, labels, views, classes, images)
+    return LayerSamples(plain, labels, views, classes, images)
 
 
 def measured_layers(
-    encoder: Encoder, watched: Watched, options: OverfittingOptions
+    encoder: Encoder, samples: LayerSamples, options: OverfittingOptions
 ) -> dict[str, dict[str, Any]]:
     """Accuracies and coding rate reductions of all layers of a network.
 
+    >>> from pathlib import Path
     >>> from sslsim.encoders.build import build_encoder
+    >>> from sslsim.runs.options import TrainOptions
     >>> options = OverfittingOptions(run=(), samples=8, probed=40, eps=(0.5,))
-    >>> watched = watched_images(TrainOptions(limit=60), options)
+    >>> samples = layer_samples(TrainedRun(Path(), TrainOptions(limit=60)), options)
     >>> encoder = build_encoder("convnet", (1, 8, 8), 4, seed=0, widths=(4, 6))
-    >>> found = measured_layers(encoder, watched, options)
+    >>> found = measured_layers(encoder, samples, options)
     >>> list(found)
     ['layer1', 'layer2', 'backbone', 'projector']
     >>> found["layer2"] == found["backbone"] != found["layer1"]
     True
     """
     layers = [*encoder.layers, "backbone", "projector"]
-    plain = {split: features(encoder, x, layers) for split, x in watched.plain.items()}
-    views = {split: features(encoder, x, layers) for split, x in watched.views.items()}
+    plain = {split: features(encoder, x, layers) for split, x in samples.plain.items()}
+    views = {split: features(encoder, x, layers) for split, x in samples.views.items()}
     found: dict[str, dict[str, Any]] = {}
     for place, layer in enumerate(layers):
         before = layers[place - 1] if place else None
@@ -118,8 +111,8 @@ def measured_layers(
         read = {split: plain[split][layer] for split in SPLITS}
         rated = {split: views[split][layer] for split in SPLITS}
         found[layer] = {
-            **probed_layer(read, watched.labels, options.seed),
-            **layer_reductions(rated, watched.classes, options),
+            **probed_layer(read, samples.labels, options.seed),
+            **layer_reductions(rated, samples.classes, options),
         }
     return found
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
-from scipy.stats import t as student
 
 from experiments.studies.overfitting.measures import GROUPS, SPLITS
+from sslsim.measures.intervals import mean_interval
 from sslsim.runs.options import TrainOptions, training_options
+from sslsim.runs.replicates import learning_settings, seed_groups
 from sslsim.training.options import flow_time
 
 Array = NDArray[np.float64]
@@ -94,9 +95,6 @@ def read_curves(run: Path, trained: TrainOptions, lines: Sequence[Mapping[str, A
 
 
 _LEAST = 4  # checkpoints of which a rank correlation says something
-# What runs of one group may differ in: the seed, and what leaves the training alone.
-_FREE: tuple[str, ...] = ("seed", "out", "root", "device", "records", "probe", "evaluate", "layers")
-_FREE += ("checkpoint_every", "checkpoints_kept", "compile", "channels_last")
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
@@ -117,25 +115,10 @@ def falls_by_other_peaks(accuracy: ArrayLike) -> Array:
     return values[np.arange(len(values)), others.argmax(axis=1)] - values[:, -1]
 
 
-def interval(values: ArrayLike, level: float) -> dict[str, Any]:
-    """Mean over runs and Student's interval of it, seeds being the unit.
-
-    >>> found = interval([1.0, 2.0, 3.0], 0.9)
-    >>> float(found["mean"]), round(float(found["low"]), 3), int(found["count"])
-    (2.0, 0.314, 3)
-    """
-    values = np.asarray(values, dtype=float)
-    known = np.isfinite(values)
-    count = known.sum(axis=0)
-    filled = np.where(known, values, 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = filled.sum(axis=0) / count
-        squares = np.where(known, (values - mean) ** 2, 0.0).sum(axis=0)
-        error = np.sqrt(squares / (count - 1) / count)
-    half = np.where(
-        count > 1, student.ppf((1 + level) / 2, np.maximum(count - 1, 1)) * error, np.nan
-    )
-    return {"mean": mean, "low": mean - half, "high": mean + half, "count": count}
+def _interval(values: ArrayLike, level: float) -> dict[str, Any]:
+    """Mean over runs and its interval, under the keys of ``overfitting.json``."""
+    mean, low, high, _, count = mean_interval(values, level, omit_missing=True)
+    return {"mean": mean, "low": low, "high": high, "count": count}
 
 
 def summarise_run(curves: Curves) -> dict[str, Any]:
@@ -178,37 +161,30 @@ def summarise_groups(
     curves: Sequence[Curves], runs: Sequence[Mapping[str, Any]], level: float
 ) -> list[dict[str, Any]]:
     """Means over runs that differ by their seed only."""
-    keys = [_settings(one.trained) for one in curves]
-    distinct = [key for place, key in enumerate(keys) if key not in keys[:place]]
-    differing = [name for name in keys[0] if len({repr(key[name]) for key in distinct}) > 1]
+    groups = seed_groups([of_run.run for of_run in curves], [of_run.trained for of_run in curves])
+    keys = [learning_settings(asdict(curves[members[0]].trained)) for members in groups]
+    differing = [name for name in keys[0] if len({repr(key[name]) for key in keys}) > 1]
     found = []
-    for key in distinct:
-        members = [place for place, other in enumerate(keys) if other == key]
-        seeds = [curves[place].trained.seed for place in members]
-        for place, seed in zip(members, seeds, strict=True):
-            first = members[seeds.index(seed)]
-            if first != place:
-                raise ValueError(
-                    f"{curves[first].run} and {curves[place].run} were trained alike, with seed "
-                    f"{seed}; expected runs of different seeds or options"
-                )
+    for key, members in zip(keys, groups, strict=True):
         held = [runs[place] for place in members]
         same = len({one["steps"] for one in held}) == 1
         means: dict[str, Any] = {}
         for name in ACCURACIES:
-            means[f"{name}_fall"] = interval([one[f"{name}_fall"] for one in held], level)
+            means[f"{name}_fall"] = _interval([one[f"{name}_fall"] for one in held], level)
             ends = [curves[place].accuracies[name][:, -1] for place in members]
-            means[f"{name}_end"] = interval(ends, level)
+            means[f"{name}_end"] = _interval(ends, level)
             tops = [curves[place].accuracies[name].max(axis=1) for place in members]
-            means[f"{name}_peak"] = interval(tops, level)
+            means[f"{name}_peak"] = _interval(tops, level)
             if same:
                 stacked = np.array([curves[place].accuracies[name] for place in members])
                 fell = np.stack([falls_by_other_peaks(layer) for layer in stacked.swapaxes(0, 1)])
-                means[f"{name}_fall_by_others"] = interval(fell.T, level)
+                means[f"{name}_fall_by_others"] = _interval(fell.T, level)
         correlations = {
             name: {
                 signal: {
-                    span: interval([one["correlations"][name][signal][span] for one in held], level)
+                    span: _interval(
+                        [one["correlations"][name][signal][span] for one in held], level
+                    )
                     for span in ("all", "after_peak")
                 }
                 for signal in held[0]["correlations"][name]
@@ -220,17 +196,13 @@ def summarise_groups(
                 "label": _label(key, differing),
                 "options": {name: key[name] for name in differing},
                 "runs": members,
-                "seeds": seeds,
+                "seeds": [curves[place].trained.seed for place in members],
                 "layers": held[0]["layers"],
                 **means,
                 "correlations": correlations,
             }
         )
     return found
-
-
-def _settings(trained: TrainOptions) -> dict[str, Any]:
-    return {name: value for name, value in asdict(trained).items() if name not in _FREE}
 
 
 def _label(key: Mapping[str, Any], differing: Sequence[str]) -> str:

@@ -26,11 +26,7 @@ from experiments.tables import number, table
 from sslsim.core.files import write_json
 from sslsim.data.single_view import VIEWS
 from sslsim.runs.options import TrainOptions
-from sslsim.runs.setup import (
-    found_steps,
-    initial_learner,
-    watched_spectrum,
-)
+from sslsim.runs.setup import recorded_spectrum, recorded_steps
 from sslsim.runs.trained_run import TrainedRun
 from theory import predict_steps_from
 from theory.linear.closed_form import step_times
@@ -56,9 +52,9 @@ def compare_run(options: CompareOptions) -> Path:
     folder = Path(options.run)
     run = TrainedRun.open(folder)
     trained, records = run.options, run.records()
-    steps = found_steps(records, trained)
+    steps = recorded_steps(records, trained)
     measured = np.where(steps.detected, steps.times, np.inf)
-    learner, kind = initial_learner(trained, run.images), run.views
+    kind = run.views
     if kind not in _PAIRED:
         raise ValueError(f"the run's views are {kind}; expected pairs ({', '.join(_PAIRED)})")
     views = _drawn(run, options.pairs)
@@ -67,7 +63,7 @@ def compare_run(options: CompareOptions) -> Path:
     measured = measured[:dim]
     theory_form = trained.method == "barlow_twins" and trained.barlow_form != "published"
     if theory_form and trained.encoder == "linear" and trained.widths is None:
-        w0 = next(learner.encoder.parameters()).detach().double().numpy()
+        w0 = next(run.learner(0).encoder.parameters()).detach().double().numpy()
         found = predict_steps_from(x, x_prime, w0)
         gamma, predicted, theory = found.eigenvalues, found.step_times, "exact initial map"
     else:
@@ -75,7 +71,7 @@ def compare_run(options: CompareOptions) -> Path:
         m = len(operator)
         gamma = eigh(operator, eigvals_only=True, subset_by_index=(m - dim, m - 1))[::-1] / 2
         # A small eigenvalue may start on either side of zero; its size is what it grows from.
-        start = np.abs(records[watched_spectrum(trained)][0][:dim].astype(np.float64))
+        start = np.abs(records[recorded_spectrum(trained)][0][:dim].astype(np.float64))
         start = np.maximum(start, 1e-9 * start.max())
         size = np.sqrt(start / np.where(gamma > 0, gamma, 1.0))
         predicted = step_times(gamma, np.where(gamma > 0, size, 0.0))
@@ -99,7 +95,7 @@ def compare_run(options: CompareOptions) -> Path:
             "theory": theory,
             "n_pairs": len(x),
             "views": kind,
-            "spectrum": watched_spectrum(trained),
+            "spectrum": recorded_spectrum(trained),
             "method": trained.method,
             "encoder": trained.encoder,
             "data": trained.data,
@@ -119,7 +115,7 @@ def near_origin(trained: TrainOptions, x: Array, x_prime: Array) -> tuple[Array,
         # The theory counts half of each view's variance term, the training all of it.
         dim = 8 if trained.dim is None else trained.dim
         return vicreg_operator(x, x_prime, dim, mu=50.0, lam=25.0), name
-    if watched_spectrum(trained) == "covariance_spectrum":
+    if recorded_spectrum(trained) == "covariance_spectrum":
         mean = (x.mean(axis=0) + x_prime.mean(axis=0)) / 2
         x, x_prime = x - mean, x_prime - mean
     if trained.method != "barlow_twins":

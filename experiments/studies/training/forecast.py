@@ -28,7 +28,7 @@ from experiments.studies.training.forecasters import (
 from experiments.tables import number, table
 from sslsim.core.files import write_arrays, write_json
 from sslsim.runs.folder import check_folder, new_results
-from sslsim.runs.history import watch
+from sslsim.runs.history import read_history
 from sslsim.runs.networks import check_different
 
 _RESULTS = ("forecast.json", "forecast.npz", "forecast.png")
@@ -48,40 +48,42 @@ def forecast(options: ForecastOptions) -> Path:
         )
     check_folder(options.out, "forecast", _RESULTS)
     quiet = not sys.stderr.isatty()
-    watched = [watch(run, options.pairs, options.root, progress=not quiet) for run in options.run]
-    if options.at is not None and options.at not in watched[0].steps:
-        steps = watched[0].steps
+    histories = [
+        read_history(run, options.pairs, options.root, progress=not quiet) for run in options.run
+    ]
+    steps = histories[0].steps
+    if options.at is not None and options.at not in steps:
         raise ValueError(
-            f"at is {options.at}; {watched[0].folder} holds checkpoints {steps[0]}, {steps[1]}, "
+            f"at is {options.at}; {options.run[0]} holds checkpoints {steps[0]}, {steps[1]}, "
             f"..., {steps[-1]}"
         )
-    found: list[Forecast] = []
-    for run in watched:
+    forecasts: list[Forecast] = []
+    for history in histories:
         if options.at is not None:
-            index = run.steps.index(options.at)
-            moments = [*crossings(run, until=index), *modes_left(run, index)]
+            index = steps.index(options.at)
+            moments = [*crossings(history, until=index), *modes_left(history, index)]
         else:
-            moments = crossings(run)
-        found += forecasts_of(run, moments, options, quiet)
+            moments = crossings(history)
+        forecasts += forecasts_of(history, moments, options, quiet)
     if options.at is not None:
-        found = [one for one in found if one.size is None]
+        forecasts = [entry for entry in forecasts if entry.size is None]
     curves = {
         f"{name}_{place}": values
-        for place, run in enumerate(watched)
-        for name, values in (("times", run.times), ("eigenvalues", run.lam))
+        for place, history in enumerate(histories)
+        for name, values in (("times", history.times), ("eigenvalues", history.lam))
     }
-    judged = [one for one in found if one.size in (None, JUDGED)]
+    judged = [entry for entry in forecasts if entry.size in (None, JUDGED)]
     summary = {} if options.at is not None else summarise(judged)
     with new_results(options.out, "forecast", options, results=_RESULTS) as folder:
         write_arrays(folder / "forecast.npz", **curves)
         write_json(
             folder / "forecast.json",
             {
-                "runs": [str(run.folder) for run in watched],
+                "runs": [str(run) for run in options.run],
                 "at": options.at,
                 "judged_at": None if options.at is not None else JUDGED,
                 "interval_level": options.interval_level,
-                "forecasts": [asdict(one) for one in found],
+                "forecasts": [asdict(entry) for entry in forecasts],
                 "summary": summary,
             },
         )

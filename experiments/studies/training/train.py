@@ -24,7 +24,6 @@ from sslsim.core.distributed import largest, process_group, rank
 from sslsim.core.files import read_arrays, read_json, read_lines, write_json
 from sslsim.data.datasets import Images, part_of
 from sslsim.data.pixels import PixelStatistics, pixel_statistics
-from sslsim.data.single_view import VIEWS
 from sslsim.data.views import crop_to_input
 from sslsim.encoders.features import features
 from sslsim.measures.collapse import collapse
@@ -37,10 +36,10 @@ from sslsim.runs.folder import check_folder, check_same, holds_checkpoints, run_
 from sslsim.runs.options import TrainOptions, training_options
 from sslsim.runs.setup import (
     chosen_device,
-    found_steps,
+    recorded_steps,
     initial_learner,
     split_data,
-    watched_spectrum,
+    recorded_spectrum,
 )
 from sslsim.runs.stored import stored_config
 from sslsim.training.loop import check_longer, train
@@ -78,12 +77,11 @@ def train_network(options: TrainOptions) -> Path:
                     run_in_place(folder, "train", options, results=_RESULTS, longer=longer)
                 )
                 print(_headline(options, data, held_out, learner, device), flush=True)
-            probed_views = kind if kind in VIEWS and kind != "mask" else "simclr"
             pixels = pixel_statistics(data.images) if options.standardise else None
             held_out_images = held_out.images.to(device)
             plain, plain_held_out = crop_to_input(data, kind), crop_to_input(held_out, kind)
             probe = draw_held_out_pairs(
-                held_out_images, probed_views, options.probe, options.seed, pixels
+                held_out_images, pair_views(kind), options.probe, options.seed, pixels
             )
             begun = time.perf_counter()
             train(
@@ -103,7 +101,7 @@ def train_network(options: TrainOptions) -> Path:
             if rank() != 0:
                 return folder
             records = read_arrays(folder / "records.npz")
-        steps = found_steps(records, options)
+        steps = recorded_steps(records, options)
         lines = read_lines(folder / "records.jsonl")
         result = {
             "method": options.method,
@@ -111,7 +109,7 @@ def train_network(options: TrainOptions) -> Path:
             "data": options.data,
             "views": kind,
             "dim": learner.encoder.dim,
-            "spectrum": watched_spectrum(options),
+            "spectrum": recorded_spectrum(options),
             "parameters": sum(p.numel() for p in learner.encoder.parameters()),
             "train_images": len(data.images),
             "held_out_images": len(held_out.images),
@@ -139,51 +137,6 @@ def train_network(options: TrainOptions) -> Path:
             write_json(folder / "training.json", result)
     print(_report(result, steps, probes))
     return folder
-
-
-def probed_features(
-    learner: Learner,
-    data: Images,
-    held_out: Images,
-    pixels: PixelStatistics | None,
-    *,
-    layers: Sequence[str] = ("backbone", "projector"),
-    seed: int = 0,
-) -> dict[str, ProbeResult]:
-    """Probes of frozen features, fitted on training images and read on held-out ones.
-
-    >>> options = TrainOptions(limit=200)
-    >>> data, held_out = split_data(options)
-    >>> found = probed_features(initial_learner(options, data), data, held_out, None)
-    >>> sorted(found)
-    ['knn_backbone', 'knn_projector', 'linear_backbone', 'linear_projector']
-    """
-    if data.labels is None or held_out.labels is None or len(data.labels.unique()) < 2:
-        return {}
-    places = torch.linspace(0, len(data.images) - 1, min(_PROBED, len(data.images))).long()
-    y, y_read = data.labels[places], held_out.labels
-    device = next(learner.parameters()).device
-    parts = []
-    for part in (part_of(data, places), held_out):
-        images = part.images.to(device).float() / 255
-        images = images if pixels is None else pixels.standardise(images)
-        parts.append(features(learner.encoder, images, list(layers)))
-    found = {}
-    for layer in layers:
-        fitted, read = (part[layer].cpu() for part in parts)
-        calls = {
-            f"knn_{layer}": partial(knn_accuracy, k=min(20, len(fitted))),
-            f"linear_{layer}": partial(linear_probe, seed=seed),
-        }
-        for name, call in calls.items():
-            try:
-                with warnings.catch_warnings():
-                    # Of the solver's convergence: the accuracy is reported as it is.
-                    warnings.simplefilter("ignore")
-                    found[name] = call(fitted, y, read, y_read)
-            except ValueError as error:
-                warnings.warn(f"{name} is left out: {error}", stacklevel=2)
-    return found
 
 
 def _longer(options: TrainOptions, learner: Learner) -> bool:

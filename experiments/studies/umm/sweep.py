@@ -11,12 +11,9 @@ unit of means and intervals. The keys of ``table.json`` are explained in
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +23,11 @@ from tqdm import tqdm
 from experiments.studies.umm.options import RENAMED, VARIED, UmmSweepCommand, variant_options
 from experiments.studies.umm.start import Start, measured, start_from
 from experiments.studies.umm.tables import group_names, report, tabled
-from sslsim.core.files import plain, read_json, whole_file, write_json
+from sslsim.core.files import plain, whole_file, write_json
+from sslsim.runs.cache import short_name, stored_part
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.networks import check_different
+from sslsim.runs.replicates import seed_groups
 from sslsim.runs.setup import chosen_device
 from sslsim.umm import UmmOptions, undo_memorization
 from sslsim.umm.convergence import Diverged
@@ -74,8 +73,9 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
     check_folder(options.out, "umm-sweep", _RESULTS)
     device = chosen_device(options.device)
     starts = [start_from(run, options) for run in options.run]
-    groups = group_names([start.trained for start in starts])
-    _check_distinct(starts, groups)
+    trained = [start.trained for start in starts]
+    groups = group_names(trained)
+    seed_groups(options.run, trained)  # raises where an interval would count a run twice
     settings = [settings_of(options, start.options) for start in starts]
     with new_results(options.out, "umm-sweep", options, results=_RESULTS, resumes=True) as folder:
         cells = []
@@ -128,19 +128,6 @@ def settings_of(options: UmmSweepCommand, base: UmmOptions) -> list[Setting]:
     return [*found, *(Setting(name, held, name) for name, held in controls.items())]
 
 
-def _check_distinct(starts: Sequence[Start], groups: Sequence[str]) -> None:
-    """Raise if two runs are alike down to their seed: an interval would count one of them twice."""
-    seen: dict[tuple[str, int], Path] = {}
-    for start, group in zip(starts, groups, strict=True):
-        seed = start.trained.seed
-        if (group, seed) in seen:
-            raise ValueError(
-                f"{seen[group, seed]} and {start.run} were trained alike, with seed {seed}; "
-                "expected runs of different seeds or options"
-            )
-        seen[group, seed] = start.run
-
-
 def _varied(given: str) -> tuple[str, list[Any]]:
     """NAME and values of NAME=VALUE,VALUE, each of the type of the option."""
     asked, _, values = given.partition("=")
@@ -162,7 +149,7 @@ def _varied(given: str) -> tuple[str, list[Any]]:
 def _cell(
     start: Start, setting: Setting, options: UmmSweepCommand, cells: Path, device: Any
 ) -> dict[str, Any]:
-    """Before and after of one cell: as found, or run now."""
+    """Before and after of one cell: as stored, or run now."""
     identity = plain(
         {
             "start": start_digest(start.learner, start.data, start.held_out),
@@ -174,28 +161,27 @@ def _cell(
             "transfer": [options.transfer, options.transfer_limit],
         }
     )
-    folder = cells / _short(identity)
-    path = folder / "cell.json"
-    if path.exists():
-        kept = read_json(path)
-        if kept.get("identity") == identity and set(_CELL) <= set(kept):
-            return {key: kept[key] for key in _CELL}
+    folder = cells / short_name(identity)
+
+    def tuned() -> dict[str, Any]:
+        before = _before(start, identity, options, cells, device)
+        learner = copy.deepcopy(start.learner).to(device)
+        failed = after = None
+        try:
+            undo_memorization(
+                learner, start.data, start.held_out, start.kind, setting.options, folder,
+                device=device, progress=sys.stderr.isatty(),
+            )  # fmt: skip
+            after = measured(start, learner, options.test_images)
+        except Diverged as error:
+            failed = str(error)
+        setting_of_run = {"run": start.run, "setting": setting.name}
+        return {**setting_of_run, "failed": failed, "before": before, "after": after}
+
     folder.mkdir(parents=True, exist_ok=True)
-    before = _before(start, identity, options, cells, device)
-    learner = copy.deepcopy(start.learner).to(device)
-    failed = after = None
-    try:
-        undo_memorization(
-            learner, start.data, start.held_out, start.kind, setting.options, folder,
-            device=device, progress=sys.stderr.isatty(),
-        )  # fmt: skip
-        after = measured(start, learner, options.test_images)
-    except Diverged as error:
-        failed = str(error)
-    found = {"failed": failed, "before": before, "after": after}
-    write_json(path, {"identity": identity, "run": start.run, "setting": setting.name, **found})
+    cell = stored_part(folder / "cell.json", identity, _CELL, tuned)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # what it was for is measured
-    return plain(found)
+    return cell
 
 
 def _before(
@@ -203,16 +189,10 @@ def _before(
 ) -> dict[str, Any]:
     """What is measured of the run itself, once for all its cells."""
     same = {key: value for key, value in identity.items() if key != "options"}
-    path = cells / f"before-{_short(same)}.json"
-    if path.exists():
-        kept = read_json(path)
-        if kept.get("identity") == same and "before" in kept:
-            return kept["before"]
-    before = plain(measured(start, start.learner.to(device), options.test_images))
-    write_json(path, {"identity": same, "before": before})
-    return before
 
+    def before() -> dict[str, Any]:
+        return {"before": measured(start, start.learner.to(device), options.test_images)}
 
-def _short(identity: dict[str, Any]) -> str:
-    text = json.dumps(identity, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    return stored_part(cells / f"before-{short_name(same)}.json", same, ["before"], before)[
+        "before"
+    ]
