@@ -172,6 +172,9 @@ class TrainOptions(LearnerOptions):
     ----------
     records : int
         Number of snapshots over the run.
+    adaptive_records : bool
+        Take further snapshots, at most half as many again, where an eigenvalue has moved by more
+        than 30 % since the snapshot before.
     probe : int
         Number of held-out images that snapshots measure.
     checkpoint_every : int
@@ -191,6 +194,7 @@ class TrainOptions(LearnerOptions):
     """
 
     records: int = 150
+    adaptive_records: bool = True
     probe: int = 256
     checkpoint_every: int = 500
     checkpoints_kept: int = 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -28,12 +29,14 @@ from sslsim.methods.learner import Learner
 from sslsim.training.batches import training_batches
 from sslsim.training.optimizers import make_optimizer
 from sslsim.training.options import TrainingOptions, flow_time, rate_factor
-from sslsim.training.records import Recorder, record_steps
+from sslsim.training.records import Recorder, closer_record, record_steps
 
 __all__ = ["Interrupted", "TrainingOptions", "flow_time", "train"]
 
 _NETWORK = 18  # purpose of the draws that networks make by themselves
 _KNN_EVERY = 10  # records between readings of nearest neighbours
+_CLOSER = 0.5  # snapshots beside the planned ones, as a share of these
+_SPECTRA = ("cross_spectrum", "covariance_spectrum")
 _CHECK_EVERY = 10  # updates between looks at the loss, each of which waits for the device
 
 
@@ -132,6 +135,8 @@ def train(
     module = _wrapped(learner, options, device)
     planned = [] if probe is None else record_steps(options.steps, options.records)
     due = {step for step in planned if step > start}
+    if start >= 0:
+        due |= _closer(recorder, planned, options)
     classified = set() if bank is None else {*planned[::_KNN_EVERY], options.steps}
     start = max(start, 0)
 
@@ -154,6 +159,7 @@ def train(
             found["knn"] = neighbour_accuracy(learner.encoder, bank) if step in classified else None
         if rank() == 0:
             recorder.add({"step": step, "time": flow_time(options, step), "loss": loss, **found})
+        due.update(_closer(recorder, planned, options))
 
     def save(step: int) -> None:
         mean_loss(step)
@@ -211,6 +217,20 @@ def train(
             if (step + 1) % _CHECK_EVERY == 0:
                 shown.set_postfix(loss=f"{mean_loss(step + 1):.4g}", refresh=False)
     return learner
+
+
+def _closer(recorder: Recorder, planned: Sequence[int], options: TrainingOptions) -> set[int]:
+    """The update of a snapshot beside the planned ones, if one is wanted; all processes agree."""
+    if not options.adaptive_records or not planned:
+        return set()
+    steps = [line["step"] for line in recorder.lines[-2:]]
+    extra = sum(line["step"] not in planned for line in recorder.lines)
+    wanted = None
+    if len(steps) == 2 and extra < len(planned) * _CLOSER and steps[1] < planned[-1]:
+        spectra = [[recorder.arrays[name][at] for name in _SPECTRA] for at in (-2, -1)]
+        wanted = closer_record(steps, spectra)
+    chosen = int(largest(-1 if wanted is None else wanted))  # others than the first hold no records
+    return set() if chosen < 0 else {chosen}
 
 
 def check_longer(folder: Path, steps: int, options: TrainingOptions, learner: Learner) -> None:
@@ -312,6 +332,7 @@ def _resume(
     if state is not None:
         wanted = {**asdict(options), "views": kind}
         kept = state["options"]
+        kept = {**asdict(TrainingOptions()), **kept}  # older runs lack newer options
         differing = [k for k, v in wanted.items() if kept.get(k) != v and k != "steps"]
         if differing:
             name = differing[0]

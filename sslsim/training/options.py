@@ -99,6 +99,9 @@ class TrainingOptions:
         Compile the network with torch.compile.
     records : int
         Snapshots of the probe set over the run.
+    adaptive_records : bool
+        Take further snapshots, at most half as many again, where an eigenvalue has moved by more
+        than 30 % since the snapshot before.
     probe : int
         Held-out images in it.
     checkpoint_every : int
@@ -135,6 +138,7 @@ class TrainingOptions:
     channels_last: bool = False
     compile: bool = False
     records: int = 150
+    adaptive_records: bool = False
     probe: int = 256
     checkpoint_every: int = 500
     checkpoints_kept: int = 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsim.core.files import sweep, whole_file
+
+
+SEEN = 0.02  # of the largest eigenvalue: what is smaller may move unseen
+MOVED = 0.3  # of an eigenvalue, between two snapshots
+
+Spectra = Sequence[NDArray[Any]]
 
 
 def record_steps(steps: int, count: int) -> list[int]:
@@ -47,6 +54,39 @@ def record_steps(steps: int, count: int) -> list[int]:
     even = np.linspace(0, steps, half)
     log = np.geomspace(1, steps, count - half + 1)[:-1]
     return sorted({round(float(step)) for step in (*even, *log)})
+
+
+def closer_record(steps: Sequence[int], spectra: Sequence[Spectra]) -> int | None:
+    """Update of one more snapshot, where an eigenvalue has moved much since the one before.
+
+    Planned snapshots may lie too far apart for the first steps of a long run. An eigenvalue of at
+    least ``SEEN`` of the largest that has changed by more than ``MOVED`` of itself between the last
+    two snapshots makes the next one due after half their distance.
+
+    Parameters
+    ----------
+    steps : sequence of int, length 2
+        Updates of the last two snapshots.
+    spectra : sequence of sequences of ndarray, length 2
+        Spectra of each, every one descending.
+
+    Returns
+    -------
+    int or None
+        The update; None where nothing has moved much.
+
+    Examples
+    --------
+    >>> spectra = [[np.array([0.1, 0.01])], [np.array([0.4, 0.01])]]
+    >>> closer_record([40, 60], spectra), closer_record([40, 60], [spectra[1]] * 2)
+    (70, None)
+    """
+    for before, after in zip(*spectra, strict=True):
+        larger = np.maximum(np.abs(before), np.abs(after))
+        seen = larger >= SEEN * larger.max(initial=0.0)
+        if np.any(np.abs(after - before)[seen] > MOVED * larger[seen]):
+            return steps[1] + max((steps[1] - steps[0]) // 2, 1)
+    return None
 
 
 class Recorder:

@@ -59,7 +59,9 @@ def layer_samples(run: TrainedRun, options: OverfittingOptions) -> LayerSamples:
     """Draw, once for a run, what its checkpoints are measured on."""
     data, held_out = run.images, run.held_out
     if data.labels is None or held_out.labels is None or len(data.labels.unique()) < 2:
-        raise ValueError(f"{run.options.data} has no labels of two classes; expected some to probe by")
+        raise ValueError(
+            f"{run.options.data} has no labels of two classes; expected some to probe by"
+        )
     images = min(options.samples, len(data.images), len(held_out.images))
     plain, labels, views, classes = {}, {}, {}, {}
     for place, (split, part) in enumerate(zip(SPLITS, (held_out, data), strict=True)):

@@ -36,6 +36,7 @@ STEPS, EVERY = 9, 3
 COMMON = {"steps": STEPS, "batch": 24, "records": 5, "checkpoint_every": EVERY, "seed": 3}
 RUNS = {
     "sgd": {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9},
+    "adaptive": {"optimizer": "sgd", "lr": 0.3, "records": 3, "adaptive_records": True},
     "batch_norm_adamw": {"optimizer": "adamw", "lr": 0.01, "schedule": "cosine", "warmup": 2},
     "batch_norm_lars": {"optimizer": "lars", "lr": 0.1, "weight_decay": 1e-3, "accumulate": 2},
     "fixed": {"fixed_views": True, "channels_last": True, "schedule": "cosine", "lr": 0.05},
@@ -371,6 +372,16 @@ def test_a_finished_run_goes_on_to_the_bits_of_a_longer_one(tmp_path):
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == sorted(set(steps))
     assert {0, STEPS, STEPS + 5} <= set(steps)
+
+
+def test_an_adaptive_run_records_more_than_planned(tmp_path):
+    run("adaptive", tmp_path)
+    steps = [
+        json.loads(line)["step"] for line in (tmp_path / "records.jsonl").read_text().splitlines()
+    ]
+    planned = records.record_steps(STEPS, 3)
+    assert set(planned) < set(steps)
+    assert len(steps) <= len(planned) * 1.5 + 1
 
 
 def test_the_same_options_give_the_same_bits_whatever_was_drawn_before(tmp_path):

@@ -1,10 +1,13 @@
 """Literal values of schedules and clocks, and what is refused."""
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sslsim.core.seeds import derived_generator, derived_seed
 from sslsim.training.options import TrainingOptions, flow_time, learning_rate_factor
-from sslsim.training.records import record_steps
+from sslsim.training.records import MOVED, SEEN, closer_record, record_steps
 
 
 @pytest.mark.parametrize(
@@ -56,3 +59,30 @@ def test_derived_seeds_stay_what_they_are():
     # Recorded runs depend on these bits.
     assert derived_seed(0, 1, 2) == 9247832928889101276
     assert derived_generator(0, 1, 2).initial_seed() == 9247832928889101276
+
+
+@given(
+    st.lists(st.integers(0, 1000), min_size=2, max_size=2, unique=True),
+    st.integers(1, 6),
+    st.floats(1e-6, 1e6),
+)
+def test_nothing_closer_is_recorded_while_eigenvalues_stand_still(steps, dim, scale):
+    spectrum = scale * np.arange(dim, 0, -1.0)
+    nearly = spectrum * (1 - 0.9 * MOVED)
+    assert closer_record(sorted(steps), [[spectrum], [nearly]]) is None
+
+
+@given(st.integers(0, 1000), st.integers(1, 500), st.integers(0, 3), st.booleans())
+def test_what_has_moved_halves_the_distance_between_snapshots(start, gap, mode, rising):
+    still = np.array([1.0, 0.5, 0.2, 0.05])
+    moved = still.copy()
+    moved[mode] *= 1 - 1.1 * MOVED
+    spectra = [[still, still], [moved, still]]
+    due = closer_record([start, start + gap], spectra[::-1] if rising else spectra)
+    assert due == start + gap + max(gap // 2, 1)
+
+
+def test_eigenvalues_too_small_to_be_seen_ask_for_no_snapshot():
+    spectra = [[np.array([1.0, 0.9 * SEEN])], [np.array([1.0, 0.1 * SEEN])]]
+    assert closer_record([4, 8], spectra) is None
+    assert closer_record([4, 8], [[np.zeros(3)], [np.zeros(3)]]) is None
