@@ -18,7 +18,13 @@ from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sslsim.ntk.layers import OWN, Call, Split, gradients, product, products
-from sslsim.ntk.tracing import ModuleTrace, check_finite, hook_layers, in_place_errors, with_parameters
+from sslsim.ntk.tracing import (
+    ModuleTrace,
+    check_finite,
+    hook_layers,
+    in_place_errors,
+    with_parameters,
+)
 
 Add = Callable[[str, torch.Tensor], None]
 

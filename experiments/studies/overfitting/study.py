@@ -21,14 +21,13 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments.options import OverfittingOptions
-from experiments.studies.kernels.over_training import spread_steps
 from experiments.studies.overfitting.measures import LayerSamples, layer_samples, measured_layers
 from experiments.studies.overfitting.summary import read_curves, summarise_groups, summarise_run
 from experiments.tables import number, table
 from sslsim.core.files import plain, write_json
 from sslsim.runs.cache import stored_line, stored_lines
 from sslsim.runs.folder import check_folder, check_same, new_results
-from sslsim.runs.networks import check_different
+from sslsim.runs.networks import check_different, spread_steps
 from sslsim.runs.stored import stored_config
 from sslsim.runs.trained_run import TrainedRun
 

@@ -25,7 +25,7 @@ from experiments.options import CompareOptions
 from experiments.tables import number, table
 from sslsim.core.files import write_json
 from sslsim.data.single_view import VIEWS
-from sslsim.runs.options import TrainOptions
+from sslsim.runs.options import TrainOptions, has_theory_form
 from sslsim.runs.setup import recorded_spectrum, recorded_steps
 from sslsim.runs.trained_run import TrainedRun
 from theory import predict_steps_from
@@ -61,8 +61,7 @@ def compare_run(options: CompareOptions) -> Path:
     x, x_prime = (view.flatten(1).double().numpy() for view in views)
     dim = min(len(measured), x.shape[1])
     measured = measured[:dim]
-    theory_form = trained.method == "barlow_twins" and trained.barlow_form != "published"
-    if theory_form and trained.encoder == "linear" and trained.widths is None:
+    if has_theory_form(trained) and trained.encoder == "linear" and trained.widths is None:
         w0 = next(run.learner(0).encoder.parameters()).detach().double().numpy()
         found = predict_steps_from(x, x_prime, w0)
         gamma, predicted, theory = found.eigenvalues, found.step_times, "exact initial map"
