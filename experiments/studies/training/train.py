@@ -6,7 +6,6 @@ The keys of ``training.json`` and every recorded metric are explained in
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 import warnings
@@ -19,7 +18,6 @@ from typing import Any
 
 import torch
 
-from experiments.tables import number, table
 from sslsim.core.distributed import largest, process_group, rank
 from sslsim.core.files import read_arrays, read_json, read_lines, write_json
 from sslsim.data.datasets import Images, part_of
@@ -27,11 +25,9 @@ from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.data.single_view import VIEWS
 from sslsim.data.views import as_fed
 from sslsim.encoders.features import features
-from sslsim.measures.collapse import collapse
 from sslsim.measures.knn_monitor import neighbour_bank
 from sslsim.measures.probes import ProbeResult, knn_accuracy, linear_probe
 from sslsim.measures.snapshots import draw_probe
-from sslsim.measures.steps import Steps
 from sslsim.methods.learner import Learner
 from sslsim.runs.folder import check_folder, check_same, holds_checkpoints, run_in_place
 from sslsim.runs.options import TrainOptions, training_options
@@ -135,7 +131,6 @@ def train_network(options: TrainOptions) -> Path:
             probes = probed_features(learner, plain, plain_held_out, pixels, **probing)
             result["probes"] = {name: asdict(found) for name, found in probes.items()}
             write_json(folder / "training.json", result)
-    print(_report(result, steps, probes))
     return folder
 
 
@@ -214,28 +209,3 @@ def _headline(
         f"{learner.encoder.dim} on {len(data.images)} images of {options.data} ({shape}), "
         f"{len(held_out.images)} held out; {device}"
     )
-
-
-def _report(result: dict[str, Any], steps: Steps, probes: dict[str, ProbeResult]) -> str:
-    rows = [
-        [str(mode + 1), number(steps.times[mode]), number(error), number(steps.heights[mode])]
-        for mode, error in enumerate(steps.standard_errors)
-        if steps.detected[mode]
-    ]
-    lines = [f"{len(rows)} step(s) seen in {result['steps']} updates, {result['seconds']:.0f} s"]
-    if rows:
-        lines.append(table(["mode", "step time", "standard error", "height"], rows))
-    for name, found in probes.items():
-        chance = 1 / found.classes
-        lines.append(
-            f"{name.replace('_', ' of ')}: {100 * found.accuracy:.1f} % "
-            f"(± {100 * found.standard_error:.1f}; chance {100 * chance:.1f} %)"
-        )
-    last = result["last_record"]["loss"]
-    if last is not None and math.isfinite(last):
-        lines.append(f"last loss {last:.4g}")
-    record = result["last_record"]
-    told = collapse(record["effective_rank"], record["uniformity"], result["dim"])
-    if told is not None:
-        lines.append(f"warning: {told}")
-    return "\n".join(lines)

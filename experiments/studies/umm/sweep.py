@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from experiments.studies.umm.options import RENAMED, VARIED, UmmSweepCommand, variant_options
 from experiments.studies.umm.start import Start, measured, start_from
-from experiments.studies.umm.tables import group_names, report, tabled
+from experiments.studies.umm.tables import group_names, sweep_summary, tabled
+from experiments.summary import as_text
 from sslsim.core.files import plain, read_json, whole_file, write_json
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.networks import check_different
@@ -97,10 +98,8 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
             )
         result = tabled(cells, options.interval_level)
         write_json(folder / "table.json", result)
-        text = report(plain(result))
         with whole_file(folder / "table.txt") as file:
-            file.write(text.encode() + b"\n")
-    print(text)
+            file.write(as_text(sweep_summary(plain(result))).encode() + b"\n")
     return options.out
 
 
