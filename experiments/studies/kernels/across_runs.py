@@ -16,7 +16,6 @@ import numpy as np
 
 from experiments.options import NtkOptions
 from experiments.studies.kernels.pairs import held_out_pairs, measured
-from experiments.tables import table
 from sslsim.measures.agreement import Array, leading_basis
 from sslsim.runs.networks import check_different
 from sslsim.runs.options import TrainOptions
@@ -48,7 +47,7 @@ class Network:
     kernel: Array
 
 
-def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
+def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     """Compare the embeddings and predictions of several runs on the same pairs."""
     check_different("run", options.run)
     runs = [TrainedRun.open(run, options.root) for run in options.run]
@@ -104,7 +103,7 @@ def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Arra
         "data": first.options.data,
     }
     arrays = {"alignment": mean, "network_alignment": matrix}
-    return found, arrays, _report(found)
+    return found, arrays
 
 
 def alignment_matrix(networks: list[Network], modes: int, center: bool) -> Array:
@@ -159,32 +158,3 @@ def _modes(options: NtkOptions, networks: list[Network]) -> int:
             "embedding or the positive modes of a kernel"
         )
     return modes
-
-
-def _report(found: dict[str, Any]) -> str:
-    names = found["methods"]
-    count = len(names)
-    mean, low, high = (np.array(found[key]) for key in ("alignment", "lowest", "highest"))
-
-    def cell(row: int, column: int) -> str:
-        if np.isnan(mean[row, column]):
-            return "-"
-        told = f"{mean[row, column]:.2f}"
-        if low[row, column] == high[row, column]:
-            return told
-        return f"{told} ({low[row, column]:.2f}-{high[row, column]:.2f})"
-
-    parts = []
-    for title, rows, columns in (
-        ("embeddings with embeddings", 0, 0),
-        ("embeddings (rows) with predictions", 0, count),
-        ("predictions with predictions", count, count),
-    ):
-        body = [
-            [name, *(cell(rows + i, columns + j) for j in range(count))]
-            for i, name in enumerate(names)
-        ]
-        parts.append(title + "\n" + table(["", *names], body))
-    sizes = f"{found['modes']} modes of {found['n_pairs']} pairs"
-    parts.append(f"{sizes}; chance {found['chance']:.3f} to {found['chance_alike']:.3f}")
-    return "\n\n".join(parts)

@@ -15,14 +15,13 @@ import numpy as np
 
 from experiments.options import NtkOptions
 from experiments.studies.kernels.across_runs import across_networks
-from experiments.studies.kernels.over_training import over_training, report_training
+from experiments.studies.kernels.over_training import over_training
 from experiments.studies.kernels.pairs import (
     held_out_pairs,
     measured,
     predictions,
 )
 from experiments.studies.training.compare import agreement
-from experiments.tables import number, table
 from sslsim.core.files import write_arrays, write_json
 from sslsim.data.pixels import pixel_statistics
 from sslsim.measures.agreement import Array, kernel_agreement
@@ -53,18 +52,17 @@ def ntk(options: NtkOptions) -> Path:
     check_folder(options.out, "ntk", _RESULTS)
     if len(options.run) > 1:
         name = "ntk_across"
-        found, arrays, report = across_networks(options)
+        found, arrays = across_networks(options)
     else:
         name = "ntk"
-        found, arrays, report = _of_run(options) if options.run else _of_module(options)
+        found, arrays = _of_run(options) if options.run else _of_module(options)
     with new_results(options.out, "ntk", options, results=_RESULTS) as folder:
         write_arrays(folder / f"{name}.npz", **arrays)
         write_json(folder / f"{name}.json", found)
-    print(report)
     return options.out
 
 
-def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
+def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     assert options.module is not None
     network = load_module(options.module, options.weights)
     source = TrainOptions(**{field: getattr(options, field) for field in (*_OF_DATA, "root")})
@@ -77,10 +75,10 @@ def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], s
     kernel, z = measured(network, views, options)
     found, _, predicted = predictions(kernel, z)
     found |= {"module": options.module, "data": options.data, "views": kind}
-    return found, {"kernel": kernel, "embeddings": z, "predicted": predicted}, _report(found)
+    return found, {"kernel": kernel, "embeddings": z, "predicted": predicted}
 
 
-def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
+def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     run = TrainedRun.open(options.run[0], options.root)
     trained = run.options
     recorded = stored_result(run.folder / "training.json", {"views": str, "step_times": list})
@@ -113,13 +111,11 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]
         **agreement(times[: len(recorded_times)], recorded_times),
     }
     arrays = {"kernel": kernel, "embeddings": z, "predicted": predicted}
-    report = _report(found)
     if options.over_training is not None:
         known = {0: (first, z0), step: (kernel, z)}
         followed, more = over_training(run, views, options, known, recorded_times)
         found, arrays = found | followed, arrays | more
-        report += "\n" + report_training(found)
-    return found, arrays, report
+    return found, arrays
 
 
 def _check(options: NtkOptions) -> None:
@@ -154,34 +150,3 @@ def _check(options: NtkOptions) -> None:
             )
         if options.checkpoint is not None:
             raise ValueError("both checkpoint and over-training are given; expected one of them")
-
-
-def _report(found: dict[str, Any]) -> str:
-    lines = []
-    headers = ["mode", "gamma", "in the embedding"]
-    columns = [
-        [number(gamma) for gamma in found["eigenvalues"]],
-        [f"{share:.2f}" for share in found["mode_alignment"]],
-    ]
-    if "predicted_step_times" in found:
-        headers += ["predicted step", "measured"]
-        columns += [
-            [number(time) for time in found[f"{name}_step_times"]]
-            for name in ("predicted", "measured")
-        ]
-    rows = [[str(mode + 1), *row] for mode, row in enumerate(zip(*columns, strict=False))][:16]
-    lines.append(table(headers, rows))
-    line = (
-        f"subspace alignment {found['subspace_alignment']:.3f} (chance {found['chance']:.3f}), "
-        f"CKA {found['cka']:.3f}"
-    )
-    if "kernel_alignment" in found:
-        line += f"; kernel's alignment with its start {found['kernel_alignment']:.3f}"
-    lines.append(line)
-    if found.get("mean_scaled_relative_error") is not None:
-        raw, scaled = found["mean_relative_error"], found["mean_scaled_relative_error"]
-        lines.append(
-            f"step times from the initial kernel off by {100 * raw:.0f} %, "
-            f"fitted by {found['fitted_time_scale']:.3g} by {100 * scaled:.0f} %"
-        )
-    return "\n".join(lines)

@@ -10,7 +10,6 @@ import torch
 from experiments.options import NtkOptions
 from experiments.studies.kernels.pairs import measured, predictions
 from experiments.studies.training.compare import agreement
-from experiments.tables import number, table
 from sslsim.measures.agreement import Array, embedding_agreement, kernel_agreement
 from sslsim.measures.steps import half_rise_times
 from sslsim.runs.networks import spread_steps
@@ -115,39 +114,3 @@ def restarted_steps(
         chosen = np.array(since) == place
         steps[chosen] = found[: len(steps)][chosen]
     return steps, since
-
-
-def report_training(found: dict[str, Any]) -> str:
-    """Tables for people."""
-    rows = [
-        [
-            str(line["step"]),
-            number(line["time"]),
-            f"{line['kernel_alignment']:.3f}",
-            f"{line['kernel_cka']:.3f}",
-            f"{line['with_embedding']['subspace_alignment']:.3f}",
-            f"{line['with_final_embedding']['subspace_alignment']:.3f}",
-        ]
-        for line in found["over_training"]
-    ]
-    headers = ["update", "time", "kernel as at start", "centred", "prediction here", "at the end"]
-    parts = [table(headers, rows)]
-    if "refreshed_step_times" in found:
-        names = ("measured", "predicted", "refreshed", "restarted")
-        columns = [found[f"{name}_step_times"] for name in names]
-        rows = [
-            [str(mode + 1), *map(number, row)]
-            for mode, row in enumerate(zip(*columns, strict=False))
-        ]
-        parts.append(table(["mode", "measured", "initial kernel", *names[2:]], rows))
-        judged = {
-            "initial kernel": found,
-            "refreshed kernel": found["refreshed_agreement"],
-            "restarted at the last checkpoint": found["restarted_agreement"],
-        }
-        parts += [
-            f"{name}: step times off by {100 * one['mean_relative_error']:.0f} %"
-            for name, one in judged.items()
-            if one["mean_relative_error"] is not None
-        ]
-    return "\n".join(parts)

@@ -6,29 +6,23 @@ The keys of ``training.json`` and every recorded metric are explained in
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from experiments.tables import number, table
 from sslsim.core.distributed import largest, process_group, rank
 from sslsim.core.files import read_arrays, read_json, read_lines, write_json
 from sslsim.data.datasets import Images
 from sslsim.data.pixels import pixel_statistics
 from sslsim.data.views import crop_to_input
-from sslsim.measures.collapse import collapse
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.measures.knn_monitor import neighbour_bank
 from sslsim.measures.layers import probe_frozen
-from sslsim.measures.probes import ProbeResult
 from sslsim.measures.snapshots import draw_held_out_pairs
-from sslsim.measures.steps import Steps
 from sslsim.methods.learner import Learner
 from sslsim.runs.folder import options_to_resume, run_in_place
 from sslsim.runs.options import TrainOptions, training_options
@@ -128,7 +122,6 @@ def train_network(options: TrainOptions) -> Path:
         if not repeated:  # what was compared was of fewer steps
             for name in _COMPARISON:
                 (folder / name).unlink(missing_ok=True)
-        probes = {}
         if options.evaluate:  # the result is safe by now
             by_layer = probe_frozen(
                 FrozenEncoder(learner.encoder, pixels, kind),
@@ -137,14 +130,12 @@ def train_network(options: TrainOptions) -> Path:
                 layers=options.layers,
                 seed=options.seed,
             )
-            probes = {
-                f"{name}_{layer}": probe
-                for layer, of_layer in by_layer.items()
-                for name, probe in of_layer.items()
+            result["probes"] = {
+                f"{name}_{layer}": asdict(probe)
+                for layer, probes in by_layer.items()
+                for name, probe in probes.items()
             }
-            result["probes"] = {name: asdict(probe) for name, probe in probes.items()}
             write_json(folder / "training.json", result)
-    print(_report(result, steps, probes))
     return folder
 
 
@@ -168,28 +159,3 @@ def _headline(
         f"{learner.encoder.dim} on {len(data.images)} images of {options.data} ({shape}), "
         f"{len(held_out.images)} held out; {device}"
     )
-
-
-def _report(result: dict[str, Any], steps: Steps, probes: dict[str, ProbeResult]) -> str:
-    rows = [
-        [str(mode + 1), number(steps.times[mode]), number(error), number(steps.heights[mode])]
-        for mode, error in enumerate(steps.standard_errors)
-        if steps.detected[mode]
-    ]
-    lines = [f"{len(rows)} step(s) seen in {result['steps']} updates, {result['seconds']:.0f} s"]
-    if rows:
-        lines.append(table(["mode", "step time", "standard error", "height"], rows))
-    for name, found in probes.items():
-        chance = 1 / found.classes
-        lines.append(
-            f"{name.replace('_', ' of ')}: {100 * found.accuracy:.1f} % "
-            f"(± {100 * found.standard_error:.1f}; chance {100 * chance:.1f} %)"
-        )
-    last = result["last_record"]["loss"]
-    if last is not None and math.isfinite(last):
-        lines.append(f"last loss {last:.4g}")
-    record = result["last_record"]
-    told = collapse(record["effective_rank"], record["uniformity"], result["dim"])
-    if told is not None:
-        lines.append(f"warning: {told}")
-    return "\n".join(lines)

@@ -10,12 +10,10 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from experiments.studies.umm.options import UmmCommand
 from experiments.studies.umm.start import start_from
-from experiments.tables import number, table
-from sslsim.core.files import plain, write_json
+from sslsim.core.files import write_json
 from sslsim.runs.folder import options_to_resume, run_in_place
 from sslsim.runs.setup import chosen_device
 from sslsim.umm import undo_memorization
@@ -67,47 +65,4 @@ def umm(options: UmmCommand) -> Path:
             "convergence": convergence,
         }
         write_json(folder / "umm.json", result)
-    print(_report(plain(result)))
     return options.out
-
-
-def _report(result: dict[str, Any]) -> str:
-    before, after = result["before"], result["after"]
-    names = {
-        "linear": "linear probe",
-        "knn": "neighbours",
-        "transfer_linear": f"linear, {result['transfer']}",
-        "instance_reduction": "DeltaR",
-        "class_reduction": "by class",
-        "early_distance": f"from {result['early']}",
-    }
-    held = [name for name in names if any(name in line for line in before["layers"].values())]
-    rows = [
-        [layer, *(_change(before["layers"][layer], after["layers"][layer], name) for name in held)]
-        for layer in before["layers"]
-    ]
-    lines = [table(["layer", *(names[name] for name in held)], rows)]
-    told = {
-        "coding_rate_reduction": "DeltaR",
-        "loss": "loss",
-        "alignment": f"distance ({result['alignment']})",
-    }
-    changes = [f"{told[key]} {number(before[key])} -> {number(after[key])}" for key in told]
-    lines.append("held out: " + ", ".join(changes))
-    if (found := result["convergence"]) is not None and not found["converges"]:
-        signs = {
-            "inner_rises": "inner steps raise the inner loss",
-            "gradient_grows": "the hypergradient grows",
-            "outer_falls": "the outer objective falls",
-        }
-        which = "; ".join(text for key, text in signs.items() if found[key])
-        lines.append(f"the iteration does not converge: {which} (smaller learning rates may help)")
-    return "\n".join(lines)
-
-
-def _change(before: dict[str, Any], after: dict[str, Any], name: str) -> str:
-    if name not in before or name not in after:
-        return "-"
-    if name.endswith(("linear", "knn")):
-        return f"{100 * before[name]:.1f} -> {100 * after[name]:.1f} %"
-    return f"{number(before[name])} -> {number(after[name])}"

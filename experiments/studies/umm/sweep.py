@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from experiments.studies.umm.options import RENAMED, VARIED, UmmSweepCommand
 from experiments.studies.umm.start import start_from
-from experiments.studies.umm.tables import group_names, report, tabled
+from experiments.studies.umm.tables import group_names, sweep_summary, tabled
+from experiments.summary import as_text
 from sslsim.core.files import plain, whole_file, write_json
 from sslsim.runs.cache import short_name, stored_part
 from sslsim.runs.folder import check_folder, new_results
@@ -99,10 +100,8 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
             )
         result = tabled(cells, options.interval_level)
         write_json(folder / "table.json", result)
-        text = report(plain(result))
         with whole_file(folder / "table.txt") as file:
-            file.write(text.encode() + b"\n")
-    print(text)
+            file.write(as_text(sweep_summary(plain(result))).encode() + b"\n")
     return options.out
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shown import shown
 from torch import nn
 
 from experiments.cli import main
@@ -60,7 +61,7 @@ def convnet(tmp_path_factory):
     return trained(folder, method="simclr", views="crops", dim=4, lr=0.01, **options)
 
 
-def test_the_kernel_of_a_linear_map_does_not_move_and_predicts(linear, tmp_path, capsys):
+def test_the_kernel_of_a_linear_map_does_not_move_and_predicts(linear, tmp_path):
     folder = ntk(NtkOptions(run=(linear,), samples=120, over_training=4, out=tmp_path))
     found = read_json(folder / "ntk.json")
     assert found["step"] == 450
@@ -91,7 +92,7 @@ def test_the_kernel_of_a_linear_map_does_not_move_and_predicts(linear, tmp_path,
     assert found["restarted_agreement"]["mean_relative_error"] < 0.4
     for key in [*found, *arrays, *lines[0]]:
         assert f"`{key}`" in PAGE, key
-    assert "chance" in capsys.readouterr().out
+    assert f"chance {found['chance']:.2g}" in shown("ntk", folder)
     assert draw_kernel(folder).stat().st_size > 5000
     assert (folder / "ntk_training.png").stat().st_size > 5000
 
@@ -128,7 +129,7 @@ def test_at_initialisation_the_embedding_is_not_yet_what_is_predicted(linear, tm
     assert start["subspace_alignment"] < end["subspace_alignment"] - 0.2
 
 
-def test_several_runs_are_compared_on_the_same_pairs(linear, convnet, tmp_path, capsys):
+def test_several_runs_are_compared_on_the_same_pairs(linear, convnet, tmp_path):
     options = NtkOptions((linear, convnet), samples=40, views="crops", out=tmp_path)
     with pytest.raises(ValueError, match="views crops: the network does not take inputs of shape"):
         ntk(options)  # the linear map was trained on whole images
@@ -147,7 +148,7 @@ def test_several_runs_are_compared_on_the_same_pairs(linear, convnet, tmp_path, 
     assert matrix[4, 7] == pytest.approx(1.0)
     for key in [*found, *arrays]:
         assert f"`{key}`" in PAGE, key
-    assert "untrained" in capsys.readouterr().out
+    assert "untrained" in shown("ntk", folder, run=(linear, convnet))
     assert draw_kernel(folder).name == "ntk_across.png"
     assert (folder / "ntk_across.png").stat().st_size > 5000
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shown import shown
 
 from experiments.cli import main
 from experiments.studies.training.train import train_network
@@ -280,9 +281,7 @@ def test_runs_that_do_not_fit_are_refused(run, tmp_path, capsys):
         umm_sweep(sweep([run, tmp_path / "copy"], tmp_path))  # seeds are the unit of the intervals
 
 
-def test_a_sweep_runs_each_cell_once_and_adds_to_its_table(
-    run, twin, tmp_path, monkeypatch, capsys
-):
+def test_a_sweep_runs_each_cell_once_and_adds_to_its_table(run, twin, tmp_path, monkeypatch):
     undo, ran = sweep_module.undo_memorization, []
 
     def counted(learner, *arguments, **named):
@@ -302,7 +301,7 @@ def test_a_sweep_runs_each_cell_once_and_adds_to_its_table(
     again = umm_sweep(options)
     assert len(ran) == 12
     assert (again / "table.txt").read_text() == text
-    assert text in capsys.readouterr().out
+    assert text == shown("umm-sweep", folder) + "\n"
     names = [row["setting"] for row in table["rows"]]
     assert names == ["full", "align", "spread", "spread_held", "control"]
     full = table["rows"][0]
