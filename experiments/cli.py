@@ -11,21 +11,19 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, TextIO
 
 from experiments.command_line import parsed
-from experiments.study import Study, imported
+from experiments.registry import STUDIES
+from experiments.study import Study, execute, speaks
 from sslsim.core.interruption import Interrupted
-from sslsim.core.locks import only_writer
 
 _TAKE_MEMORY = ("batch", "pairs", "samples", "limit", "width", "widths")
 _MEMORY_WORDS = ("DefaultCPUAllocator", "not enough memory", "CUDA out of memory")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, studies: Sequence[Study] = STUDIES) -> int:
     """Run the command line.
 
     >>> main(["--version"])
@@ -42,14 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _show_warning
         try:
-            study, options = parsed(arguments)
+            study, options = parsed(arguments, studies)
         except SystemExit:  # of --help, which has been printed
             return 0
         except ValueError as error:
             return _failed(_one_line(error))
         try:
-            folder = _run(study, options)
-            if folder is not None and _speaks():
+            folder = execute(study, options)
+            if folder is not None and speaks():
                 print(f"written to {folder}", flush=True)
         except Interrupted as stop:
             print(f"sslsim: {stop}; the same command goes on from there", file=sys.stderr)
@@ -69,22 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             return _failed(_as_typed(_one_line(error), options))
     return 0
-
-
-def _run(study: Study, options: Any) -> Path | None:
-    """Run a study, draw its figure and return the folder it wrote to, if any."""
-    study = study.chosen(options)
-    written = None if study.folder is None else getattr(options, study.folder)
-    with only_writer(written) if written is not None and _speaks() else nullcontext():
-        folder = imported(study.run)(options)
-        if study.figure is not None and _speaks():
-            imported(study.figure)(folder)
-    return folder
-
-
-def _speaks() -> bool:
-    """Whether this process draws and reports: one of those that torchrun starts."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -245,15 +245,15 @@ _PURPOSE = "Predict what self-supervised learning learns and when, and check it.
 _HELP = ("-h", "--help")
 
 
-def parsed(arguments: Sequence[str]) -> tuple[Study, Any]:
+def parsed(arguments: Sequence[str], studies: Sequence[Study] = STUDIES) -> tuple[Study, Any]:
     """The study asked for and its options."""
-    known = {study.name: study for study in STUDIES}
+    known = {study.name: study for study in studies}
     words = 2 if " ".join(arguments[:2]) in known else 1
     name, rest = " ".join(arguments[:words]), list(arguments[words:])
     if name in known:
         return known[name], _options(known[name], rest)
     group, word = (name, " ".join(rest[:1])) if name in GROUPS else ("", name)
-    names = _names(group)
+    names = _names(group, studies)
     if word in _HELP:
         print(_table(group, names))
         raise SystemExit(0)
@@ -281,13 +281,13 @@ def _options(study: Study, arguments: list[str]) -> Any:
     raise ValueError(_one_line(told.getvalue()))
 
 
-def _names(group: str) -> dict[str, str]:
+def _names(group: str, studies: Sequence[Study]) -> dict[str, str]:
     """Summaries by name: of the commands, or of the kinds of one command."""
     if group:
         prefix = f"{group} "
-        kinds = [study for study in STUDIES if study.name.startswith(prefix)]
+        kinds = [study for study in studies if study.name.startswith(prefix)]
         return {study.name.removeprefix(prefix): study.summary for study in kinds}
-    return {study.name: study.summary for study in STUDIES if " " not in study.name} | GROUPS
+    return {study.name: study.summary for study in studies if " " not in study.name} | GROUPS
 
 
 def _table(group: str, names: dict[str, str]) -> str:

@@ -1,11 +1,18 @@
-"""What a command of ``sslsim`` is: its name, its options, what it runs and what it draws."""
+"""What a command of ``sslsim`` is: its options, what it runs, leaves, shows and draws."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+from experiments.summary import Result, Summary, as_text
+from sslsim.core.files import read_json
+from sslsim.core.locks import only_writer
 
 
 @dataclass(frozen=True)
@@ -25,13 +32,27 @@ class Study:
         Class of the options, a frozen dataclass that imports no torch.
     run : str
         Function of the options that runs the study and returns the folder written to, if any.
+    files : tuple of str
+        What it leaves in its folder whenever it finishes, its result first; empty for a command
+        without a result.
+    tables : str or None
+        Function of the result, as JSON holds it, that returns the
+        :class:`experiments.summary.Summary` shown on the terminal and by ``sslsim report``. It
+        takes any JSON: a file may be damaged or of another version.
     figure : str or None
         Function of the folder that draws it.
+    captions : mapping of str to str
+        What the pictures show, by file name; those that are drawn in some cases only, too.
     folder : str or None
         Option that names the run folder written to, which no other command may write to meanwhile;
-        None of a command that writes elsewhere.
+        None for a command that writes elsewhere.
+    seeded : bool
+        Whether the numbers vary with the seed, so that a report asks for several seeds.
+    prints : bool
+        Whether ``run`` prints its own tables; those of ``tables`` are for the report alone.
     instead : mapping of str to Study
-        Studies that take this one's place where an option, named by the key, is given.
+        Studies that take this one's place where an option, named by the key, is given. A key that
+        ends in ``...`` asks for several values of the option.
 
     Examples
     --------
@@ -44,18 +65,87 @@ class Study:
     summary: str
     options: str
     run: str
+    files: tuple[str, ...] = ()
+    tables: str | None = None
     figure: str | None = None
+    captions: Mapping[str, str] = field(default_factory=dict)
     folder: str | None = "out"
+    seeded: bool = False
+    prints: bool = False
     instead: Mapping[str, Study] = field(default_factory=dict)
 
     def options_class(self) -> Any:
         """Class of the options."""
         return imported(self.options)
 
-    def chosen(self, options: Any) -> Study:
-        """The study that these options ask for: this one, or one that takes its place."""
-        given = (study for name, study in self.instead.items() if getattr(options, name))
-        return next(given, self)
+    def chosen(self, options: Mapping[str, Any]) -> Study:
+        """The study that these options ask for: this one, or one that takes its place.
+
+        >>> several = Study("ntk", "Compare.", "", "")
+        >>> study = Study("ntk", "Predict.", "", "", instead={"run ...": several})
+        >>> study.chosen({"run": ["a", "b"]}) is several, study.chosen({"run": ["a"]}) is study
+        (True, True)
+        """
+        for key, study in self.instead.items():
+            name, _, several = key.partition(" ")
+            value = options.get(name)
+            if isinstance(value, (list, tuple)) and len(value) > 1 if several else value:
+                return study
+        return self
+
+    def summary_of(self, result: Result) -> Summary | None:
+        """What is shown of a result; None for a command without tables."""
+        tables: Summary | None = self.tables and imported(self.tables)(result)
+        return tables
+
+    def text_of(self, folder: Path) -> str:
+        """What the terminal shows of the result in a folder."""
+        summary = self.summary_of(read_json(folder / self.files[0])) if self.files else None
+        return "" if summary is None else as_text(summary)
+
+
+def execute(study: Study, options: Any) -> Path | None:
+    """Run a study as its options ask, print what it found and draw its figure.
+
+    Parameters
+    ----------
+    study : Study
+        A row of the registry.
+    options : dataclass
+        Of the class that the row names.
+
+    Returns
+    -------
+    Path or None
+        The folder that was written to, if any.
+    """
+    study = study.chosen(vars(options))
+    written = None if study.folder is None else getattr(options, study.folder)
+    with only_writer(written) if written is not None and speaks() else nullcontext():
+        folder: Path | None = imported(study.run)(options)
+        if folder is not None and speaks():
+            if study.tables is not None and not study.prints:
+                print(study.text_of(folder), flush=True)
+            if study.figure is not None:
+                imported(study.figure)(folder)
+    return folder
+
+
+def speaks() -> bool:
+    """Whether this process prints and draws: one of those that torchrun starts."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def variants(studies: tuple[Study, ...]) -> Iterator[Study]:
+    """Every study and those that take its place.
+
+    >>> study = Study("ntk", "Predict.", "", "", instead={"run ...": Study("ntk", "All.", "", "")})
+    >>> [one.summary for one in variants((study,))]
+    ['Predict.', 'All.']
+    """
+    for study in studies:
+        yield study
+        yield from study.instead.values()
 
 
 def imported(name: str) -> Any:

@@ -1,11 +1,10 @@
-"""Plain text tables for the terminal."""
+"""Numbers and tables as text, and reading values out of JSON that may hold anything."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 
@@ -37,118 +36,6 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
         for line in lines
     )
-
-
-Result = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Number:
-    """A main number of a result, one that is worth a mean over seeds.
-
-    Attributes
-    ----------
-    label : str
-        What it is.
-    value : float or None
-        None where it could not be had.
-    share : bool
-        Whether it is written in per cent.
-
-    Examples
-    --------
-    >>> Number("mean error", 0.0266, share=True).written(0.0266)
-    '2.66 %'
-    """
-
-    label: str
-    value: float | None
-    share: bool = False
-
-    def written(self, value: float | None) -> str:
-        """Write a value of this kind, the number's own or a mean of several."""
-        return percent(value) if self.share else number(value)
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far theory and experiment agree in one respect.
-
-    Attributes
-    ----------
-    what : str
-        The quantity, and how agreement is measured.
-    found : str
-        The measure.
-    beside : str
-        What it is to be compared with: chance, a naive prediction, another signal.
-
-    Examples
-    --------
-    >>> Agreement("embedding, subspace alignment", "0.57", "chance 0.06").beside
-    'chance 0.06'
-    """
-
-    what: str
-    found: str
-    beside: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of texts.
-
-    Attributes
-    ----------
-    caption : str
-        Says what the rows are.
-    headers : tuple of str
-        One a column.
-    rows : tuple of tuple of str
-        The cells.
-    folded : bool
-        Whether it is closed until asked for.
-
-    Examples
-    --------
-    >>> Table("modes", ("mode", "gamma"), (("1", "0.5"),)).rows
-    (('1', '0.5'),)
-    """
-
-    caption: str
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    folded: bool = False
-
-
-@dataclass(frozen=True)
-class View:
-    """What is shown of one result file.
-
-    Attributes
-    ----------
-    title : str
-        Of the part of the page.
-    numbers : tuple of Number
-        The main ones.
-    agreements : tuple of Agreement
-        Of theory and experiment.
-    tables : tuple of Table
-        In the order shown.
-    doubts : tuple of str
-        What a reader is to be warned of.
-
-    Examples
-    --------
-    >>> View("Training").tables
-    ()
-    """
-
-    title: str
-    numbers: tuple[Number, ...] = ()
-    agreements: tuple[Agreement, ...] = ()
-    tables: tuple[Table, ...] = ()
-    doubts: tuple[str, ...] = ()
 
 
 def inside(value: Any, *keys: str) -> Any:
@@ -208,6 +95,16 @@ def numbers(value: Any, *keys: str) -> list[float | None]:
     return [finite(entry) for entry in sequence(value, *keys)]
 
 
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of the values that are known.
+
+    >>> mean_of([1.0, None, 2.0]), mean_of([None])
+    (1.5, None)
+    """
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
 def at(values: Sequence[Any], place: int) -> Any:
     """Entry of a list that may be too short.
 
@@ -259,6 +156,25 @@ def interval(mean: Any, low: Any, high: Any, scale: float = 1.0, digits: int = 3
     if shown[0] is None or shown[1] is None or shown[2] is None:
         return text
     return f"{text} [{number(shown[1], digits)}, {number(shown[2], digits)}]"
+
+
+def interval_of(value: Any, *keys: str, scale: float = 1.0, digits: int = 3) -> str:
+    """Write the ``mean``, ``low`` and ``high`` that a dictionary holds.
+
+    >>> interval_of({"gain": {"mean": 0.5, "low": 0.4, "high": 0.6}}, "gain", scale=10)
+    '5 [4, 6]'
+    """
+    ends = (finite(value, *keys, name) for name in ("mean", "low", "high"))
+    return interval(*ends, scale=scale, digits=digits)
+
+
+def entries(value: Any, *keys: str) -> list[dict[str, Any]]:
+    """The dictionaries in a list.
+
+    >>> entries({"a": [{"b": 1}, 2]}, "a")
+    [{'b': 1}]
+    """
+    return [entry for entry in sequence(value, *keys) if isinstance(entry, dict)]
 
 
 def leaves(value: Any, longest: int = 400, deepest: int = 6) -> list[tuple[str, str]]:

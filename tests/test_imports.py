@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.registry import STUDIES
-from experiments.study import imported
+from experiments.study import imported, variants
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = {"theory", "sslsim", "experiments", "paper_figs", "tests"}
@@ -128,16 +128,9 @@ def test_lawful_imports_pass(where, text):
     assert not list(breaches(ROOT / where, text))
 
 
-def rows():
-    """Every study, those that take another's place too."""
-    for study in STUDIES:
-        yield study
-        yield from study.instead.values()
-
-
 def test_the_registry_names_what_exists_and_figures_where_they_belong():
-    for study in rows():
-        named = [study.options, study.run, *filter(None, [study.figure])]
+    for study in variants(STUDIES):
+        named = [study.options, study.run, *filter(None, [study.tables, study.figure])]
         assert all(callable(imported(name)) for name in named), study.name
         runs_in = "paper_figs" if study.name == "figures" else "experiments"
         assert study.options.startswith(("experiments.", "sslsim.runs."))

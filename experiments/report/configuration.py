@@ -8,8 +8,8 @@ import shlex
 from functools import cache
 from typing import Any
 
-from experiments.registry import STUDIES
 from experiments.report.folders import RunFolder
+from experiments.study import imported
 from experiments.tables import words
 from sslsim.core.files import plain
 
@@ -17,25 +17,20 @@ PLACES = frozenset({"out", "root"})  # where things lie, which changes no number
 
 
 @cache
-def option_defaults(command: str, study: str | None = None) -> dict[str, Any] | None:
-    """Defaults of a command's options, as they are in ``config.json``."""
-    name = command if study is None else f"{command} {study}"
-    row = next((row for row in STUDIES if row.name == name), None)
-    if row is None:
-        return None
-    found = {}
-    for field in dataclasses.fields(row.options_class()):
+def option_defaults(options: str) -> dict[str, Any]:
+    """Defaults of a class of options, named as the registry does, as ``config.json`` has them."""
+    defaults = {}
+    for field in dataclasses.fields(imported(options)):
         if field.default is not dataclasses.MISSING:
-            found[field.name] = plain(field.default)
+            defaults[field.name] = plain(field.default)
         elif field.default_factory is not dataclasses.MISSING:
-            found[field.name] = plain(field.default_factory())
-    return found
+            defaults[field.name] = plain(field.default_factory())
+    return defaults
 
 
 def defaults_of(run: RunFolder) -> dict[str, Any] | None:
-    """Defaults of the options that a run was given."""
-    study = run.options.get("study")
-    return option_defaults(run.command, study if isinstance(study, str) else None)
+    """Defaults of the options that a run was given; None where its command is unknown."""
+    return None if run.study is None else option_defaults(run.study.options)
 
 
 def changed_options(run: RunFolder) -> dict[str, Any]:
@@ -48,25 +43,21 @@ def changed_options(run: RunFolder) -> dict[str, Any]:
     }
 
 
-def command_line(run: RunFolder, leave_out: frozenset[str] = frozenset()) -> str:
-    """The command that a run was made by, with what differs from the defaults."""
+def command_line(run: RunFolder, leave_out: frozenset[str] = frozenset()) -> list[str]:
+    """The command that a run was made by, in pieces: each option with its values is one."""
     if not run.command:
-        return ""
-    parts = ["sslsim", run.command]
-    study = run.options.get("study")
-    if run.command == "bench" and isinstance(study, str):
-        parts.append(shlex.quote(study))
+        return []
+    pieces = [f"sslsim {run.study.name if run.study else run.command}"]
     for name, value in changed_options(run).items():
-        if name in leave_out or name == "study":
+        if name in leave_out or name == "study":  # of benchmarks, in older folders
             continue
         option = name.replace("_", "-")
         if isinstance(value, bool):
-            parts.append(f"--{option}" if value else f"--no-{option}")
-        elif isinstance(value, list):
-            parts += [f"--{option}", *(shlex.quote(words(entry)) for entry in value)]
+            pieces.append(f"--{option}" if value else f"--no-{option}")
         else:
-            parts += [f"--{option}", shlex.quote(_written(value))]
-    return " ".join(parts)
+            values = map(words, value) if isinstance(value, list) else [_written(value)]
+            pieces.append(" ".join([f"--{option}", *map(shlex.quote, values)]))
+    return pieces
 
 
 def _written(value: Any) -> str:

@@ -1,216 +1,256 @@
-"""The page: contents, warnings, overview, theory beside experiment, and every run."""
+"""What the page shows: the data of its template, ``page.html.jinja``."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
-from experiments.report.checks import group_doubts, run_doubts
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from experiments.report.caveats import (
+    all_caveats,
+    folder_caveats,
+    group_caveats,
+    result_caveats,
+    revision,
+)
 from experiments.report.configuration import changed_options, command_line, defaults_of
 from experiments.report.folders import RunFolder
-from experiments.report.groups import Group, group_runs
-from experiments.report.html import Markup, joined, tag
-from experiments.report.parts import (
-    changed_list,
-    facts,
-    folded,
-    option_table,
-    shown,
-    table_of,
-    warning_list,
+from experiments.report.groups import LEVEL, Group, group_runs, spread
+from experiments.report.pictures import Picture, picture
+from experiments.summary import Number, Summary, Table
+from experiments.tables import leaves, mapping, percent, words
+
+# What HTML forbids in a document even when escaped: controls, surrogates and noncharacters.
+_FORBIDDEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
+    + "".join(
+        f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0x10000, 0x110000, 0x10000)
+    )
+    + "]"
 )
-from experiments.report.pictures import picture
-from experiments.report.sections import (
-    Views,
-    agreement_section,
-    all_doubts,
-    overview_section,
-    seeds_table,
-    warnings_section,
-)
-from experiments.report.study_views import bench_view, campaign_view, memorization_view
-from experiments.report.style import CSS
-from experiments.studies.kernels.tables import forecast_view, ntk_across_view, ntk_view
-from experiments.studies.linear.tables import comparison_view, prediction_view, wide_view
-from experiments.studies.memorization.tables import penalty_view, removal_view
-from experiments.studies.training.tables import overfitting_view, training_view
-from experiments.studies.umm.tables import sweep_view, umm_view
-from experiments.tables import View, leaves, words
-
-_VIEWS = {
-    "prediction.json": prediction_view,
-    "comparison.json": comparison_view,
-    "wide.json": wide_view,
-    "training.json": training_view,
-    "ntk.json": ntk_view,
-    "ntk_across.json": ntk_across_view,
-    "forecast.json": forecast_view,
-    "overfitting.json": overfitting_view,
-    "umm.json": umm_view,
-    "table.json": sweep_view,
-    "memorization.json": memorization_view,
-    "removal.json": removal_view,
-    "penalty.json": penalty_view,
-    "bench.json": bench_view,
-    "campaign.json": campaign_view,
-}
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def page(runs: Sequence[RunFolder], picture_limit: float) -> Markup:
+class ShownGroup(NamedTuple):
+    """A configuration as the page shows it; ``changed`` are names, values and defaults."""
+
+    id: str
+    title: str
+    command: list[str]
+    caveats: list[str]
+    changed: list[tuple[str, str, str | None]]
+    seeds: Table
+    runs: list[ShownRun]
+
+
+class ShownRun(NamedTuple):
+    """A run as the page shows it; ``values`` are all numbers of its results, by file."""
+
+    name: str
+    seed: str
+    facts: str
+    caveats: list[str]
+    summaries: list[Summary]
+    pictures: list[Picture]
+    options: list[tuple[str, str, str]]
+    values: list[tuple[str, list[tuple[str, str]]]]
+
+
+@cache
+def environment() -> Environment:
+    r"""Templates whose values are escaped, and cleared of what a page must not hold.
+
+    >>> environment().from_string('<b title="{{ a }}">{{ a }}</b>').render(a="'<" + chr(0))
+    '<b title="&#39;&lt;\ufffd">&#39;&lt;\ufffd</b>'
+    """
+    made = Environment(
+        loader=PackageLoader("experiments", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_cleared,
+    )
+    made.filters["several"] = lambda count, what: f"{count} {what}{'' if count == 1 else 's'}"
+    return made
+
+
+def _cleared(value: Any) -> Any:
+    """A text without forbidden characters; a carriage return is a line feed in any parser."""
+    if not isinstance(value, str):
+        return value
+    return type(value)(_FORBIDDEN.sub("\ufffd", value.replace("\r", "\n")))
+
+
+def page(runs: Sequence[RunFolder], picture_limit: float) -> str:
     """The whole document."""
     groups = group_runs(runs)
     ids = {run.name: f"run-{place + 1}" for place, run in enumerate(runs)}
-    views = {
-        run.name: {name: _VIEWS[name](run.results[name]) for name in _VIEWS if name in run.results}
+    agreements = [
+        (run.name, agreement.quantity, agreement.measure, agreement.baseline)
         for run in runs
-    }
-    doubts = all_doubts(runs, groups, views)
-    titles = [_title(group) for group in groups]
-    sections = [
-        ("warnings", "Warnings", warnings_section(doubts, ids)),
-        ("overview", "Overview", overview_section(groups, titles, views)),
-        ("agreement", "Theory and experiment", agreement_section(runs, views, ids)),
-        *(
-            (f"group-{place + 1}", title, _group(group, views, ids, picture_limit))
-            for place, (group, title) in enumerate(zip(groups, titles, strict=True))
-        ),
+        for summary in run.summaries.values()
+        for agreement in summary.agreements
     ]
-    sections = [section for section in sections if section[2]]
-    contents = tag(
-        "nav",
-        tag("h2", "Contents"),
-        tag("ol", *(tag("li", tag("a", title, href=f"#{key}")) for key, title, _ in sections)),
-        aria_label="Contents",
+    headers = ("run", "quantity", "found", "to be compared with")
+    shown = [_group(group, place, picture_limit) for place, group in enumerate(groups)]
+    return (
+        environment()
+        .get_template("page.html.jinja")
+        .render(
+            ids=ids,
+            caveats=all_caveats(runs, groups),
+            overview=_overview(groups, [group.title for group in shown]),
+            agreements=Table("", headers, tuple(agreements)),
+            agreement_targets=[ids[name] for name, *_ in agreements],
+            groups=shown,
+        )
     )
-    counted = (
-        f"{_several(len(runs), 'run folder')} in {_several(len(groups), 'configuration')}, "
-        f"{_several(len(doubts), 'warning')}."
-    )
-    body = tag(
-        "body",
-        tag("header", tag("h1", "Report of runs"), tag("p", counted, class_="quiet")),
-        contents,
-        tag(
-            "main",
-            *(
-                tag("section", tag("h2", title), content, id=key)
-                for key, title, content in sections
-            ),
-        ),
-        tag("footer", tag("p", "Made by ", tag("code", "sslsim report"), ".")),
-    )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        # Nothing is fetched, whatever the folders hold: browsers are told to see to it.
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("title", f"Report of {_several(len(runs), 'run')}"),
-        tag("link", rel="icon", href="data:,"),
-        tag("style", Markup(CSS)),
-    )
-    return joined(Markup("<!DOCTYPE html>"), tag("html", head, body, lang="en"))
 
 
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def _group(group: Group, place: int, picture_limit: float) -> ShownGroup:
+    first, several = group.runs[0], len(group.runs) > 1
+    left_out = frozenset({"seed"}) if several else frozenset()
+    defaults = defaults_of(first)
+    changed = {} if defaults is None else changed_options(first)
+    return ShownGroup(
+        id=f"group-{place + 1}",
+        title=_title(group),
+        command=command_line(first, left_out),
+        caveats=group_caveats(group),
+        changed=[
+            (name, _listed(value), _default(name, defaults or {}))
+            for name, value in changed.items()
+            if name not in left_out
+        ],
+        seeds=_over_seeds(group) if several else Table("", (), ()),
+        runs=[
+            _run(run, seed, picture_limit)
+            for run, seed in zip(group.runs, group.seeds, strict=True)
+        ],
+    )
 
 
 def _title(group: Group) -> str:
     """What was run, on what, and the names of the runs."""
     first = group.runs[0]
-    held = next(iter(first.results.values()), {})
-    told = []
+    result = next(iter(first.results.values()), {})
+    parts = []
     for name in ("method", "encoder", "data", "views"):
-        value = held.get(name) or first.options.get(name)
+        value = result.get(name) or first.options.get(name)
         if isinstance(value, str) and value:
-            told.append(words(value, 40))
-    command = first.command or "unknown command"
-    if isinstance(first.options.get("study"), str):
-        command += f" {first.options['study']}"
+            parts.append(words(value, 40))
+    command = first.study.name if first.study else first.command or "unknown command"
     names = [run.name for run in group.runs]
     listed = ", ".join(names) if len(names) <= 3 else f"{names[0]} to {names[-1]}"
-    return words(f"{command}{': ' if told else ''}{', '.join(told)} ({listed})", 160)
+    return words(f"{command}{': ' if parts else ''}{', '.join(parts)} ({listed})", 160)
 
 
-def _group(
-    group: Group,
-    views: Views,
-    ids: Mapping[str, str],
-    picture_limit: float,
-) -> Markup:
-    first = group.runs[0]
-    several = len(group.runs) > 1
-    line = command_line(first, frozenset({"seed"}) if several else frozenset())
-    defaults = defaults_of(first)
-    changed = changed_options(first) if defaults is not None else {}
-    if several:
-        changed.pop("seed", None)
-    runs = [_run(run, views[run.name], ids, picture_limit, heading=several) for run in group.runs]
-    if several:
-        runs = [
-            tag(
-                "details",
-                tag("summary", run.name if not seed else f"{run.name}, seed {seed}"),
-                content,
-                class_="run",
-                id=ids[run.name],
-                open=place == 0,
-            )
-            for place, (run, seed, content) in enumerate(
-                zip(group.runs, group.seeds, runs, strict=True)
-            )
-        ]
-    else:
-        runs = [tag("div", runs[0], id=ids[first.name])]
-    return joined(
-        tag("pre", tag("code", *_breakable(line))) if line else "",
-        warning_list(group_doubts(group)),
-        changed_list(changed, defaults or {}),
-        seeds_table(group, views) if several else "",
-        *runs,
+def _listed(value: object) -> str:
+    """A value of an option as it would be given."""
+    if isinstance(value, list) and value:
+        return words(" ".join(words(entry, 100) for entry in value), 300)
+    return words(value, 300)
+
+
+def _default(name: str, defaults: Mapping[str, object]) -> str | None:
+    return None if defaults.get(name) is None else words(defaults[name], 60)
+
+
+def _run(run: RunFolder, seed: str, picture_limit: float) -> ShownRun:
+    defaults = defaults_of(run) or {}
+    return ShownRun(
+        name=run.name,
+        seed=seed,
+        facts=_facts(run),
+        caveats=[*folder_caveats(run), *result_caveats(run)],
+        summaries=[
+            summary
+            for summary in run.summaries.values()
+            if any(table.rows for table in summary.tables)
+        ],
+        pictures=[picture(path, caption, picture_limit) for path, caption in run.pictures.items()],
+        options=[
+            (name, words(value, 400), words(defaults[name], 400) if name in defaults else "-")
+            for name, value in run.options.items()
+        ],
+        values=[(name, leaves(result)) for name, result in run.results.items() if result],
     )
 
 
-def _breakable(line: str) -> list[Markup]:
-    """A command in pieces, each an option with its values, between which a line may break."""
-    first, *others = line.split(" --")
-    return [tag("span", piece + " ") for piece in (first, *(f"--{piece}" for piece in others))]
-
-
-def _run(
-    run: RunFolder,
-    views: Mapping[str, View],
-    ids: Mapping[str, str],
-    picture_limit: float,
-    heading: bool,
-) -> Markup:
-    doubts = [*run_doubts(run), *(text for view in views.values() for text in view.doubts)]
-    parts: list[Markup] = []
-    pictures = [picture(path, run.name, picture_limit) for path in run.pictures]
-    for view in views.values():
-        tables = [shown(table) for table in view.tables if table.rows]
-        if tables:
-            parts.append(tag("h4" if heading else "h3", view.title))
-            # Beside the tables, where the screen is wide enough.
-            beside, pictures = pictures, []
-            parts.append(tag("div", *tables, *beside, class_="tables"))
-    raw = [
-        folded(
-            f"Every number in {name}",
-            table_of("", ("", "value"), leaves(found), texts=True),
-            values=True,
-        )
-        for name, found in run.results.items()
-        if found
+def _facts(run: RunFolder) -> str:
+    """Where and with what a run was made, in short."""
+    if not run.config:
+        return ""
+    commit, changed = revision(run.config)
+    versions, machine = mapping(run.config, "versions"), mapping(run.config, "machine")
+    facts = []
+    if run.options.get("seed") is not None:
+        facts.append(f"seed {words(run.options['seed'], 40)}")
+    changes = " with uncommitted changes" if changed else ""
+    facts.append(f"revision {commit}{changes}" if commit else "revision unknown")
+    facts += [
+        f"{words(name, 40)} {words(versions[name], 40)}"
+        for name in ("python", "sslsim", "torch", "numpy")
+        if name in versions
     ]
-    return tag(
-        "article",
-        facts(run),
-        warning_list(doubts),
-        *parts,
-        tag("div", *pictures, class_="tables") if pictures else "",
-        option_table(run.options, defaults_of(run)),
-        *raw,
+    facts += [words(machine["platform"], 80)] if "platform" in machine else []
+    if "processors" in machine:
+        facts.append(f"processors {words(machine['processors'], 20)}")
+    if machine.get("torch_threads") is not None:
+        facts.append(f"threads {words(machine['torch_threads'], 20)}")
+    return "; ".join(facts)
+
+
+def _numbers(group: Group) -> list[tuple[Number, list[float | None]]]:
+    """Main numbers of a group, each with its values over the runs."""
+    values: dict[tuple[str, str, bool], tuple[Number, list[float | None]]] = {}
+    for place, run in enumerate(group.runs):
+        for summary in run.summaries.values():
+            for main in summary.numbers:
+                key = (summary.title, main.label, main.share)
+                values.setdefault(key, (main, [None] * len(group.runs)))[1][place] = main.value
+    return list(values.values())
+
+
+def _overview(groups: Sequence[Group], titles: Sequence[str]) -> Table:
+    """A line a configuration with its main numbers, over seeds."""
+    rows = []
+    for group, title in zip(groups, titles, strict=True):
+        texts = []
+        for main, values in _numbers(group)[:3]:
+            over = spread(values)
+            if over.mean is not None:
+                more = "" if over.deviation is None else f" ± {main.written(over.deviation)}"
+                texts.append(f"{main.label} {main.written(over.mean)}{more}")
+        if not texts:
+            texts = [
+                f"{agreement.quantity} {agreement.measure}"
+                for summary in group.runs[0].summaries.values()
+                for agreement in summary.agreements[:2]
+            ]
+        seeds = words(", ".join(filter(None, group.seeds)) or "-", 60)
+        rows.append((title, str(len(group.runs)), seeds, "; ".join(texts) or "-"))
+    return Table(
+        "Main numbers: means over runs that differ in the seed only, ± their standard deviation",
+        ("configuration", "runs", "seed values", "main numbers"),
+        tuple(rows),
     )
+
+
+def _over_seeds(group: Group) -> Table:
+    """Mean and spread of the main numbers of runs that differ in the seed only."""
+    rows = []
+    for main, values in _numbers(group):
+        over = spread(values)
+        if over.mean is None:
+            continue
+        ends = "-" if over.low is None else f"{main.written(over.low)} to {main.written(over.high)}"
+        spans = f"{main.written(over.least)} to {main.written(over.most)}"
+        mean, deviation = main.written(over.mean), main.written(over.deviation)
+        rows.append((main.label, str(over.count), mean, deviation, ends, spans))
+    interval = f"{percent(LEVEL)} interval of the mean"
+    headers = ("", "runs", "mean", "standard deviation", interval, "range")
+    return Table("Over seeds", headers, tuple(rows))

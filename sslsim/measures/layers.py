@@ -11,9 +11,8 @@ import torch
 from sslsim.coding_rate import coding_rate, grouped_coding_rate
 from sslsim.core.unit_rows import unit_rows
 from sslsim.data.datasets import Images, part_of
-from sslsim.data.pixels import PixelStatistics
-from sslsim.encoders.build import Encoder
-from sslsim.encoders.features import features
+from sslsim.data.views import crop_to_input
+from sslsim.measures.frozen import FrozenEncoder
 from sslsim.measures.probes import PENALTIES, ProbeResult, knn_accuracy, linear_probe
 
 PROBES = ("linear", "knn")
@@ -42,7 +41,7 @@ def probe_layers(
     train_labels, test_labels : Tensor of int, shape (n,) and (n_test,)
         Classes of the samples.
     penalties : sequence of float
-        Penalties that the linear probe chooses from, see :func:`sslsim.measures.probes.linear_probe`.
+        Penalties that the linear probe chooses from.
     seed : int
         Seed of the linear probe.
     skip_failures : bool
@@ -61,8 +60,9 @@ def probe_layers(
     Examples
     --------
     >>> labels = torch.arange(20) % 2
-    >>> z = {"backbone": labels[:, None] + 0.1 * torch.rand(20, 3)}
-    >>> {name: probe.accuracy for name, probe in probe_layers(z, labels, z, labels)["backbone"].items()}
+    >>> z = {"backbone": torch.eye(2)[labels]}
+    >>> probes = probe_layers(z, labels, z, labels)["backbone"]
+    >>> {name: probe.accuracy for name, probe in probes.items()}
     {'knn': 1.0, 'linear': 1.0}
     """
     results: dict[str, dict[str, ProbeResult]] = {layer: {} for layer in train}
@@ -95,41 +95,39 @@ def accuracies(probes: Mapping[str, ProbeResult]) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        ``NAME`` and ``NAME_error`` of every probe.
+        ``linear``, ``linear_error``, ``knn`` and ``knn_error``, of the probes that there are.
 
     Examples
     --------
     >>> accuracies({"knn": ProbeResult(0.5, 0.1, 2, 20, 25, "")})
     {'knn': 0.5, 'knn_error': 0.1}
     """
-    return {
-        key: value
-        for name, probe in probes.items()
-        for key, value in ((name, probe.accuracy), (f"{name}_error", probe.standard_error))
-    }
+    numbers = {}
+    for name in PROBES:
+        if name in probes:
+            numbers[name] = probes[name].accuracy
+            numbers[f"{name}_error"] = probes[name].standard_error
+    return numbers
 
 
-def probe_encoder(
-    encoder: Encoder,
+def probe_frozen(
+    encoder: FrozenEncoder,
     data: Images,
     held_out: Images,
-    pixels: PixelStatistics | None,
     *,
     layers: Sequence[str] = ("backbone", "projector"),
     seed: int = 0,
 ) -> dict[str, dict[str, ProbeResult]]:
-    """Probe the frozen features of an encoder, fitted on training images, read on held-out ones.
+    """Probe the features of a frozen encoder, fitted on training images, read on held-out ones.
 
     Parameters
     ----------
-    encoder : Encoder
-        On any device; evaluated as it is.
+    encoder : FrozenEncoder
+        On any device.
     data : Images
-        Training images, of the size that the encoder takes; at most 5000 are used, spread evenly.
+        Training images; at most 5000 are used, spread evenly.
     held_out : Images
         Images on which the accuracies are read.
-    pixels : PixelStatistics or None
-        Statistics by which images are standardised, if they are.
     layers : sequence of str
         Layers to probe, see :func:`sslsim.encoders.features.features`.
     seed : int
@@ -146,20 +144,19 @@ def probe_encoder(
     >>> from sslsim.data.datasets import load_images
     >>> from sslsim.encoders.build import build_encoder
     >>> data, held_out = load_images(limit=200), load_images(split="test", limit=50)
-    >>> probes = probe_encoder(build_encoder("mlp", (1, 8, 8), 4, seed=0), data, held_out, None)
+    >>> encoder = FrozenEncoder(build_encoder("mlp", (1, 8, 8), 4, seed=0), None, "simclr")
+    >>> probes = probe_frozen(encoder, data, held_out)
     >>> list(probes), sorted(probes["backbone"])
     (['backbone', 'projector'], ['knn', 'linear'])
     """
     if data.labels is None or held_out.labels is None or len(data.labels.unique()) < 2:
         return {layer: {} for layer in layers}
     places = torch.linspace(0, len(data.images) - 1, min(_PROBED, len(data.images))).long()
-    device = next(encoder.parameters()).device
+    device = next(encoder.encoder.parameters()).device
     parts = []
     for part in (part_of(data, places), held_out):
-        images = part.images.to(device).float() / 255
-        images = images if pixels is None else pixels.standardise(images)
-        embedded = features(encoder, images, list(layers))
-        parts.append({layer: z.cpu() for layer, z in embedded.items()})
+        images = crop_to_input(part, encoder.views).images.to(device).float() / 255
+        parts.append({name: z.cpu() for name, z in encoder.features(images, layers).items()})
     train, test = parts
     labels = data.labels[places]
     return probe_layers(train, labels, test, held_out.labels, seed=seed, skip_failures=True)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 
 from sslsim.core.errors import reason
 from sslsim.core.files import plain, read_json, sweep, whole_file, write_json
+from sslsim.runs.stored import stored_config
 
 _PACKAGES = ("sslsim", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "matplotlib")
 _PROGRESS = ("checkpoints", "encoders", "cells", "records.jsonl", "measured.jsonl")
@@ -251,9 +253,47 @@ or another folder
             )
 
 
-def holds_checkpoints(folder: Path) -> bool:
-    """Whether a run has saved a checkpoint in a folder."""
-    return bool(_checkpoints(folder))
+def options_to_resume(
+    folder: Path, command: str, options: Any, *, results: Sequence[str], free: Iterable[str]
+) -> dict[str, Any] | None:
+    """Options that a run was begun with which is to go on; refuse others.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    command : str
+        Name of the command.
+    options : dataclass
+        Its options now.
+    results : sequence of str
+        Names of its results.
+    free : iterable of str
+        Options that may differ, beside ``out``.
+
+    Returns
+    -------
+    dict or None
+        The options in ``config.json``; None where no checkpoint has been saved.
+
+    Raises
+    ------
+    ValueError
+        If the folder belongs to another command, or the first option that differs is named.
+
+    Examples
+    --------
+    >>> options_to_resume(Path("nowhere"), "train", None, results=(), free=()) is None
+    True
+    """
+    check_folder(folder, command, results)
+    if not _checkpoints(folder):
+        return None
+    stored = stored_config(folder)[1]
+    free = {"out", *free}
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    check_same(folder, stored, {name: v for name, v in given.items() if name not in free})
+    return stored
 
 
 def described_run(command: str, options: Any) -> dict[str, Any]:

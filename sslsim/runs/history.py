@@ -16,6 +16,7 @@ from sslsim.measures.growth import Objective
 from sslsim.measures.snapshots import HeldOutPairs, batch_statistics
 from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
 from sslsim.methods.learner import PairLearner
+from sslsim.runs.options import has_theory_form
 from sslsim.runs.setup import recorded_spectrum
 from sslsim.runs.trained_run import TrainedRun
 
@@ -114,8 +115,8 @@ def read_history(
     trained, steps = run.options, run.steps
     if len(steps) < 3:
         raise ValueError(
-            f"{folder} holds {len(steps) - 1} checkpoint(s) beside its start; expected those of a run "
-            "with --checkpoints-kept 0"
+            f"{folder} holds {len(steps) - 1} checkpoint(s) beside its start; expected those of a "
+            "run with --checkpoints-kept 0"
         )
     learner = run.learner(0)
     if not isinstance(learner, PairLearner):
@@ -134,7 +135,7 @@ def read_history(
             lam.append(cross_spectrum(z, z_prime).numpy())
         else:
             lam.append(covariance_spectrum(torch.cat([z, z_prime])).numpy())
-    theory_form = trained.method == "barlow_twins" and trained.barlow_form != "published"
+    theory_form = has_theory_form(trained)
     return RunHistory(
         run=run,
         pairs=drawn,

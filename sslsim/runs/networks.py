@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -42,6 +43,37 @@ def kept_steps(run: Path) -> list[int]:
     """
     held = (int(path.stem.removeprefix("checkpoint-")) for path in checkpoints(run / "checkpoints"))
     return sorted({0, *held})
+
+
+def spread_steps(steps: Sequence[int], count: int) -> list[int]:
+    """Choose checkpoints: half evenly over those that there are, half evenly in their logarithm.
+
+    Parameters
+    ----------
+    steps : sequence of int
+        Updates at the checkpoints, ascending; the first and the last are always chosen.
+    count : int
+        How many to choose, about; all where there are fewer.
+
+    Returns
+    -------
+    list of int
+        Ascending.
+
+    Examples
+    --------
+    >>> spread_steps(range(0, 1001, 10), 6)
+    [0, 10, 50, 220, 500, 1000]
+    >>> spread_steps([0, 500, 900], 6)
+    [0, 500, 900]
+    """
+    last = len(steps) - 1
+    if count > last:
+        return list(steps)
+    even = np.linspace(0, last, max(count - count // 2, 2))
+    logarithmic = np.geomspace(1, last, count // 2 + 1)[:-1] if count > 2 else even[:0]
+    places = np.unique(np.rint(np.concatenate([even, logarithmic])).astype(int))
+    return [steps[place] for place in places]
 
 
 def check_different(name: str, folders: Sequence[Path]) -> None:

@@ -203,6 +203,26 @@ class TrainOptions(LearnerOptions):
     out: Path = Path("runs/train")
 
 
+def has_theory_form(options: LearnerOptions) -> bool:
+    """Whether a run was trained on the loss of the theory: Barlow Twins with C not normalised.
+
+    Parameters
+    ----------
+    options : LearnerOptions
+        Options of the run.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> has_theory_form(TrainOptions()), has_theory_form(TrainOptions(barlow_form="published"))
+    (True, False)
+    """
+    return options.method == "barlow_twins" and options.barlow_form != "published"
+
+
 def training_options(options: LearnerOptions, **others: Any) -> TrainingOptions:
     """The part of the options that the training loop knows.
 

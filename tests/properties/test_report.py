@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.report.folders import RESULTS, find_runs
-from experiments.report.html import escaped, tag
-from experiments.report.page import page
+from experiments.report.folders import find_runs, result_studies
+from experiments.report.page import environment, page
+from experiments.summary import as_text
 from experiments.tables import interval, leaves, percent, words
 
 judged = pages.judged
@@ -51,7 +51,7 @@ OBJECTS = st.dictionaries(NAMES | st.text(max_size=4), VALUES, max_size=10)
 CONFIGS = st.fixed_dictionaries(
     {}, optional={"command": COMMANDS | VALUES, "options": OBJECTS | VALUES, "seed": VALUES}
 )
-FOLDERS = st.dictionaries(st.sampled_from(RESULTS), OBJECTS, min_size=1, max_size=4)
+FOLDERS = st.dictionaries(st.sampled_from(list(result_studies())), OBJECTS, min_size=1, max_size=4)
 
 
 @pytest.mark.slow
@@ -70,18 +70,26 @@ def test_any_json_gives_a_valid_page(folders):
         runs = find_runs([top])
         assert len(runs) == len(folders)
         judged(page(runs, 1.0).encode("utf-8").decode())
+        assert all(
+            as_text(summary)
+            for run in runs
+            for summary in run.summaries.values()
+            if any(table.rows for table in summary.tables)
+        )
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text(st.characters(), max_size=20))
 def test_text_comes_back_as_it_was(text):
-    found = judged("<!DOCTYPE html>" + tag("p", text, title=text).encode("utf-8").decode())
+    template = environment().from_string('<p title="{{ text }}">{{ text }}</p>')
+    found = judged("<!DOCTYPE html>" + template.render(text=text).encode("utf-8").decode())
     shown = "".join(found.texts)
     assert len(shown) == len(text)
     for given_one, shown_one in zip(text, shown, strict=True):
         assert shown_one in (given_one, "\ufffd", "\n")
         assert shown_one == given_one or not given_one.isprintable()
-    assert escaped(escaped(text)) == escaped(text)
+    twice = environment().from_string("{{ text | escape | escape }}")
+    assert f">{twice.render(text=text)}<" in template.render(text=text)
 
 
 @pytest.mark.slow

@@ -8,20 +8,19 @@ network's tangent kernel predict.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from experiments.options import NtkOptions
-from experiments.studies.kernels.agreement import Array, leading_basis
-from experiments.studies.kernels.pairs import held_out_pairs, kernel_and_embeddings
-from experiments.tables import table
-from sslsim.runs.networks import check_different, network_at
+from experiments.studies.kernels.pairs import held_out_pairs, measured
+from sslsim.measures.agreement import Array, leading_basis
+from sslsim.runs.networks import check_different
 from sslsim.runs.options import TrainOptions
-from sslsim.runs.setup import initial_learner, read_train_options
 from sslsim.runs.stored import stored_result
+from sslsim.runs.trained_run import TrainedRun
 from theory.kernels.modes import embed, kernel_modes
 
 UNTRAINED = "untrained"
@@ -48,31 +47,38 @@ class Network:
     kernel: Array
 
 
-def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
+def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     """Compare the embeddings and predictions of several runs on the same pairs."""
     check_different("run", options.run)
-    trained = [read_train_options(run) for run in options.run]
-    for run, one in zip(options.run[1:], trained[1:], strict=True):
+    runs = [TrainedRun.open(run, options.root) for run in options.run]
+    first = runs[0]
+    for run in runs[1:]:
         for field in _SHARED:
-            if getattr(one, field) != getattr(trained[0], field):
+            value, other = getattr(run.options, field), getattr(first.options, field)
+            if value != other:
                 raise ValueError(
-                    f"{run} was trained with {field} {getattr(one, field)}, {options.run[0]} with "
-                    f"{getattr(trained[0], field)}; expected runs on the same images"
+                    f"{run.folder} was trained with {field} {value}, {first.folder} with "
+                    f"{other}; expected runs on the same images"
                 )
-    first = stored_result(options.run[0] / "training.json", {"views": str})
-    pairs = held_out_pairs(trained[0], first["views"], options)
-    labels = _labels(trained)
+    stored_result(first.folder / "training.json", {"views": str})
+    kind = options.views or first.pair_views
+    pairs = held_out_pairs(first.options, first.held_out, kind, options)
+    labels = _labels([run.options for run in runs])
     networks = []
-    for run, one, label in zip(options.run, trained, labels, strict=True):
-        parts = [(label, network_at(run, options.checkpoint, pairs.data)[0].encoder)]
+    for run, label in zip(runs, labels, strict=True):
+        run = replace(run, images_of=None if run is first else first)
+        steps = {label: run.step_at(options.checkpoint)}
         if label == labels[0]:
-            parts.append((UNTRAINED, initial_learner(one, pairs.data).encoder.eval()))
-        for group, encoder in parts:
+            steps[UNTRAINED] = 0
+        views = run.standardised(pairs.x), run.standardised(pairs.x_prime)
+        for group, step in steps.items():
+            encoder = run.learner(step).encoder
             try:
-                kernel, z = kernel_and_embeddings(encoder, pairs, options, one.standardise)
+                kernel, z = measured(encoder, views, options)
             except ValueError as error:
-                raise ValueError(f"{run}, views {pairs.kind}: {error}") from error
-            networks.append(Network(group, f"{run.name} (seed {one.seed})", z, kernel))
+                raise ValueError(f"{run.folder}, views {kind}: {error}") from error
+            name = f"{run.folder.name} (seed {run.options.seed})"
+            networks.append(Network(group, name, z, kernel))
     modes = _modes(options, networks)
     order = [*dict.fromkeys(labels), UNTRAINED]
     networks.sort(key=lambda network: order.index(network.label))
@@ -93,11 +99,11 @@ def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Arra
         "chance_alike": modes / (points // 2 - options.center),
         "center": options.center,
         "n_pairs": len(pairs.x),
-        "views": pairs.kind,
-        "data": trained[0].data,
+        "views": kind,
+        "data": first.options.data,
     }
     arrays = {"alignment": mean, "network_alignment": matrix}
-    return found, arrays, _report(found)
+    return found, arrays
 
 
 def alignment_matrix(networks: list[Network], modes: int, center: bool) -> Array:
@@ -152,32 +158,3 @@ def _modes(options: NtkOptions, networks: list[Network]) -> int:
             "embedding or the positive modes of a kernel"
         )
     return modes
-
-
-def _report(found: dict[str, Any]) -> str:
-    names = found["methods"]
-    count = len(names)
-    mean, low, high = (np.array(found[key]) for key in ("alignment", "lowest", "highest"))
-
-    def cell(row: int, column: int) -> str:
-        if np.isnan(mean[row, column]):
-            return "-"
-        told = f"{mean[row, column]:.2f}"
-        if low[row, column] == high[row, column]:
-            return told
-        return f"{told} ({low[row, column]:.2f}-{high[row, column]:.2f})"
-
-    parts = []
-    for title, rows, columns in (
-        ("embeddings with embeddings", 0, 0),
-        ("embeddings (rows) with predictions", 0, count),
-        ("predictions with predictions", count, count),
-    ):
-        body = [
-            [name, *(cell(rows + i, columns + j) for j in range(count))]
-            for i, name in enumerate(names)
-        ]
-        parts.append(title + "\n" + table(["", *names], body))
-    sizes = f"{found['modes']} modes of {found['n_pairs']} pairs"
-    parts.append(f"{sizes}; chance {found['chance']:.3f} to {found['chance_alike']:.3f}")
-    return "\n\n".join(parts)

@@ -15,17 +15,22 @@ import numpy as np
 
 from experiments.options import NtkOptions
 from experiments.studies.kernels.across_runs import across_networks
-from experiments.studies.kernels.agreement import Array, kernel_agreement, predictions
-from experiments.studies.kernels.over_training import over_training, report_training
-from experiments.studies.kernels.pairs import held_out_pairs, kernel_and_embeddings
+from experiments.studies.kernels.over_training import over_training
+from experiments.studies.kernels.pairs import (
+    held_out_pairs,
+    measured,
+    predictions,
+)
 from experiments.studies.training.compare import agreement
-from experiments.tables import number, table
 from sslsim.core.files import write_arrays, write_json
+from sslsim.data.pixels import pixel_statistics
+from sslsim.measures.agreement import Array, kernel_agreement
 from sslsim.runs.folder import check_folder, new_results
-from sslsim.runs.networks import load_module, network_at
+from sslsim.runs.networks import load_module
 from sslsim.runs.options import TrainOptions
-from sslsim.runs.setup import initial_learner, read_train_options
+from sslsim.runs.setup import split_data
 from sslsim.runs.stored import stored_result
+from sslsim.runs.trained_run import TrainedRun
 from theory.kernels.modes import kernel_initialization, kernel_modes
 from theory.linear.closed_form import step_times
 
@@ -47,40 +52,43 @@ def ntk(options: NtkOptions) -> Path:
     check_folder(options.out, "ntk", _RESULTS)
     if len(options.run) > 1:
         name = "ntk_across"
-        found, arrays, report = across_networks(options)
+        found, arrays = across_networks(options)
     else:
         name = "ntk"
-        found, arrays, report = _of_run(options) if options.run else _of_module(options)
+        found, arrays = _of_run(options) if options.run else _of_module(options)
     with new_results(options.out, "ntk", options, results=_RESULTS) as folder:
         write_arrays(folder / f"{name}.npz", **arrays)
         write_json(folder / f"{name}.json", found)
-    print(report)
     return options.out
 
 
-def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
+def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     assert options.module is not None
     network = load_module(options.module, options.weights)
-    asked = {field: getattr(options, field) for field in (*_OF_DATA, "root")}
-    pairs = held_out_pairs(TrainOptions(**asked), "simclr", options)
-    kernel, z = kernel_and_embeddings(network, pairs, options, options.standardise)
+    source = TrainOptions(**{field: getattr(options, field) for field in (*_OF_DATA, "root")})
+    data, held_out = split_data(source)
+    kind = options.views or "simclr"
+    pairs = held_out_pairs(source, held_out, kind, options)
+    views = (pairs.x, pairs.x_prime)
+    if options.standardise:
+        views = tuple(map(pixel_statistics(data.images).standardise, views))
+    kernel, z = measured(network, views, options)
     found, _, predicted = predictions(kernel, z)
-    found |= {"module": options.module, "data": options.data, "views": pairs.kind}
-    return found, {"kernel": kernel, "embeddings": z, "predicted": predicted}, _report(found)
+    found |= {"module": options.module, "data": options.data, "views": kind}
+    return found, {"kernel": kernel, "embeddings": z, "predicted": predicted}
 
 
-def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]:
-    (run,) = options.run
-    trained = read_train_options(run)
-    recorded = stored_result(run / "training.json", {"views": str, "step_times": list})
-    pairs = held_out_pairs(trained, recorded["views"], options)
-    network, step = network_at(run, options.checkpoint, pairs.data)
-    begun = initial_learner(trained, pairs.data).encoder.eval()
-    first, z0 = kernel_and_embeddings(begun, pairs, options, trained.standardise)
-    if step == 0:
-        kernel, z = first, z0
-    else:
-        kernel, z = kernel_and_embeddings(network.encoder, pairs, options, trained.standardise)
+def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
+    run = TrainedRun.open(options.run[0], options.root)
+    trained = run.options
+    recorded = stored_result(run.folder / "training.json", {"views": str, "step_times": list})
+    kind = options.views or run.pair_views
+    pairs = held_out_pairs(trained, run.held_out, kind, options)
+    views = run.standardised(pairs.x), run.standardised(pairs.x_prime)
+    step = run.step_at(options.checkpoint)
+    first, z0 = kernel, z = measured(run.learner(0).encoder, views, options)
+    if step != 0:
+        kernel, z = measured(run.learner(step).encoder, views, options)
     found, modes, predicted = predictions(kernel, z)
     found |= {
         "step": step,
@@ -88,27 +96,26 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array], str]
         "method": trained.method,
         "encoder": trained.encoder,
         "data": trained.data,
-        "views": pairs.kind,
+        "views": kind,
     }
     # Times are predicted from the kernel and the embeddings at the start.
     at_start = modes if step == 0 else kernel_modes(first, len(modes.gamma))
     _, s0 = kernel_initialization(at_start, z0)
     times = step_times(at_start.gamma[: len(s0)], s0)
-    measured = np.array([np.inf if t is None else t for t in recorded["step_times"][: len(times)]])
+    stored_times = recorded["step_times"][: len(times)]
+    recorded_times = np.array([np.inf if time is None else time for time in stored_times])
     found |= {
         "initial_eigenvalues": at_start.gamma,
-        "predicted_step_times": times[: len(measured)],
-        "measured_step_times": measured,
-        **agreement(times[: len(measured)], measured),
+        "predicted_step_times": times[: len(recorded_times)],
+        "measured_step_times": recorded_times,
+        **agreement(times[: len(recorded_times)], recorded_times),
     }
     arrays = {"kernel": kernel, "embeddings": z, "predicted": predicted}
-    report = _report(found)
     if options.over_training is not None:
         known = {0: (first, z0), step: (kernel, z)}
-        followed, more = over_training(run, trained, pairs, options, known, measured)
+        followed, more = over_training(run, views, options, known, recorded_times)
         found, arrays = found | followed, arrays | more
-        report += "\n" + report_training(found)
-    return found, arrays, report
+    return found, arrays
 
 
 def _check(options: NtkOptions) -> None:
@@ -143,34 +150,3 @@ def _check(options: NtkOptions) -> None:
             )
         if options.checkpoint is not None:
             raise ValueError("both checkpoint and over-training are given; expected one of them")
-
-
-def _report(found: dict[str, Any]) -> str:
-    lines = []
-    headers = ["mode", "gamma", "in the embedding"]
-    columns = [
-        [number(gamma) for gamma in found["eigenvalues"]],
-        [f"{share:.2f}" for share in found["mode_alignment"]],
-    ]
-    if "predicted_step_times" in found:
-        headers += ["predicted step", "measured"]
-        columns += [
-            [number(time) for time in found[f"{name}_step_times"]]
-            for name in ("predicted", "measured")
-        ]
-    rows = [[str(mode + 1), *row] for mode, row in enumerate(zip(*columns, strict=False))][:16]
-    lines.append(table(headers, rows))
-    line = (
-        f"subspace alignment {found['subspace_alignment']:.3f} (chance {found['chance']:.3f}), "
-        f"CKA {found['cka']:.3f}"
-    )
-    if "kernel_alignment" in found:
-        line += f"; kernel's alignment with its start {found['kernel_alignment']:.3f}"
-    lines.append(line)
-    if found.get("mean_scaled_relative_error") is not None:
-        raw, scaled = found["mean_relative_error"], found["mean_scaled_relative_error"]
-        lines.append(
-            f"step times from the initial kernel off by {100 * raw:.0f} %, "
-            f"fitted by {found['fitted_time_scale']:.3g} by {100 * scaled:.0f} %"
-        )
-    return "\n".join(lines)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from experiments.options import NtkOptions
-from experiments.studies.kernels.agreement import (
-    Array,
-    embedding_agreement,
-    kernel_agreement,
-    predictions,
-)
-from experiments.studies.kernels.pairs import Pairs, kernel_and_embeddings
+from experiments.studies.kernels.pairs import measured, predictions
 from experiments.studies.training.compare import agreement
-from experiments.tables import number, table
+from sslsim.measures.agreement import Array, embedding_agreement, kernel_agreement
 from sslsim.measures.steps import half_rise_times
-from sslsim.runs.networks import kept_steps, network_at
-from sslsim.runs.options import TrainOptions, training_options
-from sslsim.training.options import flow_time
+from sslsim.runs.networks import spread_steps
+from sslsim.runs.options import has_theory_form
+from sslsim.runs.trained_run import TrainedRun
 from theory.kernels.refreshed import cross_correlations, refreshed_curves
 
 _FOLLOWED = 2.0  # times the run's length: until then predicted curves are followed
@@ -28,26 +22,25 @@ _GRID = 400  # times at which they are read
 
 
 def over_training(
-    run: Path,
-    trained: TrainOptions,
-    pairs: Pairs,
+    run: TrainedRun,
+    views: tuple[torch.Tensor, ...],
     options: NtkOptions,
     known: dict[int, tuple[Array, Array]],
-    measured: Array,
+    recorded_times: Array,
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """Take the kernel at checkpoints spread over training."""
-    steps = spread_steps(kept_steps(run), options.over_training or 2)
+    steps = spread_steps(run.steps, options.over_training or 2)
     if len(steps) < 2:
-        raise ValueError(f"{run} holds no checkpoint after the initialisation; expected some")
+        raise ValueError(
+            f"{run.folder} holds no checkpoint after the initialisation; expected some"
+        )
     kernels, embeddings = [], []
     for step in steps:
         if step not in known:
-            encoder = network_at(run, step, pairs.data)[0].encoder
-            known[step] = kernel_and_embeddings(encoder, pairs, options, trained.standardise)
+            known[step] = measured(run.learner(step).encoder, views, options)
         kernels.append(known[step][0])
         embeddings.append(known[step][1])
-    clock = training_options(trained)
-    times = np.array([flow_time(clock, step) for step in steps])
+    times = np.array([run.flow_time(step) for step in steps])
     spectra = np.linalg.eigvalsh(cross_correlations(np.array(embeddings)))[:, ::-1]
     lines, predicted = [], []
     for place, (kernel, z) in enumerate(zip(kernels, embeddings, strict=True)):
@@ -65,13 +58,14 @@ def over_training(
             }
         )
     result: dict[str, Any] = {"over_training": lines}
-    if trained.method == "barlow_twins" and trained.barlow_form != "published":
-        end = _FOLLOWED * flow_time(clock, trained.steps)
+    if has_theory_form(run.options):
+        end = _FOLLOWED * run.flow_time(run.options.steps)
         refreshed = refreshed_steps(times, np.array(kernels), embeddings[0], end)
-        restarted, since = restarted_steps(times, kernels, embeddings, measured, end)
+        restarted, since = restarted_steps(times, kernels, embeddings, recorded_times, end)
         for name, found_times in (("refreshed", refreshed), ("restarted", restarted)):
-            result[f"{name}_step_times"] = found_times[: len(measured)]
-            result[f"{name}_agreement"] = agreement(found_times[: len(measured)], measured)
+            times_of_modes = found_times[: len(recorded_times)]
+            result[f"{name}_step_times"] = times_of_modes
+            result[f"{name}_agreement"] = agreement(times_of_modes, recorded_times)
         result["restarted_from"] = [steps[place] for place in since]
     return result, {
         "steps": np.array(steps),
@@ -80,23 +74,6 @@ def over_training(
         "embeddings_over_training": np.array(embeddings),
         "predicted_over_training": np.array(predicted),
     }
-
-
-def spread_steps(kept: list[int], count: int) -> list[int]:
-    """Choose checkpoints: half evenly over those kept, half evenly in their logarithm.
-
-    >>> spread_steps(list(range(0, 1001, 10)), 6)
-    [0, 10, 50, 220, 500, 1000]
-    >>> spread_steps([0, 500, 900], 6)
-    [0, 500, 900]
-    """
-    last = len(kept) - 1
-    if count > last:
-        return list(kept)
-    even = np.linspace(0, last, max(count - count // 2, 2))
-    logarithmic = np.geomspace(1, last, count // 2 + 1)[:-1] if count > 2 else even[:0]
-    places = np.unique(np.rint(np.concatenate([even, logarithmic])).astype(int))
-    return [kept[place] for place in places]
 
 
 def refreshed_steps(times: Array, kernels: Array, start: Array, end: float) -> Array:
@@ -137,39 +114,3 @@ def restarted_steps(
         chosen = np.array(since) == place
         steps[chosen] = found[: len(steps)][chosen]
     return steps, since
-
-
-def report_training(found: dict[str, Any]) -> str:
-    """Tables for people."""
-    rows = [
-        [
-            str(line["step"]),
-            number(line["time"]),
-            f"{line['kernel_alignment']:.3f}",
-            f"{line['kernel_cka']:.3f}",
-            f"{line['with_embedding']['subspace_alignment']:.3f}",
-            f"{line['with_final_embedding']['subspace_alignment']:.3f}",
-        ]
-        for line in found["over_training"]
-    ]
-    headers = ["update", "time", "kernel as at start", "centred", "prediction here", "at the end"]
-    parts = [table(headers, rows)]
-    if "refreshed_step_times" in found:
-        names = ("measured", "predicted", "refreshed", "restarted")
-        columns = [found[f"{name}_step_times"] for name in names]
-        rows = [
-            [str(mode + 1), *map(number, row)]
-            for mode, row in enumerate(zip(*columns, strict=False))
-        ]
-        parts.append(table(["mode", "measured", "initial kernel", *names[2:]], rows))
-        judged = {
-            "initial kernel": found,
-            "refreshed kernel": found["refreshed_agreement"],
-            "restarted at the last checkpoint": found["restarted_agreement"],
-        }
-        parts += [
-            f"{name}: step times off by {100 * one['mean_relative_error']:.0f} %"
-            for name, one in judged.items()
-            if one["mean_relative_error"] is not None
-        ]
-    return "\n".join(parts)

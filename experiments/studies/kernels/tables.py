@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement
+
 from experiments.studies.linear.tables import time_agreements, time_numbers
+from experiments.summary import Agreement, Number, Result, Summary, Table
 from experiments.tables import (
-    Agreement,
-    Number,
-    Result,
-    Table,
-    View,
     at,
+    entries,
     finite,
     mapping,
     number,
@@ -19,10 +18,11 @@ from experiments.tables import (
     words,
 )
 
+_LATER = ("refreshed", "restarted")  # kernels that step times are predicted from over training
 _MOST_ROWS = 300  # forecasts shown one by one
 
 
-def ntk_view(result: Result) -> View:
+def ntk_summary(result: Result) -> Summary:
     """What a network's tangent kernel predicts of its embedding and its steps."""
     aligned, chance = finite(result, "subspace_alignment"), finite(result, "chance")
     cka = finite(result, "cka")
@@ -31,6 +31,11 @@ def ntk_view(result: Result) -> View:
     predicted, measured = (
         numbers(result, f"{kind}_step_times") for kind in ("predicted", "measured")
     )
+    later = {
+        f"by the {kind} kernel": times
+        for kind in _LATER
+        if (times := numbers(result, f"{kind}_step_times"))
+    }
     rows = tuple(
         (
             str(mode + 1),
@@ -38,11 +43,13 @@ def ntk_view(result: Result) -> View:
             number(at(modes, mode), 3),
             number(at(start, mode)),
             number(at(predicted, mode)),
+            *(number(at(times, mode)) for times in later.values()),
             number(at(measured, mode)),
         )
         for mode, value in enumerate(gamma)
     )
-    headers = ("mode", "gamma", "in the embedding", "gamma at start", "predicted", "measured")
+    headers: tuple[str, ...] = ("mode", "gamma", "in the embedding", "gamma at start", "predicted")
+    headers += (*later, "measured")
     tables = [Table("Modes of the kernel and their steps (flow time)", headers, rows)]
     course = tuple(
         (
@@ -53,8 +60,7 @@ def ntk_view(result: Result) -> View:
             number(finite(entry, "with_embedding", "subspace_alignment"), 3),
             number(finite(entry, "with_final_embedding", "subspace_alignment"), 3),
         )
-        for entry in sequence(result, "over_training")
-        if isinstance(entry, dict)
+        for entry in entries(result, "over_training")
     )
     if course:
         headers = ("update", "time", "with its start", "centred", "with embedding", "with the last")
@@ -67,16 +73,16 @@ def ntk_view(result: Result) -> View:
         ),
         *time_agreements(result, "step times by the initial kernel"),
     ]
-    for kind in ("refreshed", "restarted"):
+    for kind in _LATER:
         agreements += time_agreements(
             mapping(result, f"{kind}_agreement"), f"step times by the {kind} kernel"
         )
-    doubts = []
+    caveats = []
     if aligned is not None:
-        doubts.append("alignment is of one network and one set of pairs: no interval")
+        caveats.append("alignment is of one network and one set of pairs: no interval")
         if chance is not None and aligned < 2 * chance:
-            doubts.append("the kernel's prediction of the embedding is hardly above chance")
-    return View(
+            caveats.append("the kernel's prediction of the embedding is hardly above chance")
+    return Summary(
         "Tangent kernel",
         numbers=(
             Number("subspace alignment", aligned),
@@ -86,15 +92,14 @@ def ntk_view(result: Result) -> View:
         ),
         agreements=tuple(agreements),
         tables=tuple(tables),
-        doubts=tuple(doubts),
+        caveats=tuple(caveats),
     )
 
 
-def ntk_across_view(result: Result) -> View:
+def ntk_across_summary(result: Result) -> Summary:
     """Alignment of embeddings and kernels' predictions within and across methods."""
     methods = [words(name, 60) for name in sequence(result, "methods")]
     kinds = [words(kind, 60) for kind in sequence(result, "kinds")]
-    names = [f"{method}, {kind}" for kind in kinds for method in methods]
     matrices = [sequence(result, name) for name in ("alignment", "lowest", "highest")]
 
     def cell(row: int, column: int) -> str:
@@ -102,35 +107,40 @@ def ntk_across_view(result: Result) -> View:
         alone = low is None or high is None or low == high
         return number(mean, 2) + ("" if alone else f" ({number(low, 2)} to {number(high, 2)})")
 
-    rows = tuple(
-        (name, *(cell(row, column) for column in range(len(names))))
-        for row, name in enumerate(names)
-    )
     chance = f"chance {number(finite(result, 'chance'), 2)}"
     alike = finite(result, "chance_alike")
     if alike is not None:
         chance += f" to {number(alike, 2)}"
-    return View(
+    size = f"{words(result.get('modes'))} modes of {words(result.get('n_pairs'))} pairs"
+    count = len(methods)
+    return Summary(
         "Tangent kernels across methods",
         agreements=tuple(
             Agreement(
                 f"{method}: embedding and its kernel's prediction, subspace alignment",
-                number(at(numbers(at(matrices[0], place)), len(methods) + place), 2),
+                number(at(numbers(at(matrices[0], place)), count + place), 2),
                 chance,
             )
             for place, method in enumerate(methods)
         ),
-        tables=(
+        tables=tuple(
             Table(
-                f"Mean alignment of different networks, and its range; {chance}",
-                ("", *names),
-                rows,
-            ),
+                f"Mean alignment of different networks and its range, {rows} (rows) with {columns} "
+                f"(columns); {size}, {chance}",
+                ("", *methods),
+                tuple(
+                    (method, *(cell(first * count + i, second * count + j) for j in range(count)))
+                    for i, method in enumerate(methods)
+                ),
+            )
+            for (first, rows), (second, columns) in combinations_with_replacement(
+                enumerate(kinds), 2
+            )
         ),
     )
 
 
-def forecast_view(result: Result) -> View:
+def forecast_summary(result: Result) -> Summary:
     """Forecasts of steps against what happened."""
     summary = mapping(result, "summary")
     parts = {"all": summary, **mapping(summary, "groups")}
@@ -172,14 +182,14 @@ def forecast_view(result: Result) -> View:
         ]
         beside = "; ".join([f"{words(summary.get('plateaus'))} plateaus", *others])
         agreements.append(Agreement("time left to a step, median error", percent(error), beside))
-    doubts = []
+    caveats = []
     level = finite(result, "interval_level")
     if covered is not None:
         nominal = f"nominal {percent(level)}"
         agreements.append(Agreement("steps inside their interval", percent(covered), nominal))
         if level is not None and covered < level - 0.15:
-            doubts.append(f"intervals cover {percent(covered)} of the steps, {nominal}")
-    return View(
+            caveats.append(f"intervals cover {percent(covered)} of the steps, {nominal}")
+    return Summary(
         "Forecasts",
         numbers=(
             Number("median error of rates", finite(law, "median_rate_error"), share=True),
@@ -188,28 +198,34 @@ def forecast_view(result: Result) -> View:
         ),
         agreements=tuple(agreements),
         tables=tuple(tables),
-        doubts=tuple(doubts),
+        caveats=tuple(caveats),
     )
 
 
 def _forecasts(result: Result, folded: bool) -> Table:
-    every = [entry for entry in sequence(result, "forecasts") if isinstance(entry, dict)]
+    forecasts = entries(result, "forecasts")
     rows = tuple(
         (
             words(entry.get("run"), 60),
             words(entry.get("mode")),
             number(finite(entry, "size")),
             number(finite(entry, "time")),
+            number(finite(entry, "rates", "two_factor"), 3),
+            number(finite(entry, "measured_rate"), 3),
             number(finite(entry, "step_times", "two_factor")),
             f"{number(finite(entry, 'low'))} .. {number(finite(entry, 'high'))}",
+            number(finite(entry, "step_times", "last_rate")),
             number(finite(entry, "measured_step_time")),
         )
-        for entry in every[:_MOST_ROWS]
+        for entry in forecasts[:_MOST_ROWS]
     )
-    left = len(every) - len(rows)
+    left = len(forecasts) - len(rows)
     return Table(
         "Every forecast (flow times)" + (f"; {left} more in forecast.json" if left else ""),
-        ("run", "mode", "passed", "made at", "forecast", "interval", "happened"),
+        (
+            *("run", "mode", "passed", "made at", "rate", "measured rate"),
+            *("forecast", "interval", "by the last rate", "happened"),
+        ),
         rows,
         folded,
     )

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from experiments.options import CompareOptions
 from experiments.studies.linear.pairs import check_model, gather_pairs
 from experiments.studies.linear.predict import check_stability, headline, noting_warnings, source
-from experiments.tables import number, table
 from sslsim.core.files import write_arrays, write_json
 from sslsim.measures.steps import half_rise_times
 from sslsim.runs.folder import check_folder, new_results
@@ -122,13 +121,6 @@ def compare(options: CompareOptions) -> Path:
                 **source(pairs, options),
                 "warnings": messages,
             },
-        )
-    print(_report(found, result))
-    ties = near_ties(found, options.init_scale)
-    if ties:
-        print(
-            f"mode(s) {', '.join(map(str, ties))}: eigenvalues too close to the next for this "
-            "--init-scale, a smaller one sharpens the prediction"
         )
     return options.out
 
@@ -256,30 +248,3 @@ def _thinned(count: int) -> NDArray[np.int64]:
         return np.arange(count)
     spread = np.geomspace(1, count, _CURVE_POINTS).round().astype(np.int64) - 1
     return np.unique(spread)
-
-
-def _report(found: StepPrediction, result: dict[str, Any]) -> str:
-    columns = ("predicted_step_times", "predicted_low", "predicted_high", "measured_step_times")
-    rows = []
-    for mode in range(len(found.eigenvalues)):
-        predicted, low, high, measured = (result[name][mode] for name in columns)
-        error = result["relative_error"][mode]
-        rows.append(
-            [
-                str(mode + 1),
-                number(found.eigenvalues[mode]),
-                number(predicted),
-                f"{number(low)} .. {number(high)}",
-                number(measured),
-                "-" if np.isnan(error) else f"{100 * error:.2f} %",
-            ]
-        )
-    level = f"{100 * found.interval_level:g} % interval"
-    lines = [table(["mode", "gamma", "predicted", level, "measured", "error"], rows)]
-    if result["mean_relative_error"] is None:
-        lines.append("no predicted step was seen in training")
-    else:
-        mean, naive = (result[f"{kind}mean_relative_error"] for kind in ("", "naive_"))
-        compared = "-" if naive is None else f"{100 * naive:.2f} %"
-        lines.append(f"mean error {100 * mean:.2f} % (naive column norms {compared})")
-    return "\n".join(lines)

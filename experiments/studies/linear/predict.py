@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from experiments.options import ModelOptions, PredictOptions
 from experiments.studies.linear.pairs import PairSet, check_model, gather_pairs
-from experiments.tables import number, table
 from sslsim.core.files import write_arrays, write_json
 from sslsim.runs.folder import check_folder, new_results
 from theory import StepPrediction, predict_steps
@@ -74,7 +73,6 @@ def predict(options: PredictOptions) -> Path:
             {**described(found), **source(pairs, options), "warnings": messages},
         )
     print(headline(pairs, options, found))
-    print(_report(found))
     return options.out
 
 
@@ -185,21 +183,3 @@ def _streams(pairs: PairSet) -> bool:
 
 def _centring(options: ModelOptions) -> str:
     return "centred" if options.center else "uncentred"
-
-
-def _report(found: StepPrediction) -> str:
-    rows = []
-    for mode, iteration in enumerate(found.step_iterations):
-        low, high = found.step_time_low[mode], found.step_time_high[mode]
-        rows.append(
-            [
-                str(mode + 1),
-                number(found.eigenvalues[mode]),
-                number(found.step_times[mode]),
-                f"{number(low)} .. {number(high)}",
-                f"{iteration:.1f}" if np.isfinite(iteration) else "never",
-                "yes" if found.resolved[mode] else "no",
-            ]
-        )
-    level = f"{100 * found.interval_level:g} % interval"
-    return table(["mode", "gamma", "step time", level, "iteration", "resolved"], rows)

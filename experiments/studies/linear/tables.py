@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments.summary import Agreement, Number, Result, Summary, Table
 from experiments.tables import (
-    Agreement,
-    Number,
-    Result,
-    Table,
-    View,
     at,
     finite,
     mapping,
+    mean_of,
     number,
     numbers,
     percent,
@@ -41,7 +38,7 @@ def _answer(value: Any) -> str:
     return words(value) if isinstance(value, bool) else "-"
 
 
-def prediction_view(result: Result) -> View:
+def prediction_summary(result: Result) -> Summary:
     """Step times predicted from pairs."""
     gamma, times = numbers(result, "eigenvalues"), numbers(result, "step_times")
     low, high = numbers(result, "step_time_low"), numbers(result, "step_time_high")
@@ -57,13 +54,16 @@ def prediction_view(result: Result) -> View:
         )
         for mode, time in enumerate(times)
     )
-    told = [entry is True for entry in resolved]
-    return View(
+    return Summary(
         "Prediction",
         numbers=(
             Number("first step time", at(times, 0)),
             Number("last step time", at(times, len(times) - 1)),
-            Number("modes resolved", sum(told) / len(told) if told else None, share=True),
+            Number(
+                "modes resolved",
+                sum(entry is True for entry in resolved) / len(resolved) if resolved else None,
+                share=True,
+            ),
         ),
         tables=(
             Table(
@@ -72,14 +72,14 @@ def prediction_view(result: Result) -> View:
                 rows,
             ),
         ),
-        doubts=_warned(result),
+        caveats=_warned(result),
     )
 
 
-def comparison_view(result: Result) -> View:
+def comparison_summary(result: Result) -> Summary:
     """Predicted and measured step times."""
     if "theory" in result or "fitted_time_scale" in result:
-        return _run_comparison_view(result)
+        return _run_comparison_summary(result)
     predicted, measured = (
         numbers(result, f"{kind}_step_times") for kind in ("predicted", "measured")
     )
@@ -100,14 +100,17 @@ def comparison_view(result: Result) -> View:
     )
     mean, baseline = (finite(result, f"{kind}mean_relative_error") for kind in ("", "naive_"))
     ties = [words(mode) for mode in sequence(result, "near_ties")]
-    doubts = list(_warned(result))
+    caveats = list(_warned(result))
     if ties:
-        doubts.append(f"modes too close to the next for this init scale: {', '.join(ties)}")
+        caveats.append(
+            f"modes too close to the next for this init scale: {', '.join(ties)}; a smaller one "
+            "sharpens the prediction"
+        )
     if not low and predicted:
-        doubts.append("predicted step times have no interval")
+        caveats.append("predicted step times have no interval")
     if mean is None:
-        doubts.append("no predicted step was seen in training")
-    return View(
+        caveats.append("no predicted step was seen in training")
+    return Summary(
         "Prediction against training",
         numbers=(
             Number("mean error of step times", mean, share=True),
@@ -127,20 +130,24 @@ def comparison_view(result: Result) -> View:
                 rows,
             ),
         ),
-        doubts=tuple(doubts),
+        caveats=tuple(caveats),
     )
 
 
-def _run_comparison_view(result: Result) -> View:
+def _run_comparison_summary(result: Result) -> Summary:
     predicted, measured = (
         numbers(result, f"{kind}_step_times") for kind in ("predicted", "measured")
     )
-    standard = numbers(result, "measured_standard_errors")
+    gamma, standard = numbers(result, "eigenvalues"), numbers(result, "measured_standard_errors")
     errors = numbers(result, "scaled_relative_error")
     scale = finite(result, "fitted_time_scale")
+    caveats = ["predicted step times have no interval"] if predicted else []
+    if predicted and scale is None:
+        caveats.append("no step is both predicted and measured")
     rows = tuple(
         (
             str(mode + 1),
+            number(at(gamma, mode)),
             number(time),
             "-" if time is None or scale is None else number(scale * time),
             number(at(measured, mode)),
@@ -149,7 +156,7 @@ def _run_comparison_view(result: Result) -> View:
         )
         for mode, time in enumerate(predicted)
     )
-    return View(
+    return Summary(
         "Linear theory against the run",
         numbers=time_numbers(result),
         agreements=time_agreements(result, "step times by linear theory"),
@@ -157,11 +164,14 @@ def _run_comparison_view(result: Result) -> View:
             Table(
                 f"Steps (flow time) by {words(result.get('theory') or 'linear theory')}, and "
                 f"measured; one fitted factor, {number(scale)}",
-                ("mode", "predicted", "x factor", "measured", "standard error", "error, x factor"),
+                (
+                    *("mode", "gamma", "predicted", "x factor", "measured"),
+                    *("standard error", "error, x factor"),
+                ),
                 rows,
             ),
         ),
-        doubts=("predicted step times have no interval",) if predicted else (),
+        caveats=tuple(caveats),
     )
 
 
@@ -188,17 +198,23 @@ def time_agreements(result: Result, what: str) -> tuple[Agreement, ...]:
     )
 
 
+_WAYS = {"last": "last layer scaled", "centred": "initial outputs subtracted"}
 _PREDICTIONS = {"kernel": "traced kernel", "full_kernel": "all blocks", "limit": "infinite width"}
 
 
-def wide_view(result: Result) -> View:
+def wide_summary(result: Result) -> Summary:
     """Errors of kernel predictions by the width of networks."""
     widths = sequence(result, "widths")
-    tables, agreements, main, doubts = [], [], [], []
+    tables, agreements, main, caveats = [], [], [], []
     for way in mapping(result, "ways"):
         parts = {name: mapping(result, "ways", way, name) for name in _PREDICTIONS}
+        moves = sequence(result, "ways", way, "kernel_change")
         rows = [
-            (words(width), *(_error(part, place) for part in parts.values()))
+            (
+                words(width),
+                *(_error(part, place) for part in parts.values()),
+                number(mean_of(numbers(at(moves, place))), 2),
+            )
             for place, width in enumerate(widths)
         ]
         slopes = [
@@ -207,9 +223,10 @@ def wide_view(result: Result) -> View:
         ]
         tables.append(
             Table(
-                f"Mean relative error of step times, geometric mean over networks ({way})",
-                ("width", *_PREDICTIONS.values()),
-                (*rows, ("exponent", *slopes)),
+                f"{_WAYS.get(way, way)}: mean relative error of step times, geometric mean over "
+                f"{words(result.get('repeats'))} networks",
+                ("width", *_PREDICTIONS.values(), "kernel moves by"),
+                (*rows, ("exponent", *slopes, "-")),
             )
         )
         errors = numbers(parts["kernel"], "geometric_mean")
@@ -224,8 +241,8 @@ def wide_view(result: Result) -> View:
                 )
             )
         if None in numbers(parts["kernel"], "low"):
-            doubts.append(f"errors of {way} have no interval")
-    return View("Wide networks", tuple(main), tuple(agreements), tuple(tables), tuple(doubts))
+            caveats.append(f"errors of {way} have no interval")
+    return Summary("Wide networks", tuple(main), tuple(agreements), tuple(tables), tuple(caveats))
 
 
 def _error(part: Result, place: int) -> str:

@@ -29,7 +29,6 @@ from experiments.studies.linear.wide_networks import (
     train_and_predict,
 )
 from experiments.studies.training.compare import agreement
-from experiments.tables import number, table
 from sslsim.core.files import write_arrays, write_json
 from sslsim.measures.intervals import mean_interval
 from sslsim.runs.folder import check_folder, new_results
@@ -41,7 +40,6 @@ Array = NDArray[np.float64]
 
 PREDICTIONS = ("kernel", "full_kernel", "limit")
 
-_TOLD = {"last": "last layer scaled", "centred": "initial outputs subtracted"}
 _PAIRS = 100
 _FULL_BYTES = 2**30  # of a kernel with all blocks between outputs
 
@@ -107,7 +105,6 @@ def wide(options: CompareOptions) -> Path:
                 **source(pairs, options),
             },
         )
-    print(_report(found, options))
     return options.out
 
 
@@ -181,28 +178,3 @@ def _line(way: str, width: int, seed: int, run: Followed) -> str:
         error = agreement(run.step_times[name], run.step_times["measured"])["mean_relative_error"]
         errors.append("-" if error is None else f"{100 * error:.2f} %")
     return f"{way}, width {width}, seed {seed}: off by " + ", ".join(errors)
-
-
-def _report(found: dict[str, Any], options: CompareOptions) -> str:
-    columns = {
-        "kernel": "trace of the kernel",
-        "full_kernel": "all its blocks",
-        "limit": "infinite width",
-    }
-    lines = []
-    for way in WAYS:
-        rows = [
-            [str(width)]
-            + [_percent(found[way][name]["geometric_mean"][place]) for name in PREDICTIONS]
-            + [number(float(found[way]["kernel_change"][place].mean()), 2)]
-            for place, width in enumerate(options.width)
-        ]
-        exponents = [found[way][name]["exponent"] for name in PREDICTIONS]
-        rows.append(["exponent", *(number(exponent, 2) for exponent in exponents), ""])
-        lines.append(f"{_TOLD[way]}: step-time error (geometric mean of {options.repeats})")
-        lines.append(table(["width", *columns.values(), "kernel moves by"], rows))
-    return "\n".join(lines)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f} %" if np.isfinite(value) else "-"

@@ -24,7 +24,8 @@ from sslsim.memorization.views import number_blocks
 from sslsim.methods.learner import Learner
 from sslsim.runs.networks import load_weights
 from sslsim.runs.options import training_options
-from sslsim.runs.setup import chosen_device, initial_learner, read_train_options, split_data
+from sslsim.runs.setup import chosen_device, initial_learner
+from sslsim.runs.trained_run import TrainedRun
 from sslsim.training.loop import train
 
 _BLOCKS = 64  # of 64 images: as many are scored before distances give way to their means

@@ -21,8 +21,8 @@ from experiments.studies.memorization.image_sets import FAMILIES, scored_views, 
 from experiments.studies.memorization.options import PenaltyOptions
 from experiments.studies.memorization.removal import accuracy_measures, read_accuracies
 from experiments.studies.memorization.source_study import Finished, finished_study, retraining_seeds
-from experiments.studies.memorization.tables import penalty_report, penalty_rows
-from sslsim.core.files import plain, write_json
+from experiments.studies.memorization.tables import penalty_rows
+from sslsim.core.files import write_json
 from sslsim.data.datasets import Images
 from sslsim.memorization import FORMS, most_memorized, remaining_points, ssl_mem
 from sslsim.memorization.penalty import AlignmentPenalty, check_strength
@@ -90,7 +90,6 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
             "cells": cells,
         }
         write_json(folder / "penalty.json", result)
-    print(penalty_report(plain(result)))
     return options.out
 
 

@@ -29,8 +29,8 @@ from experiments.studies.memorization.options import (
     RetrainOptions,
 )
 from experiments.studies.memorization.source_study import Finished, finished_study, retraining_seeds
-from experiments.studies.memorization.tables import NONE, removal_curves, removal_report
-from sslsim.core.files import plain, write_json
+from experiments.studies.memorization.tables import NONE, removal_curves
+from sslsim.core.files import write_json
 from sslsim.memorization import remaining_points
 from sslsim.runs.cache import Measures, digest_of, measured_cell, training_identity
 from sslsim.runs.folder import check_folder, new_results
@@ -72,7 +72,6 @@ def memorization_removal(options: RemovalOptions) -> Path:
             "cells": cells,
         }
         write_json(folder / "removal.json", result)
-    print(removal_report(plain(result)))
     return options.out
 
 

@@ -6,7 +6,7 @@ The keys of ``memorization.json`` and the arrays of ``scores.npz`` are explained
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,6 @@ from experiments.studies.memorization.subsample import (
     score_subsample,
     trains_together,
 )
-from experiments.tables import number, table
 from sslsim.core.files import plain, read_arrays, write_arrays, write_json
 from sslsim.measures.intervals import mean_interval
 from sslsim.memorization import rank_points
@@ -220,8 +219,7 @@ def memorization(options: MemorizationOptions) -> Path:
             scored = score_subsample(options, points, options.out)
         else:
             scored = score_closed_form(options, points, options.out)
-        result = write_results(folder, options, points, scored)
-    print(_report(result))
+        write_results(folder, options, points, scored)
     return options.out
 
 
@@ -304,63 +302,3 @@ def _check_scoring(options: MemorizationOptions, points: ScoredImages, encoder: 
     kind = scored_views(options, encoder.views)
     few = replace(options, augmentations=1)
     encoder_losses([encoder], points.images[:2], points.numbers[:2], kind, few)
-
-
-def _report(result: Mapping[str, Any]) -> str:
-    lines = [
-        f"{result['protocol']}: {result['method']}, {result['encoder']} on {result['data']}; "
-        f"{result['points']} images, {result['form']} scores of {result['views']} views"
-    ]
-    if result["sets"]:
-        first = result["sets"][0]
-        rows = [
-            [name, number(first["means"][name].mean()), number(_above(first, name))]
-            for name in SETS
-        ]
-        lines.append(table(["set", "mean score", "less that of shared images"], rows))
-        rows = [
-            [
-                f"{test['above']} above {test['below']}",
-                number(test["difference"]),
-                number(test["standard_error"]),
-                number(test["p"]),
-                number(test["effect"]),
-                number(test["point_effect"]),
-            ]
-            for test in first["comparisons"]
-        ]
-        headers = ["expected", "difference", "standard error", "p", "effect (pairs)", "(points)"]
-        lines.append(table(headers, rows))
-    for layer, name in enumerate(result["layers"]):
-        if result["sets"] and layer:
-            raised = result["sets"][layer]["comparisons"][0]
-            told = f"{number(raised['difference'])} ± {number(raised['standard_error'])}"
-            lines.append(f"{name}: candidates less shared images {told}")
-        elif not result["sets"]:
-            told = f"mean score {number(result['mean'][layer])}"
-            lines.append(f"{name}: {told}, deviation {number(result['deviation'][layer])}")
-    for name, kinds in (result["atypical"] or {}).items():
-        told = ", ".join(f"{kind} {found['auc']:.2f}" for kind, found in kinds.items())
-        if told:
-            low = " (low where memorised: g saw them, not f)" if name == "independent" else ""
-            lines.append(f"AUC of outliers, {name} images{low}: {told}")
-    for family, accuracies in (result.get("accuracies") or {}).items():
-        for layer, values in accuracies.items():
-            mean = 100 * sum(values) / len(values)
-            lines.append(f"linear probe of {layer}, encoders {family}: {mean:.1f} %")
-    for other in result["agreement"]:
-        lines.append(
-            f"{other['run']}, {_compared(other)}: tau {other['tau']:.2f}, {other['overlap']:.0%} "
-            f"of the top {other['top']} in common (chance {other['chance']:.0%})"
-        )
-    return "\n".join(lines)
-
-
-def _compared(other: Mapping[str, Any]) -> str:
-    """Layers of this study and of the other."""
-    layer, their = other["layer"], other["other_layer"]
-    return str(layer) if layer == their else f"{layer} here and {their} there"
-
-
-def _above(tests: Mapping[str, Any], name: str) -> float:
-    return float(tests["means"][name].mean() - tests["offset"])

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from experiments.options import OverfittingOptions
-from sslsim.coding_rate import coding_rate, grouped_coding_rate, instance_groups
+from sslsim.coding_rate import instance_groups
 from sslsim.core.seeds import derived_generator
-from sslsim.core.unit_rows import unit_rows
 from sslsim.data.datasets import spread_over
 from sslsim.data.single_view import draw_view
 from sslsim.data.views import crop_to_input
 from sslsim.encoders.build import Encoder
 from sslsim.encoders.features import features
-from sslsim.measures.probes import knn_accuracy, linear_probe
+from sslsim.measures.layers import accuracies, probe_layers, rate_reductions
 from sslsim.runs.trained_run import TrainedRun
 
 SPLITS = ("test", "train")
@@ -26,7 +24,6 @@ GROUPS = ("instance", "class")
 # Without the weakest ones that a single probe would try: they take by far the most time, and
 # hundreds of probes are fitted.
 _PENALTIES = (1e-1, 1e-2, 1e-3)
-_NEIGHBOURS = 20
 _DRAWS = 11  # purpose of the views' draws
 
 
@@ -110,52 +107,29 @@ def measured_layers(
         ):
             found[layer] = found[before]
             continue
-        read = {split: plain[split][layer] for split in SPLITS}
+        test, train = ({layer: plain[split][layer]} for split in SPLITS)
+        labels = [samples.labels[split] for split in SPLITS]
+        probes = probe_layers(
+            train, labels[1], test, labels[0], penalties=_PENALTIES, seed=options.seed
+        )
         rated = {split: views[split][layer] for split in SPLITS}
         found[layer] = {
-            **probed_layer(read, samples.labels, options.seed),
+            **accuracies(probes[layer]),
             **layer_reductions(rated, samples.classes, options),
         }
     return found
 
 
-def probed_layer(
-    read: dict[str, torch.Tensor], labels: dict[str, torch.Tensor], seed: int = 0
-) -> dict[str, float]:
-    """Accuracies on test features of probes fitted on training features."""
-    given = (read["train"], labels["train"], read["test"], labels["test"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the solver's convergence: judged as it is
-        linear = linear_probe(*given, penalties=_PENALTIES, seed=seed)
-    knn = knn_accuracy(*given, k=min(_NEIGHBOURS, len(read["train"])))
-    return {
-        "linear": linear.accuracy,
-        "linear_error": linear.standard_error,
-        "knn": knn.accuracy,
-        "knn_error": knn.standard_error,
-    }
-
-
 def layer_reductions(
     rated: dict[str, torch.Tensor], classes: dict[str, torch.Tensor], options: OverfittingOptions
 ) -> dict[str, dict[str, Any]]:
-    """Coding rates of features of norm 1, and what groups take off them.
-
-    arXiv 2410.00772, section 4.2: groups are instances. Features that are all zero have no
-    direction and stay zero.
-    """
+    """Coding rates of features of norm 1, and by how much groups reduce them."""
     found: dict[str, dict[str, Any]] = {name: {} for name in ("coding_rate", *GROUPS)}
-    for split, features_of_views in rated.items():
-        z = unit_rows(features_of_views.double())
-        labels = {
-            "instance": instance_groups(len(z) // options.views, options.views),
-            "class": classes[split],
-        }
-        rates = [float(coding_rate(z, eps)) for eps in options.eps]
-        found["coding_rate"][split] = rates
-        for groups, given in labels.items():
-            found[groups][split] = [
-                rate - float(grouped_coding_rate(z, given, eps))
-                for rate, eps in zip(rates, options.eps, strict=True)
-            ]
+    for split, z in rated.items():
+        instances = instance_groups(len(z) // options.views, options.views)
+        groups = {"instance": instances, "class": classes[split]}
+        measured = [rate_reductions(z, groups, eps) for eps in options.eps]
+        found["coding_rate"][split] = [rate for rate, _ in measured]
+        for name in GROUPS:
+            found[name][split] = [reductions[name] for _, reductions in measured]
     return found

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
@@ -21,14 +21,12 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments.options import OverfittingOptions
-from experiments.studies.kernels.over_training import spread_steps
 from experiments.studies.overfitting.measures import LayerSamples, layer_samples, measured_layers
 from experiments.studies.overfitting.summary import read_curves, summarise_groups, summarise_run
-from experiments.tables import number, table
 from sslsim.core.files import plain, write_json
 from sslsim.runs.cache import stored_line, stored_lines
 from sslsim.runs.folder import check_folder, check_same, new_results
-from sslsim.runs.networks import check_different
+from sslsim.runs.networks import check_different, spread_steps
 from sslsim.runs.stored import stored_config
 from sslsim.runs.trained_run import TrainedRun
 
@@ -78,7 +76,6 @@ def overfitting(options: OverfittingOptions) -> Path:
                 "groups": groups,
             },
         )
-    print(_report(groups, options.eps))
     return options.out
 
 
@@ -133,39 +130,3 @@ def _measured_before(options: OverfittingOptions) -> dict[str, dict[str, Any]]:
     given = {name: getattr(options, name) for name in _MEASURED}
     check_same(options.out, kept, given, holds="measurements")
     return stored_lines(path, ["layers"])
-
-
-def _report(groups: Sequence[Mapping[str, Any]], eps: Sequence[float]) -> str:
-    """Of every group: peaks and falls by layer, and how the signals go with the accuracy."""
-    parts = []
-    for group in groups:
-        rows = []
-        for place, layer in enumerate(group["layers"]):
-            cells = [
-                _mean(group["linear_peak"], place, percent=True),
-                _mean(group["linear_end"], place, percent=True),
-                _mean(group["linear_fall"], place, percent=True),
-            ]
-            of_layer = group["correlations"]["linear"]
-            for scale in range(len(eps)):
-                cells.append(_mean(of_layer["instance"]["all"], (scale, place)))
-            cells.append(_mean(of_layer["instance"]["after_peak"], (0, place)))
-            cells.append(_mean(of_layer["updates"]["all"], (0, place)))
-            rows.append([layer, *cells])
-        headers = ["layer", "peak %", "end %", "fall", *(f"r at eps {one:g}" for one in eps)]
-        headers += ["after peak", "r of updates"]
-        count = len(group["seeds"])
-        parts.append(f"{group['label']} ({count} seed{'s' if count > 1 else ''})")
-        parts.append(table(headers, rows))
-    parts.append(
-        "fall: peak less end, in %; r: rank correlation of Delta R by instances with the linear "
-        f"probe's accuracy over checkpoints (after peak: at eps {eps[0]:g}); ±: interval over seeds"
-    )
-    return "\n".join(parts)
-
-
-def _mean(found: Mapping[str, Any], place: Any, percent: bool = False) -> str:
-    factor = 100 if percent else 1
-    mean, high = (float(found[name][place]) * factor for name in ("mean", "high"))
-    text = number(round(mean, 1 if percent else 2), 3)
-    return text if math.isnan(high) else f"{text} ± {number(high - mean, 2)}"

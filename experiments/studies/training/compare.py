@@ -22,10 +22,9 @@ from scipy.linalg import eigh
 from scipy.stats import spearmanr
 
 from experiments.options import CompareOptions
-from experiments.tables import number, table
 from sslsim.core.files import write_json
 from sslsim.data.single_view import VIEWS
-from sslsim.runs.options import TrainOptions
+from sslsim.runs.options import TrainOptions, has_theory_form
 from sslsim.runs.setup import recorded_spectrum, recorded_steps
 from sslsim.runs.trained_run import TrainedRun
 from theory import predict_steps_from
@@ -61,8 +60,7 @@ def compare_run(options: CompareOptions) -> Path:
     x, x_prime = (view.flatten(1).double().numpy() for view in views)
     dim = min(len(measured), x.shape[1])
     measured = measured[:dim]
-    theory_form = trained.method == "barlow_twins" and trained.barlow_form != "published"
-    if theory_form and trained.encoder == "linear" and trained.widths is None:
+    if has_theory_form(trained) and trained.encoder == "linear" and trained.widths is None:
         w0 = next(run.learner(0).encoder.parameters()).detach().double().numpy()
         found = predict_steps_from(x, x_prime, w0)
         gamma, predicted, theory = found.eigenvalues, found.step_times, "exact initial map"
@@ -101,7 +99,6 @@ def compare_run(options: CompareOptions) -> Path:
             "data": trained.data,
         },
     )
-    print(_report(gamma, predicted, measured, judged))
     return folder
 
 
@@ -167,28 +164,3 @@ def _drawn(run: TrainedRun, pairs: int | None) -> tuple[torch.Tensor, ...]:
     if count < 2:
         raise ValueError(f"pairs is {pairs}; expected at least 2")
     return run.pairs(count, draw=0)
-
-
-def _report(gamma: Array, predicted: Array, measured: Array, judged: dict[str, Any]) -> str:
-    rows = []
-    for mode, eigenvalue in enumerate(gamma):
-        error = judged["scaled_relative_error"][mode]
-        rows.append(
-            [
-                str(mode + 1),
-                number(eigenvalue),
-                number(predicted[mode]),
-                "none" if np.isinf(measured[mode]) else number(measured[mode]),
-                "-" if np.isnan(error) else f"{100 * error:.1f} %",
-            ]
-        )
-    lines = [table(["mode", "gamma", "predicted", "measured", "error, scaled"], rows)]
-    if judged["fitted_time_scale"] is None:
-        lines.append("no step that is both predicted and measured")
-    else:
-        raw = 100 * judged["mean_relative_error"]
-        line = f"times fitted by {judged['fitted_time_scale']:.3g}; as they are, off by {raw:.0f} %"
-        if judged["mean_scaled_relative_error"] is not None:
-            line += f", scaled by {100 * judged['mean_scaled_relative_error']:.1f} %"
-        lines.append(line)
-    return "\n".join(lines)

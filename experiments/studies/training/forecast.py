@@ -25,7 +25,6 @@ from experiments.studies.training.forecasters import (
     forecasts_of,
     modes_left,
 )
-from experiments.tables import number, table
 from sslsim.core.files import write_arrays, write_json
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.history import read_history
@@ -87,7 +86,6 @@ def forecast(options: ForecastOptions) -> Path:
                 "summary": summary,
             },
         )
-    print(_report(judged, summary))
     return options.out
 
 
@@ -129,37 +127,3 @@ def _errors(forecasts: Sequence[Forecast]) -> dict[str, Any]:
         "covered": float(np.mean(inside)) if inside else None,
         "forecasters": by_name,
     }
-
-
-def _report(forecasts: Sequence[Forecast], summary: dict[str, Any]) -> str:
-    rows = [
-        [
-            Path(one.run).name,
-            str(one.mode),
-            number(one.time),
-            number(one.lam, 2),
-            number(one.rates["two_factor"], 3),
-            number(one.measured_rate, 3),
-            number(one.step_times["two_factor"]),
-            f"{number(one.low)} to {number(one.high)}",
-            number(one.step_times["last_rate"]),
-            number(one.measured_step_time),
-        ]
-        for one in forecasts
-    ]
-    headers = ["run", "mode", "at", "lambda", "rate", "measured", "step", "interval", "naive"]
-    lines = [table([*headers, "measured"], rows)]
-    for name, found in summary.get("forecasters", {}).items():
-        if found["counted"]:
-            lines.append(
-                f"{name}: median error of rates {_percent(found['median_rate_error'])}, of "
-                f"remaining times {_percent(found['median_time_error'])} "
-                f"({found['counted']} plateaus)"
-            )
-    if summary.get("covered") is not None:
-        lines.append(f"steps inside their interval: {_percent(summary['covered'])}")
-    return "\n".join(lines)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.0f} %"

@@ -6,42 +6,34 @@ The keys of ``training.json`` and every recorded metric are explained in
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-import warnings
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from experiments.tables import number, table
 from sslsim.core.distributed import largest, process_group, rank
 from sslsim.core.files import read_arrays, read_json, read_lines, write_json
-from sslsim.data.datasets import Images, part_of
-from sslsim.data.pixels import PixelStatistics, pixel_statistics
+from sslsim.data.datasets import Images
+from sslsim.data.pixels import pixel_statistics
 from sslsim.data.views import crop_to_input
-from sslsim.encoders.features import features
-from sslsim.measures.collapse import collapse
+from sslsim.measures.frozen import FrozenEncoder
 from sslsim.measures.knn_monitor import neighbour_bank
-from sslsim.measures.probes import ProbeResult, knn_accuracy, linear_probe
+from sslsim.measures.layers import probe_frozen
 from sslsim.measures.snapshots import draw_held_out_pairs
-from sslsim.measures.steps import Steps
 from sslsim.methods.learner import Learner
-from sslsim.runs.folder import check_folder, check_same, holds_checkpoints, run_in_place
+from sslsim.runs.folder import options_to_resume, run_in_place
 from sslsim.runs.options import TrainOptions, training_options
 from sslsim.runs.setup import (
     chosen_device,
-    recorded_steps,
     initial_learner,
-    split_data,
+    pair_views,
     recorded_spectrum,
+    recorded_steps,
+    split_data,
 )
-from sslsim.runs.stored import stored_config
 from sslsim.training.loop import check_longer, train
 from sslsim.training.options import flow_time
 
@@ -53,7 +45,6 @@ _RESULTS = (
     "embeddings.gif",
 )
 _COMPARISON = ("comparison.json", "comparison.png")  # of `sslsim compare --run`
-_PROBED = 5000  # images of each split that the frozen features are probed on, at most
 
 
 def train_network(options: TrainOptions) -> Path:
@@ -70,7 +61,7 @@ def train_network(options: TrainOptions) -> Path:
                 )
             kind = options.views or learner.views
             folder = options.out
-            longer = _longer(options, learner)  # every process looks before the first one writes
+            longer = _goes_beyond(options, learner)  # every process looks before one writes
             largest(0.0)
             if rank() == 0:
                 opened.enter_context(
@@ -79,10 +70,13 @@ def train_network(options: TrainOptions) -> Path:
                 print(_headline(options, data, held_out, learner, device), flush=True)
             pixels = pixel_statistics(data.images) if options.standardise else None
             held_out_images = held_out.images.to(device)
-            plain, plain_held_out = crop_to_input(data, kind), crop_to_input(held_out, kind)
             probe = draw_held_out_pairs(
                 held_out_images, pair_views(kind), options.probe, options.seed, pixels
             )
+            bank = None
+            if options.evaluate:
+                images = (crop_to_input(part, kind) for part in (data, held_out))
+                bank = neighbour_bank(*images, pixels, device)
             begun = time.perf_counter()
             train(
                 learner,
@@ -91,9 +85,7 @@ def train_network(options: TrainOptions) -> Path:
                 train_options,
                 folder,
                 probe=probe,
-                bank=neighbour_bank(plain, plain_held_out, pixels, device)
-                if options.evaluate
-                else None,
+                bank=bank,
                 device=device,
                 progress=sys.stderr.isatty(),
             )
@@ -124,39 +116,37 @@ def train_network(options: TrainOptions) -> Path:
             "first_record": lines[0],
             "last_record": lines[-1],
         }
-        repeated = _is_finished(folder, options)
+        earlier = folder / "training.json"
+        repeated = earlier.exists() and read_json(earlier).get("steps") == options.steps
         write_json(folder / "training.json", result)
         if not repeated:  # what was compared was of fewer steps
             for name in _COMPARISON:
                 (folder / name).unlink(missing_ok=True)
-        probes = {}
         if options.evaluate:  # the result is safe by now
-            probing: dict[str, Any] = {"layers": options.layers, "seed": options.seed}
-            probes = probed_features(learner, plain, plain_held_out, pixels, **probing)
-            result["probes"] = {name: asdict(found) for name, found in probes.items()}
+            by_layer = probe_frozen(
+                FrozenEncoder(learner.encoder, pixels, kind),
+                data,
+                held_out,
+                layers=options.layers,
+                seed=options.seed,
+            )
+            result["probes"] = {
+                f"{name}_{layer}": asdict(probe)
+                for layer, probes in by_layer.items()
+                for name, probe in probes.items()
+            }
             write_json(folder / "training.json", result)
-    print(_report(result, steps, probes))
     return folder
 
 
-def _longer(options: TrainOptions, learner: Learner) -> bool:
+def _goes_beyond(options: TrainOptions, learner: Learner) -> bool:
     """Whether the folder's run goes on beyond its end; a run of other options is refused."""
-    check_folder(options.out, "train", _RESULTS)
-    if not holds_checkpoints(options.out):
-        return False
-    kept = stored_config(options.out)[1]
-    free = ("out", "root", "device", "evaluate", "layers", "steps")
-    check_same(options.out, kept, {k: v for k, v in asdict(options).items() if k not in free})
-    steps = kept.get("steps", options.steps)
+    free = ("root", "device", "evaluate", "layers", "steps")
+    stored = options_to_resume(options.out, "train", options, results=_RESULTS, free=free)
+    steps = options.steps if stored is None else stored.get("steps", options.steps)
     if steps != options.steps:
         check_longer(options.out, steps, training_options(options), learner)
     return bool(steps != options.steps)
-
-
-def _is_finished(folder: Path, options: TrainOptions) -> bool:
-    """Whether the folder has a result of as many steps."""
-    path = folder / "training.json"
-    return path.exists() and read_json(path).get("steps") == options.steps
 
 
 def _headline(
@@ -169,28 +159,3 @@ def _headline(
         f"{learner.encoder.dim} on {len(data.images)} images of {options.data} ({shape}), "
         f"{len(held_out.images)} held out; {device}"
     )
-
-
-def _report(result: dict[str, Any], steps: Steps, probes: dict[str, ProbeResult]) -> str:
-    rows = [
-        [str(mode + 1), number(steps.times[mode]), number(error), number(steps.heights[mode])]
-        for mode, error in enumerate(steps.standard_errors)
-        if steps.detected[mode]
-    ]
-    lines = [f"{len(rows)} step(s) seen in {result['steps']} updates, {result['seconds']:.0f} s"]
-    if rows:
-        lines.append(table(["mode", "step time", "standard error", "height"], rows))
-    for name, found in probes.items():
-        chance = 1 / found.classes
-        lines.append(
-            f"{name.replace('_', ' of ')}: {100 * found.accuracy:.1f} % "
-            f"(± {100 * found.standard_error:.1f}; chance {100 * chance:.1f} %)"
-        )
-    last = result["last_record"]["loss"]
-    if last is not None and math.isfinite(last):
-        lines.append(f"last loss {last:.4g}")
-    record = result["last_record"]
-    told = collapse(record["effective_rank"], record["uniformity"], result["dim"])
-    if told is not None:
-        lines.append(f"warning: {told}")
-    return "\n".join(lines)

@@ -20,9 +20,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from experiments.studies.umm.options import RENAMED, VARIED, UmmSweepCommand, variant_options
-from experiments.studies.umm.start import Start, measured, start_from
-from experiments.studies.umm.tables import group_names, report, tabled
+from experiments.studies.umm.options import RENAMED, VARIED, UmmSweepCommand
+from experiments.studies.umm.start import start_from
+from experiments.studies.umm.tables import group_names, sweep_summary, tabled
+from experiments.summary import as_text
 from sslsim.core.files import plain, whole_file, write_json
 from sslsim.runs.cache import short_name, stored_part
 from sslsim.runs.folder import check_folder, new_results
@@ -32,6 +33,8 @@ from sslsim.runs.setup import chosen_device
 from sslsim.umm import UmmOptions, undo_memorization
 from sslsim.umm.convergence import Diverged
 from sslsim.umm.finetune import start_digest
+from sslsim.umm.start import Start, measure_network
+from sslsim.umm.variants import variant_options
 
 _RESULTS = ("table.json", "table.txt", "umm_sweep.png")
 _OF_CONTROL = ("split", "outer_lr", "optimizer", "schedule", "steps", "batch")  # of the control
@@ -73,7 +76,7 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
     check_folder(options.out, "umm-sweep", _RESULTS)
     device = chosen_device(options.device)
     starts = [start_from(run, options) for run in options.run]
-    trained = [start.trained for start in starts]
+    trained = [start.run.options for start in starts]
     groups = group_names(trained)
     seed_groups(options.run, trained)  # raises where an interval would count a run twice
     settings = [settings_of(options, start.options) for start in starts]
@@ -87,9 +90,9 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
             found = _cell(start, setting, options, options.out / "cells", device)
             cells.append(
                 {
-                    "run": str(start.run),
+                    "run": str(start.run.folder),
                     "group": groups[place],
-                    "seed": start.trained.seed,
+                    "seed": start.run.options.seed,
                     "setting": setting.name,
                     "control": setting.control,
                     **found,
@@ -97,10 +100,8 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
             )
         result = tabled(cells, options.interval_level)
         write_json(folder / "table.json", result)
-        text = report(plain(result))
         with whole_file(folder / "table.txt") as file:
-            file.write(text.encode() + b"\n")
-    print(text)
+            file.write(as_text(sweep_summary(plain(result))).encode() + b"\n")
     return options.out
 
 
@@ -152,8 +153,8 @@ def _cell(
     """Before and after of one cell: as stored, or run now."""
     identity = plain(
         {
-            "start": start_digest(start.learner, start.data, start.held_out),
-            "views": start.kind,
+            "start": start_digest(start.learner, start.run.images, start.run.held_out),
+            "views": start.run.views,
             "options": asdict(setting.options),
             # By which all cells of the run are measured, whatever they vary.
             "measured": asdict(start.options) | {"steps": None, "checkpoint_every": None},
@@ -168,14 +169,15 @@ def _cell(
         learner = copy.deepcopy(start.learner).to(device)
         failed = after = None
         try:
+            run = start.run
             undo_memorization(
-                learner, start.data, start.held_out, start.kind, setting.options, folder,
+                learner, run.images, run.held_out, run.views, setting.options, folder,
                 device=device, progress=sys.stderr.isatty(),
             )  # fmt: skip
-            after = measured(start, learner, options.test_images)
+            after = measure_network(start, learner, options.test_images)
         except Diverged as error:
             failed = str(error)
-        setting_of_run = {"run": start.run, "setting": setting.name}
+        setting_of_run = {"run": start.run.folder, "setting": setting.name}
         return {**setting_of_run, "failed": failed, "before": before, "after": after}
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -191,7 +193,7 @@ def _before(
     same = {key: value for key, value in identity.items() if key != "options"}
 
     def before() -> dict[str, Any]:
-        return {"before": measured(start, start.learner.to(device), options.test_images)}
+        return {"before": measure_network(start, start.learner.to(device), options.test_images)}
 
     return stored_part(cells / f"before-{short_name(same)}.json", same, ["before"], before)[
         "before"

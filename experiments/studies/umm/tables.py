@@ -1,4 +1,4 @@
-"""The table of a sweep: what settings change, over seeds, and against their controls."""
+"""What is shown of fine-tuning, and what settings of a sweep change over seeds."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from experiments.summary import Agreement, Number, Result, Summary, Table
 from experiments.tables import (
-    Agreement,
-    Number,
-    Result,
-    Table,
-    View,
+    entries,
     finite,
-    interval,
+    interval_of,
     mapping,
     number,
     percent,
     sequence,
-    table,
     words,
 )
 from sslsim.measures.intervals import mean_interval
@@ -30,13 +26,6 @@ from sslsim.runs.replicates import learning_settings
 
 INTERVENTIONS = ("align", "spread", "spread_held")
 _WHOLE = ("coding_rate_reduction", "loss", "alignment")
-_SHOWN = (  # of the text: key, headline, factor
-    ("linear_backbone", "linear, %", 100.0),
-    ("knn_backbone", "neighbours, %", 100.0),
-    ("coding_rate_reduction", "DeltaR", 1.0),
-    ("alignment", "distance", 1.0),
-    ("loss", "loss", 1.0),
-)
 
 
 def group_names(trained: Sequence[TrainOptions]) -> list[str]:
@@ -139,43 +128,6 @@ def causal_effects(cells: Sequence[dict[str, Any]], level: float) -> list[dict[s
     return found
 
 
-def report(result: dict[str, Any]) -> str:
-    """The table in words and figures.
-
-    >>> report({"interval_level": 0.9, "first": "full", "rows": [], "effects": []})
-    'means over runs, 90 % intervals; changes are after - before'
-    """
-    level = result["interval_level"]
-    parts = [f"means over runs, {100 * level:g} % intervals; changes are after - before"]
-    for group in dict.fromkeys(row["group"] for row in result["rows"]):
-        rows = [row for row in result["rows"] if row["group"] == group]
-        for told, key in (("change", "change"), ("change less the control's", "from_control")):
-            body = []
-            for row in rows:
-                if key == "from_control" and row["control"] == row["setting"]:
-                    continue
-                cells = [
-                    _cell_text(row["measures"].get(name, {}).get(key), factor)
-                    for name, _, factor in _SHOWN
-                ]
-                failed = f" ({len(row['failed'])} failed)" if row["failed"] else ""
-                body.append([row["setting"] + failed, str(len(row["seeds"])), *cells])
-            if body:
-                headers = [told, "runs", *(headline for _, headline, _ in _SHOWN)]
-                parts.append(f"{group}\n" + table(headers, body))
-    if result["effects"]:
-        body = [
-            [
-                f"{one['group']}: {one['intervention']}",
-                *(_cell_text(one["effects"].get(name), factor) for name, _, factor in _SHOWN),
-            ]
-            for one in result["effects"]
-        ]
-        headers = ["effect of a single pressure", *(headline for _, headline, _ in _SHOWN)]
-        parts.append(table(headers, body))
-    return "\n\n".join(parts)
-
-
 def _flat(cell: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
     """Before and after of a cell, each measure under one name."""
     found = []
@@ -191,15 +143,6 @@ def _flat(cell: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
     return found[0], found[1]
 
 
-def _cell_text(found: dict[str, Any] | None, factor: float) -> str:
-    if found is None or found["mean"] is None:
-        return "-"
-    mean = f"{factor * found['mean']:+.3g}"
-    if found["low"] is None:
-        return mean
-    return f"{mean} [{number(factor * found['low'], 3)}, {number(factor * found['high'], 3)}]"
-
-
 # Measures of the main tables: name, heading, factor.
 _MEASURES = (
     ("linear_backbone", "linear, points", 100),
@@ -210,57 +153,73 @@ _MEASURES = (
 )
 
 
-def umm_view(result: Result) -> View:
+def umm_summary(result: Result) -> Summary:
     """One fine-tuned run, layer by layer, before and after."""
     before, after = mapping(result, "before"), mapping(result, "after")
-    layers = tuple(
+    layers = {**mapping(before, "layers"), **mapping(after, "layers")}
+    headings = {
+        "linear": "linear probe",
+        "linear_error": "standard error",
+        "knn": "neighbours",
+        "transfer_linear": f"linear probe on {words(result.get('transfer'), 40)}",
+        "instance_reduction": "Delta R",
+        "class_reduction": "Delta R by class",
+        "early_distance": f"distance from {words(result.get('early'), 40)}",
+    }
+    known = {key for layer in layers.values() for key in mapping(layer)}
+    held = [key for key in headings if key in known]
+    rows = tuple(
         (
             words(layer, 60),
-            percent(finite(before, "layers", layer, "linear")),
-            percent(finite(after, "layers", layer, "linear")),
-            percent(finite(after, "layers", layer, "linear_error"), 2),
-            percent(finite(before, "layers", layer, "knn")),
-            percent(finite(after, "layers", layer, "knn")),
-            number(finite(before, "layers", layer, "instance_reduction")),
-            number(finite(after, "layers", layer, "instance_reduction")),
+            *(_before_and_after(before, after, "layers", layer, key) for key in held),
         )
-        for layer in {**mapping(before, "layers"), **mapping(after, "layers")}
+        for layer in layers
     )
     whole = tuple(
-        (name.replace("_", " "), number(finite(before, name)), number(finite(after, name)))
-        for name in ("coding_rate_reduction", "loss", "alignment")
+        (label, number(finite(before, name)), number(finite(after, name)))
+        for name, label in (
+            ("coding_rate_reduction", "Delta R"),
+            ("loss", "loss"),
+            ("alignment", f"distance of views ({words(result.get('alignment'), 40)})"),
+        )
     )
-    accuracy = _change(before, after, "layers", "backbone", "linear")
-    reduction = _change(before, after, "coding_rate_reduction")
-    doubts = []
+    caveats = []
     converged = mapping(result, "convergence")
     if converged.get("converges") is False:
-        signs = [name for name, value in converged.items() if value is True]
-        doubts.append(f"fine-tuning does not converge: {', '.join(signs) or 'no sign given'}")
+        signs = [text for key, text in _SIGNS.items() if converged.get(key) is True]
+        caveats.append(
+            f"fine-tuning does not converge: {'; '.join(signs) or 'no sign given'} (smaller "
+            "learning rates may help)"
+        )
     if layers:
-        doubts.append("changes of one run have no interval; see a sweep over seeds")
-    headers = ("layer", "linear before", "after", "s. e.", "neighbours before", "after")
-    return View(
+        caveats.append("changes of one run have no interval; see a sweep over seeds")
+    accuracy, neighbours = (
+        _change(before, after, "layers", "backbone", key) for key in ("linear", "knn")
+    )
+    return Summary(
         "Fine-tuning",
         numbers=(
             Number("change of the linear probe", accuracy, share=True),
-            Number(
-                "change of neighbours",
-                _change(before, after, "layers", "backbone", "knn"),
-                share=True,
-            ),
-            Number("change of Delta R", reduction),
+            Number("change of neighbours", neighbours, share=True),
+            Number("change of Delta R", _change(before, after, "coding_rate_reduction")),
         ),
         tables=(
             Table(
-                "Every layer before and after: accuracy on held-out images, Delta R in nats",
-                (*headers, "Delta R before", "after"),
-                layers,
+                "Every layer before -> after: accuracy on held-out images, Delta R in nats",
+                ("layer", *(headings[key] for key in held)),
+                rows,
             ),
             Table("On held-out views", ("", "before", "after"), whole),
         ),
-        doubts=tuple(doubts),
+        caveats=tuple(caveats),
     )
+
+
+_SIGNS = {
+    "inner_rises": "inner steps raise the inner loss",
+    "gradient_grows": "the hypergradient grows",
+    "outer_falls": "the outer objective falls",
+}
 
 
 def _change(before: Result, after: Result, *keys: str) -> float | None:
@@ -268,13 +227,19 @@ def _change(before: Result, after: Result, *keys: str) -> float | None:
     return None if old is None or new is None else new - old
 
 
-def sweep_view(result: Result) -> View:
+def _before_and_after(before: Result, after: Result, *keys: str) -> str:
+    write = percent if keys[-1].startswith(("linear", "knn", "transfer")) else number
+    return " -> ".join(write(finite(when, *keys)) for when in (before, after))
+
+
+def sweep_summary(result: Result) -> Summary:
     """Settings of fine-tuning beside plain training, over seeds."""
-    rows = [entry for entry in sequence(result, "rows") if isinstance(entry, dict)]
+    rows = entries(result, "rows")
     headings = tuple(heading for _, heading, _ in _MEASURES)
-    tables, agreements, doubts = [], [], []
+    level = percent(finite(result, "interval_level"))
+    tables, agreements, caveats = [], [], []
     for group in dict.fromkeys(words(row.get("group"), 60) for row in rows):
-        mine = [row for row in rows if words(row.get("group"), 60) == group]
+        own = [row for row in rows if words(row.get("group"), 60) == group]
         for kind, what in (("from_control", "change beyond the control's"), ("change", "change")):
             lines = tuple(
                 (
@@ -282,19 +247,19 @@ def sweep_view(result: Result) -> View:
                     str(len(sequence(row, "seeds"))),
                     *_cells(row, kind),
                 )
-                for row in mine
+                for row in own
                 if any(mapping(row, "measures", name, kind) for name, _, _ in _MEASURES)
             )
-            caption = f"{group}: {what}, mean and interval over runs"
+            caption = f"{group}: {what}, mean and {level} interval over runs"
             tables.append(
                 Table(caption, ("setting", "runs", *headings), lines, folded=kind == "change")
             )
-        for row in mine:
+        for row in own:
             name = f"{group}, {words(row.get('setting'), 60)}"
             for failed, why in mapping(row, "failed").items():
-                doubts.append(f"{name}: run {words(failed, 60)} diverged ({words(why, 80)})")
+                caveats.append(f"{name}: run {words(failed, 60)} diverged ({words(why, 80)})")
             if len(sequence(row, "seeds")) < 2:
-                doubts.append(f"{name}: {len(sequence(row, 'seeds'))} run, no interval")
+                caveats.append(f"{name}: {len(sequence(row, 'seeds'))} run, no interval")
             if row.get("setting") == result.get("first"):
                 cells = _cells(row, "from_control")
                 agreements.append(
@@ -306,23 +271,17 @@ def sweep_view(result: Result) -> View:
                 )
     effects = tuple(
         (
-            f"{words(entry.get('group'), 60)}: {words(entry.get('intervention'), 60)}",
-            words(entry.get("pushed"), 60),
-            *(_interval(mapping(entry, "effects", name), scale) for name, _, scale in _MEASURES),
+            f"{words(effect.get('group'), 60)}: {words(effect.get('intervention'), 60)}",
+            words(effect.get("pushed"), 60),
+            *(interval_of(effect, "effects", name, scale=scale) for name, _, scale in _MEASURES),
         )
-        for entry in sequence(result, "effects")
-        if isinstance(entry, dict)
+        for effect in entries(result, "effects")
     )
     tables.append(
         Table("Effects of single pressures", ("intervention", "pushed", *headings), effects)
     )
-    return View("Fine-tuning sweep", (), tuple(agreements), tuple(tables), tuple(doubts))
+    return Summary("Fine-tuning sweep", (), tuple(agreements), tuple(tables), tuple(caveats))
 
 
 def _cells(row: Result, kind: str) -> list[str]:
-    return [_interval(mapping(row, "measures", name, kind), scale) for name, _, scale in _MEASURES]
-
-
-def _interval(found: dict[str, Any], scale: float) -> str:
-    mean, low, high = (finite(found, name) for name in ("mean", "low", "high"))
-    return interval(mean, low, high, scale)
+    return [interval_of(row, "measures", name, kind, scale=scale) for name, _, scale in _MEASURES]

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from experiments import cli
 from experiments.command_line import SYNONYMS, options_of, parsed
 from experiments.registry import GROUPS, STUDIES
 
-LARGE = ("torch", "torchvision", "scipy", "sympy", "sklearn", "matplotlib")
+LARGE = ("torch", "torchvision", "scipy", "sympy", "sklearn", "matplotlib", "jinja2")
 
 # Runs commands in turn in one process and prints after each which modules had been imported.
 SCRIPT = """
@@ -68,6 +69,12 @@ def test_pairs_of_a_file_need_no_images_and_digits_no_libraries_of_data(tmp_path
     predicted, compared, digits = loaded_by(*commands, of=("torch", "torchvision", "sklearn"))
     assert predicted == [0, []]
     assert compared == digits == [0, ["torch"]]
+
+
+def test_a_report_needs_neither_networks_nor_pictures(tmp_path):
+    results = Path(__file__).parents[3] / "paper_figs" / "results" / "linear"
+    made = [["report", str(results), "--out", str(tmp_path)]]
+    assert loaded_by(*made, of=("torch", "sklearn", "matplotlib")) == [[0, []]]
 
 
 @pytest.mark.parametrize(

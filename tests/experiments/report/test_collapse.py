@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.report.checks import run_doubts
+from experiments.report.caveats import folder_caveats, result_caveats
 from experiments.report.folders import find_runs
 from sslsim.core.files import write_json
 from sslsim.measures.collapse import collapse
@@ -30,10 +30,14 @@ def test_collapse_is_told_from_learning(rank, uniformity, dim, expected):
         assert "\n" not in told
 
 
+@pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize(("rank", "count"), [(1.0, 1), (3.0, 0), (None, 0), ("x", 0)])
-def test_the_page_doubts_a_collapsed_run(rank, count, tmp_path):
+def test_the_page_warns_of_a_collapsed_run(rank, count, finished, tmp_path):
     write_json(tmp_path / "config.json", {"command": "train", "options": {}})
     record = {"step": 1, "effective_rank": rank, "uniformity": -1.0}
     Path(tmp_path / "records.jsonl").write_text(json.dumps(record))
+    if finished:
+        write_json(tmp_path / "training.json", {"last_record": record, "dim": 8})
     (run,) = find_runs([tmp_path])
-    assert sum("effective rank" in doubt for doubt in run_doubts(run)) == count
+    caveats = [*folder_caveats(run), *result_caveats(run)]
+    assert sum("effective rank" in caveat for caveat in caveats) == count

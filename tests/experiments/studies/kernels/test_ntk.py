@@ -5,18 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shown import shown
 from torch import nn
 
 from experiments.cli import main
 from experiments.options import NtkOptions
 from experiments.studies.kernels.across_runs import Network, alignment_matrix, by_group
-from experiments.studies.kernels.agreement import embedding_agreement, kernel_agreement, predictions
 from experiments.studies.kernels.ntk import ntk
-from experiments.studies.kernels.over_training import restarted_steps, spread_steps
-from experiments.studies.kernels.pairs import embedded, tangent_kernel
+from experiments.studies.kernels.over_training import restarted_steps
+from experiments.studies.kernels.pairs import predictions
 from experiments.studies.training.train import train_network
 from paper_figs.runs.kernels import draw_kernel
 from sslsim.core.files import read_arrays, read_json
+from sslsim.measures.agreement import embedding_agreement, kernel_agreement
+from sslsim.ntk.embedded_pairs import kernel_and_embeddings
+from sslsim.runs.networks import spread_steps
 from sslsim.runs.options import TrainOptions
 
 pytestmark = pytest.mark.slow
@@ -58,7 +61,7 @@ def convnet(tmp_path_factory):
     return trained(folder, method="simclr", views="crops", dim=4, lr=0.01, **options)
 
 
-def test_the_kernel_of_a_linear_map_does_not_move_and_predicts(linear, tmp_path, capsys):
+def test_the_kernel_of_a_linear_map_does_not_move_and_predicts(linear, tmp_path):
     folder = ntk(NtkOptions(run=(linear,), samples=120, over_training=4, out=tmp_path))
     found = read_json(folder / "ntk.json")
     assert found["step"] == 450
@@ -89,7 +92,7 @@ def test_the_kernel_of_a_linear_map_does_not_move_and_predicts(linear, tmp_path,
     assert found["restarted_agreement"]["mean_relative_error"] < 0.4
     for key in [*found, *arrays, *lines[0]]:
         assert f"`{key}`" in PAGE, key
-    assert "chance" in capsys.readouterr().out
+    assert f"chance {found['chance']:.2g}" in shown("ntk", folder)
     assert draw_kernel(folder).stat().st_size > 5000
     assert (folder / "ntk_training.png").stat().st_size > 5000
 
@@ -126,7 +129,7 @@ def test_at_initialisation_the_embedding_is_not_yet_what_is_predicted(linear, tm
     assert start["subspace_alignment"] < end["subspace_alignment"] - 0.2
 
 
-def test_several_runs_are_compared_on_the_same_pairs(linear, convnet, tmp_path, capsys):
+def test_several_runs_are_compared_on_the_same_pairs(linear, convnet, tmp_path):
     options = NtkOptions((linear, convnet), samples=40, views="crops", out=tmp_path)
     with pytest.raises(ValueError, match="views crops: the network does not take inputs of shape"):
         ntk(options)  # the linear map was trained on whole images
@@ -145,7 +148,7 @@ def test_several_runs_are_compared_on_the_same_pairs(linear, convnet, tmp_path, 
     assert matrix[4, 7] == pytest.approx(1.0)
     for key in [*found, *arrays]:
         assert f"`{key}`" in PAGE, key
-    assert "untrained" in capsys.readouterr().out
+    assert "untrained" in shown("ntk", folder, run=(linear, convnet))
     assert draw_kernel(folder).name == "ntk_across.png"
     assert (folder / "ntk_across.png").stat().st_size > 5000
 
@@ -247,10 +250,10 @@ def test_a_module_of_ones_own_is_taken_with_its_weights(tmp_path, monkeypatch, c
 def test_combined_outputs_estimate_the_trace():
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 400, bias=False))
     x = torch.rand(6, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    exact = tangent_kernel(network, x[:3], x[3:], NtkOptions())
-    few = tangent_kernel(network, x[:3], x[3:], NtkOptions(outputs=8))
+    exact, few, one = (
+        kernel_and_embeddings(network, x[:3], x[3:], outputs=count)[0] for count in (None, 8, 400)
+    )
     np.testing.assert_allclose(few, exact, rtol=1e-5)  # a linear map: the same for any direction
-    one = tangent_kernel(network, x[:3], x[3:], NtkOptions(outputs=400))
     np.testing.assert_array_equal(one, exact)
 
 
@@ -263,7 +266,7 @@ def test_combined_outputs_estimate_the_trace():
 )
 def test_networks_that_give_no_embedding_are_refused(network, message):
     with pytest.raises(ValueError, match=message):
-        embedded(network, torch.ones(2, 1, 2, 2), torch.ones(2, 1, 2, 2))
+        kernel_and_embeddings(network, torch.ones(2, 1, 2, 2), torch.ones(2, 1, 2, 2))
 
 
 @pytest.mark.parametrize(

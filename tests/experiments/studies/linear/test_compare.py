@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shown import shown
 
 from experiments.options import CompareOptions, PredictOptions
 from experiments.studies.linear import compare as module
@@ -82,12 +83,12 @@ def test_modes_never_learned_are_left_out(tmp_path):
     assert result["mean_relative_error"] < 0.01
 
 
-def test_nothing_to_learn_is_no_error(tmp_path, capsys):
+def test_nothing_to_learn_is_no_error(tmp_path):
     np.savez(tmp_path / "pairs.npz", x=np.eye(3), x_prime=-np.eye(3))
     with pytest.warns(UserWarning, match="never learned"):
         result = run(tmp_path, data=str(tmp_path / "pairs.npz"), pairs=None, dim=2, center=False)
     assert result["mean_relative_error"] is None
-    assert "no predicted step was seen" in capsys.readouterr().out
+    assert "no predicted step was seen" in shown("compare", tmp_path)
 
 
 def test_long_training_is_recorded_in_two_parts(tmp_path, monkeypatch):
@@ -142,10 +143,10 @@ def test_directions_on_which_views_disagree_set_the_learning_rate(tmp_path, caps
     assert result["mean_relative_error"] < 0.01
 
 
-def test_modes_too_close_to_the_next_are_named(tmp_path, capsys):
+def test_modes_too_close_to_the_next_are_named(tmp_path):
     x = np.diag([2.0, 1.0, 0.99, 0.98])
     np.savez(tmp_path / "pairs.npz", x=x, x_prime=x)
     options = {"data": str(tmp_path / "pairs.npz"), "pairs": None, "center": False}
     assert run(tmp_path, dim=3, **options)["near_ties"] == [2, 3]
-    assert "mode(s) 2, 3: eigenvalues too close" in capsys.readouterr().out
+    assert "modes too close to the next for this init scale: 2, 3;" in shown("compare", tmp_path)
     assert run(tmp_path, dim=1, **options)["near_ties"] == []

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from shown import shown
 from tolerances import rounding
 
 import experiments.studies.memorization.encoders as trained_module
@@ -246,7 +247,7 @@ def test_independent_images_of_f_and_g_are_candidates_of_g_and_f(tmp_path):
         assert score == -scores[1][number]
 
 
-def test_seeds_and_methods_are_compared_on_the_same_images(tmp_path, capsys):
+def test_seeds_and_methods_are_compared_on_the_same_images(tmp_path):
     first = study(tmp_path / "a")
     study(tmp_path / "b", seed=7, method="vicreg", compare=(first,), top=2)
     (found,) = read_json(tmp_path / "b/memorization.json")["agreement"]
@@ -255,14 +256,14 @@ def test_seeds_and_methods_are_compared_on_the_same_images(tmp_path, capsys):
     for key in found:
         assert f"`{key}`" in PAGE, key
     assert (tmp_path / "b/memorization.png").exists() is False  # drawn by the command
-    assert "tau" in capsys.readouterr().out
+    assert "Kendall's tau" in shown("memorization", tmp_path / "b")
     # A study agrees with itself.
     study(tmp_path / "c", compare=(first,))
     (found,) = read_json(tmp_path / "c/memorization.json")["agreement"]
     assert (found["tau"], found["overlap"]) == (pytest.approx(1), 1)
 
 
-def test_rankings_are_compared_by_layers_of_one_name(tmp_path, capsys):
+def test_rankings_are_compared_by_layers_of_one_name(tmp_path):
     names = ("backbone", "projector")
     network = {"encoder": "mlp", "widths": (6,)}
     first = study(tmp_path / "a", layers=names, **network)
@@ -283,18 +284,19 @@ def test_rankings_are_compared_by_layers_of_one_name(tmp_path, capsys):
     (found,) = read_json(tmp_path / "d/memorization.json")["agreement"]
     assert found["layer"] == "projector"
     assert found["tau"] == pytest.approx(1)
-    capsys.readouterr()
     study(tmp_path / "e", layers=("backbone",), compare=(tmp_path / "c",), **network)
     (found,) = read_json(tmp_path / "e/memorization.json")["agreement"]
     assert (found["layer"], found["other_layer"]) == ("backbone", "projector")
-    assert "backbone here and projector there: tau" in capsys.readouterr().out
+    assert "backbone here and projector there" in shown("memorization", tmp_path / "e")
 
 
-def test_outliers_that_g_learned_are_told_to_be_low(tmp_path, capsys):
+def test_outliers_that_g_learned_are_told_to_be_low(tmp_path):
     study(tmp_path / "a", atypical=0.5)
-    told = capsys.readouterr().out
-    assert "independent images (low where memorised: g saw them, not f): any" in told
-    assert "candidate images: any" in told
+    lines = shown("memorization", tmp_path / "a").splitlines()
+    outliers = {line.partition(",")[0]: line for line in lines if "chance 0.5" in line}
+    low = "low where memorised: g saw them, not f"
+    assert low in outliers["outliers (any) among independent"]
+    assert low not in outliers["outliers (any) among candidate"]
 
 
 def test_encoders_begun_together_go_on_together_on_any_device(tmp_path, monkeypatch):

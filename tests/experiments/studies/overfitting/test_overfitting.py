@@ -11,14 +11,16 @@ import torch
 import experiments.studies.overfitting.study as study
 from experiments.cli import main
 from experiments.options import OverfittingOptions
-from experiments.studies.overfitting.measures import layer_reductions, probed_layer, watched_images
+from experiments.studies.overfitting.measures import layer_reductions, layer_samples
 from experiments.studies.overfitting.study import overfitting
 from experiments.studies.overfitting.summary import Curves, summarise_groups, summarise_run
 from experiments.studies.training.train import train_network
 from paper_figs.runs.overfitting import draw_overfitting
 from sslsim.core.files import read_json, read_lines, write_arrays
 from sslsim.core.interruption import Interrupted
+from sslsim.measures.layers import accuracies, probe_layers
 from sslsim.runs.options import TrainOptions
+from sslsim.runs.trained_run import TrainedRun
 
 pytestmark = pytest.mark.slow
 
@@ -160,7 +162,8 @@ def test_what_is_measured_already_is_not_measured_again(runs, tmp_path, monkeypa
 def test_images_are_the_same_for_all_seeds_and_test_is_not_train(runs):
     options = OverfittingOptions(run=(), **SMALL, views=3)
     one, other = (
-        watched_images(TrainOptions(limit=60, views="crops", seed=seed), options) for seed in (0, 1)
+        layer_samples(TrainedRun(Path(), TrainOptions(limit=60, views="crops", seed=seed)), options)
+        for seed in (0, 1)
     )
     for split in ("test", "train"):
         assert torch.equal(one.views[split], other.views[split])
@@ -197,12 +200,12 @@ def test_probes_read_the_test_split():
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(4).repeat(30)
     z = torch.eye(4)[labels] + 0.05 * torch.randn(120, 4, generator=generator)
-    known = probed_layer({"train": z, "test": z}, {"train": labels, "test": labels})
+    known = accuracies(probe_layers({"z": z}, labels, {"z": z}, labels)["z"])
     assert (known["linear"], known["knn"]) == (1.0, 1.0)
     assert 0 < known["linear_error"] < 0.01
     # Memorised: the training split is told apart, the test split is noise.
     noise = torch.randn(120, 4, generator=generator)
-    found = probed_layer({"train": z, "test": noise}, {"train": labels, "test": labels})
+    found = accuracies(probe_layers({"z": z}, labels, {"z": noise}, labels)["z"])
     for name in ("linear", "knn"):
         share = (120 * found[name] + 1) / 122
         assert found[f"{name}_error"] == pytest.approx(np.sqrt(share * (1 - share) / 120))

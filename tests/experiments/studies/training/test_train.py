@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from shown import shown
 
 import sslsim.training.loop
 from experiments.options import CompareOptions
@@ -48,7 +49,7 @@ def linear(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_linear_encoder_steps_when_its_theory_says(linear, capsys):
+def test_a_linear_encoder_steps_when_its_theory_says(linear):
     result = read_json(linear / "training.json")
     assert result["detected_steps"] == 3
     compare_run(CompareOptions(run=linear))
@@ -57,7 +58,8 @@ def test_a_linear_encoder_steps_when_its_theory_says(linear, capsys):
     # Measured on held-out pairs at a finite learning rate.
     assert found["mean_relative_error"] < 0.15
     assert found["spearman"] == pytest.approx(1.0)
-    assert "off by" in capsys.readouterr().out
+    off = f"as they are {100 * found['mean_relative_error']:.3g} %"
+    assert off in shown("compare", linear, run=linear)
     for text in ("comparison.json", "training.json", "records.jsonl"):
         content = (linear / text).read_text()
         assert "NaN" not in content

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shown import shown
 
 from experiments.cli import main
 from experiments.studies.training.train import train_network
@@ -19,7 +20,6 @@ from experiments.studies.umm.options import (
     UmmCommand,
     UmmSweepCommand,
     core_options,
-    variant_options,
 )
 from experiments.studies.umm.sweep import settings_of, umm_sweep
 from experiments.studies.umm.tables import causal_effects, group_names, summed_up, tabled
@@ -27,10 +27,11 @@ from paper_figs.runs.umm import draw_sweep, draw_umm
 from sslsim.core.checkpoints import load_newest_checkpoint
 from sslsim.core.files import read_json, read_lines
 from sslsim.core.interruption import Interrupted
-from sslsim.runs.networks import network_at
 from sslsim.runs.options import TrainOptions
+from sslsim.runs.trained_run import TrainedRun
 from sslsim.umm import UmmOptions
 from sslsim.umm.convergence import Diverged
+from sslsim.umm.variants import variant_options
 
 pytestmark = pytest.mark.slow
 
@@ -113,7 +114,7 @@ def test_before_and_after_of_every_layer(run, undone, capsys):
 
 
 def test_the_early_part_keeps_its_bits_and_the_projector_of_the_run_is_trained(run, undone):
-    before = network_at(run)[0].state_dict()
+    before = TrainedRun.open(run).learner().state_dict()
     after = load_newest_checkpoint(undone / "checkpoints", torch.device("cpu"))["learner"]
     for name, value in before.items():
         assert torch.equal(value, after[name]) == name.startswith("encoder.backbone.layer1"), name
@@ -203,7 +204,7 @@ def test_the_control_is_the_run_s_own_training(run, tmp_path, fixed):
     late = [p for name, p in learner.named_parameters() if "layer1" not in name]
     adam = torch.optim.Adam(late, options.outer_lr)
     drawn = TrainingOptions(batch=12, seed=0, standardise=True, fixed_views=fixed)
-    batches = training_batches(start.data, start.kind, drawn, torch.device("cpu"))
+    batches = training_batches(start.run.images, start.run.views, drawn, torch.device("cpu"))
     for step in range(3):
         adam.zero_grad()
         learner(*batches(step)).backward()
@@ -280,9 +281,7 @@ def test_runs_that_do_not_fit_are_refused(run, tmp_path, capsys):
         umm_sweep(sweep([run, tmp_path / "copy"], tmp_path))  # seeds are the unit of the intervals
 
 
-def test_a_sweep_runs_each_cell_once_and_adds_to_its_table(
-    run, twin, tmp_path, monkeypatch, capsys
-):
+def test_a_sweep_runs_each_cell_once_and_adds_to_its_table(run, twin, tmp_path, monkeypatch):
     undo, ran = sweep_module.undo_memorization, []
 
     def counted(learner, *arguments, **named):
@@ -302,7 +301,7 @@ def test_a_sweep_runs_each_cell_once_and_adds_to_its_table(
     again = umm_sweep(options)
     assert len(ran) == 12
     assert (again / "table.txt").read_text() == text
-    assert text in capsys.readouterr().out
+    assert text == shown("umm-sweep", folder) + "\n"
     names = [row["setting"] for row in table["rows"]]
     assert names == ["full", "align", "spread", "spread_held", "control"]
     full = table["rows"][0]

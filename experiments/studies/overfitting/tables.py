@@ -1,0 +1,86 @@
+"""What is shown of overfitting: falls of accuracy by layer, and what follows them."""
+
+from __future__ import annotations
+
+from experiments.summary import Agreement, Number, Result, Summary, Table
+from experiments.tables import (
+    at,
+    entries,
+    finite,
+    interval,
+    mapping,
+    number,
+    numbers,
+    percent,
+    sequence,
+    words,
+)
+
+
+def overfitting_summary(result: Result) -> Summary:
+    """Falls of accuracy by layer, and rank correlations of signals with it, over seeds."""
+    scales = [f"eps {number(eps)}" for eps in numbers(result, "eps")]
+    first = at(scales, 0) or "eps -"
+    level = percent(finite(result, "interval_level"))
+    tables, agreements, main, caveats = [], [], [], []
+    groups = entries(result, "groups")
+    for group in groups:
+        label = words(group.get("label"), 100)
+        layers = [words(name, 60) for name in sequence(group, "layers")]
+        count = len(sequence(group, "seeds"))
+        seeds = f"{count} seed{'s'[: count != 1]}"
+        rows = tuple(
+            (
+                layer,
+                *(_over_seeds(mapping(group, f"linear_{key}"), place) for key in _ACCURACIES),
+                *(_correlation(group, "instance", eps, place) for eps in range(len(scales))),
+                _correlation(group, "instance", 0, place, "after_peak"),
+                _correlation(group, "updates", 0, place),
+            )
+            for place, layer in enumerate(layers)
+        )
+        tables.append(
+            Table(
+                f"{label} ({seeds}): linear probe in per cent, its fall from its own peak and from "
+                "that of the other seeds, and its rank correlation with Delta R by instances "
+                f"(after its peak: at {first}) and with the number of updates; mean and {level} "
+                "interval",
+                (
+                    *("layer", *_ACCURACIES.values()),
+                    *(f"Delta R, {scale}" for scale in scales),
+                    *("after its peak", "updates"),
+                ),
+                rows,
+            )
+        )
+        late = [place for place, name in enumerate(layers) if name in ("backbone", "projector")]
+        signal, updates = (
+            "; ".join(f"{layers[place]} {_correlation(group, kind, 0, place)}" for place in late)
+            for kind in ("instance", "updates")
+        )
+        if late:
+            what = f"{label}: rank correlation of Delta R ({first}) with accuracy"
+            agreements.append(Agreement(what, signal, f"number of updates: {updates}"))
+        for place in late if len(groups) == 1 else []:
+            fall = at(numbers(group, "linear_fall_by_others", "mean"), place)
+            main.append(Number(f"fall of the linear probe, {layers[place]}", fall, share=True))
+        if count < 3:
+            lack = "no interval" if count < 2 else "fewer than three"
+            caveats.append(f"{label}: {seeds}, {lack}")
+    return Summary("Overfitting", tuple(main), tuple(agreements), tuple(tables), tuple(caveats))
+
+
+_ACCURACIES = {"peak": "peak", "end": "end", "fall": "fall", "fall_by_others": "fall by others"}
+
+
+def _over_seeds(values: Result, place: int) -> str:
+    mean, low, high = (at(numbers(values, name), place) for name in ("mean", "low", "high"))
+    return interval(mean, low, high, 100)
+
+
+def _correlation(group: Result, signal: str, eps: int, layer: int, span: str = "all") -> str:
+    values = mapping(group, "correlations", "linear", signal, span)
+    mean, low, high = (
+        at(numbers(at(sequence(values, kind), eps)), layer) for kind in ("mean", "low", "high")
+    )
+    return interval(mean, low, high, digits=2)
