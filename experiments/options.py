@@ -179,6 +179,10 @@ class NtkOptions:
     outputs : int or None
         Number of random combinations of the outputs over which the kernel is summed, if there are
         more outputs. Default: sum over all outputs.
+    batch_norm : {"running", "pairs"}
+        Statistics that BatchNorm uses, held fixed: the running ones, as in evaluation mode, or
+        those of the pairs, close to training. Running statistics of an untrained network are
+        zeros and ones, so that its initial kernel differs from the one training starts with.
     samples : int
         Number n of held-out pairs; the kernel is 2n x 2n.
     memory : int
@@ -206,6 +210,7 @@ class NtkOptions:
     modes: int | None = None
     center: bool = True
     outputs: int | None = None
+    batch_norm: Literal["running", "pairs"] = "running"
     samples: int = 128
     memory: int = 1024
     device: str = "auto"

@@ -35,12 +35,15 @@ class RepresentationModes:
         Standard errors of ``held_out`` over held-out pairs.
     power : float
         Mean of |h|^2 over both views of the held-out pairs, which bounds the sum of all rates.
+    directions : Tensor, shape (p, k)
+        v_j in columns.
     """
 
     eigenvalues: torch.Tensor
     held_out: torch.Tensor
     standard_errors: torch.Tensor
     power: float
+    directions: torch.Tensor
 
     @property
     def shares(self) -> torch.Tensor:
@@ -110,6 +113,7 @@ def representation_modes(fitted: Pair, held_out: Pair, count: int = 16) -> Repre
         held_out=rates.mean(dim=0),
         standard_errors=rates.std(dim=0) / len(rates) ** 0.5,
         power=float((b.square().sum(dim=1) + b_prime.square().sum(dim=1)).mean() / 2),
+        directions=directions,
     )
 
 

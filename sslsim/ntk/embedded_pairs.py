@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from sslsim.core.seeds import derived_generator
 from sslsim.encoders.output import as_parameters, network_output
 from sslsim.ntk.kernel import pair_ntk
 
 Array = NDArray[np.float64]
+BATCH_NORM = ("running", "pairs")
 _OUTPUTS = 10  # purpose of the draws of combined outputs
 
 
@@ -23,6 +26,7 @@ def kernel_and_embeddings(
     x_prime: torch.Tensor,
     *,
     outputs: int | None = None,
+    batch_norm: str = "running",
     device: torch.device | None = None,
     memory_budget: int | None = None,
     progress: bool = False,
@@ -38,6 +42,11 @@ def kernel_and_embeddings(
     outputs : int, optional
         Estimate the kernel from so many random combinations of the outputs, where there are more.
         Default: exactly.
+    batch_norm : {"running", "pairs"}
+        Statistics of BatchNorm, held fixed: the running ones of evaluation mode, or those of these
+        pairs, as training uses those of its batches. Running statistics of an untrained network
+        are zeros and ones: in evaluation mode it is another function than the one that training
+        starts from.
     device : torch.device, optional
         Where to compute. Default: on the CPU.
     memory_budget : int, optional
@@ -55,7 +64,7 @@ def kernel_and_embeddings(
     Raises
     ------
     ValueError
-        If the network gives no embedding of finite numbers.
+        If the network gives no embedding of finite numbers, or ``batch_norm`` is unknown.
 
     Examples
     --------
@@ -65,10 +74,15 @@ def kernel_and_embeddings(
     ((10, 10), (10, 3))
     """
     device = torch.device("cpu") if device is None else device
+    if batch_norm not in BATCH_NORM:
+        raise ValueError(f"batch_norm is {batch_norm!r}; expected one of {', '.join(BATCH_NORM)}")
     network.to(device)
     x, x_prime = (as_parameters(network, view.to(device)) for view in (x, x_prime))
     # Convolutions in TF32, the default of GPUs, would round to three digits.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        if batch_norm == "pairs":
+            network = copy.deepcopy(network)
+            update_bn([torch.cat([x, x_prime])], network)
         z = _embeddings(network, x, x_prime)  # first: it says more plainly what does not fit
         kernel = pair_ntk(
             network,

@@ -21,17 +21,18 @@ from experiments.studies.kernels.pairs import (
     measured,
     predictions,
 )
+from experiments.studies.kernels.representation import untrained_modes
 from experiments.studies.training.compare import agreement
 from sslsim.core.files import write_arrays, write_json
 from sslsim.data.pixels import pixel_statistics
-from sslsim.measures.agreement import Array, kernel_agreement
+from sslsim.measures.agreement import Array, embedding_agreement, kernel_agreement
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.networks import load_module
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.setup import split_data
 from sslsim.runs.stored import stored_result
 from sslsim.runs.trained_run import TrainedRun
-from theory.kernels.modes import kernel_initialization, kernel_modes
+from theory.kernels.modes import embed, kernel_initialization, kernel_modes
 from theory.linear.closed_form import step_times
 
 _RESULTS = (
@@ -109,6 +110,10 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
         "predicted_step_times": times[: len(recorded_times)],
         "measured_step_times": recorded_times,
         **agreement(times[: len(recorded_times)], recorded_times),
+        "untrained": {
+            "kernel": embedding_agreement(embed(at_start, first), z),
+            "representation": untrained_modes(run),
+        },
     }
     arrays = {"kernel": kernel, "embeddings": z, "predicted": predicted}
     if options.over_training is not None:

@@ -47,6 +47,7 @@ def measured(
         network,
         *views,
         outputs=options.outputs,
+        batch_norm=options.batch_norm,
         device=chosen_device(options.device),
         memory_budget=options.memory * 2**20,
         progress=sys.stderr.isatty(),

@@ -65,11 +65,18 @@ def ntk_summary(result: Result) -> Summary:
     if course:
         headers = ("update", "time", "with its start", "centred", "with embedding", "with the last")
         tables.append(Table("Alignment of the kernel over training", headers, course))
+    representation = mapping(result, "untrained", "representation")
+    if representation:
+        tables.append(_untrained_table(representation))
+    untrained = finite(result, "untrained", "kernel", "subspace_alignment")
+    beside = f"chance {number(chance, 2)}; linear CKA {number(cka, 3)}"
+    if untrained is not None:
+        beside = f"kernel of the untrained network {number(untrained, 3)}; {beside}"
     agreements = [
         Agreement(
             "embedding predicted by the tangent kernel, subspace alignment",
             number(aligned, 3),
-            f"chance {number(chance, 2)}; linear CKA {number(cka, 3)}",
+            beside,
         ),
         *time_agreements(result, "step times by the initial kernel"),
     ]
@@ -94,6 +101,34 @@ def ntk_summary(result: Result) -> Summary:
         tables=tuple(tables),
         caveats=tuple(caveats),
     )
+
+
+def _untrained_table(representation: Result) -> Table:
+    """Growth rates of the untrained network's modes on held-out pairs."""
+    rates, errors, shares, times = (
+        numbers(representation, key)
+        for key in ("held_out", "standard_errors", "shares", "step_times")
+    )
+    resolved = sequence(representation, "resolved")
+    rows = tuple(
+        (
+            str(mode + 1),
+            number(rate),
+            number(at(errors, mode), 2),
+            percent(at(shares, mode)),
+            words(at(resolved, mode)),
+            number(at(times, mode)),
+        )
+        for mode, rate in enumerate(rates)
+    )
+    within = representation.get("in_time")
+    least = "" if within is None else f"{words(within)} to "
+    caption = (
+        f"Untrained representation: {least}{words(representation.get('at_most'))} steps expected "
+        f"({words(representation.get('n_pairs'))} held-out pairs)"
+    )
+    headers = ("mode", "growth rate", "standard error", "of |h|^2", "above 0", "last-layer step")
+    return Table(caption, headers, rows)
 
 
 def ntk_across_summary(result: Result) -> Summary:
