@@ -79,6 +79,11 @@ def test_commands_can_be_read(page: Path) -> None:
             pytest.fail(f"{page.name}: {line}: {error}")
 
 
+@pytest.mark.parametrize("page", PAGES[3:], ids=lambda page: page.name)
+def test_pages_link_the_glossary(page: Path) -> None:
+    assert page.name == "glossary.md" or "(glossary.md)" in page.read_text()
+
+
 def test_examples_of_the_readme_run() -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert blocks
