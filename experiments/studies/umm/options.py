@@ -139,7 +139,7 @@ class UmmSettings:
 
 @dataclass(frozen=True)
 class UmmCommand(UmmSettings):
-    """Fine-tune a trained network so that its late layers forget what they memorised.
+    """Fine-tune a network so that its late layers forget what they memorised.
 
     This is the Undoing Memorization Mechanism, a bi-level optimisation. Layers up to the split stay
     frozen. The inner level aligns the late features with the early ones; the outer level raises the
