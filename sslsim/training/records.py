@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from sslsim.core.files import sweep, whole_file
 
-
 SEEN = 0.02  # of the largest eigenvalue: what is smaller may move unseen
 MOVED = 0.3  # of an eigenvalue, between two snapshots
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from sslsim.encoders.build import Encoder
 from sslsim.measures.representation_modes import representation_modes
@@ -18,15 +19,18 @@ _PAIRS = 512  # of each part
 
 
 @torch.no_grad()
-def untrained_modes(run: TrainedRun, count: int = _PAIRS) -> dict[str, Any]:
+def untrained_modes(run: TrainedRun, count: int = _PAIRS) -> dict[str, Any] | None:
     """Held-out growth rates of the modes of a run's untrained network, and the steps they allow.
 
     ``at_most`` counts the modes, up to the dimension of the embedding, that grow on held-out pairs
     at all; ``in_time`` those that a last layer on fixed features learns within the run (Barlow
     Twins in its theory form and one linear map as projector; None for others). Features that learn
     too bring steps forward, so that a run is expected to take from ``in_time`` to ``at_most``.
+    None of a network whose representation is its embedding.
     """
     encoder = run.learner(0).encoder
+    if isinstance(encoder.projector, nn.Identity):
+        return None
     fitted = run.pairs(min(count, len(run.images.images)), draw=0)
     others = draw_held_out_pairs(
         run.held_out.images, run.pair_views, count, run.options.seed, run.pixels
