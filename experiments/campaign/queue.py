@@ -29,7 +29,7 @@ from typing import Any
 
 from sslsim.core.errors import reason
 
-SHIPPED = ("small", "resnet50", "resnet50-cpu")
+SHIPPED = ("small", "resnet50", "resnet50-cpu", "resnet-gains")
 DEVICES = ("cpu", "cuda")
 
 _PLACES = ("out", "data")
