@@ -128,7 +128,7 @@ STUDIES: tuple[Study, ...] = (
     ),
     Study(
         "overfitting",
-        "Follow accuracy and coding rate reduction of every layer over training.",
+        "Measure accuracy and coding rate reduction of every layer over training.",
         options="experiments.options:OverfittingOptions",
         run="experiments.studies.overfitting.study:overfitting",
         files=("overfitting.json", "measured.jsonl", "overfitting.png"),
@@ -138,7 +138,7 @@ STUDIES: tuple[Study, ...] = (
     ),
     Study(
         "umm",
-        "Fine-tune a trained network so that late layers forget what they memorised.",
+        "Fine-tune a network so that its late layers forget what they memorised.",
         options="experiments.studies.umm.options:UmmCommand",
         run="experiments.studies.umm.finetune:umm",
         files=("umm.json", "records.jsonl", "records.npz", "umm.png"),
@@ -159,7 +159,7 @@ STUDIES: tuple[Study, ...] = (
     ),
     Study(
         "memorization",
-        "Score how far encoders memorise single images.",
+        "Score how much encoders memorise single images.",
         options="experiments.studies.memorization.options:MemorizationOptions",
         run="experiments.studies.memorization.study:memorization",
         files=("memorization.json", "scores.npz", "memorization.png"),
@@ -171,7 +171,7 @@ STUDIES: tuple[Study, ...] = (
     ),
     Study(
         "memorization-removal",
-        "Train without the most memorised images, random ones, or the least.",
+        "Train without the most memorised, random or least memorised images.",
         options="experiments.studies.memorization.options:RemovalOptions",
         run="experiments.studies.memorization.removal:memorization_removal",
         files=("removal.json", "removal.png"),
@@ -193,7 +193,7 @@ STUDIES: tuple[Study, ...] = (
     ),
     Study(
         "report",
-        "Make one self-contained HTML page of run folders.",
+        "Make one self-contained HTML page from run folders.",
         options="experiments.options:ReportOptions",
         run="experiments.report:report",
         folder=None,
@@ -206,7 +206,7 @@ STUDIES: tuple[Study, ...] = (
     ),
     Study(
         "campaign",
-        "Work off a queue of runs, as many as fit in the minutes at hand.",
+        "Run a queue of jobs, as many as fit into a time budget.",
         options="experiments.options:CampaignOptions",
         run="experiments.campaign.campaign:campaign",
         files=("campaign.json",),
@@ -214,13 +214,13 @@ STUDIES: tuple[Study, ...] = (
         folder=None,
         prints=True,
     ),
-    _bench("theory", "Time predictions beside a bare diagonalisation, and beside training."),
-    _bench("train", "Time losses, augmentations and training steps beside those of others."),
-    _bench("throughput", "Time training beside bare passes of the same network, on a GPU too."),
-    _bench("ntk", "Time exact tangent kernels beside other ways to them."),
-    _bench("coding-rate", "Time the coding rate and its gradient beside the published formula."),
+    _bench("theory", "Time predictions against a plain diagonalisation and against training."),
+    _bench("train", "Time losses, augmentations and training steps against other packages."),
+    _bench("throughput", "Time training against bare passes of the same network."),
+    _bench("ntk", "Time exact tangent kernels against other ways to compute them."),
+    _bench("coding-rate", "Time the coding rate and its gradient against the published formula."),
     _bench(
-        "memorization", "Time encoders trained together, and scores beside bare forward passes."
+        "memorization", "Time encoders trained together, and scoring against bare forward passes."
     ),
 )
 
