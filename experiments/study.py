@@ -95,8 +95,10 @@ class Study:
 
     def summary_of(self, result: Result) -> Summary | None:
         """What is shown of a result; None for a command without tables."""
-        tables: Summary | None = self.tables and imported(self.tables)(result)
-        return tables
+        if self.tables is None:
+            return None
+        summary: Summary = imported(self.tables)(result)
+        return summary
 
     def text_of(self, folder: Path) -> str:
         """What the terminal shows of the result in a folder."""
