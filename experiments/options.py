@@ -20,26 +20,28 @@ class DataOptions:
     ----------
     data : str
         Data set: digits (ships with scikit-learn), cifar10, cifar100, stl10, fashion_mnist,
-        imagenette, a folder of images, an .npz file with `images`, or an .npz file with pairs
-        `x` and `x_prime` of shape (n, m), which are taken as they are.
+        imagenette, a folder of images, an .npz file with `images`, or an .npz file with pairs `x`
+        and `x_prime` of shape (n, m), which are used as they are.
     root : Path or None
         Folder of the torchvision data sets. Default: $SSLSIM_DATA, else ~/.cache/sslsim.
     split : str
         Part of the data set: train, test or all (stl10 also: unlabeled).
     size : int or None
-        Side in pixels to which photographs are brought. Default: as they are if equal, else 96.
+        Side in pixels to which photographs are resized. Default: unchanged if all have the same
+        size, else 96.
     limit : int or None
-        Keep at most so many images, spread evenly over the data set.
+        Largest number of images, spread evenly over the data set. Default: all.
     views : {"crops", "noise", "simclr"}
-        How the two views of an image differ: random crops of 3/4 of the side with flips, normal
-        noise on every pixel, or the SimCLR augmentations. Of no account to pairs.
+        How the two views of an image differ: random crops of 3/4 of the side with flips, Gaussian
+        noise on every pixel, or the SimCLR augmentations. Ignored for a file of pairs.
     views_per_image : int
-        Views drawn of every image, an even number; they make disjoint pairs.
+        Number of views drawn from each image, an even number. They form disjoint pairs.
     pairs : int or None
-        Number of pairs. Default: one an image, at most 1500; every row of a file of pairs.
+        Number of pairs of views. Default: one per image, at most 1500; every row of a file of
+        pairs.
     center : bool
-        Subtract the mean over both views. Uncentred, the first mode is the mean image and steps
-        far ahead of all others.
+        Subtract the mean over both views. Without centring the first mode is the mean image, and
+        its step comes far ahead of all others.
     """
 
     data: str = "digits"
@@ -62,14 +64,14 @@ class ModelOptions(DataOptions):
     dim : int
         Embedding dimension d, at most the number of features m.
     init_scale : float
-        W(0) is this times standard normal numbers.
+        Standard deviation of the entries of W(0), which are normal.
     lr : float or None
         Learning rate of full-batch gradient descent. Default: 0.05 / gamma_1, a fifth of the
         largest stable one.
     interval_level : float
-        Confidence level of the step times' intervals.
+        Confidence level of the intervals of the step times.
     seed : int
-        Of the choice of images, their views and W(0).
+        Seed for the choice of images, their views and W(0).
     """
 
     dim: int = 10
@@ -99,19 +101,21 @@ class CompareOptions(ModelOptions):
     Attributes
     ----------
     width : tuple of int
-        Widths of the hidden layer: instead of the linear model, train networks of these widths and
-        compare with their tangent kernels at initialisation. `init_scale` is then a factor on the
-        initial outputs, and `pairs` at most 100 by default.
+        Widths of the hidden layer. Instead of the linear model, networks of these widths are
+        trained and compared with their tangent kernels at initialisation. `init_scale` is then a
+        factor on the initial outputs, and `pairs` is at most 100 by default. Default: the linear
+        model.
     repeats : int
-        Networks drawn of every width, at least 2.
+        Number of networks of each width, at least 2. Used with `width` only.
     run : Path or None
-        Folder of `sslsim train`: compare what it recorded with what theory predicts from its data.
-        Of the other options only `pairs` may be given then.
+        Folder of `sslsim train`: compare its records with what theory predicts from its data.
+        With `run`, only `pairs` may be given as well. Default: train the linear model here.
     max_iterations : int
-        Bound on the training; modes predicted to step later are reported as not reached.
+        Largest number of training iterations. Modes predicted to step later are reported as not
+        reached.
     out : Path
-        Run folder: config.json, comparison.json, comparison.npz, comparison.png. With `run` the
-        comparison is written into that folder, with `width` its files are called wide.
+        Run folder: config.json, comparison.json, comparison.npz, comparison.png. With `run`, the
+        comparison is written into that folder; with `width`, the files are named wide.
     """
 
     width: tuple[int, ...] = ()
@@ -125,8 +129,9 @@ class CompareOptions(ModelOptions):
 class NtkOptions:
     """Predict embeddings and steps of a network from its tangent kernel.
 
-    The network is that of a run (`--run DIR`), those of several runs (`--run A B C`: do they learn
-    the same, and what their kernels predict?), or your own (`--module package.module:factory`).
+    The network is that of a run (`--run DIR`) or your own (`--module package.module:factory`). With
+    several runs (`--run A B C`) the command compares their embeddings and the predictions of their
+    kernels.
 
     Attributes
     ----------
@@ -136,46 +141,53 @@ class NtkOptions:
         A function without arguments that returns a torch module (n, c, h, w) -> (n, d), imported
         from the installed packages or the current directory.
     weights : Path or None
-        State dict of the module: a file of torch.save.
+        State dict of the module, a file of torch.save. Default: the weights that the function
+        returns.
     data : str
-        Of a module (a run has its own, as of all options up to `seed` but `root` and `views`): what
-        pairs are drawn of, as of `sslsim train`.
+        With `module`: data set from which pairs of views are drawn, named as for `sslsim train`. A
+        run has its own data: with `run`, of the options from here to `seed` only `root` and `views`
+        may be given.
     root : Path or None
-        Folder of the torchvision data sets, for runs too where it has moved.
+        Folder of the torchvision data sets. Default: as in the run, else $SSLSIM_DATA,
+        else ~/.cache/sslsim.
     split : str
-        Part of the data set whose statistics standardise the pixels; pairs are of held-out images.
+        Part of the data set whose statistics standardise the pixels. Pairs come from held-out
+        images.
     size : int or None
-        Side in pixels to which photographs are brought. Default: as they are if equal, else 96.
+        Side in pixels to which photographs are resized. Default: unchanged if all have the same
+        size, else 96.
     limit : int or None
-        Keep at most so many images of that part.
+        Largest number of images of that part. Default: all.
     views : str or None
-        How the two views of an image differ. Default: as the (first) run was trained, else simclr.
+        How the two views of an image differ. Default: as in the training of the (first) run; simclr
+        for a module.
     standardise : bool
-        Subtract the mean of every channel, divide by its standard deviation.
+        Subtract the mean of every channel and divide by its standard deviation.
     seed : int
-        Of the views.
+        Seed of the views.
     checkpoint : int or None
-        Updates after which to take the kernel: 0 for the initialisation, else a checkpoint that the
-        run still holds. Default: the newest.
+        Number of updates after which the kernel is computed: 0 for the initialisation, else a
+        checkpoint that the run still has. Default: the newest.
     over_training : int or None
-        Take the kernel at so many of the checkpoints that the run holds, from the initialisation to
-        the last, and follow the kernel, its predictions and the steps that it dates.
+        Number of checkpoints at which the kernel is computed, from the initialisation to the last:
+        shows how the kernel, its predicted embedding and its step times change. Default: one
+        checkpoint only.
     modes : int or None
-        Of several runs: dimension of the subspaces compared. Default: the smallest embedding's
-        or, if less, the number of positive modes of a kernel.
+        With several runs: dimension of the subspaces that are compared. Default: the dimension of
+        the smallest embedding or, if less, the number of positive modes of a kernel.
     center : bool
-        Of several runs: subtract the mean of embeddings and predictions before comparing them.
+        With several runs: subtract the mean of embeddings and predictions before comparing them.
     outputs : int or None
-        Sum the kernel over so many random combinations of the outputs, where there are more.
-        Default: over all outputs.
+        Number of random combinations of the outputs over which the kernel is summed, if there are
+        more outputs. Default: sum over all outputs.
     samples : int
-        Held-out pairs n; the kernel is 2n x 2n.
+        Number n of held-out pairs; the kernel is 2n x 2n.
     memory : int
-        Budget of the kernel's computation in MiB.
+        Memory budget of the kernel computation in MiB.
     device : str
-        Where the kernel is computed: cpu, cuda, or auto: cuda if there is one.
+        Where the kernel is computed: cpu, cuda, or auto (cuda if there is one).
     out : Path
-        Run folder: config.json, ntk.json, ntk.npz, ntk.png; of several runs ntk_across.json, .npz
+        Run folder: config.json, ntk.json, ntk.npz, ntk.png; for several runs ntk_across.json, .npz
         and .png.
     """
 
@@ -205,30 +217,33 @@ class NtkOptions:
 class ForecastOptions:
     """Forecast when the modes of a network in training will be learned.
 
-    With `--at STEP` forecasts are made from that checkpoint, of every mode not yet learned. Without
-    it they are made all along the runs, for every mode each time it passes another size, and
-    compared with what happened. Runs keep their checkpoints by `sslsim train --checkpoints-kept 0`.
+    With `--at STEP` forecasts start from that checkpoint, for every mode not yet learned. Without
+    it, the command runs a backtest: it makes forecasts all along the runs, whenever a mode first
+    passes a given size, and compares them with what happened. `sslsim train --checkpoints-kept 0`
+    keeps the checkpoints that this needs.
 
     Attributes
     ----------
     run : tuple of Path
         One or more folders of `sslsim train`.
     at : int or None
-        Updates after which to forecast, a checkpoint that the run holds.
+        Number of updates after which the forecast is made; the run must have this checkpoint.
+        Default: a backtest over the whole run.
     root : Path or None
-        Folder of the torchvision data sets, where it has moved since.
+        Folder of the torchvision data sets, if it has moved since the training.
     pairs : int
-        Training pairs on which modes and rates are measured: the very ones of a run with fixed
-        views, all there are at most; else fresh ones, spread evenly over the images. Where views
-        differ much, few pairs mix small modes up with learned ones, and forecasts come too soon.
+        Number of training pairs on which modes and rates are measured. A run with fixed views uses
+        its own pairs, at most all of them; any other run draws fresh ones, spread evenly over the
+        images. If views differ much, too few pairs mix small modes with learned ones, and forecasts
+        come too early.
     kernel : bool
-        Forecast by the tangent kernel of every mode's direction too, learned functions projected
-        out (Barlow Twins without BatchNorm only).
+        Also forecast by the tangent kernel of each mode's direction, with the learned functions
+        projected out (Barlow Twins without BatchNorm only).
     hessian : bool
-        Forecast by the most negative eigenvalue of the loss's Hessian too; takes some 30 products
-        with it for every plateau.
+        Also forecast by the most negative eigenvalue of the Hessian of the loss. This takes
+        about 30 Hessian-vector products for every plateau.
     interval_level : float
-        Confidence level of the intervals of step times.
+        Confidence level of the intervals of the step times.
     out : Path
         Run folder: config.json, forecast.json, forecast.npz, forecast.png.
     """
@@ -245,7 +260,7 @@ class ForecastOptions:
 
 @dataclass(frozen=True)
 class FiguresOptions:
-    """Build the figures of the paper with their captions, from stored results; nothing is trained.
+    """Build the figures of the paper with their captions, from stored results. Nothing is trained.
 
     Attributes
     ----------
@@ -253,8 +268,8 @@ class FiguresOptions:
         Numbers of the figures to build. Default: all.
     results : Path or None
         Folder of results by name, whole run folders or stored ones: convnet, linear/*, methods/*,
-        kernels/*, kernels_across, wide, forecast, overfitting, umm_sweep, memorization/*.
-        Default: the stored results that are installed with the figures.
+        kernels/*, kernels_across, wide, forecast, overfitting, umm_sweep, memorization/*. Default:
+        the stored results that are installed with the figures.
     out : Path
         Folder for figureN.pdf, figureN.png, figureN.md (the caption), figure1.gif and config.json.
     """
@@ -266,33 +281,35 @@ class FiguresOptions:
 
 @dataclass(frozen=True)
 class OverfittingOptions:
-    """Follow accuracy and coding rate reduction, layer by layer, over the training of runs.
+    """Measure accuracy and coding rate reduction of every layer over training.
 
-    Do late layers come to tell classes apart less well while early ones do not, and does the coding
-    rate reduction, which needs no labels, show it? Runs keep their checkpoints by `sslsim train
-    --checkpoints-kept 0`; those that differ by their seed only are summed up together. A study that
-    was interrupted goes on where it stopped, and one given more runs measures those only.
+    Do late layers separate the classes less well as training goes on, while early ones do not? And
+    does the coding rate reduction, which needs no labels, show it? `sslsim
+    train --checkpoints-kept 0` keeps the checkpoints that this needs. Runs that differ only by
+    their seed are summarised together. The same command resumes an interrupted study; with more
+    runs it measures only the new ones.
 
     Attributes
     ----------
     run : tuple of Path
         One or more folders of `sslsim train`.
     checkpoints : int
-        Measure so many of the checkpoints that a run holds, from the initialisation to the last.
+        Number of checkpoints of each run to measure, from the initialisation to the last.
     samples : int
-        Images of either split, training and held out, whose coding rates are measured.
+        Number of images of each split, training and held out, for the coding rates.
     probed : int
-        Images of either split, at most, on which probes are fitted and read.
+        Largest number of images of each split, to fit the linear probe and nearest
+        neighbours (training) and to test them (held out).
     views : int
-        Views drawn of each image for the coding rates, the same at all checkpoints.
+        Number of views of each image for the coding rates, the same at all checkpoints.
     eps : tuple of float
         Distortions, in the unit of features of norm 1.
     interval_level : float
         Confidence level of the intervals of means over seeds.
     seed : int
-        Of the views.
+        Seed of the views.
     root : Path or None
-        Folder of the torchvision data sets, where it has moved since.
+        Folder of the torchvision data sets, if it has moved since the training.
     out : Path
         Run folder: config.json, measured.jsonl, overfitting.json, overfitting.png.
     """
@@ -311,19 +328,19 @@ class OverfittingOptions:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Make one self-contained HTML page of run folders.
+    """Make one self-contained HTML page from run folders.
 
-    Runs that differ by their seed only are summed up together. The page needs no network and no
-    script; everything in it is read from the folders, and what is missing or doubtful it says.
+    Runs that differ only by their seed are summarised together. The page needs no network and no
+    script. Everything on it is read from the folders; it warns of what is missing or doubtful.
 
     Attributes
     ----------
     folders : tuple of Path
-        Run folders, or folders that hold run folders at any depth.
+        Run folders, or folders that contain run folders at any depth.
     picture_limit : float
-        Leave out pictures larger than so many megabytes.
+        Largest size of a picture in megabytes; larger ones are left out.
     out : Path
-        The page, if it ends in .html; else a folder for report.html.
+        The page, if the name ends in .html; else a folder for report.html.
     """
 
     folders: Positional[tuple[Path, ...]]
@@ -333,36 +350,36 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class CampaignOptions:
-    """Work off a queue of runs, as many as fit in the minutes at hand.
+    """Run a queue of jobs, as many as fit into a time budget.
 
-    A job is a list of commands, such as a training and what is to be measured of its network. Jobs
-    are started in order while the minutes that they are expected to take are left; nothing outlives
-    the budget. The same command goes on with what is pending: what is finished is not run again.
+    A job is a list of commands, for example a training and the measurements of its network. Jobs
+    start in order, each only if its expected minutes are left; nothing runs beyond the budget. The
+    same command continues with the pending jobs; a finished job is not run again.
 
     Attributes
     ----------
     queue : str
-        A TOML file, or the name of one that ships with the package: small (a minute on a CPU) or
-        resnet50 (for a GPU).
+        A TOML file, or the name of a queue that ships with the package: small (a minute on a CPU)
+        or resnet50 (for a GPU).
     minutes : float
-        Budget of this call; on a cluster, of every job.
+        Time budget of this call in minutes; on a cluster, of every job.
     data : Path or None
-        What {data} stands for in the commands of the queue.
+        Path that replaces {data} in the commands of the queue. Default: none.
     jobs : tuple of str
-        Only these jobs, also where they failed before. Default: all that are pending.
+        Names of the jobs to run, including those that failed before. Default: all pending jobs.
     list : bool
         Print the table of jobs and run nothing.
     workers : int
-        Jobs at a time on this machine.
+        Number of jobs at a time on this machine.
     cluster : {"slurm", "local", "debug"} or None
-        Submit every job by submitit (`pip install 'sslsim[cluster]'`) and wait for all: to Slurm,
-        to processes of this machine, or within this very process.
+        Submit every job by submitit (`pip install 'sslsim[cluster]'`) and wait for all of them: to
+        Slurm, to processes of this machine, or within this process. Default: run the jobs here.
     partition : str or None
-        Of Slurm.
+        Slurm partition. Default: that of the cluster.
     file_limit : float
-        MiB of a single file in the archive of results; larger arrays are left out of it.
+        Largest size in MiB of a file in the archive of results; larger arrays are left out.
     out : Path
-        Folder: one a job, campaign.json, results.tar.gz.
+        Folder with one folder per job, campaign.json and results.tar.gz.
     """
 
     queue: str = "small"

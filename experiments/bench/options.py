@@ -19,28 +19,28 @@ NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
 
 @dataclass(frozen=True)
 class BenchTheoryOptions:
-    """Time predictions against a bare diagonalisation, a matrix too large to form, and training.
+    """Time predictions against a plain diagonalisation, a matrix too large to form, and training.
 
     Attributes
     ----------
     data : str
-        Data set whose noise views are predicted, as for `sslsim predict`.
+        Data set whose noise views are predicted, named as for `sslsim predict`.
     root : Path or None
         Folder of the torchvision data sets. Default: $SSLSIM_DATA, else ~/.cache/sslsim.
     pairs : int or None
-        Number of pairs. Default: one of every image.
+        Number of pairs of views. Default: one per image.
     dim : int
         Embedding dimension d.
     repeats : int
-        Times that each side is run, in turns; medians are reported.
+        Number of runs of each alternative, in turns; medians are reported.
     streamed_edge : int
-        Side in pixels of the images of the streamed measurement.
+        Side in pixels of the images of the matrix-free measurement.
     streamed_pairs : int
-        Their number of pairs.
+        Number of pairs of that measurement.
     curve_pairs : int
-        Pairs of digits whose curves are trained.
+        Number of pairs of digits whose eigenvalue curves are trained.
     seed : int
-        Of all draws.
+        Seed of all random draws.
     out : Path
         Run folder: config.json, bench.json.
     """
@@ -59,24 +59,24 @@ class BenchTheoryOptions:
 
 @dataclass(frozen=True)
 class BenchTrainOptions:
-    """Time losses, augmentations and training steps beside those of others.
+    """Time losses, augmentations and training steps against those of other packages.
 
     Attributes
     ----------
     batch : int
-        Embeddings of a loss; images of an augmentation.
+        Number of embeddings of a loss, and of images of an augmentation.
     dim : int
         Embedding dimension of the losses.
     encoder : str
         Network of the training step and the snapshot.
     step_batch : int
-        Images of a batch of the training step, 32 pixels wide.
+        Number of images in a batch of the training step; images are 32 pixels wide.
     steps : int
-        Training steps timed at once.
+        Number of training steps timed at once.
     repeats : int
-        Times that each side is run, in turns; medians are reported.
+        Number of runs of each alternative, in turns; medians are reported.
     threads : int or None
-        Of torch. Default: its own choice.
+        Number of threads of torch. Default: torch's own choice.
     out : Path
         Run folder: config.json, bench.json.
     """
@@ -93,32 +93,32 @@ class BenchTrainOptions:
 
 @dataclass(frozen=True)
 class BenchThroughputOptions:
-    """Time training, views and updates included, beside bare passes of the same network.
+    """Time training, with views and updates, against bare passes of the same network.
 
     Attributes
     ----------
     encoder : str
-        The network.
+        Architecture of the network.
     size : int
         Side of the images in pixels.
     batch : int
-        Images of a batch; two views of each.
+        Number of images in a batch, with two views of each.
     dim : int
         Embedding dimension.
     images : int
-        Images of random pixels to train on.
+        Number of training images, of random pixels.
     views : str
-        How views are drawn.
+        Augmentation that makes the views.
     precision : {"float32", "bfloat16"}
-        As of `sslsim train`, for both sides.
+        Number format as for `sslsim train`, for training and bare passes.
     channels_last : bool
-        As of `sslsim train`, for both sides.
+        Memory layout as for `sslsim train`, for training and bare passes.
     steps : int
-        Updates, or passes, timed at once, after as many that do not count.
+        Number of updates, or passes, timed at once, after as many that are not timed.
     repeats : int
-        Times that each side is run, in turns; medians are reported.
+        Number of runs of each alternative, in turns; medians are reported.
     device : str
-        cpu, cuda, or auto: cuda if there is one.
+        Device: cpu, cuda, or auto (cuda if there is one).
     out : Path
         Run folder: config.json, bench.json.
     """
@@ -139,30 +139,31 @@ class BenchThroughputOptions:
 
 @dataclass(frozen=True)
 class BenchNtkOptions:
-    """Time and weigh exact tangent kernels against other ways to them.
+    """Measure time and memory of exact tangent kernels against other ways to compute them.
 
     Attributes
     ----------
     samples : int
-        Images n of 32 x 32 pixels.
+        Number n of images of 32 x 32 pixels.
     outputs : int
-        Over which the kernel is traced.
+        Number of outputs over which the kernel is summed.
     networks : tuple of str
         Encoders by name.
     repeats : int
-        Times that each side is run, in turns; medians are reported.
+        Number of runs of each alternative, in turns; medians are reported.
     threads : int
-        Of every side.
+        Number of threads of every alternative.
     jax_python : Path or None
-        Python interpreter that has neural-tangents, for a further side on resnet18.
+        Python interpreter that has neural-tangents, which is then measured on resnet18 too.
+        Default: not measured.
     large : bool
-        Compute one random projection of the outputs of a large network, too.
+        Also compute one random projection of the outputs of a large network.
     large_network : str
-        Which.
+        Architecture of the large network.
     large_samples : int
-        For how many images.
+        Number of images of the large network.
     budget : int
-        Memory budget of it in MiB.
+        Memory budget of the large network's kernel in MiB.
     out : Path
         Run folder: config.json, bench.json.
     """
@@ -182,18 +183,20 @@ class BenchNtkOptions:
 
 @dataclass(frozen=True)
 class BenchCodingRateOptions:
-    """Time the coding rate and its gradient beside the formula as published.
+    """Time the coding rate and its gradient against the published formula.
 
     Attributes
     ----------
-    samples, dim : int
-        Size of the embeddings, in float32.
+    samples : int
+        Number n of embeddings, in float32.
+    dim : int
+        Embedding dimension d.
     groups : int
         Number of classes; their membership matrices take 4 n^2 bytes each.
     repeats : int
-        Times that each side is run, in turns; medians are reported.
+        Number of runs of each alternative, in turns; medians are reported.
     threads : int or None
-        Of torch. Default: its own choice.
+        Number of threads of torch. Default: torch's own choice.
     out : Path
         Run folder: config.json, bench.json.
     """
@@ -208,32 +211,32 @@ class BenchCodingRateOptions:
 
 @dataclass(frozen=True)
 class BenchMemorizationOptions:
-    """Time encoders trained together, and scores beside bare forward passes.
+    """Time encoders trained together, and scoring against bare forward passes.
 
     Attributes
     ----------
     networks : tuple of {"linear", "mlp-64", "mlp-512", "convnet-16", "convnet-128"}
-        Trained together; numbers are the width of the last layer.
+        Networks trained together; the number is the width of the last layer.
     encoders : tuple of int
-        How many at once, 4 or more.
+        Numbers of encoders trained at once, each at least 4.
     sides : tuple of int
-        Pixels a side: of one channel below 32, of three from there on.
+        Sides of the images in pixels: one channel below 32, three channels from 32 on.
     batches : tuple of int
-        Images of a batch.
+        Numbers of images in a batch.
     views : str
-        Kind of the views of training and scoring.
+        Views of training and scoring.
     steps : int
-        Updates of every run.
+        Number of updates of every run.
     scored : tuple of str
         Encoders whose scoring is timed, on images of 3 x 32 x 32.
     images : int
-        Images that are scored.
+        Number of images scored.
     pairs : int
-        Pairs of views of each.
+        Number of pairs of views of each image.
     repeats : int
-        Times that each side is run, in turns; medians are reported.
+        Number of runs of each alternative, in turns; medians are reported.
     threads : int or None
-        Of torch. Default: its own choice.
+        Number of threads of torch. Default: torch's own choice.
     out : Path
         Run folder: config.json, bench.json.
     """

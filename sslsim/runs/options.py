@@ -22,91 +22,96 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LearnerOptions:
-    """Data, method, network and training: what every command that trains networks takes.
+    """Data, method, network and training: shared by every command that trains networks.
 
     Attributes
     ----------
     method : str
-        What to learn by; supervised is the control with labels.
+        Training method; supervised is the control with labels.
     encoder : str
-        The network.
+        Architecture of the network.
     data : str
-        digits (ships with scikit-learn), cifar10, cifar100, stl10, fashion_mnist, imagenette, a
-        folder of images, or an .npz file with `images` (and `labels`).
+        Data set: digits (ships with scikit-learn), cifar10, cifar100, stl10, fashion_mnist,
+        imagenette, a folder of images, or an .npz file with `images` (and `labels`).
     root : Path or None
         Folder of the torchvision data sets. Default: $SSLSIM_DATA, else ~/.cache/sslsim.
     split : str
-        Part to train on: train, test, all, or stl10's unlabeled.
+        Part of the data set to train on: train, test, all, or unlabeled (stl10).
     size : int or None
-        Side in pixels to which photographs are brought. Default: as they are if equal, else 96.
+        Side in pixels to which photographs are resized. Default: unchanged if all have the same
+        size, else 96.
     limit : int or None
-        Keep at most so many training images, spread evenly over the data set.
+        Largest number of training images, spread evenly over the data set. Default: all.
     views : str or None
-        How views are drawn. Default: what suits the method.
+        Augmentation that makes the views. Default: the one that suits the method.
     dim : int or None
-        Dimension of the embedding. Default: 8, the number of classes when supervised, the dimension
-        of the representation of mae.
+        Embedding dimension. Default: 8; for supervised the number of classes, for mae the dimension
+        of the representation.
     widths : tuple of int or None
-        Widths of the layers of linear, mlp and convnet; of ResNets the one width of the first
-        stage, 64 by default.
+        Widths of the layers of linear, mlp and convnet; for ResNets one width, that of the first
+        stage. Default: those of the architecture (64 for ResNets).
     parameterization : {"standard", "ntk"}
-        Of the small networks: scales in the initial weights, or in the forward pass.
+        Where the small networks (linear, mlp, convnet) have their scale factors: in the initial
+        weights (standard) or in the forward pass (ntk).
     projector : {"linear", "mlp", "none"} or None
-        What turns the representation into the embedding. Default: linear, none for the linear
+        Network that maps the representation to the embedding. Default: linear; none for the linear
         encoder.
     projector_widths : tuple of int or None
         Hidden widths of the mlp projector.
     norm : {"batch", "none"} or None
-        Of ResNets: BatchNorm (the default), or none.
+        Normalisation of ResNets: BatchNorm or none. Default: BatchNorm.
     init_scale : float
-        Factor on the encoder's parameters at initialisation; small for stepwise learning.
+        Factor on the initial parameters of the encoder; a small one makes learning stepwise.
     init_which : {"all", "weights", "last"}
-        Which of them: all, weights of linear maps and convolutions, or the last linear map.
+        Parameters that are multiplied: all, the weights of linear maps and convolutions, or the
+        last linear map only.
     init_batch_norm : {"keep", "gain"}
-        Whether gains and biases of normalisations are multiplied too.
+        Parameters of normalisation layers: keep them, or multiply gains and biases too (gain).
     barlow_form : {"theory", "published"} or None
-        Of Barlow Twins: C not normalised and lambda = 1 (the default), or standardised with
-        lambda = 0.005.
+        Barlow Twins loss: with C not normalised and lambda = 1 (theory), or with standardised
+        embeddings and lambda = 0.005 (published). Default: theory.
     similarity : {"cosine", "dot"} or None
-        Of SimCLR. Default: cosine.
+        Similarity of embeddings in the SimCLR loss. Default: cosine.
     temperature : float or None
-        Of SimCLR (default 0.5), SwAV and DINO (default 0.1).
+        Softmax temperature. Default: 0.5 for SimCLR, 0.1 for SwAV and DINO.
     prototypes : int or None
-        Of SwAV (default 128) and DINO (default 1024).
+        Number of prototypes. Default: 128 for SwAV, 1024 for DINO.
     teacher_momentum : float or None
-        Of the teachers of BYOL and DINO at the start (default 0.996); 1 at the end.
+        Momentum of the teacher of BYOL and DINO at the start; it rises to 1 at the end.
+        Default: 0.996.
     steps : int
-        Updates in all.
+        Number of updates.
     batch : int
-        Images of a batch, over all processes; at most all there are.
+        Number of images in a batch over all processes; at most all images.
     optimizer : {"sgd", "adamw", "lars"}
-        How to update.
+        Optimiser.
     lr : float
         Base learning rate.
     momentum : float
-        Of sgd and lars.
+        Momentum of sgd and lars.
     weight_decay : float
-        As torch defines it.
+        Weight decay, as torch defines it.
     schedule : {"constant", "cosine", "step", "exponential"}
-        Of the learning rate.
+        Schedule of the learning rate.
     warmup : int
-        Updates of linear warm-up.
+        Number of updates of linear warm-up.
     accumulate : int
-        Batches whose gradients are averaged in one update.
+        Number of batches whose gradients are averaged in one update.
     fixed_views : bool
-        Draw the views of every image once and train on these very pairs.
+        Draw the views of every image once and train on these same pairs throughout.
     standardise : bool
-        Subtract the mean of every channel of the training images, divide by its standard deviation.
+        Subtract the mean of every channel of the training images and divide by its standard
+        deviation.
     precision : {"float32", "bfloat16"}
-        bfloat16 runs the network under autocast.
+        Number format of the network; bfloat16 uses autocast.
     channels_last : bool
-        Memory layout; faster convolutions.
+        Use the channels-last memory layout, which makes convolutions faster.
     compile : bool
         Compile the network with torch.compile.
     seed : int
-        Of everything random.
+        Seed of all random draws.
     device : str
-        cpu, cuda, or auto: cuda if there is one.
+        Device: cpu, cuda, or auto (cuda if there is one).
     """
 
     method: Method = "barlow_twins"
@@ -153,25 +158,26 @@ class LearnerOptions:
 class TrainOptions(LearnerOptions):
     """Train a self-supervised network and record its spectra as it learns.
 
-    A run that was interrupted goes on where it stopped when the same command is given again.
+    The same command resumes a run that was interrupted.
 
     Attributes
     ----------
     records : int
-        Snapshots of the held-out probe set over the run.
+        Number of snapshots over the run.
     probe : int
-        Images in the probe set.
+        Number of held-out images that snapshots measure.
     checkpoint_every : int
-        Updates between checkpoints.
+        Number of updates between checkpoints.
     checkpoints_kept : int
-        How many of the newest stay; 0 keeps all, from the initialisation on, as forecasts and
-        studies over training need.
+        Number of checkpoints kept, the newest ones; 0 keeps all, from the initialisation on, which
+        forecasts and studies over training need.
     evaluate : bool
-        Where images have labels: read nearest neighbours at every tenth snapshot, and probe the
-        frozen features at the end (nearest neighbours, logistic regression).
+        If images have labels: measure the accuracy of nearest neighbours at every tenth snapshot,
+        and at the end of nearest neighbours and a linear probe (logistic regression) on frozen
+        features.
     layers : tuple of str
-        Whose features to probe at the end: backbone (the representation), projector (the
-        embedding), or a layer of the backbone, such as layer1.
+        Layers evaluated at the end: backbone (the representation), projector (the embedding), or a
+        layer of the backbone, such as layer1.
     out : Path
         Run folder: config.json, training.json, records.jsonl, records.npz, checkpoints, run.png.
     """

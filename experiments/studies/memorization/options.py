@@ -12,79 +12,92 @@ from sslsim.runs.options import LearnerOptions
 
 @dataclass(frozen=True)
 class MemorizationOptions(LearnerOptions):
-    """Score how far encoders memorise single images, from encoders trained with and without them.
+    """Score how much encoders memorise single images, from encoders trained with and without them.
 
-    The score of an image is high where encoders trained with it align its views better than
-    encoders trained without it (arXiv 2401.12233). An encoder that is already trained is not
-    trained again when the same command is given again.
+    The score of an image is high if encoders trained with it align its views better than encoders
+    trained without it (arXiv 2401.12233). The same command resumes an interrupted study and does
+    not train a finished encoder again.
 
     Attributes
     ----------
     protocol : {"split", "subsample", "closed-form"}
-        How to tell with from without. split: pairs of encoders f and g, trained on shared images
-        and on candidates (f) or independent images (g). subsample: encoders on random subsets of a
-        pool, every image scored. closed-form: no retraining, leave-one-out of the linear model of
-        the pixels, or of the tangent kernel of one trained network. Options of one protocol are
-        refused with another.
-    shared, candidates, independent, external : int
-        Of split: images of every set; external ones are held out of all training.
+        How encoders with and without an image are obtained. split: pairs of encoders f and g,
+        trained on shared images and on candidates (f) or independent images (g). subsample:
+        encoders on random subsets of a pool; every image gets a score. closed-form: no retraining,
+        leave-one-out of the linear model of the pixels, or of the tangent kernel of one trained
+        network. An option of one protocol is refused with another.
+    shared : int
+        With split: number of shared images, in the training of both f and g.
+    candidates : int
+        With split: number of candidates, in the training of f only.
+    independent : int
+        With split: number of independent images, in the training of g only.
+    external : int
+        With split: number of external images, in no training.
     sets : Path or None
-        Of split: an .npz file with places of the images of each set, in arrays `shared`,
-        `candidate`, `independent` (of the training images) and `external` (of the held-out ones),
-        instead of sets drawn by lot, whose sizes are then of no account.
+        With split: an .npz file with the indices of the images of each set, in
+        arrays `shared`, `candidate`, `independent` (of training images) and `external` (of held-out
+        images). It replaces the random sets and their sizes. Default: random sets.
     encoder_pairs : int
-        Of split: pairs (f, g), the units of the tests. Pair i has seed + i.
-    f, g : tuple of Path
-        Of split: folders of `sslsim train` to take the encoders from, instead of training them:
-        those trained with the candidates, and with the independent images. Options of method,
-        network and training are then of no account.
+        With split: number of encoder pairs (f, g), the units of the tests. Pair i has seed + i.
+    f : tuple of Path
+        With split: folders of `sslsim train` whose encoders, trained with the candidates, are used
+        instead of training new ones. Options of method, network and training are then ignored.
+        Default: train encoders.
+    g : tuple of Path
+        With split: as many folders, of encoders trained with the independent images. Default: train
+        encoders.
     pool : int
-        Of subsample and closed-form: images scored, spread over the training images.
+        With subsample and closed-form: number of images scored, spread over the training images.
     encoders : int
-        Of subsample: how many; encoder i has seed + i.
+        With subsample: number of encoders; encoder i has seed + i.
     share : float
-        Of subsample: part of the pool that every encoder is trained on; more leaves fewer encoders
-        without an image.
+        With subsample: share of the pool that each encoder is trained on. A larger share leaves
+        fewer encoders without an image.
     together : bool or None
-        Of subsample: train all encoders at once. Default: as a study was begun; else on a CPU of
-        images of 8 x 8 pixels at most, where that is faster, and of methods and optimisers that
+        With subsample: train all encoders at once. Default: as the study began; a new study does so
+        on a CPU for images of at most 8 x 8 pixels, where it is faster, if method and optimiser
         allow it.
     kernel : bool
-        Of closed-form: of the tangent kernel of a network trained on the pool, instead of pixels.
+        With closed-form: use the tangent kernel of a network trained on the pool instead of the
+        pixels.
     exact : bool
-        Of closed-form: solve leave-one-out for every image instead of taking it to first order.
+        With closed-form: solve leave-one-out exactly for every image instead of to first order.
     atypical : float
-        Share of the images, in every set, that are made outliers before anything is trained:
-        inverted, blended with noise, collages of four, or of exchanged colours.
+        Share of the images of every set that are made outliers before the training: inverted,
+        blended with noise, collages of four, or with exchanged colours.
     draw_seed : int
-        Of the sets, the outliers and the views that are scored: studies of one number score the
-        same images, whatever their networks.
+        Seed of the sets, the outliers and the views that are scored. Studies with the same number
+        score the same images, also for other networks.
     score_views : str or None
-        Views that are compared. Default: those of the training; of multicrop, strong ones.
+        Views that are compared. Default: those of the training; for multicrop, strong ones.
     augmentations : int
-        Pairs of views of every image.
+        Number of pairs of views of every image.
     against : {"view", "original"}
-        Compare two views, as the definition does, or the image with a view, as the published code.
+        Compare two views, as in the definition, or the image and one view, as in the published
+        code.
     distance : {"l2", "l1", "cosine", "angular", "sqeuclidean"}
-        Of two representations; in closed form sqeuclidean of embeddings that are not normalised.
+        Distance of two representations; closed-form always uses sqeuclidean of embeddings that are
+        not normalised.
     normalise : bool
-        Representations of unit norm.
+        Scale representations to unit norm.
     form : {"raw", "ratio"}
-        g - f of the alignment losses, or (g - f) / (g + f).
+        Score as g - f of the alignment losses (raw), or as (g - f) / (g + f) (ratio).
     layers : tuple of str
-        Which to score: backbone (the representation), projector (the embedding), or layers of the
+        Layers to score: backbone (the representation), projector (the embedding), or layers of the
         backbone such as layer1. The first one is tested and shown.
     curve : int
-        Of split: checkpoints over training at which to score too; 0 for the end alone.
+        With split: number of checkpoints over training that are scored too; 0 scores the end only.
     compare : tuple of Path
-        Folders of earlier studies of the same images: how far their rankings agree with this one,
-        by the first layer that both scored.
+        Folders of earlier studies of the same images, whose rankings are compared with this one by
+        the first layer that both scored.
     top : int
-        Images of the highest scores compared with those of other studies.
+        Number of images with the highest scores that are compared with those of other studies.
     evaluate : bool
-        Probe the frozen features of every encoder (logistic regression), where images have labels.
+        If images have labels: fit a linear probe (logistic regression) to the frozen features of
+        every encoder.
     checkpoint_every : int
-        Updates between checkpoints of an encoder.
+        Number of updates between checkpoints of an encoder.
     out : Path
         Run folder: config.json, memorization.json, scores.npz, memorization.png, encoders.
     """
@@ -128,33 +141,39 @@ class MemorizationOptions(LearnerOptions):
 
 @dataclass(frozen=True)
 class RetrainOptions:
-    """A finished study to start from, and what is measured of the encoders trained anew.
+    """The study to start from, and what is measured of the encoders trained anew.
 
     Attributes
     ----------
     scores : Path or None
-        Folder of a finished `sslsim memorization`, whose data, network and training are taken.
-    method, encoder : str or None
-        Others than the study's; options that belong to the study's own are then at their defaults.
+        Folder of a finished `sslsim memorization`; its data, network and training are used. It must
+        be given.
+    method : str or None
+        Another method than that of the study; options that belong to the study's method then have
+        their defaults. Default: as in the study.
+    encoder : str or None
+        Another architecture than that of the study; options that belong to the study's network then
+        have their defaults. Default: as in the study.
     steps : int or None
-        Updates of every training. Default: as in the study.
+        Number of updates of every training. Default: as in the study.
     seeds : int
-        Trainings of every kind, of the seeds that follow those of the study's own encoders.
+        Number of trainings of each kind. Their seeds follow those of the study's own encoders.
     transfer : tuple of str
-        Other data sets on which frozen features are probed too, brought to the network's shape.
+        Other data sets on which linear probes are fitted too, converted to the network's image
+        shape.
     transfer_limit : int or None
-        Keep at most so many training images of each.
+        Largest number of training images of each. None: all.
     fine_tune : int
-        Fine-tune all weights with labels for so many updates too, and read the accuracy; 0 does
-        not.
+        Number of updates of a fine-tuning of all weights with labels, after which the accuracy is
+        measured too. With 0 there is no fine-tuning.
     fine_tune_lr : float or None
-        Learning rate of that. Default: the study's.
+        Learning rate of the fine-tuning. Default: as in the study.
     interval_level : float
-        Confidence level of intervals over seeds.
+        Confidence level of the intervals over seeds.
     root : Path or None
-        Folder of the torchvision data sets, where it has moved since.
+        Folder of the torchvision data sets, if it has moved since the study.
     device : str
-        cpu, cuda, or auto: cuda if there is one.
+        Device: cpu, cuda, or auto (cuda if there is one).
     """
 
     scores: Path | None = None
@@ -175,16 +194,17 @@ class RetrainOptions:
 class RemovalOptions(RetrainOptions):
     """Train without the most memorised images, without random ones and without the least memorised.
 
-    Linear probes and fine-tuning see all labelled images of the pool, whether an encoder was
-    trained on them or not: encoders alone differ. Random choices are nested, and encoders of one
-    seed start from the same weights. What is trained and measured already is kept.
+    Linear probes and fine-tuning use all labelled images of the pool, whether an encoder was
+    trained on them or not: only the encoders differ. Random choices are nested, and encoders of one
+    seed start from the same weights. The same command resumes an interrupted study and adds what is
+    new.
 
     Attributes
     ----------
     remove : tuple of float
-        Shares of the pool to remove. None removed is always there to compare with.
+        Shares of the pool to remove. Training on the whole pool is always included for comparison.
     which : tuple of {"most", "random", "least"}
-        Which images to remove.
+        Images to remove: the most memorised, random ones, or the least memorised.
     out : Path
         Run folder: config.json, removal.json, removal.png, cells.
     """
@@ -198,20 +218,20 @@ class RemovalOptions(RetrainOptions):
 class PenaltyOptions(RetrainOptions):
     """Train with a penalty on the distance between two views' representations.
 
-    Encoders f and g of the study's split are trained anew, with the penalty at several strengths,
-    and what it does to memorisation and to accuracy is read. What is trained and measured already
-    is kept.
+    Encoders f and g of the study's split are trained anew with several strengths of the penalty,
+    and its effect on memorisation and accuracy is measured. The same command resumes an interrupted
+    study and adds what is new.
 
     Attributes
     ----------
     strengths : tuple of float
-        Weights of the mean distance in the loss; 0 is always there to compare with, and below it
-        views are pushed apart.
+        Weights of the mean distance in the loss. 0 is always included for comparison; a negative
+        weight pushes views apart.
     targeted : tuple of {"most", "random"}
-        Penalise some candidates only, in training f alone: the most memorised ones of the study, or
-        random ones of the same number. Default: all images, in training both f and g.
+        Penalise some candidates only, in the training of f alone: the most memorised ones of the
+        study, or as many random ones. Default: all images, in the training of both f and g.
     count : int
-        How many candidates.
+        With `targeted`: number of these candidates.
     out : Path
         Run folder: config.json, penalty.json, penalty.png, cells.
     """

@@ -37,68 +37,73 @@ _VARIANTS: dict[str, dict[str, float | bool]] = {
 
 @dataclass(frozen=True)
 class UmmSettings:
-    """How to fine-tune, and what to measure on.
+    """How to fine-tune, and on which images to measure.
 
     Attributes
     ----------
     checkpoint : int or None
-        Updates of the run after which to start. Default: its newest checkpoint.
+        Number of updates of the run after which to start. Default: its newest checkpoint.
     split : str
-        Last layer that stays as it is; the layers behind it are fine-tuned.
+        Last layer that stays frozen; the layers after it are fine-tuned.
     early : str or None
-        Layer whose features are the early ones of the alignment, the split or one before it.
+        Layer whose features are the early ones of the alignment: the split or an earlier layer.
         Default: the split.
     features : {"representation", "embedding"}
-        Late features: before or after the projector.
+        Late features: before the projector (representation) or after it (embedding).
     eps : float
-        Distortion of coding rates, for features of unit norm; eps itself, not its square.
+        Distortion of the coding rates, for features of unit norm; eps itself, not its square.
     beta : float
         Weight of the alignment in the inner loss.
     coding_rate_weight : float
         Weight of the coding rate reduction in the outer objective.
     distance : {"gradient", "volume", "reduction", "cka"}
-        Of early and late features, what alignment lowers: by gradients of the loss as published, by
-        exact volumes (small networks), by the coding rate reduction of two groups, by CKA.
+        Distance between early and late features, which the alignment lowers: by gradients of the
+        loss as published, by exact volumes (small networks), by the coding rate reduction of two
+        groups, or by CKA.
     hypergradient : {"unrolled", "darts", "implicit"}
-        Exact through the inner steps, by finite differences as published, or implicit.
+        How the gradient passes through the inner steps: unrolled is exact, darts uses finite
+        differences as published, implicit uses implicit differentiation.
     inner_lr : float
         Learning rate of the inner steps.
     inner_steps : int
-        Inner steps in every outer step.
+        Number of inner steps in every outer step.
     radius : float
-        Of the differences of darts.
-    proximal, damping : float
-        Of the implicit hypergradient.
+        With darts: radius of the finite differences.
+    proximal : float
+        With implicit: weight of the proximal term of the inner loss.
+    damping : float
+        With implicit: number added to the Hessian in the linear system.
     solver : {"cg", "neumann"}
-        Of the implicit hypergradient.
+        With implicit: solver of the linear system, conjugate gradients or the Neumann series.
     solver_iterations : int
-        Of the implicit hypergradient.
+        With implicit: largest number of Hessian-vector products.
     optimizer : {"adam", "sgd"}
-        Of the outer level.
+        Optimiser of the outer level.
     outer_lr : float
-        Its base learning rate.
+        Base learning rate of the outer level.
     schedule : {"constant", "cosine", "step", "exponential"}
-        Of the outer learning rate.
+        Schedule of the outer learning rate.
     steps : int
-        Outer steps.
+        Number of outer steps.
     batch : int
-        Images of a batch; at most all there are.
+        Number of images in a batch; at most all images.
     held_out : int
-        Held-out images whose views DeltaR, loss and alignment are measured on.
+        Number of held-out images whose views measure Delta R, loss and alignment.
     test_images : int
-        Held-out images, at most, that probes are read on.
+        Largest number of held-out images that test linear probes and nearest neighbours.
     transfer : str or None
-        Another data set, named as for `sslsim train`, on which frozen features are probed too.
+        Another data set, named as for `sslsim train`, on which frozen features are tested too.
+        Default: none.
     transfer_limit : int or None
-        Keep at most so many of its training images.
+        Largest number of its training images. Default: all.
     checkpoint_every : int
-        Outer steps between checkpoints.
+        Number of outer steps between checkpoints.
     seed : int or None
-        Of everything random. Default: the run's.
+        Seed of all random draws. Default: the run's.
     root : Path or None
-        Folder of the torchvision data sets, where it has moved since.
+        Folder of the torchvision data sets, if it has moved since the training.
     device : str
-        cpu, cuda, or auto: cuda if there is one.
+        Device: cpu, cuda, or auto (cuda if there is one).
     """
 
     checkpoint: int | None = None
@@ -134,27 +139,27 @@ class UmmSettings:
 
 @dataclass(frozen=True)
 class UmmCommand(UmmSettings):
-    """Fine-tune a trained network so that late layers forget what they learned by heart.
+    """Fine-tune a network so that its late layers forget what they memorised.
 
-    Bi-level (the Undoing Memorization Mechanism): layers up to the split stay as they are; the
-    inner level aligns the late features with the early ones, the outer level raises the coding rate
-    reduction of images with their views. Accuracy, coding rate reduction and alignment are measured
-    before and after, layer by layer, on held-out images. A run that was interrupted goes on when
-    the same command is given again.
+    This is the Undoing Memorization Mechanism, a bi-level optimisation. Layers up to the split stay
+    frozen. The inner level aligns the late features with the early ones; the outer level raises the
+    coding rate reduction, with the views of each image as a group. Accuracy, coding rate reduction
+    and alignment are measured before and after, layer by layer, on held-out images. The same
+    command resumes a run that was interrupted.
 
     Attributes
     ----------
     run : Path
         Folder of a finished `sslsim train`.
     alignment : bool
-        Without: leave the alignment out.
+        Use the alignment; --no-alignment leaves it out.
     coding_rate : bool
-        Without: leave the coding rate reduction out.
+        Use the coding rate reduction; --no-coding-rate leaves it out.
     joint : bool
-        One level in place of two: descend the sum.
+        One level instead of two: minimise the sum.
     control : bool
-        Plain further training of the late part by the run's own loss, for as many updates: what a
-        gain has to be compared with.
+        Plain further training of the late layers by the run's own loss, with as many updates: the
+        baseline for any gain.
     out : Path
         Run folder: config.json, umm.json, records.jsonl, records.npz, checkpoints, umm.png.
     """
@@ -169,29 +174,29 @@ class UmmCommand(UmmSettings):
 
 @dataclass(frozen=True)
 class UmmSweepCommand(UmmSettings):
-    """Fine-tune several runs in several variants and sum up in one table what each changed.
+    """Fine-tune several runs in several variants and compare them in one table.
 
-    Runs that differ by their seed only are a group, over which means and intervals are taken. Every
-    variant is compared with the control of the same run. Finished cells are not run again: the same
-    command goes on where it stopped, and one with more runs or variants adds to the table.
+    Runs that differ only by their seed form a group; means and intervals are over the seeds of a
+    group. Every variant is compared with the control of the same run. The same command resumes an
+    interrupted sweep; with more runs or variants it adds to the table.
 
     Attributes
     ----------
     run : tuple of Path
         One or more folders of finished `sslsim train`.
     variants : tuple of str
-        full; no_alignment, no_coding_rate and joint, its ablations; control, plain further training
-        (always there); and interventions that add a single pressure to the control: align (lower
-        the alignment's distance), spread (raise DeltaR), spread_held (the same with the distance
-        held where it was).
+        full; its ablations no_alignment, no_coding_rate and joint; control, plain further
+        training (always included); and interventions that add a single pressure to the control:
+        align (lower the distance of the alignment), spread (raise Delta R), spread_held (raise
+        Delta R with the distance held at its value before).
     vary : tuple of str
         Further settings of the first variant, NAME=VALUE,VALUE,...: each value in turn, all else
-        unchanged. NAME is a number or name among the options above, such as eps, beta, outer-lr,
-        batch, schedule or early.
+        unchanged. NAME is an option above that takes a number or a name, such as eps, beta,
+        outer-lr, batch, schedule or early. Default: none.
     push : float
-        Of align: weight of the alignment, in place of beta.
+        For align: weight of the alignment, instead of beta.
     hold : float
-        Of spread_held: weight of the squared change of the distance.
+        For spread_held: weight of the squared change of the distance.
     interval_level : float
         Confidence level of the intervals of means over seeds.
     out : Path

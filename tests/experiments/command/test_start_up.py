@@ -1,6 +1,8 @@
 """What a command costs before it works: help and complaints import nothing large."""
 
+import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +156,21 @@ def test_help_of_a_command_wins_over_what_else_is_typed(capsys):
             parsed([*study.name.split(), "--help"])
         assert stop.value.code == 0
         assert f"sslsim {study.name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_help_explains_every_option_in_a_phrase_about_it(study):
+    kind = study.options_class()
+    pages = "\n".join(inspect.getdoc(part) or "" for part in kind.__mro__[:-1])
+    for name in options_of(kind):
+        field = re.escape(name.replace("-", "_"))
+        explained = re.search(rf"^{field} : .*\n((?:    .+\n?)+)", pages, re.MULTILINE)
+        assert explained, f"{name} has no help"
+        lines = [line.strip() for line in explained[1].splitlines()]
+        assert not lines[0].startswith("Of "), name
+        assert lines[-1].endswith("."), name
+        # tyro begins a new line of the help wherever one begins with no letter.
+        assert all(line[0].isalpha() for line in lines), name
 
 
 def test_help_lists_every_command_in_lines_of_a_terminal(capsys):
