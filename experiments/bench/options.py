@@ -18,7 +18,36 @@ NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
 
 
 @dataclass(frozen=True)
-class BenchTheoryOptions:
+class BenchOptions:
+    """What every benchmark takes.
+
+    Attributes
+    ----------
+    repeats : int
+        Times that each side is run, in turns; medians are reported.
+    out : Path
+        Run folder: config.json, bench.json.
+    """
+
+    repeats: int = 3
+    out: Path = Path("runs/bench")
+
+
+@dataclass(frozen=True)
+class ThreadedOptions(BenchOptions):
+    """What benchmarks in one process of torch take.
+
+    Attributes
+    ----------
+    threads : int or None
+        Threads of torch. Default: its own choice.
+    """
+
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class BenchTheoryOptions(BenchOptions):
     """Time predictions against a bare diagonalisation, a matrix too large to form, and training.
 
     Attributes
@@ -31,8 +60,6 @@ class BenchTheoryOptions:
         Number of pairs. Default: one of every image.
     dim : int
         Embedding dimension d.
-    repeats : int
-        Times that each side is run, in turns; medians are reported.
     streamed_edge : int
         Side in pixels of the images of the streamed measurement.
     streamed_pairs : int
@@ -40,16 +67,13 @@ class BenchTheoryOptions:
     curve_pairs : int
         Pairs of digits whose curves are trained.
     seed : int
-        Of all draws.
-    out : Path
-        Run folder: config.json, bench.json.
+        Seed of all draws.
     """
 
     data: str = "cifar10"
     root: Path | None = None
     pairs: int | None = None
     dim: int = 64
-    repeats: int = 3
     streamed_edge: int = 96
     streamed_pairs: int = 4000
     curve_pairs: int = 500
@@ -58,7 +82,7 @@ class BenchTheoryOptions:
 
 
 @dataclass(frozen=True)
-class BenchTrainOptions:
+class BenchTrainOptions(ThreadedOptions):
     """Time losses, augmentations and training steps beside those of others.
 
     Attributes
@@ -73,12 +97,6 @@ class BenchTrainOptions:
         Images of a batch of the training step, 32 pixels wide.
     steps : int
         Training steps timed at once.
-    repeats : int
-        Times that each side is run, in turns; medians are reported.
-    threads : int or None
-        Of torch. Default: its own choice.
-    out : Path
-        Run folder: config.json, bench.json.
     """
 
     batch: int = 256
@@ -87,12 +105,11 @@ class BenchTrainOptions:
     step_batch: int = 64
     steps: int = 6
     repeats: int = 5
-    threads: int | None = None
     out: Path = Path("runs/bench-train")
 
 
 @dataclass(frozen=True)
-class BenchThroughputOptions:
+class BenchThroughputOptions(BenchOptions):
     """Time training, views and updates included, beside bare passes of the same network.
 
     Attributes
@@ -115,12 +132,8 @@ class BenchThroughputOptions:
         As of `sslsim train`, for both sides.
     steps : int
         Updates, or passes, timed at once, after as many that do not count.
-    repeats : int
-        Times that each side is run, in turns; medians are reported.
     device : str
         cpu, cuda, or auto: cuda if there is one.
-    out : Path
-        Run folder: config.json, bench.json.
     """
 
     encoder: str = "resnet50"
@@ -132,13 +145,12 @@ class BenchThroughputOptions:
     precision: Precision = "float32"
     channels_last: bool = False
     steps: int = 40
-    repeats: int = 3
     device: str = "auto"
     out: Path = Path("runs/bench-throughput")
 
 
 @dataclass(frozen=True)
-class BenchNtkOptions:
+class BenchNtkOptions(BenchOptions):
     """Time and weigh exact tangent kernels against other ways to them.
 
     Attributes
@@ -146,31 +158,26 @@ class BenchNtkOptions:
     samples : int
         Images n of 32 x 32 pixels.
     outputs : int
-        Over which the kernel is traced.
+        Number of outputs that the kernel is traced over.
     networks : tuple of str
         Encoders by name.
-    repeats : int
-        Times that each side is run, in turns; medians are reported.
     threads : int
-        Of every side.
+        Threads of every side.
     jax_python : Path or None
         Python interpreter that has neural-tangents, for a further side on resnet18.
     large : bool
         Compute one random projection of the outputs of a large network, too.
     large_network : str
-        Which.
+        The large network.
     large_samples : int
-        For how many images.
+        Number of its images.
     budget : int
-        Memory budget of it in MiB.
-    out : Path
-        Run folder: config.json, bench.json.
+        Memory budget for it in MiB.
     """
 
     samples: int = 32
     outputs: int = 10
     networks: tuple[str, ...] = ("convnet", "resnet18")
-    repeats: int = 3
     threads: int = 1
     jax_python: Path | None = None
     large: bool = False
@@ -181,33 +188,28 @@ class BenchNtkOptions:
 
 
 @dataclass(frozen=True)
-class BenchCodingRateOptions:
+class BenchCodingRateOptions(ThreadedOptions):
     """Time the coding rate and its gradient beside the formula as published.
 
     Attributes
     ----------
-    samples, dim : int
-        Size of the embeddings, in float32.
+    samples : int
+        Number of embeddings, in float32.
+    dim : int
+        Their dimension.
     groups : int
         Number of classes; their membership matrices take 4 n^2 bytes each.
-    repeats : int
-        Times that each side is run, in turns; medians are reported.
-    threads : int or None
-        Of torch. Default: its own choice.
-    out : Path
-        Run folder: config.json, bench.json.
     """
 
     samples: int = 2048
     dim: int = 512
     groups: int = 100
     repeats: int = 15
-    threads: int | None = None
     out: Path = Path("runs/bench-coding-rate")
 
 
 @dataclass(frozen=True)
-class BenchMemorizationOptions:
+class BenchMemorizationOptions(ThreadedOptions):
     """Time encoders trained together, and scores beside bare forward passes.
 
     Attributes
@@ -230,12 +232,6 @@ class BenchMemorizationOptions:
         Images that are scored.
     pairs : int
         Pairs of views of each.
-    repeats : int
-        Times that each side is run, in turns; medians are reported.
-    threads : int or None
-        Of torch. Default: its own choice.
-    out : Path
-        Run folder: config.json, bench.json.
     """
 
     networks: tuple[str, ...] = tuple(NETWORKS)
@@ -247,6 +243,4 @@ class BenchMemorizationOptions:
     scored: tuple[str, ...] = ("convnet", "resnet18")
     images: int = 128
     pairs: int = 10
-    repeats: int = 3
-    threads: int | None = None
     out: Path = Path("runs/bench-memorization")
