@@ -14,7 +14,7 @@ Two measurements go into ``bench.json``:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def _scoring(options: BenchMemorizationOptions, network: str) -> dict[str, Any]:
         """Stand in for a network: all that scoring does but the passes."""
         return [views[:, 0, 0, :2]]
 
-    def scored(represent: Callable[[torch.Tensor], list[torch.Tensor]]) -> Timed:
+    def scored(represent: Callable[[torch.Tensor], Sequence[torch.Tensor]]) -> Timed:
         return timed(
             lambda: alignment_losses(represent, images, options.views, pairs=options.pairs)
         )

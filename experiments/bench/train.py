@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,7 @@ def _snapshot(options: BenchTrainOptions) -> dict[str, Any]:
     return {**comparison, "steps_a_snapshot": share, "steps_for_two_percent": 100 * share / 0.02}
 
 
-def _compared(calls: dict[str, Call], repeats: int, images: int) -> dict[str, Any]:
+def _compared(calls: Mapping[str, Call], repeats: int, images: int) -> dict[str, Any]:
     """Median seconds of each side."""
     runs = in_turns({side: partial(timed, call) for side, call in calls.items()}, repeats)
     seconds = medians(runs)

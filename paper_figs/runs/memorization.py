@@ -117,8 +117,8 @@ def draw_layers(axes: Axes, result: Mapping[str, Any]) -> None:
     order = sorted(range(len(layers)), key=lambda place: _depth(layers[place]))
     places = np.arange(len(layers))
     if result["sets"]:
-        means = [result["sets"][place]["means"] for place in order]
-        lines = np.array([[np.subtract(s[a], s[b]) for s in means] for a, b in _CURVES])
+        by_layer = [result["sets"][place]["means"] for place in order]
+        lines = np.array([[np.subtract(s[a], s[b]) for s in by_layer] for a, b in _CURVES])
         for pair, (above, below) in enumerate(_CURVES):
             _interval_line(axes, places + 0.06 * (2 * pair - 1), lines[pair], _LINES[pair])
             axes.plot([], [], **_LINES[pair], label=f"{above} less {below}")
