@@ -8,6 +8,8 @@ import io
 import json
 import tarfile
 import zipfile
+from bisect import bisect_right
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,7 @@ def pack_results(folder: Path, limit: int) -> Path:
     contents: dict[str, Any] = {"limit": limit, "trimmed": trimmed, "left_out": left_out}
     listing = json.dumps(contents, indent=1, sort_keys=True).encode() + b"\n"
     packed = {_CONTENTS: listing, **packed}
-    sums = "".join(f"{hashlib.sha256(held).hexdigest()}  {name}\n" for name, held in packed.items())
+    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in packed.items())
     packed = {"SHA256SUMS": sums.encode(), **packed}
     with (
         whole_file(folder / NAME) as file,
@@ -74,15 +76,15 @@ def pack_results(folder: Path, limit: int) -> Path:
 def _lacking(folder: Path) -> tuple[dict[str, list[str]], dict[str, int]]:
     """What an archive that was unpacked here lacked and is lacking still."""
     try:
-        held = read_json(folder / _CONTENTS)
+        contents = read_json(folder / _CONTENTS)
         trimmed = {
             str(name): [str(array) for array in arrays]
-            for name, arrays in held["trimmed"].items()
+            for name, arrays in contents["trimmed"].items()
             if (folder / name).exists() and not set(_arrays(folder / name)) & set(arrays)
         }
         left_out = {
             str(name): int(size)
-            for name, size in held["left_out"].items()
+            for name, size in contents["left_out"].items()
             if not (folder / name).exists()
         }
     except (ValueError, KeyError, AttributeError, TypeError):  # none, or none of ours
@@ -92,8 +94,8 @@ def _lacking(folder: Path) -> tuple[dict[str, list[str]], dict[str, int]]:
 
 def _arrays(path: Path) -> list[str]:
     try:
-        with zipfile.ZipFile(path) as held:
-            return [name.removesuffix(".npy") for name in held.namelist()]
+        with zipfile.ZipFile(path) as file:
+            return [name.removesuffix(".npy") for name in file.namelist()]
     except (OSError, zipfile.BadZipFile):
         return []
 
@@ -101,21 +103,17 @@ def _arrays(path: Path) -> list[str]:
 def _smaller(path: Path, limit: int) -> tuple[bytes | None, list[str]]:
     """An .npz file without its largest arrays, and their names; None if nothing is left."""
     try:
-        with zipfile.ZipFile(path) as held:
-            entries = sorted(held.infolist(), key=lambda entry: (entry.file_size, entry.filename))
-            kept, total = [], 0
-            for entry in entries:
-                total += entry.file_size
-                if total > limit:
-                    break
-                kept.append(entry.filename)
-            if not kept:
+        with zipfile.ZipFile(path) as file:
+            entries = sorted(file.infolist(), key=lambda entry: (entry.file_size, entry.filename))
+            names = [entry.filename for entry in entries]
+            totals = list(accumulate(entry.file_size for entry in entries))
+            fitting = bisect_right(totals, limit)
+            if not fitting:
                 return None, []
-            missing = [entry.filename.removesuffix(".npy") for entry in entries[len(kept) :]]
             content = io.BytesIO()
             with zipfile.ZipFile(content, "w") as smaller:
-                for name in sorted(kept):
-                    smaller.writestr(zipfile.ZipInfo(name, _STAMP), held.read(name))
+                for name in sorted(names[:fitting]):
+                    smaller.writestr(zipfile.ZipInfo(name, _STAMP), file.read(name))
     except zipfile.BadZipFile:  # of a run that was killed
         return None, []
-    return content.getvalue(), sorted(missing)
+    return content.getvalue(), sorted(name.removesuffix(".npy") for name in names[fitting:])

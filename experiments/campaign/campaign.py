@@ -18,7 +18,15 @@ import torch
 
 from experiments.campaign.archive import pack_results
 from experiments.campaign.cluster import submit_jobs
-from experiments.campaign.jobs import Budget, Run, budget_of, make_folder, run_job, run_job_within
+from experiments.campaign.jobs import (
+    Budget,
+    Clock,
+    Run,
+    budget_of,
+    make_folder,
+    run_job,
+    run_job_within,
+)
 from experiments.campaign.queue import Job, Queue, read_queue, stage_arguments
 from experiments.campaign.stages import run_stage
 from experiments.campaign.state import JobState, jobs_table, read_state, write_campaign
@@ -28,46 +36,47 @@ from sslsim.core.interruption import Interrupted, noting_signals
 _SLACK = 1e-6  # minutes: the budget of a job that takes all of it has begun to run
 
 
-def campaign(options: CampaignOptions, run: Run = run_stage) -> Path | None:
+def campaign(
+    options: CampaignOptions, run: Run = run_stage, clock: Clock = time.monotonic
+) -> Path | None:
     """Run what is pending and fits, and pack what there is."""
     _check(options)
     queue = read_queue(options.queue)
     asked = _asked(options, queue)
+    budget = budget_of(options.minutes, clock)
+    states = [read_state(options.out, job) for job in queue.jobs]
     if options.list:
-        listed = [read_state(options.out, job) for job in queue.jobs]
-        print(jobs_table(queue, listed, options.out, options.data))
+        print(jobs_table(queue, states, options.out, options.data))
         return None
-    budget = budget_of(options.minutes)
-    states = {job.name: read_state(options.out, job) for job in queue.jobs}
     free = ("pending", "cut", "failed") if options.jobs else ("pending", "cut")
-    waiting = [states[job.name] for job in asked if states[job.name].status in free]
+    waiting = [state for state in states if state.job in asked and state.status in free]
     for state in waiting:
         for stage in state.job.stages:
-            stage_arguments(stage, options.out, options.data)  # that data are missing is told now
+            stage_arguments(stage, options.out, options.data)  # missing data are reported now
     if waiting:
         _check_fit(waiting, options.minutes)
     make_folder(options.out)
     write_campaign(options.out, queue)
-    if waiting:
-        if queue.device == "cuda" and options.cluster is None and not torch.cuda.is_available():
+    if not waiting:
+        print("nothing is pending")
+    elif options.cluster is not None:
+        jobs = [state.job for state in waiting if state.minutes_left <= options.minutes]
+        submit_jobs(jobs, queue, options, run_job_within)
+    else:
+        if queue.device == "cuda" and not torch.cuda.is_available():
             warnings.warn(
                 f"queue {queue.name} expects a GPU and there is none: its jobs will take far "
                 "longer than their minutes",
                 stacklevel=2,
             )
-        if options.cluster is not None:
-            jobs = [state.job for state in waiting if state.minutes_left <= options.minutes]
-            submit_jobs(jobs, queue, options, run_job_within)
-        else:
-            _run_here(waiting, queue, options, budget, run)
-    else:
-        print("nothing is pending")
-    states = {state.job.name: state for state in write_campaign(options.out, queue)}
-    pack_results(options.out, round(options.file_limit * 2**20))
-    print(jobs_table(queue, list(states.values()), options.out, options.data))
-    for name, state in states.items():
+        _run_here(waiting, queue, options, budget, run)
+    states = write_campaign(options.out, queue)
+    _pack(options)
+    print(jobs_table(queue, states, options.out, options.data))
+    for state in states:
         for command, outcome in state.outcomes.items():
-            if outcome.status == "failed" and any(name == job.name for job in asked):
+            if outcome.status == "failed" and state.job in asked:
+                name = state.job.name
                 warnings.warn(f"{name}: `{command}` failed: {outcome.error}", stacklevel=2)
     return options.out
 
@@ -87,9 +96,8 @@ def _run_here(
 
     def next_job() -> JobState | None:
         with lock:
-            minutes = (budget.end - time.monotonic()) / 60
             # The first one has been found to fit before the clock began to run.
-            room = options.minutes if len(left) == len(waiting) else minutes
+            room = options.minutes if len(left) == len(waiting) else budget.minutes
             for state in left:
                 if state.minutes_left <= room + _SLACK:
                     left.remove(state)
@@ -101,13 +109,21 @@ def _run_here(
         def work() -> None:
             while not noted and (state := next_job()) is not None:
                 print(f"{state.job.name}: {state.minutes_left:.1f} min expected", flush=True)
-                more = (lambda: bool(noted), run, threads, sum_up)
-                done = run_job(state, options.out, options.data, budget, *more)
+                done = run_job(
+                    state,
+                    options.out,
+                    options.data,
+                    budget,
+                    stopped=lambda: bool(noted),
+                    run=run,
+                    threads=threads,
+                    after=sum_up,
+                )
                 print(f"{done.job.name}: {done.status}", flush=True)
                 with lock:  # should this process be killed, there is an archive
-                    pack_results(options.out, round(options.file_limit * 2**20))
+                    _pack(options)
 
-        if options.workers == 1:
+        if options.workers == 1:  # in the main thread, which a second signal interrupts
             work()
         else:
             with ThreadPoolExecutor(options.workers) as pool:
@@ -115,6 +131,10 @@ def _run_here(
                     worker.result()
     if noted:
         raise Interrupted("stopped; what is done is written down")
+
+
+def _pack(options: CampaignOptions) -> None:
+    pack_results(options.out, round(options.file_limit * 2**20))
 
 
 def _check(options: CampaignOptions) -> None:

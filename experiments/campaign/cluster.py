@@ -48,5 +48,5 @@ def submit_jobs(
         try:
             running.result()
         except Exception as error:  # whatever the machine there made of it
-            told = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            warnings.warn(f"{job.name} could not be run: {told}", stacklevel=2)
+            line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            warnings.warn(f"{job.name} could not be run: {line}", stacklevel=2)

@@ -6,8 +6,7 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,43 +15,45 @@ import torch
 from experiments.campaign.queue import Job, stage_arguments
 from experiments.campaign.stages import Outcome, run_stage
 from experiments.campaign.state import JobState, read_state, write_state
+from sslsim.core.errors import reason
 from sslsim.core.interruption import noting_signals
 from sslsim.core.locks import take_lock
 
 Run = Callable[..., Outcome]
+Clock = Callable[[], float]
 
 _MARGIN = 15.0  # seconds of a budget for stopping and packing, but at most a tenth of it
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Time that is left.
+    """Time that is left: seconds of a clock to its end, less a margin to stop commands in.
 
-    Attributes
-    ----------
-    end : float
-        Of ``time.monotonic()``.
-    margin : float
-        Seconds before the end at which commands are asked to stop; half of them later they are
-        killed.
+    Commands are asked to stop when the margin begins; in the middle of it they are killed.
     """
 
     end: float
     margin: float
+    clock: Clock
+
+    @property
+    def minutes(self) -> float:
+        """Minutes left, margin included."""
+        return (self.end - self.clock()) / 60
 
     @property
     def seconds(self) -> float:
         """Seconds left to commands."""
-        return self.end - self.margin - time.monotonic()
+        return self.end - self.margin - self.clock()
 
 
-def budget_of(minutes: float) -> Budget:
+def budget_of(minutes: float, clock: Clock = time.monotonic) -> Budget:
     """A budget that begins now.
 
     >>> 520 < budget_of(9.0).seconds <= 525
     True
     """
-    return Budget(time.monotonic() + 60 * minutes, min(_MARGIN, 6 * minutes))
+    return Budget(clock() + 60 * minutes, min(_MARGIN, 6 * minutes), clock)
 
 
 def run_job(
@@ -76,45 +77,32 @@ def run_job(
     """
     folder = out / state.job.name
     make_folder(folder)
-    with _alone(folder) as alone:
-        if not alone:
+    with (folder / ".lock").open("w") as lock:  # the system releases it when this process ends
+        if not take_lock(lock.fileno()):
             print(f"{state.job.name}: another campaign is at it", flush=True)
             return state
         state = read_state(out, state.job)
-        return _run_stages(state, out, data, budget, stopped, run, threads, after)
-
-
-def _run_stages(
-    state: JobState,
-    out: Path,
-    data: Path | None,
-    budget: Budget,
-    stopped: Callable[[], bool],
-    run: Run,
-    threads: int | None,
-    after: Callable[[], object],
-) -> JobState:
-    folder, device = out / state.job.name, device_name()
-    for number, stage in enumerate(state.job.stages, 1):
-        command = shlex.join(stage)
-        before = state.outcomes.get(command)
-        if before is not None and before.status == "done":
-            continue
-        outcome = run(
-            stage_arguments(stage, folder, data),
-            folder / f"{number}-{stage[0]}.txt",
-            budget.seconds,
-            budget.margin / 2,
-            stopped,
-            threads,
-        )
-        if before is not None and before.status == "cut":  # gone on with: the time of all calls
-            outcome = replace(outcome, seconds=before.seconds + outcome.seconds)
-        state = replace(state, outcomes={**state.outcomes, command: outcome}, device=device)
-        write_state(out, state)
-        after()
-        if outcome.status == "cut":
-            break
+        for number, stage in enumerate(state.job.stages, 1):
+            command = shlex.join(stage)
+            before = state.outcomes.get(command)
+            if before is not None and before.status == "done":
+                continue
+            outcome = run(
+                stage_arguments(stage, folder, data),
+                folder / f"{number}-{stage[0]}.txt",
+                budget.seconds,
+                budget.margin / 2,
+                stopped,
+                threads,
+            )
+            if before is not None and before.status == "cut":  # its time is that of all calls
+                outcome = replace(outcome, seconds=before.seconds + outcome.seconds)
+            outcomes = {**state.outcomes, command: outcome}
+            state = replace(state, outcomes=outcomes, device=device_name())
+            write_state(out, state)
+            after()
+            if outcome.status == "cut":
+                break
     return state
 
 
@@ -132,23 +120,8 @@ def device_name() -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, with those above it.
-
-    >>> make_folder(Path("/dev/null/c"))
-    Traceback (most recent call last):
-    ValueError: /dev/null/c cannot be made: Not a directory
-    """
+    """Make a folder, with those above it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"{folder} cannot be made: {error.strerror}") from error
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Whether nobody else is at a job; nobody else is then until the end.
-
-    The system lets go of the lock when the process ends, however it does.
-    """
-    with (folder / ".lock").open("w") as file:
-        yield take_lock(file.fileno())
+        raise ValueError(f"{folder} cannot be made: {reason(error)}") from error

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sslsim.core.errors import reason
+
 SHIPPED = ("small", "resnet50")
 DEVICES = ("cpu", "cuda")
 
@@ -45,16 +47,10 @@ _TAKEN = (
 
 @dataclass(frozen=True)
 class Job:
-    """Commands that belong together.
+    """Commands that belong together, with the minutes that they are expected to take.
 
-    Attributes
-    ----------
-    name : str
-        Of its folder too.
-    minutes : float
-        That it is expected to take.
-    stages : tuple of tuple of str
-        Arguments of ``sslsim``, in order, with ``{out}`` and ``{data}``.
+    ``stages`` are arguments of ``sslsim``, in order, with ``{out}`` and ``{data}``. The job's
+    folder has its name.
     """
 
     name: str
@@ -64,19 +60,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Queue:
-    """Jobs in the order in which they are to be run.
-
-    Attributes
-    ----------
-    name : str
-        As it was asked for.
-    title : str
-        What it is about.
-    device : {"cpu", "cuda"}
-        On which the minutes were estimated.
-    jobs : tuple of Job
-        At least one.
-    """
+    """Jobs in the order in which they are to be run; minutes were estimated on ``device``."""
 
     name: str
     title: str
@@ -88,16 +72,16 @@ def read_queue(name: str) -> Queue:
     """Read a queue and check it."""
     path = Path(__file__).parent / f"{name}.toml" if name in SHIPPED else Path(name)
     try:
-        held = tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(
-            f"queue {name} cannot be read: {error.strerror}; expected a TOML file, or one of "
+            f"queue {name} cannot be read: {reason(error)}; expected a TOML file, or one of "
             f"{', '.join(SHIPPED)}"
         ) from error
     except ValueError as error:  # of TOML and of UTF-8
         raise ValueError(f"{name} is not valid TOML: {error}") from error
-    _check_keys(name, held, {"title", "device", "words", "job"}, {"job"})
-    words = held.get("words", {})
+    _check_keys(name, entries, {"title", "device", "words", "job"}, {"job"})
+    words = entries.get("words", {})
     if not isinstance(words, dict) or not all(isinstance(word, str) for word in words.values()):
         raise ValueError(f"{name}: words is {words!r}; expected a table of texts")
     for word, text in words.items():
@@ -105,17 +89,17 @@ def read_queue(name: str) -> Queue:
             raise ValueError(f"{name}: words has {word!r}, which has a meaning already")
         if inner := set(_PLACE.findall(text)) - set(_PLACES):
             raise ValueError(f"{name}: word {word!r} has {{{inner.pop()}}}; expected no other word")
-    device = held.get("device", "cpu")
+    device = entries.get("device", "cpu")
     if device not in DEVICES:
         raise ValueError(f"{name}: device is {device!r}; expected one of {', '.join(DEVICES)}")
-    entries = held["job"]
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError(f"{name}: job is {entries!r}; expected [[job]] tables")
-    jobs = tuple(_job(name, number, entry, words) for number, entry in enumerate(entries, 1))
+    tables = entries["job"]
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ValueError(f"{name}: job is {tables!r}; expected [[job]] tables")
+    jobs = tuple(_job(name, number, table, words) for number, table in enumerate(tables, 1))
     names = [job.name for job in jobs]
-    for twice in {found for found in names if names.count(found) > 1}:
-        raise ValueError(f"{name}: two jobs are named {twice!r}; expected different names")
-    return Queue(name, str(held.get("title", name)), device, jobs)
+    for repeated in {job for job in names if names.count(job) > 1}:
+        raise ValueError(f"{name}: two jobs are named {repeated!r}; expected different names")
+    return Queue(name, str(entries.get("title", name)), device, jobs)
 
 
 def stage_arguments(stage: tuple[str, ...], out: Path, data: Path | None) -> list[str]:
@@ -128,7 +112,7 @@ def stage_arguments(stage: tuple[str, ...], out: Path, data: Path | None) -> lis
         raise ValueError(f"`{shlex.join(stage)}` wants data; expected --data FOLDER")
     # At one go: the name of a folder may have braces itself.
     places = {"{out}": str(out), "{data}": str(data)}
-    return [_PLACE.sub(lambda found: places.get(found[0], found[0]), part) for part in stage]
+    return [_PLACE.sub(lambda place: places.get(place[0], place[0]), part) for part in stage]
 
 
 def _job(name: str, number: int, entry: Mapping[str, Any], words: Mapping[str, str]) -> Job:
@@ -151,13 +135,13 @@ def _job(name: str, number: int, entry: Mapping[str, Any], words: Mapping[str, s
 def _stage(where: str, stage: Any, words: Mapping[str, str]) -> tuple[str, ...]:
     """Arguments of a command, words replaced by what they stand for."""
 
-    def text(found: re.Match[str]) -> str:
-        word = found[1]
+    def text(place: re.Match[str]) -> str:
+        word = place[1]
         if word in _PLACES:
-            return found[0]
+            return place[0]
         if word not in words:
-            known = ", ".join(f"{{{place}}}" for place in (*_PLACES, *words))
-            raise ValueError(f"{where}: stages has {found[0]}; expected one of {known}")
+            known = ", ".join(f"{{{name}}}" for name in (*_PLACES, *words))
+            raise ValueError(f"{where}: stages has {place[0]}; expected one of {known}")
         return words[word]
 
     if isinstance(stage, str):
@@ -174,9 +158,9 @@ def _stage(where: str, stage: Any, words: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _check_keys(where: str, held: Mapping[str, Any], known: set[str], needed: set[str]) -> None:
-    if unknown := sorted(set(held) - known):
+def _check_keys(where: str, entry: Mapping[str, Any], known: set[str], needed: set[str]) -> None:
+    if unknown := sorted(set(entry) - known):
         expected = ", ".join(sorted(known))
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; expected some of {expected}")
-    if missing := sorted(needed - set(held)):
+    if missing := sorted(needed - set(entry)):
         raise ValueError(f"{where}: {missing[0]} is missing; expected {', '.join(sorted(needed))}")

@@ -68,9 +68,9 @@ def run_stage(
     environment = dict(os.environ)
     if threads is not None:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            asked = environment.get(name, "")
-            fewer = min(threads, int(asked)) if asked.isdigit() and int(asked) else threads
-            environment[name] = str(fewer)
+            allowed = environment.get(name, "")
+            fewer = min(threads, int(allowed)) if allowed.isdigit() else 0
+            environment[name] = str(fewer or threads)
     begun = time.monotonic()
     if seconds <= 0 or stopped():
         return Outcome("cut", None, 0.0, "no time was left")
@@ -97,8 +97,8 @@ def run_stage(
             _signal(process, signal.SIGKILL)  # and whatever it has left running
             process.wait()
     status = "done" if process.returncode == 0 else "cut" if cut else "failed"
-    told = None if status == "done" else _last_line(log) or f"exit status {process.returncode}"
-    return Outcome(status, process.returncode, time.monotonic() - begun, told)
+    error = None if status == "done" else _last_line(log) or f"exit status {process.returncode}"
+    return Outcome(status, process.returncode, time.monotonic() - begun, error)
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:

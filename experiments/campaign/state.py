@@ -23,17 +23,7 @@ _WHOLE = ".whole"
 
 @dataclass(frozen=True)
 class JobState:
-    """How far a job is.
-
-    Attributes
-    ----------
-    job : Job
-        Which.
-    outcomes : mapping of str to Outcome
-        Of its commands, by the command as the queue has it.
-    device : str or None
-        Where the newest of them ran.
-    """
+    """How far a job is: outcomes by command, as the queue has it, and where the newest one ran."""
 
     job: Job
     outcomes: Mapping[str, Outcome]
@@ -42,17 +32,17 @@ class JobState:
     @property
     def status(self) -> str:
         """Status ``done``, ``failed``, ``cut`` (begun, to be gone on with) or ``pending``."""
-        found = [self.outcomes.get(shlex.join(stage)) for stage in self.job.stages]
-        if all(outcome is not None and outcome.status == "done" for outcome in found):
+        outcomes = [self.outcomes.get(shlex.join(stage)) for stage in self.job.stages]
+        if all(outcome is not None and outcome.status == "done" for outcome in outcomes):
             return "done"
-        if all(outcome is not None and outcome.status != "cut" for outcome in found):
+        if all(outcome is not None and outcome.status != "cut" for outcome in outcomes):
             return "failed"
-        return "cut" if any(found) else "pending"
+        return "cut" if any(outcomes) else "pending"
 
     @property
     def seconds(self) -> float:
         """Wall time of the commands that are done."""
-        return sum(found.seconds for found in self.outcomes.values() if found.status == "done")
+        return sum(each.seconds for each in self.outcomes.values() if each.status == "done")
 
     @property
     def minutes_left(self) -> float:
@@ -69,19 +59,19 @@ def read_state(out: Path, job: Job) -> JobState:
     path = out / job.name / "job.json"
     if not path.exists():
         return JobState(job, {})
-    held = read_json(path)
+    entries = read_json(path)
     known = {shlex.join(stage) for stage in job.stages}
     try:
         outcomes = {
             entry["command"]: _outcome(entry)
-            for entry in held["stages"]
+            for entry in entries["stages"]
             if entry["command"] in known
         }
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} holds no job of a campaign; expected another folder, or that file removed"
         ) from error
-    state = JobState(job, outcomes, held.get("device"))
+    state = JobState(job, outcomes, entries.get("device"))
     if state.status != "done" and not (out / job.name / _WHOLE).exists():
         return JobState(job, {})
     return state
@@ -107,16 +97,18 @@ def job_entry(state: JobState) -> dict[str, Any]:
     >>> job_entry(JobState(Job("a", 1.0, (("predict",),)), {}))["status"]
     'pending'
     """
-    found = [
-        (command, state.outcomes.get(command)) for command in map(shlex.join, state.job.stages)
-    ]
+    commands = [shlex.join(stage) for stage in state.job.stages]
     return {
         "name": state.job.name,
         "status": state.status,
         "minutes": state.job.minutes,
         "seconds": state.seconds,
         "device": state.device,
-        "stages": [{"command": command, **asdict(o)} for command, o in found if o is not None],
+        "stages": [
+            {"command": command, **asdict(state.outcomes[command])}
+            for command in commands
+            if command in state.outcomes
+        ],
     }
 
 

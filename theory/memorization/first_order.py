@@ -33,7 +33,9 @@ from theory.arrays import Array, finite_array, paired_views, symmetric_matrix, w
 Indices = NDArray[np.int64]
 
 _EPS = float(np.finfo(np.float64).eps)
-_CHUNK_BYTES = 64 * 2**20  # of the arrays of the points treated together
+CHUNK_BYTES = 64 * 2**20
+"""Bytes of the arrays of points that are treated together, unless told otherwise."""
+
 _ASYMMETRY = 1e-5  # of a kernel matrix in float32
 
 
@@ -222,13 +224,15 @@ def alignment_losses(points: Points) -> Array:
     return 2.0 * np.sum(top**2 / points.gamma[: points.dim], axis=(1, 2))
 
 
-def first_order_scores(points: Points) -> Array:
+def first_order_scores(points: Points, *, chunk_bytes: int = CHUNK_BYTES) -> Array:
     r"""Memorisation scores to first order in the share of a point.
 
     Parameters
     ----------
     points : Points
         From :func:`linear_points` or :func:`kernel_points`.
+    chunk_bytes : int
+        Memory limit: bytes of the arrays of points that are treated together (one at least).
 
     Returns
     -------
@@ -263,7 +267,7 @@ def first_order_scores(points: Points) -> Array:
         )
     weights = np.hstack([-1.0 / (top * top.T), 2.0 / (top * (top - rest))])  # (d, r)
     scores = np.empty(len(points.counts))
-    for part in chunks_of_points(len(scores), 3 * dim * len(gamma)):
+    for part in chunks_of_points(len(scores), 3 * dim * len(gamma), chunk_bytes):
         a, p, q = points.factors[part], points.sums[part], points.differences[part]
         spread = a[:, :, :dim].swapaxes(1, 2) @ a  # rows j <= d of S_x
         removed = p[:, :, :dim].swapaxes(1, 2) @ p - q[:, :, :dim].swapaxes(1, 2) @ q
@@ -333,7 +337,7 @@ def _deviations(views: Array, columns: int, every: bool) -> Array:
     return spread / np.sqrt(views.shape[1] - (0 if every else 1))
 
 
-def chunks_of_points(count: int, numbers: int) -> list[slice]:
+def chunks_of_points(count: int, numbers: int, chunk_bytes: int = CHUNK_BYTES) -> list[slice]:
     """Slices of points that are few enough to treat together.
 
     Parameters
@@ -342,16 +346,23 @@ def chunks_of_points(count: int, numbers: int) -> list[slice]:
         Number of points.
     numbers : int
         Numbers held for each of them.
+    chunk_bytes : int
+        Bytes of float64 for the points of a slice.
 
     Returns
     -------
     list of slice
-        Of 64 MiB of float64 each, or one point.
+        Of as many points as fit, or one.
+
+    Raises
+    ------
+    ValueError
+        If ``chunk_bytes`` is below 1.
 
     Examples
     --------
     >>> chunks_of_points(3, 2**22)
     [slice(0, 2, None), slice(2, 4, None)]
     """
-    rows = max(1, _CHUNK_BYTES // (8 * numbers))
+    rows = max(1, whole_number("chunk_bytes", chunk_bytes, 1) // (8 * numbers))
     return [slice(start, start + rows) for start in range(0, count, rows)]

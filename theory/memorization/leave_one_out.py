@@ -13,7 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.arrays import Array, positive_number
-from theory.memorization.first_order import Indices, Points, alignment_losses, chunks_of_points
+from theory.memorization.first_order import (
+    CHUNK_BYTES,
+    Indices,
+    Points,
+    alignment_losses,
+    chunks_of_points,
+)
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -37,7 +43,9 @@ class LeaveOneOut:
     whole: int
 
 
-def leave_one_out_scores(points: Points, tolerance: float = 1e-6) -> LeaveOneOut:
+def leave_one_out_scores(
+    points: Points, tolerance: float = 1e-6, *, chunk_bytes: int = CHUNK_BYTES
+) -> LeaveOneOut:
     r"""Memorisation scores of leaving every point out, to a certified precision.
 
     Parameters
@@ -47,6 +55,8 @@ def leave_one_out_scores(points: Points, tolerance: float = 1e-6) -> LeaveOneOut
     tolerance : float
         Largest error accepted, as a share of the alignment loss over the number of pairs: about
         the size of a score.
+    chunk_bytes : int
+        Memory limit: bytes of the arrays of points that are treated together (one at least).
 
     Returns
     -------
@@ -87,11 +97,11 @@ def leave_one_out_scores(points: Points, tolerance: float = 1e-6) -> LeaveOneOut
         # Beyond half the size a small problem saves nothing.
         if 2 * size > rank or not len(left):
             break
-        for part in chunks_of_points(len(left), 4 * rank * (size - points.dim)):
+        for part in chunks_of_points(len(left), 4 * rank * (size - points.dim), chunk_bytes):
             rows = left[part]
             after[rows], errors[rows] = _compressed(points, rows, points.dim + extra, depth)
     left = np.flatnonzero(errors > accepted)
-    for part in chunks_of_points(len(left), 3 * rank**2):
+    for part in chunks_of_points(len(left), 3 * rank**2, chunk_bytes):
         rows = left[part]
         after[rows], errors[rows] = _whole(points, rows), 0.0
     return LeaveOneOut(after - before, errors, len(left))

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg.blas import dgemm
 
-from theory.arrays import Array, positive_number, real_array
+from theory.arrays import Array, positive_number, real_array, whole_number
 
 CHUNK_BYTES = 64 * 2**20
-"""Bytes of float64 that one chunk of one view may take."""
+"""Bytes of float64 that one chunk of one view may take, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Pairs:
         Factor on every value.
     energy : float
         Mean squared norm of a view, mean over both views, after scaling and centring.
+    chunk_bytes : int
+        Bytes of float64 that one chunk of one view may take.
     """
 
     source: Iterable[tuple[ArrayLike, ArrayLike]]
@@ -53,9 +55,10 @@ class Pairs:
     centred: bool
     scale: float
     energy: float
+    chunk_bytes: int
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        """Yield float64 chunks (x, x') of at most ``CHUNK_BYTES`` a view, scaled and centred.
+        """Yield float64 chunks (x, x') of at most ``chunk_bytes`` a view, scaled and centred.
 
         Raises
         ------
@@ -63,7 +66,7 @@ class Pairs:
             If the source gives another number of pairs than it did before.
         """
         rows = 0
-        for x, x_prime in _split(self.source):
+        for x, x_prime in _split(self.source, self.chunk_bytes):
             rows += len(x)
             yield self._prepare(x), self._prepare(x_prime)
         if rows != self.n:
@@ -85,6 +88,7 @@ def read_pairs(
     *,
     center: bool = False,
     scale: float = 1.0,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Pairs:
     """Check positive pairs and take their mean, in one pass.
 
@@ -100,6 +104,8 @@ def read_pairs(
     scale : float
         Factor on every value, for instance 1/255 for uint8 images; integers are otherwise taken
         at face value.
+    chunk_bytes : int
+        Memory limit: bytes of float64 that one chunk of one view may take (one row at least).
 
     Returns
     -------
@@ -110,8 +116,8 @@ def read_pairs(
     ------
     ValueError
         If the views differ in shape, hold fewer than two pairs, or hold NaN or infinite values;
-        if an array is given without its partner; or if an iterator is given that can be read only
-        once.
+        if an array is given without its partner; if an iterator is given that can be read only
+        once; or if ``chunk_bytes`` is below 1.
 
     Examples
     --------
@@ -120,6 +126,7 @@ def read_pairs(
     (2, 2, [0.5, 1.0])
     """
     scale = positive_number("scale", scale)
+    chunk_bytes = whole_number("chunk_bytes", chunk_bytes, 1)
     if x_prime is not None:
         source: Any = [(np.asarray(x), np.asarray(x_prime))]
     elif isinstance(x, np.ndarray):
@@ -135,7 +142,7 @@ def read_pairs(
     else:
         source = x
     n, m, total, squares = 0, -1, np.zeros(0), 0.0
-    for a, b in _split(source):
+    for a, b in _split(source, chunk_bytes):
         if m < 0:
             m, total = a.shape[1], np.zeros(a.shape[1])
         if a.shape[1] != m:
@@ -149,7 +156,7 @@ def read_pairs(
         raise ValueError(f"{n} pair(s) given; expected at least 2")
     mean = total * (scale / (2 * n))
     energy = max(squares * scale**2 / (2 * n) - float(mean @ mean), 0.0)
-    return Pairs(source, n, m, mean, center, scale, energy)
+    return Pairs(source, n, m, mean, center, scale, energy, chunk_bytes)
 
 
 def cross_correlation(pairs: Pairs) -> Array:
@@ -238,16 +245,16 @@ def stacked_views(pairs: Pairs) -> Array:
 
 
 def _split(
-    source: Iterable[tuple[ArrayLike, ArrayLike]],
+    source: Iterable[tuple[ArrayLike, ArrayLike]], chunk_bytes: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Cut the caller's chunks into ones of at most ``CHUNK_BYTES``, checking their shapes."""
+    """Cut the caller's chunks into ones of at most ``chunk_bytes``, checking their shapes."""
     for x, x_prime in source:
         a, b = np.asarray(x), np.asarray(x_prime)
         if a.ndim != 2 or a.shape != b.shape or a.shape[1] == 0:
             raise ValueError(
                 f"x has shape {a.shape} and x_prime {b.shape}; expected equal (n, m) with m >= 1"
             )
-        rows = max(CHUNK_BYTES // (8 * a.shape[1]), 1)
+        rows = max(chunk_bytes // (8 * a.shape[1]), 1)
         for start in range(0, len(a), rows):
             yield a[start : start + rows], b[start : start + rows]
 

@@ -123,11 +123,7 @@ def spectrum(
     if route not in ROUTES:
         raise ValueError(f"route is {route!r}; expected one of {', '.join(ROUTES)}")
     if route == "auto":
-        side = min(pairs.m, 2 * pairs.n)
-        wide = pairs.m <= FORMED_SIDE and pairs.m <= 2 * pairs.n
-        route = "dense" if side <= DENSE_SIDE else "krylov" if wide else "streamed"
-        if k + OVERSAMPLING > side // 2:  # a Krylov basis would fill the space: nothing to save
-            route = "dense"
+        route = route_by_size(pairs.n, pairs.m, k)
     if route == "dense":
         return _primal(pairs) if pairs.m <= 2 * pairs.n else _dual(pairs)
     gamma = cross_correlation(pairs) if route == "krylov" else None
@@ -146,6 +142,33 @@ def spectrum(
     )
 
 
+def route_by_size(n: int, m: int, k: int) -> str:
+    """Route that ``auto`` takes.
+
+    Parameters
+    ----------
+    n, m : int
+        Number of pairs and of features.
+    k : int
+        Number of modes wanted.
+
+    Returns
+    -------
+    {'dense', 'krylov', 'streamed'}
+        See the module's docstring.
+
+    Examples
+    --------
+    >>> route_by_size(50_000, 784, 10), route_by_size(100_000, 27_648, 10)
+    ('dense', 'streamed')
+    """
+    side = min(m, 2 * n)
+    # Beyond half of the side a Krylov basis would fill the space: nothing to save.
+    if side <= DENSE_SIDE or k + OVERSAMPLING > side // 2:
+        return "dense"
+    return "krylov" if m <= min(FORMED_SIDE, 2 * n) else "streamed"
+
+
 def block_krylov(
     apply: Callable[[Array], Array],
     m: int,
@@ -153,6 +176,7 @@ def block_krylov(
     *,
     tolerance: float = 1e-7,
     max_passes: int = 60,
+    basis_blocks: int = BASIS_BLOCKS,
     rng: np.random.Generator | int = 0,
 ) -> tuple[Array, Array, Array, int, tuple[float, Array]]:
     """Top-k eigenpairs of a symmetric operator by randomised block Krylov iteration.
@@ -167,6 +191,9 @@ def block_krylov(
         Residual asked of each pair, relative to the largest Ritz value in size.
     max_passes : int
         Applications after which to stop; a warning says what was reached.
+    basis_blocks : int
+        Memory limit: blocks, of 16 m (k + 10) bytes each, that the basis holds before it is cut
+        to its best half. At least 2; fewer need more passes.
     rng : numpy.random.Generator or int
         Of the random start.
 
@@ -191,9 +218,10 @@ def block_krylov(
     """
     k = whole_number("k", k, 1, m)
     max_passes = whole_number("max_passes", max_passes, 1)
+    basis_blocks = whole_number("basis_blocks", basis_blocks, 2)
     tolerance = positive_number("tolerance", tolerance)
     width = min(k + OVERSAMPLING, m)
-    room = min(BASIS_BLOCKS * width, m)
+    room = min(basis_blocks * width, m)
     basis, images = np.empty((m, room), order="F"), np.empty((m, room), order="F")
     projected = np.empty((room, room))
     block = np.linalg.qr(np.random.default_rng(rng).standard_normal((m, width)))[0]

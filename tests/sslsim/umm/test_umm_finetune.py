@@ -1,82 +1,31 @@
 """Bi-level fine-tuning: what it trains, what it leaves, what it reaches, what it refuses."""
 
-import json
 import math
 
 import pytest
 import torch
+from finetuning import CPU, SHAPE, learner_of, levels_of, options_of, records, run, state_of
 from torch import nn
 
-from sslsim.coding_rate import coding_rate_reduction, instance_groups
 from sslsim.core import checkpoints
 from sslsim.core.seeds import seeded
 from sslsim.data.datasets import Images, load_images
-from sslsim.data.views import Views, draw_views
+from sslsim.data.views import Views
 from sslsim.encoders.build import Encoder, build_encoder
 from sslsim.encoders.vit import VisionTransformer
 from sslsim.methods.build import METHODS, build_learner
 from sslsim.methods.learner import PairLearner
 from sslsim.methods.mae import MaeLearner
-from sslsim.methods.vicregl import VicreglLearner
-from sslsim.training.batches import training_batches
 from sslsim.training.loop import TrainingOptions, train
-from sslsim.training.options import TrainingOptions as Drawn
-from sslsim.umm import UmmOptions, undo_memorization
-from sslsim.umm.bilevel_losses import Levels
-from sslsim.umm.convergence import diagnose
-from sslsim.umm.evaluation import Measured, check_held_out
-from sslsim.umm.forward import instance_reduction, read
-from sslsim.umm.outer_step import outer_step, trained_names
+from sslsim.umm import UmmOptions
+from sslsim.umm.evaluation import check_held_out
+from sslsim.umm.forward import read
+from sslsim.umm.outer_step import outer_step
 from sslsim.umm.split import frozen_early, split_encoder
 
 pytestmark = pytest.mark.slow
 
-CPU = torch.device("cpu")
-SHAPE = (1, 8, 8)
 TWO_VIEWS = [method for method in METHODS if method not in ("mae", "supervised")]
-HEADS = {"projector": "mlp", "projector_widths": (6,)}
-EXTRA = {"dino": {"prototypes": 12}, "swav": {"prototypes": 12}}
-
-
-def learner_of(method, **changed):
-    if method == "vicregl":
-        encoder = build_encoder("convnet", SHAPE, 4, seed=0, widths=(5, 6), **HEADS)
-        with seeded(1):
-            return VicreglLearner(encoder, local_widths=(6, 5), matches=2)
-    settings = {"encoder": "convnet", "widths": (5, 6), "seed": 0} | HEADS | EXTRA.get(method, {})
-    return build_learner(method, SHAPE, 4, **(settings | changed))
-
-
-def options_of(**changed):
-    settings = {"split": "layer1", "steps": 3, "batch": 8, "held_out": 12, "inner_lr": 0.05,
-                "outer_lr": 0.01, "seed": 3}  # fmt: skip
-    return UmmOptions(**(settings | changed))
-
-
-def run(folder, learner, kind=None, data=None, held_out=None, **changed):
-    data = load_images(limit=20) if data is None else data
-    held_out = load_images(split="test", limit=24) if held_out is None else held_out
-    options = options_of(**changed)
-    return undo_memorization(learner, data, held_out, kind or learner.views, options, folder)
-
-
-def records(folder):
-    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
-
-
-def state_of(module):
-    return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def levels_of(learner, n=6, seed=0, kind=None, dtype=torch.float64, **changed):
-    """Levels of one batch, in double precision."""
-    images = load_images(limit=n).images
-    views = draw_views(images, kind or learner.views, torch.Generator().manual_seed(seed))
-    views = Views(tuple(view.to(dtype) for view in views.views), views.boxes)
-    options = options_of(**changed)
-    learner = learner.to(dtype)
-    split = split_encoder(learner.encoder, options.split)
-    return Levels(learner, split, options, views, None, trained_names(learner, split, options))
 
 
 @pytest.mark.parametrize("method", TWO_VIEWS)
@@ -236,196 +185,6 @@ def test_held_out_images_have_to_fit(shape):
         check_held_out(data, few)
 
 
-# Analytic cases.
-
-
-class Alone(PairLearner):
-    """Identical views of images of its own, and no loss."""
-
-    def __init__(self, encoder, images):
-        super().__init__(encoder, lambda z, z_prime: 0 * z.sum())
-        self.register_buffer("images", images)
-
-    def forward(self, batch, labels):  # noqa: D102
-        return super().forward(Views((self.images, self.images), None), labels)
-
-
-def linear_alone(n, d):
-    encoder = build_encoder("linear", SHAPE, d, seed=0, widths=(64, d))
-    images = torch.randn(n, *SHAPE, generator=torch.Generator().manual_seed(1))
-    return Alone(encoder, images)
-
-
-def largest_reduction(n, d, eps):
-    """Reference: q/2 log(1 + aF/q) - 1/2 log(1 + d/eps^2), a F = d/eps^2 for rows of unit norm."""
-    q = min(n, d)
-    return q / 2 * math.log1p(d / eps**2 / q) - math.log1p(d / eps**2) / 2
-
-
-@pytest.mark.parametrize(
-    ("n", "d", "hypergradient"), [(6, 3, "unrolled"), (4, 8, "unrolled"), (5, 5, "implicit")]
-)
-def test_a_linear_encoder_reaches_the_largest_reduction(tmp_path, n, d, hypergradient):
-    learner = linear_alone(n, d)
-    held_out = load_images(split="test", limit=n)
-    run(
-        tmp_path, learner, "noise", load_images(limit=n), held_out, eps=0.7, beta=0.0, batch=n,
-        steps=120, outer_lr=0.04, schedule="cosine", hypergradient=hypergradient, inner_lr=1.0,
-    )  # fmt: skip
-    with torch.no_grad():
-        z = learner.encoder(learner.images).repeat(2, 1)
-    found = instance_reduction(z, 0.7).item()
-    assert found == pytest.approx(largest_reduction(n, d, 0.7), rel=1e-4)
-    assert found < largest_reduction(n, d, 0.7) + 1e-9
-
-
-@pytest.mark.parametrize("hypergradient", ["unrolled", "darts", "implicit"])
-def test_features_that_are_optimal_already_are_left(hypergradient):
-    learner = linear_alone(4, 8)
-    levels = levels_of(
-        learner, n=4, beta=0.0, hypergradient=hypergradient, inner_steps=2, kind="noise"
-    )
-    with torch.no_grad():  # orthonormal features of all images
-        early = levels.split.early(learner.images)
-        target = torch.linalg.qr(torch.randn(8, 4, dtype=torch.float64)).Q.T
-        learner.encoder.backbone.layer2[0].weight.copy_((torch.linalg.pinv(early) @ target).T)
-    with frozen_early(learner, levels.split):
-        gradient, *_ = outer_step(levels)
-        assert max(float(g.abs().max()) for g in gradient) < 1e-10
-        learner.encoder.backbone.layer2[0].weight.data[0] *= 2
-        gradient, *_ = outer_step(levels)
-        assert max(float(g.abs().max()) for g in gradient) > 1e-3
-
-
-TRUE_GRADIENTS = ["barlow_twins", "simclr", "vicreg", "spectral", "byol", "vicregl"]
-
-
-@pytest.mark.parametrize("method", TRUE_GRADIENTS)
-@pytest.mark.parametrize("alignment", ["gradient", "cka"])
-def test_hypergradients_of_methods_against_finite_differences(method, alignment):
-    """Of second and third order: through two inner steps of a loss that holds a gradient."""
-    learner = learner_of(method)
-    levels = levels_of(learner, inner_steps=2, inner_lr=0.01, alignment=alignment)
-    with frozen_early(learner, levels.split):
-        exact, *_ = outer_step(levels)
-        generator = torch.Generator().manual_seed(0)
-        theta = [learner.get_parameter(name).detach().clone() for name in levels.names]
-        direction = [torch.randn(t.shape, generator=generator, dtype=t.dtype) for t in theta]
-        along = sum(float((g * d).sum()) for g, d in zip(exact, direction, strict=True))
-        ends = []
-        for sign in (1, -1):
-            with torch.no_grad():
-                for name, t, d in zip(levels.names, theta, direction, strict=True):
-                    learner.get_parameter(name).copy_(t + sign * 1e-6 * d)
-            ends.append(-outer_step(levels)[2]["objective"])
-    slope = (ends[0] - ends[1]) / 2e-6
-    assert along == pytest.approx(slope, rel=1e-5, abs=1e-6)
-    assert abs(along) > 1e-3
-
-
-def test_darts_comes_close_to_the_exact_derivative_of_a_learner():
-    for method in ("simclr", "byol"):
-        learner = learner_of(method)
-        found = {}
-        for name in ("unrolled", "darts"):
-            levels = levels_of(
-                learner, hypergradient=name, radius=1e-5, alignment="cka", inner_steps=2
-            )
-            with frozen_early(learner, levels.split):
-                found[name] = torch.cat([g.flatten() for g in outer_step(levels)[0]])
-        gap = (found["darts"] - found["unrolled"]).norm() / found["unrolled"].norm()
-        assert gap < 1e-6  # the square of the radius times curvatures; no ReLU turns within it
-
-
-# What a step is made of.
-
-
-def test_rows_of_early_and_late_features_belong_together():
-    for method in ("simclr", "swav", "vicregl"):
-        learner = learner_of(method).eval()
-        levels = levels_of(learner, dtype=torch.float32)  # which is what SwAV computes in
-        reading = read(learner, levels.split, levels.batch, None)
-        early = torch.cat(reading.early)
-        literal = torch.cat([levels.split.early(view) for view in levels.batch.views[:2]])
-        torch.testing.assert_close(early, literal)
-        late = levels.split.late(literal)
-        torch.testing.assert_close(reading.representation, late)
-        torch.testing.assert_close(reading.embedding, learner.encoder.projector(late))
-    unit = nn.functional.normalize(late, dim=1)
-    exact = coding_rate_reduction(unit, instance_groups(6, 2), 0.5)
-    assert instance_reduction(late, 0.5).item() == pytest.approx(exact.item(), rel=1e-6)
-
-
-def test_one_joint_level_descends_the_sum():
-    learner = learner_of("simclr")
-    levels = levels_of(learner, joint=True, beta=0.7, coding_rate=2.0)
-    with frozen_early(learner, levels.split):
-        gradient, end, record = outer_step(levels)
-        theta = [learner.get_parameter(name) for name in levels.names]
-        reading = levels.read(theta)
-        value = reading.loss + 0.7 * levels.alignment(reading, theta)
-        value = value - 2 * levels.coding_rate_reduction(reading)
-        literal = torch.autograd.grad(value, theta)
-    assert end is record["inner_start"] is record["inner_end"] is record["residual"] is None
-    assert record["objective"] == pytest.approx(-value.item(), rel=1e-12)
-    for g, h in zip(gradient, literal, strict=True):
-        torch.testing.assert_close(g, h, rtol=1e-9, atol=1e-12)
-
-
-def test_weights_of_zero_leave_terms_out():
-    learner = learner_of("simclr")
-    levels = levels_of(learner, beta=0.0, coding_rate=0.0)
-    with frozen_early(learner, levels.split):
-        theta = [learner.get_parameter(name) for name in levels.names]
-        loss = levels.read(theta).loss.item()
-        assert levels.inner(theta).item() == levels.outer(theta).item() == loss
-        assert levels.joint(levels.read(theta), theta).item() == loss
-
-
-def test_running_statistics_move_once_a_step_by_the_batch_at_theta(tmp_path):
-    learner, other = learner_of("simclr"), learner_of("simclr")
-    run(tmp_path, learner, steps=1, inner_steps=3)
-    drawn = Drawn(batch=8, seed=3)
-    views, _ = training_batches(load_images(limit=20), learner.views, drawn, CPU)(0)
-    other.train()
-    other(views, None)
-    found, expected = (dict(one.named_buffers()) for one in (learner, other))
-    assert int(found["encoder.projector.1.num_batches_tracked"]) == 2  # one a view
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value)
-
-
-def test_an_update_is_the_literal_one(tmp_path):
-    learner, other = learner_of("simclr"), learner_of("simclr")
-    run(tmp_path, learner, steps=2, optimizer="sgd", outer_lr=0.1, schedule="cosine", inner_steps=2)
-    options = options_of(steps=2, inner_steps=2)
-    split = split_encoder(other.encoder, "layer1")
-    names = trained_names(other, split, options)
-    batches = training_batches(load_images(limit=20), other.views, Drawn(batch=8, seed=3), CPU)
-    for step, lr in enumerate((0.1, 0.05)):
-        with frozen_early(other, split):
-            gradient, *_ = outer_step(Levels(other, split, options, *batches(step), names))
-        with torch.no_grad():
-            for name, g in zip(names, gradient, strict=True):
-                other.get_parameter(name).add_(g, alpha=-lr)
-    for name in names:
-        assert torch.equal(learner.get_parameter(name), other.get_parameter(name))
-    assert records(tmp_path)[-1]["time"] == pytest.approx(0.15)
-
-
-def test_teachers_follow_and_prototypes_stay_unit(tmp_path):
-    byol = learner_of("byol")
-    held = state_of(byol.teacher)
-    run(tmp_path / "byol", byol)
-    now = byol.teacher.state_dict()
-    assert torch.equal(now["backbone.layer1.0.weight"], held["backbone.layer1.0.weight"])
-    assert not torch.equal(now["backbone.layer2.0.weight"], held["backbone.layer2.0.weight"])
-    swav = learner_of("swav")
-    run(tmp_path / "swav", swav)
-    norms = swav.prototypes.weight.norm(dim=1)
-    torch.testing.assert_close(norms, torch.ones_like(norms))
-
-
 # Runs.
 
 
@@ -521,91 +280,6 @@ def test_options_out_of_range_are_refused(changes, message):
         UmmOptions(**changes)
 
 
-# The diagnostic.
-
-
-def lines(count=40, **series):
-    held = {"inner_start": 1.0, "inner_end": 0.9, "gradient_norm": 1.0, "objective": 0.0} | series
-    return [
-        {name: value(k) if callable(value) else value for name, value in held.items()}
-        for k in range(count)
-    ]
-
-
-def wave(k):
-    return math.sin(7 * k)  # noise enough, without a trend
-
-
-@pytest.mark.parametrize(
-    ("series", "signs"),
-    [
-        ({}, (False, False, False)),
-        ({"objective": wave}, (False, False, False)),
-        ({"objective": lambda k: wave(k) + k}, (False, False, False)),
-        ({"objective": lambda k: wave(k) - k / 5}, (False, False, True)),
-        ({"objective": lambda k: None if k == 35 else 0.0}, (False, False, True)),
-        ({"gradient_norm": lambda k: 1 + 0.05 * k}, (False, False, False)),
-        ({"gradient_norm": lambda k: 1.1**k}, (False, True, False)),
-        ({"gradient_norm": lambda k: 100.0 if k in (31, 35) else 1.0}, (False, False, False)),
-        ({"gradient_norm": lambda k: None if k > 25 else 1.0}, (False, True, False)),
-        ({"inner_end": 1.1}, (True, False, False)),
-        ({"inner_end": lambda k: 1.1 if k < 30 else 0.9}, (False, False, False)),
-        ({"inner_start": None, "inner_end": None}, (False, False, False)),
-    ],
-)
-def test_the_three_signs_of_no_convergence(series, signs):
-    found = diagnose(lines(**series), window=10)
-    assert (found.inner_rises, found.gradient_grows, found.outer_falls) == signs
-    assert found.converges == (not any(signs))
-    assert found.window == 10
-
-
-def test_the_window_is_half_of_few_records_and_too_few_are_refused():
-    assert diagnose(lines(24)).window == 12
-    with pytest.raises(ValueError, match="there are 19 records and a window of 50; expected at"):
-        diagnose(lines(19))
-    with pytest.raises(ValueError, match="a window of 9; expected at least 20 and 10"):
-        diagnose(lines(40), window=9)
-
-
-def test_an_inner_rate_too_large_is_noticed(tmp_path):
-    settings = {"beta": 0.0, "steps": 20, "coding_rate": 0.0, "optimizer": "sgd", "outer_lr": 1e-6}
-    calm = run(tmp_path / "calm", learner_of("barlow_twins"), "noise", inner_lr=0.01, **settings)
-    wild = run(tmp_path / "wild", learner_of("barlow_twins"), "noise", inner_lr=1.0, **settings)
-    assert not calm.convergence.inner_rises
-    assert wild.convergence.inner_rises
-    assert isinstance(calm.after, Measured)
-
-
-# Early features of another layer; alignment held.
-
-
-@pytest.mark.parametrize("alignment", ["gradient", "volume", "reduction", "cka"])
-def test_an_earlier_layer_can_feed_the_alignment(alignment):
-    def taken(split, early, features="embedding"):
-        learner = learner_of("simclr", widths=(5, 6, 4))
-        levels = levels_of(
-            learner, split=split, early=early, alignment=alignment, features=features
-        )
-        with frozen_early(levels.learner, levels.split):
-            reading = levels.read_own()
-            phi = tuple(levels.learner.get_parameter(name) for name in levels.names)
-            value = levels.alignment(reading, phi)
-            gradient = torch.autograd.grad(value, phi, materialize_grads=True)
-        return value.item(), dict(zip(levels.names, gradient, strict=True))
-
-    value, gradient = taken("layer2", "layer1")
-    own, _ = taken("layer2", None)
-    cut, whole = taken("layer1", None)
-    # What feeds the alignment does not hang on where the frozen part ends.
-    assert value == pytest.approx(cut, rel=1e-9)
-    assert abs(value - own) > 1e-6
-    assert not any(name.startswith("encoder.backbone.layer2") for name in gradient)
-    for name, held in gradient.items():
-        torch.testing.assert_close(held, whole[name], rtol=1e-6, atol=1e-12)
-    assert taken("layer2", "layer2")[0] == own
-
-
 def test_early_features_lie_before_the_split(tmp_path):
     with pytest.raises(ValueError, match="early is 'layer2', behind split layer 'layer1'; exp"):
         run(tmp_path, learner_of("simclr"), early="layer2")
@@ -640,23 +314,21 @@ def test_alignment_is_held_on_the_same_batch(tmp_path):
     assert moved[1e4] < 0.3 * moved[0.0]
 
 
-def test_a_run_that_holds_resumes_with_the_same_bits(tmp_path, monkeypatch):
+def test_a_run_that_holds_resumes_with_the_same_bits(tmp_path):
     settings = {"joint": True, "beta": 0.0, "hold": 10.0, "steps": 4, "checkpoint_every": 2}
     whole = learner_of("simclr")
     run(tmp_path / "whole", whole, **settings)
-    import sslsim.umm.finetune as finetune
+    checkpoint = tmp_path / "parts" / "checkpoints" / "checkpoint-000000002.pt"
 
-    step = finetune.outer_step
-
-    def dying(levels, phi):
-        if any(file.name == "checkpoint-000000002.pt" for file in tmp_path.glob("parts/*/*.pt")):
+    def fail_after_checkpoint(*_):
+        if checkpoint.exists():
             raise RuntimeError
-        return step(levels, phi)
 
-    monkeypatch.setattr(finetune, "outer_step", dying)
+    failing = learner_of("simclr")
+    failing.encoder.projector.register_forward_pre_hook(fail_after_checkpoint)
     with pytest.raises(RuntimeError):
-        run(tmp_path / "parts", learner_of("simclr"), **settings)
-    monkeypatch.undo()
+        run(tmp_path / "parts", failing, **settings)
+    assert len(records(tmp_path / "parts")) == 2
     resumed = learner_of("simclr")
     run(tmp_path / "parts", resumed, **settings)
     for name, value in whole.state_dict().items():

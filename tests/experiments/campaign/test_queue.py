@@ -1,0 +1,87 @@
+"""Queues: what is read, what is refused, and what the shipped ones hold."""
+
+from pathlib import Path
+
+import pytest
+from campaigns import GOOD, queue_file
+
+from experiments import cli
+from experiments.campaign.queue import SHIPPED, read_queue, stage_arguments
+
+
+def test_a_queue_is_read_with_its_words_and_places():
+    queue = read_queue(queue_file())
+    assert [job.name for job in queue.jobs] == ["a", "b", "c"]
+    assert queue.jobs[0].stages[0] == ("train", "--encoder", "linear", "--out", "{out}/train")
+    assert stage_arguments(queue.jobs[1].stages[0], Path("o"), Path("my data"))[-1] == "my data"
+    assert stage_arguments(queue.jobs[2].stages[0], Path("o"), None)[-1] == "o/with a space"
+    with pytest.raises(
+        ValueError, match=r"`predict --data '\{data\}'` wants data; expected --data"
+    ):
+        stage_arguments(queue.jobs[1].stages[0], Path("o"), None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("minutes = 2", "minutes = ", "q.toml is not valid TOML: .*line 7"),
+        ("minutes = 2", "minutes = 0", r"q.toml, job 1 \(a\): minutes is 0; expected a number"),
+        ("minutes = 2", "minutes = true", r"job 1 \(a\): minutes is True"),
+        ("minutes = 2", "minutes = inf", r"job 1 \(a\): minutes is inf"),
+        ("minutes = 2", "", r"job 1 \(a\): minutes is missing"),
+        ("minutes = 2", "minute = 2", r"job 1 \(a\): unknown key 'minute'"),
+        ('title = "T"', 'device = "tpu"', "device is 'tpu'; expected one of cpu, cuda"),
+        ('title = "T"', "jobs = 3", "unknown key 'jobs'; expected some of device, job"),
+        ('name = "b"', 'name = "a"', "two jobs are named 'a'"),
+        ('name = "b"', 'name = "../b"', "job 2 .*name is '../b'; expected letters"),
+        ('name = "b"', 'name = "checkpoints"', "name is 'checkpoints', which has a meaning"),
+        (
+            "{net}",
+            "{nets}",
+            r"job 1 \(a\): stages has {nets}; expected one of {out}, {data}, {net}",
+        ),
+        ("--data {data}", "'", "No closing quotation"),
+        ('["predict --data {data}"]', "[]", r"job 2 \(b\): stages is \[\]"),
+        ('["predict --data {data}"]', '[""]', r"job 2 \(b\): stages has ''; expected a command"),
+        ('["predict --data {data}"]', "[3]", r"job 2 \(b\): stages has 3"),
+        ("--encoder linear", "{out} {other}", "word 'net' has {other}; expected no other word"),
+        ("net =", "out =", "words has 'out', which has a meaning"),
+    ],
+)
+def test_unfit_queues_are_refused_where_they_are_wrong(old, new, message):
+    assert old in GOOD
+    with pytest.raises(ValueError, match=message):
+        read_queue(queue_file(GOOD.replace(old, new, 1)))
+
+
+def test_a_queue_that_is_not_there_or_holds_no_job_is_refused():
+    with pytest.raises(ValueError, match=r"queue x cannot be read: No such file.*small, resnet50"):
+        read_queue("x")
+    with pytest.raises(ValueError, match=r"q.toml: job is missing"):
+        read_queue(queue_file('title = "none"'))
+    with pytest.raises(ValueError, match=r"job is 3; expected \[\[job\]\] tables"):
+        read_queue(queue_file("job = 3"))
+
+
+@pytest.mark.parametrize(
+    ("name", "job"), [(name, job) for name in SHIPPED for job in read_queue(name).jobs]
+)
+def test_every_command_of_the_shipped_queues_is_one(name, job):
+    for stage in job.stages:
+        arguments = stage_arguments(stage, Path("o"), Path("d"))
+        _, options = cli.parsed(arguments)
+        # A command that writes elsewhere, or reads what another job has made, is no part of a job.
+        assert Path("o") in options.out.parents
+        runs = getattr(options, "run", ())
+        for run in [runs] if isinstance(runs, Path) else runs:
+            assert Path("o") in run.parents
+
+
+def test_every_job_of_the_gpu_fits_in_nine_minutes_and_all_in_half_an_hour_or_so():
+    jobs = read_queue("resnet50").jobs
+    assert max(job.minutes for job in jobs) <= 9
+    assert sum(job.minutes for job in jobs) <= 40
+    ends = {job.name for job in jobs if any(stage[0] == "ntk" for stage in job.stages)}
+    assert {
+        f"{m}_{s}" for m in ("barlow_twins", "simclr", "vicreg") for s in ("small", "standard")
+    } <= ends

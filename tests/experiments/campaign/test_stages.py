@@ -1,0 +1,91 @@
+"""A command in a process of its own: stopped in time, with its threads and its reasons."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.campaign import stages as stages_module
+from experiments.campaign.stages import run_stage
+
+
+@pytest.mark.slow
+def test_a_process_is_stopped_in_time_with_all_it_started(tmp_path, monkeypatch):
+    # In place of the command: a process that will not be told, and one it has started.
+    script = "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    script += "child = subprocess.Popen(['sleep', '600']); print(child.pid, flush=True);"
+    script += "time.sleep(600)"
+    start = subprocess.Popen
+    command = [sys.executable, "-c", script]
+    monkeypatch.setattr(subprocess, "Popen", lambda _, **how: start(command, **how))
+    # Long enough for both to have started; both sleep for far longer.
+    found = run_stage([], tmp_path / "log.txt", 5.0, 0.2, lambda: False)
+    assert (found.status, found.exit) == ("cut", -signal.SIGKILL)
+    child = Path(f"/proc/{found.error}/stat")
+    while child.exists() and child.read_text().split()[2] != "Z":  # it is about to end
+        time.sleep(0.05)
+
+
+def test_a_command_stops_when_the_campaign_is_killed(tmp_path):
+    # In place of the command line, found first: one that says who it is and waits.
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "__init__.py").write_text("")
+    (tmp_path / "experiments" / "cli.py").write_text(
+        "import os, time\ndef main():\n    print(os.getpid(), flush=True)\n    time.sleep(60)\n"
+    )
+    source = Path(stages_module.__file__).read_text()
+    (tmp_path / "stand_in.py").write_text(
+        f"{source}\nrun_stage([], Path('log.txt'), 60.0, 1.0, lambda: False)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "stand_in.py"], cwd=tmp_path)
+    log = tmp_path / "log.txt"
+    try:
+        assert waited(lambda: log.exists() and log.read_text().endswith("\n"))
+        assert parent.poll() is None
+    finally:
+        parent.kill()
+        parent.wait()
+    child = Path(f"/proc/{log.read_text().strip()}/stat")
+    assert waited(lambda: not child.exists() or child.read_text().split()[2] == "Z")
+
+
+def waited(condition, seconds=20.0):
+    """Whether a condition comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not condition():
+        time.sleep(0.01)
+    return condition()
+
+
+@pytest.mark.parametrize(("asked", "given"), [("1", "1"), ("64", "3"), (None, "3"), ("4,2", "3")])
+def test_a_command_takes_its_share_of_threads_and_no_more_than_allowed(
+    asked, given, tmp_path, monkeypatch
+):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    held = {}
+    start = subprocess.Popen
+
+    def note(_, env, **how):
+        held.update(env)
+        return start(["true"], **how)
+
+    monkeypatch.setattr(subprocess, "Popen", note)
+    assert run_stage([], tmp_path / "log.txt", 60, 1, lambda: False, 3).status == "done"
+    assert (held["OMP_NUM_THREADS"], held["MKL_NUM_THREADS"]) == (given, "3")
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_says_why(tmp_path):
+    log = tmp_path / "log.txt"
+    found = run_stage(["predict", "--dim", "0", "--out", "x"], log, 60, 1, lambda: False)
+    assert (found.status, found.exit) == ("failed", 2)
+    assert found.error.startswith("sslsim: error: dim is 0")
+    never = run_stage(["train"], log, 0.0, 1, lambda: False)
+    assert (never.status, never.exit) == ("cut", None)
+    assert run_stage(["train"], log, 60, 1, lambda: True).status == "cut"
