@@ -21,10 +21,9 @@ from experiments.studies.kernels.pairs import (
     measured,
     predictions,
 )
-from experiments.studies.training.compare import agreement
 from sslsim.core.files import write_arrays, write_json
 from sslsim.data.pixels import pixel_statistics
-from sslsim.measures.agreement import Array, kernel_agreement
+from sslsim.measures.agreement import Array, kernel_agreement, step_time_agreement
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.networks import load_module
 from sslsim.runs.options import TrainOptions
@@ -108,7 +107,7 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
         "initial_eigenvalues": at_start.gamma,
         "predicted_step_times": times[: len(recorded_times)],
         "measured_step_times": recorded_times,
-        **agreement(times[: len(recorded_times)], recorded_times),
+        **step_time_agreement(times[: len(recorded_times)], recorded_times),
     }
     arrays = {"kernel": kernel, "embeddings": z, "predicted": predicted}
     if options.over_training is not None:

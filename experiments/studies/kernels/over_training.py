@@ -9,8 +9,12 @@ import torch
 
 from experiments.options import NtkOptions
 from experiments.studies.kernels.pairs import measured, predictions
-from experiments.studies.training.compare import agreement
-from sslsim.measures.agreement import Array, embedding_agreement, kernel_agreement
+from sslsim.measures.agreement import (
+    Array,
+    embedding_agreement,
+    kernel_agreement,
+    step_time_agreement,
+)
 from sslsim.measures.steps import half_rise_times
 from sslsim.runs.networks import spread_steps
 from sslsim.runs.options import has_theory_form
@@ -65,7 +69,7 @@ def over_training(
         for name, found_times in (("refreshed", refreshed), ("restarted", restarted)):
             times_of_modes = found_times[: len(recorded_times)]
             result[f"{name}_step_times"] = times_of_modes
-            result[f"{name}_agreement"] = agreement(times_of_modes, recorded_times)
+            result[f"{name}_agreement"] = step_time_agreement(times_of_modes, recorded_times)
         result["restarted_from"] = [steps[place] for place in since]
     return result, {
         "steps": np.array(steps),

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.options import ModelOptions, PredictOptions
-from experiments.studies.linear.pairs import PairSet, check_model, gather_pairs
+from experiments.studies.linear.pairs import check_model, gather_pairs
 from sslsim.core.files import write_arrays, write_json
+from sslsim.data.pair_sets import PairSet
 from sslsim.runs.folder import check_folder, new_results
 from theory import StepPrediction, predict_steps
 from theory.linear.closed_form import rise_widths

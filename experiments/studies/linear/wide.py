@@ -28,8 +28,8 @@ from experiments.studies.linear.wide_networks import (
     small_network,
     train_and_predict,
 )
-from experiments.studies.training.compare import agreement
 from sslsim.core.files import write_arrays, write_json
+from sslsim.measures.agreement import step_time_agreement
 from sslsim.measures.intervals import mean_interval
 from sslsim.runs.folder import check_folder, new_results
 from theory.kernels.modes import kernel_modes
@@ -154,14 +154,16 @@ def _judged(runs: list[Followed], options: CompareOptions) -> dict[str, Any]:
         "kernel_distance": gathered([run.kernel_distance for run in runs]),
     }
     for name in PREDICTIONS:
-        told = [agreement(run.step_times[name], run.step_times["measured"]) for run in runs]
-        errors = gathered([one["mean_relative_error"] for one in told])
+        agreements = [
+            step_time_agreement(run.step_times[name], run.step_times["measured"]) for run in runs
+        ]
+        errors = gathered([entry["mean_relative_error"] for entry in agreements])
         with np.errstate(divide="ignore"):  # no error at all: a mean of 0 without an interval
             logs = mean_interval(np.log(errors), options.interval_level, axis=1)
         law = power_law(options.width, errors)
         found[name] = {
             "step_times": gathered([run.step_times[name] for run in runs]),
-            "relative_error": gathered([one["relative_error"] for one in told]),
+            "relative_error": gathered([entry["relative_error"] for entry in agreements]),
             "mean_relative_error": errors,
             "geometric_mean": np.exp(logs.mean),
             "low": np.exp(logs.low),
@@ -175,6 +177,7 @@ def _judged(runs: list[Followed], options: CompareOptions) -> dict[str, Any]:
 def _line(way: str, width: int, seed: int, run: Followed) -> str:
     errors = []
     for name in PREDICTIONS:
-        error = agreement(run.step_times[name], run.step_times["measured"])["mean_relative_error"]
+        agreement = step_time_agreement(run.step_times[name], run.step_times["measured"])
+        error = agreement["mean_relative_error"]
         errors.append("-" if error is None else f"{100 * error:.2f} %")
     return f"{way}, width {width}, seed {seed}: off by " + ", ".join(errors)
