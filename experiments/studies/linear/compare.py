@@ -37,10 +37,6 @@ from theory.linear.initialization import column_norms
 
 Array = NDArray[np.float64]
 
-_EVERY = 10_000
-"""Iterations of which each is recorded; the rest is recorded as often again in all."""
-
-_CURVE_POINTS = 4000
 _IDLE_ITERATIONS = 1000  # where no step is predicted
 _SMALL = 2**20  # numbers in a view of all pairs
 
@@ -50,8 +46,11 @@ RESULTS = tuple(
 )
 
 
-def compare(options: CompareOptions) -> Path:
-    """Predict, train and compare, and write what was found into a run folder.
+def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int = 4000) -> Path:
+    """Predict, train and compare, and write the result into a run folder.
+
+    Each of the first ``records`` iterations is recorded, and about as many of the rest; curves are
+    stored at ``curve_points`` of them.
 
     >>> import contextlib, io, tempfile
     >>> from sslsim.core.files import read_json
@@ -85,8 +84,10 @@ def compare(options: CompareOptions) -> Path:
     print(headline(pairs, options, found), flush=True)
     iterations = _enough_iterations(found, options.max_iterations)
     with _few_threads(x.size):
-        records, curves = _trained(x - found.mean, x_prime - found.mean, w0, found, iterations)
-    result = _judged(found, records, curves)
+        recorded, curves = _trained(
+            x - found.mean, x_prime - found.mean, w0, found, iterations, records
+        )
+    result = _judged(found, recorded, curves)
     late = np.isfinite(found.step_iterations) & (found.step_iterations > iterations)
     if late.any():
         messages.append(
@@ -94,18 +95,18 @@ def compare(options: CompareOptions) -> Path:
             f"{found.step_iterations[late].max():.0f}; raise --max-iterations to see them"
         )
         warnings.warn(messages[-1], stacklevel=2)
-    kept = _thinned(len(records))
+    stored = _thinned(len(recorded), curve_points)
     shown = descent_singular_values(
-        records[kept], found.eigenvalues, found.initial_singular_values, found.learning_rate
+        recorded[stored], found.eigenvalues, found.initial_singular_values, found.learning_rate
     )
     theory_curves = found.eigenvalues * shown**2
     with new_results(options.out, "compare", options, results=RESULTS) as folder:
         write_arrays(
             folder / "comparison.npz",
-            iterations=records[kept],
-            times=records[kept] * found.learning_rate,
-            measured_eigenvalues=curves[kept],
-            measured_loss=((1.0 - curves[kept]) ** 2).sum(axis=1),
+            iterations=recorded[stored],
+            times=recorded[stored] * found.learning_rate,
+            measured_eigenvalues=curves[stored],
+            measured_loss=((1.0 - curves[stored]) ** 2).sum(axis=1),
             predicted_eigenvalues=theory_curves,
             predicted_loss=((1.0 - theory_curves) ** 2).sum(axis=1),
         )
@@ -163,11 +164,11 @@ def _few_threads(size: int) -> Iterator[None]:
 
 
 def _trained(
-    x: Array, x_prime: Array, w0: Array, found: StepPrediction, iterations: int
+    x: Array, x_prime: Array, w0: Array, found: StepPrediction, iterations: int, records: int
 ) -> tuple[NDArray[np.int64], Array]:
     """Iteration numbers and eigenvalues recorded in training."""
     progress = sys.stderr.isatty()
-    first = min(iterations, _EVERY)
+    first = min(iterations, records)
     run = train_linear(x, x_prime, w0, found.learning_rate, first, progress=progress)
     if first == iterations:
         return run.iterations, run.eigenvalues
@@ -178,7 +179,7 @@ def _trained(
         run.weights,
         found.learning_rate,
         rest,
-        record_every=math.ceil(rest / _EVERY),
+        record_every=math.ceil(rest / records),
         progress=progress,
     )
     return (
@@ -242,9 +243,8 @@ def _mean(errors: Array) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def _thinned(count: int) -> NDArray[np.int64]:
-    """Places of at most ``_CURVE_POINTS`` records, dense early: even in the logarithm."""
-    if count <= _CURVE_POINTS:
+def _thinned(count: int, most: int) -> NDArray[np.int64]:
+    """Places of ``most`` records at most, dense early: even in the logarithm."""
+    if count <= most:
         return np.arange(count)
-    spread = np.geomspace(1, count, _CURVE_POINTS).round().astype(np.int64) - 1
-    return np.unique(spread)
+    return np.unique(np.geomspace(1, count, most).round().astype(np.int64) - 1)

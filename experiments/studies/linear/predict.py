@@ -21,15 +21,14 @@ from sslsim.runs.folder import check_folder, new_results
 from theory import StepPrediction, predict_steps
 from theory.linear.closed_form import rise_widths
 
-IN_MEMORY = 2**30
-"""Bytes of both views in float64 above which they are streamed rather than held."""
-
 _CURVE_POINTS = 2000
 _RESULTS = ("prediction.json", "prediction.npz", "prediction.png")
 
 
-def predict(options: PredictOptions) -> Path:
+def predict(options: PredictOptions, *, in_memory: int = 2**30) -> Path:
     """Predict step times and write them into a run folder.
+
+    Pairs of images that take more than ``in_memory`` bytes as arrays are streamed.
 
     >>> import contextlib, io, tempfile
     >>> from sslsim.core.files import read_json
@@ -43,7 +42,8 @@ def predict(options: PredictOptions) -> Path:
     pairs = gather_pairs(options, options.seed)
     check_model(options, pairs.m)
     x: Any
-    x, x_prime = (pairs.stream, None) if _streams(pairs) else pairs.arrays()
+    streamed = pairs.stream is not None and pairs.array_bytes > in_memory
+    x, x_prime = (pairs.stream, None) if streamed else pairs.arrays()
     found, messages = noting_warnings(
         lambda: predict_steps(
             x,
@@ -176,10 +176,6 @@ def noting_warnings(
     for message in messages:
         warnings.warn(message, stacklevel=3)
     return found, messages
-
-
-def _streams(pairs: PairSet) -> bool:
-    return pairs.stream is not None and pairs.array_bytes > IN_MEMORY
 
 
 def _centring(options: ModelOptions) -> str:

@@ -68,10 +68,9 @@ def test_a_linear_encoder_steps_when_its_theory_says(linear):
 
 
 @pytest.mark.slow
-def test_pictures_are_drawn(linear, monkeypatch):
-    monkeypatch.setattr("paper_figs.runs.embeddings._FRAMES", 4)
+def test_pictures_are_drawn(linear):
     compare_run(CompareOptions(run=linear))
-    for path in (draw_run(linear), draw_run_comparison(linear), animate(linear)):
+    for path in (draw_run(linear), draw_run_comparison(linear), animate(linear, count=4)):
         assert path.stat().st_size > 5000
     points = principal_points(read_arrays(linear / "records.npz"))
     # A point, then a line, a plane, a volume.
