@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -136,16 +136,14 @@ def speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def variants(studies: tuple[Study, ...]) -> Iterator[Study]:
+def variants(studies: Sequence[Study]) -> list[Study]:
     """Every study and those that take its place.
 
     >>> study = Study("ntk", "Predict.", "", "", instead={"run ...": Study("ntk", "All.", "", "")})
-    >>> [one.summary for one in variants((study,))]
+    >>> [variant.summary for variant in variants((study,))]
     ['Predict.', 'All.']
     """
-    for study in studies:
-        yield study
-        yield from study.instead.values()
+    return [variant for study in studies for variant in (study, *study.instead.values())]
 
 
 def imported(name: str) -> Any:
