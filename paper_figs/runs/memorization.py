@@ -227,7 +227,7 @@ def _range(groups: Sequence[Array]) -> tuple[float, float]:
 def _half(values: Array) -> Array:
     """Half of the interval of means over the last axis; none of fewer than two."""
     over = mean_interval(values, LEVEL, axis=-1)
-    return np.where(over.count > 1, over.high - over.mean, 0.0)
+    return np.where(over.n > 1, over.high - over.mean, 0.0)
 
 
 def _spread(axes: Axes, values: Array, place: float) -> None:

@@ -68,9 +68,9 @@ def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     data, held_out = split_data(source)
     kind = options.views or "simclr"
     pairs = held_out_pairs(source, held_out, kind, options)
-    views = (pairs.x, pairs.x_prime)
+    views = [pairs.x, pairs.x_prime]
     if options.standardise:
-        views = tuple(map(pixel_statistics(data.images).standardise, views))
+        views = [pixel_statistics(data.images).standardise(view) for view in views]
     kernel, z = measured(network, views, options)
     found, _, predicted = predictions(kernel, z)
     found |= {"module": options.module, "data": options.data, "views": kind}

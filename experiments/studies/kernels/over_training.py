@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ _GRID = 400  # times at which they are read
 
 def over_training(
     run: TrainedRun,
-    views: tuple[torch.Tensor, ...],
+    views: Sequence[torch.Tensor],
     options: NtkOptions,
     known: dict[int, tuple[Array, Array]],
     recorded_times: Array,

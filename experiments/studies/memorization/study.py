@@ -170,11 +170,10 @@ def _auc(planted: Array, others: Array) -> float:
 
 def _interval(units: Sequence[float]) -> dict[str, Any]:
     """Mean over pairs of encoders and its Student interval."""
-    units = np.asarray(units)
     if len(units) < 2:
-        return {"units": units, "mean": None, "low": None, "high": None}
+        return {"units": np.asarray(units), "mean": None, "low": None, "high": None}
     mean, low, high, *_ = mean_interval(units, _LEVEL)
-    return {"units": units, "mean": mean, "low": low, "high": high}
+    return {"units": np.asarray(units), "mean": mean, "low": low, "high": high}
 
 
 # What may change between two commands that work on one folder: nothing an encoder depends on.

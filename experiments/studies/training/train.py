@@ -75,8 +75,8 @@ def train_network(options: TrainOptions) -> Path:
             )
             bank = None
             if options.evaluate:
-                images = (crop_to_input(part, kind) for part in (data, held_out))
-                bank = neighbour_bank(*images, pixels, device)
+                images, queries = (crop_to_input(part, kind) for part in (data, held_out))
+                bank = neighbour_bank(images, queries, pixels, device)
             begun = time.perf_counter()
             train(
                 learner,
