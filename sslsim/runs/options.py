@@ -239,5 +239,5 @@ def training_options(options: LearnerOptions, **others: Any) -> TrainingOptions:
     from sslsim.training.options import TrainingOptions
 
     names = {field.name for field in fields(TrainingOptions)}
-    given = {field.name: getattr(options, field.name) for field in fields(options)}
-    return TrainingOptions(**{n: v for n, v in given.items() if n in names} | others)
+    values = {field.name: getattr(options, field.name) for field in fields(options)}
+    return TrainingOptions(**{n: v for n, v in values.items() if n in names} | others)

@@ -51,13 +51,13 @@ def ntk(options: NtkOptions) -> Path:
     check_folder(options.out, "ntk", _RESULTS)
     if len(options.run) > 1:
         name = "ntk_across"
-        found, arrays = across_networks(options)
+        result, arrays = across_networks(options)
     else:
         name = "ntk"
-        found, arrays = _of_run(options) if options.run else _of_module(options)
+        result, arrays = _of_run(options) if options.run else _of_module(options)
     with new_results(options.out, "ntk", options, results=_RESULTS) as folder:
         write_arrays(folder / f"{name}.npz", **arrays)
-        write_json(folder / f"{name}.json", found)
+        write_json(folder / f"{name}.json", result)
     return options.out
 
 
@@ -72,9 +72,9 @@ def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     if options.standardise:
         views = [pixel_statistics(data.images).standardise(view) for view in views]
     kernel, z = measured(network, views, options)
-    found, _, predicted = predictions(kernel, z)
-    found |= {"module": options.module, "data": options.data, "views": kind}
-    return found, {"kernel": kernel, "embeddings": z, "predicted": predicted}
+    result, _, predicted = predictions(kernel, z)
+    result |= {"module": options.module, "data": options.data, "views": kind}
+    return result, {"kernel": kernel, "embeddings": z, "predicted": predicted}
 
 
 def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -88,8 +88,8 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     first, z0 = kernel, z = measured(run.learner(0).encoder, views, options)
     if step != 0:
         kernel, z = measured(run.learner(step).encoder, views, options)
-    found, modes, predicted = predictions(kernel, z)
-    found |= {
+    result, modes, predicted = predictions(kernel, z)
+    result |= {
         "step": step,
         **kernel_agreement(kernel, first),
         "method": trained.method,
@@ -103,7 +103,7 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     times = step_times(at_start.gamma[: len(s0)], s0)
     stored_times = recorded["step_times"][: len(times)]
     recorded_times = np.array([np.inf if time is None else time for time in stored_times])
-    found |= {
+    result |= {
         "initial_eigenvalues": at_start.gamma,
         "predicted_step_times": times[: len(recorded_times)],
         "measured_step_times": recorded_times,
@@ -113,8 +113,8 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     if options.over_training is not None:
         known = {0: (first, z0), step: (kernel, z)}
         followed, more = over_training(run, views, options, known, recorded_times)
-        found, arrays = found | followed, arrays | more
-    return found, arrays
+        result, arrays = result | followed, arrays | more
+    return result, arrays
 
 
 def _check(options: NtkOptions) -> None:

@@ -49,14 +49,14 @@ def over_training(
     spectra = np.linalg.eigvalsh(cross_correlations(np.array(embeddings)))[:, ::-1]
     lines, predicted = [], []
     for place, (kernel, z) in enumerate(zip(kernels, embeddings, strict=True)):
-        found, _, embedding = predictions(kernel, z)
+        agreed, _, embedding = predictions(kernel, z)
         predicted.append(embedding)
         lines.append(
             {
                 "step": steps[place],
                 "time": times[place],
                 **kernel_agreement(kernel, kernels[0]),
-                **{key: found[key] for key in ("eigenvalues", "positive_modes")},
+                **{key: agreed[key] for key in ("eigenvalues", "positive_modes")},
                 "embedding_spectrum": spectra[place],
                 "with_embedding": embedding_agreement(embedding, z),
                 "with_final_embedding": embedding_agreement(embedding, embeddings[-1]),
@@ -115,7 +115,7 @@ def restarted_steps(
     steps = np.full(len(since), np.inf)
     for place in sorted(set(since)):
         kernel, start = kernels[place][None], embeddings[place]
-        found = refreshed_steps(times[place : place + 1], kernel, start, end)
+        later = refreshed_steps(times[place : place + 1], kernel, start, end)
         chosen = np.array(since) == place
-        steps[chosen] = found[: len(steps)][chosen]
+        steps[chosen] = later[: len(steps)][chosen]
     return steps, since

@@ -28,13 +28,13 @@ def summarise_groups(
     groups = seed_groups([of_run.run for of_run in curves], [of_run.trained for of_run in curves])
     keys = [learning_settings(asdict(curves[members[0]].trained)) for members in groups]
     differing = [name for name in keys[0] if len({repr(key[name]) for key in keys}) > 1]
-    found = []
+    summaries = []
     for key, members in zip(keys, groups, strict=True):
-        held = [runs[place] for place in members]
-        same = len({one["steps"] for one in held}) == 1
+        of_group = [runs[place] for place in members]
+        same = len({run["steps"] for run in of_group}) == 1
         means: dict[str, Any] = {}
         for name in ACCURACIES:
-            means[f"{name}_fall"] = _interval([one[f"{name}_fall"] for one in held], level)
+            means[f"{name}_fall"] = _interval([run[f"{name}_fall"] for run in of_group], level)
             ends = [curves[place].accuracies[name][:, -1] for place in members]
             means[f"{name}_end"] = _interval(ends, level)
             tops = [curves[place].accuracies[name].max(axis=1) for place in members]
@@ -47,26 +47,26 @@ def summarise_groups(
             name: {
                 signal: {
                     span: _interval(
-                        [one["correlations"][name][signal][span] for one in held], level
+                        [run["correlations"][name][signal][span] for run in of_group], level
                     )
                     for span in ("all", "after_peak")
                 }
-                for signal in held[0]["correlations"][name]
+                for signal in of_group[0]["correlations"][name]
             }
             for name in ACCURACIES
         }
-        found.append(
+        summaries.append(
             {
                 "label": _label(key, differing),
                 "options": {name: key[name] for name in differing},
                 "runs": members,
                 "seeds": [curves[place].trained.seed for place in members],
-                "layers": held[0]["layers"],
+                "layers": of_group[0]["layers"],
                 **means,
                 "correlations": correlations,
             }
         )
-    return found
+    return summaries
 
 
 def _label(key: Mapping[str, Any], differing: Sequence[str]) -> str:

@@ -41,10 +41,10 @@ def compare_run(options: CompareOptions) -> Path:
     """Predict the steps of a run from its data and compare them with those it recorded."""
     assert options.run is not None
     for field in fields(options):
-        given = getattr(options, field.name)
-        if field.name not in ("run", "pairs") and given != field.default:
+        value = getattr(options, field.name)
+        if field.name not in ("run", "pairs") and value != field.default:
             raise ValueError(
-                f"{field.name.replace('_', '-')} is {given}, which means nothing for a run; "
+                f"{field.name.replace('_', '-')} is {value}, which means nothing for a run; "
                 "expected none but --pairs given"
             )
     folder = Path(options.run)
@@ -61,8 +61,9 @@ def compare_run(options: CompareOptions) -> Path:
     measured = measured[:dim]
     if has_theory_form(trained) and trained.encoder == "linear" and trained.widths is None:
         w0 = next(run.learner(0).encoder.parameters()).detach().double().numpy()
-        found = predict_steps_from(x, x_prime, w0)
-        gamma, predicted, theory = found.eigenvalues, found.step_times, "exact initial map"
+        prediction = predict_steps_from(x, x_prime, w0)
+        gamma, predicted = prediction.eigenvalues, prediction.step_times
+        theory = "exact initial map"
     else:
         operator, theory = near_origin(trained, x, x_prime)
         m = len(operator)
