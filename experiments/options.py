@@ -129,8 +129,9 @@ class CompareOptions(ModelOptions):
 class NtkOptions:
     """Predict embeddings and steps of a network from its tangent kernel.
 
-    The network is that of a run (`--run DIR`), those of several runs (`--run A B C`: do they learn
-    the same, and what their kernels predict?), or your own (`--module package.module:factory`).
+    The network is that of a run (`--run DIR`) or your own (`--module package.module:factory`). With
+    several runs (`--run A B C`) the command compares their embeddings and the predictions of their
+    kernels.
 
     Attributes
     ----------

@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,11 @@ def test_commands_can_be_read(page: Path) -> None:
             pytest.fail(f"{page.name}: {line}: {error}")
 
 
+@pytest.mark.parametrize("page", PAGES[3:], ids=lambda page: page.name)
+def test_pages_link_the_glossary(page: Path) -> None:
+    assert page.name == "glossary.md" or "(glossary.md)" in page.read_text()
+
+
 def test_examples_of_the_readme_run() -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert blocks
@@ -105,6 +111,16 @@ def test_the_test_command_of_the_readme_is_the_one_that_integration_runs() -> No
 def test_paths_of_the_contributing_page_exist() -> None:
     for path in re.findall(r"`([\w.]+/[\w./]*)`", (ROOT / ".github/CONTRIBUTING.md").read_text()):
         assert (ROOT / path).exists(), path
+
+
+def test_code_that_the_glossary_names_exists() -> None:
+    text = (ROOT / "experiments" / "docs" / "glossary.md").read_text()
+    names = re.findall(r"`((?:theory|sslsim)(?:\.\w+)+)`", text)
+    assert len(names) > 20
+    for name in names:
+        package, _, last = name.rpartition(".")
+        if not hasattr(import_module(package), last):
+            import_module(name)
 
 
 def test_the_citation_names_this_version_and_holds_what_its_format_asks_for() -> None:

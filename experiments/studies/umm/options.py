@@ -65,7 +65,7 @@ class UmmSettings:
     batch : int
         Number of images in a batch; at most all images.
     held_out : int
-        Number of held-out images whose views measure DeltaR, loss and alignment.
+        Number of held-out images whose views measure Delta R, loss and alignment.
     test_images : int
         Largest number of held-out images that test linear probes and nearest neighbours.
     transfer : str or None
@@ -116,7 +116,7 @@ class UmmSettings:
 
 @dataclass(frozen=True)
 class UmmCommand(UmmSettings):
-    """Fine-tune a trained network so that its late layers forget what they memorised.
+    """Fine-tune a network so that its late layers forget what they memorised.
 
     This is the Undoing Memorization Mechanism, a bi-level optimisation. Layers up to the split stay
     frozen. The inner level aligns the late features with the early ones; the outer level raises the
@@ -164,8 +164,8 @@ class UmmSweepCommand(UmmSettings):
     variants : tuple of str
         full; its ablations no_alignment, no_coding_rate and joint; control, plain further
         training (always included); and interventions that add a single pressure to the control:
-        align (lower the distance of the alignment), spread (raise DeltaR), spread_held (raise
-        DeltaR with the distance held at its value before).
+        align (lower the distance of the alignment), spread (raise Delta R), spread_held (raise
+        Delta R with the distance held at its value before).
     vary : tuple of str
         Further settings of the first variant, NAME=VALUE,VALUE,...: each value in turn, all else
         unchanged. NAME is an option above that takes a number or a name, such as eps, beta,
