@@ -22,10 +22,10 @@ from sslsim.training.batches import training_batches
 from sslsim.training.loop import TrainingOptions, train
 from sslsim.training.options import TrainingOptions as Drawn
 from sslsim.umm import UmmOptions, undo_memorization
-from sslsim.umm.bilevel_losses import Levels
+from sslsim.umm.bilevel_losses import BilevelLosses
 from sslsim.umm.convergence import diagnose
 from sslsim.umm.evaluation import Measured, check_held_out
-from sslsim.umm.forward import instance_reduction, read
+from sslsim.umm.forward import forward_pass, instance_reduction
 from sslsim.umm.outer_step import outer_step, trained_names
 from sslsim.umm.split import frozen_early, split_encoder
 
@@ -68,15 +68,17 @@ def state_of(module):
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def levels_of(learner, n=6, seed=0, kind=None, dtype=torch.float64, **changed):
-    """Levels of one batch, in double precision."""
+def losses_of(learner, n=6, seed=0, kind=None, dtype=torch.float64, **changed):
+    """BilevelLosses of one batch, in double precision."""
     images = load_images(limit=n).images
     views = draw_views(images, kind or learner.views, torch.Generator().manual_seed(seed))
     views = Views(tuple(view.to(dtype) for view in views.views), views.boxes)
     options = options_of(**changed)
     learner = learner.to(dtype)
     split = split_encoder(learner.encoder, options.split)
-    return Levels(learner, split, options, views, None, trained_names(learner, split, options))
+    return BilevelLosses(
+        learner, split, options, views, None, trained_names(learner, split, options)
+    )
 
 
 @pytest.mark.parametrize("method", TWO_VIEWS)
@@ -140,7 +142,7 @@ def test_methods_of_one_view_are_refused(tmp_path):
     split = split_encoder(learners[1].encoder, "layer1")
     pair = Views((torch.rand(3, *SHAPE), torch.rand(3, *SHAPE)), None)
     with pytest.raises(ValueError, match="embeds 3 views of 3 images"):
-        read(learners[1], split, pair, torch.tensor([0, 1, 0]))
+        forward_pass(learners[1], split, pair, torch.tensor([0, 1, 0]))
 
 
 # The faults of the published code.
@@ -151,14 +153,14 @@ def test_the_outer_step_raises_the_coding_rate_reduction(tmp_path):
     rises = []
     for seed in range(3):
         learner = learner_of("simclr", seed=seed)
-        levels = levels_of(learner, n=12, inner_steps=2, beta=0.5, coding_rate=50.0)
-        with frozen_early(learner, levels.split):
-            theta = [learner.get_parameter(name) for name in levels.names]
-            before = levels.coding_rate_reduction(levels.read(theta)).item()
-            gradient, _, record = outer_step(levels)
+        losses = losses_of(learner, n=12, inner_steps=2, beta=0.5, coding_rate=50.0)
+        with frozen_early(learner, losses.split):
+            theta = [learner.get_parameter(name) for name in losses.names]
+            before = losses.coding_rate_reduction(losses.forward(theta)).item()
+            gradient, _, record = outer_step(losses)
             size = torch.stack([g.norm() for g in gradient]).norm()
             moved = [t.detach() - 0.01 * g / size for t, g in zip(theta, gradient, strict=True)]
-            rises.append(levels.coding_rate_reduction(levels.read(moved)).item() - before)
+            rises.append(losses.coding_rate_reduction(losses.forward(moved)).item() - before)
             assert record["coding_rate_reduction"] == pytest.approx(before, rel=1e-12)
     assert min(rises) > 0
     learner = learner_of("simclr")
@@ -172,15 +174,15 @@ def test_alignment_changes_what_the_inner_steps_do():
     learner = learner_of("simclr")
     ends = {}
     for beta in (0.0, 3.0):
-        levels = levels_of(learner, beta=beta)
-        with frozen_early(learner, levels.split):
-            theta = [learner.get_parameter(name).detach().requires_grad_() for name in levels.names]
-            start = levels.alignment(levels.read(theta), theta)
-            slope = torch.autograd.grad(levels.inner(theta), theta, materialize_grads=True)
+        losses = losses_of(learner, beta=beta)
+        with frozen_early(learner, losses.split):
+            theta = [learner.get_parameter(name).detach().requires_grad_() for name in losses.names]
+            start = losses.alignment(losses.forward(theta), theta)
+            slope = torch.autograd.grad(losses.inner(theta), theta, materialize_grads=True)
             moved = [
                 (t - 0.003 * g).detach().requires_grad_() for t, g in zip(theta, slope, strict=True)
             ]
-            ends[beta] = (levels.alignment(levels.read(moved), moved) - start).item()
+            ends[beta] = (losses.alignment(losses.forward(moved), moved) - start).item()
     assert ends[3.0] < 0
     assert ends[3.0] < ends[0.0]
 
@@ -199,10 +201,10 @@ def test_the_projection_head_is_the_pretrained_one_and_is_trained(tmp_path):
     assert torch.equal(seen[0], head["3.weight"])
     assert not torch.equal(learner.encoder.projector[3].weight, head["3.weight"])
     # It is trained by the learner's own loss: without it and its alignment, nothing moves it.
-    levels = levels_of(learner, features="representation")
-    with frozen_early(learner, levels.split):
-        gradient, *_ = outer_step(levels)
-    found = dict(zip(levels.names, gradient, strict=True))
+    losses = losses_of(learner, features="representation")
+    with frozen_early(learner, losses.split):
+        gradient, *_ = outer_step(losses)
+    found = dict(zip(losses.names, gradient, strict=True))
     assert found["encoder.projector.3.weight"].norm() > 1e-6
 
 
@@ -282,18 +284,18 @@ def test_a_linear_encoder_reaches_the_largest_reduction(tmp_path, n, d, hypergra
 @pytest.mark.parametrize("hypergradient", ["unrolled", "darts", "implicit"])
 def test_features_that_are_optimal_already_are_left(hypergradient):
     learner = linear_alone(4, 8)
-    levels = levels_of(
+    losses = losses_of(
         learner, n=4, beta=0.0, hypergradient=hypergradient, inner_steps=2, kind="noise"
     )
     with torch.no_grad():  # orthonormal features of all images
-        early = levels.split.early(learner.images)
+        early = losses.split.early(learner.images)
         target = torch.linalg.qr(torch.randn(8, 4, dtype=torch.float64)).Q.T
         learner.encoder.backbone.layer2[0].weight.copy_((torch.linalg.pinv(early) @ target).T)
-    with frozen_early(learner, levels.split):
-        gradient, *_ = outer_step(levels)
+    with frozen_early(learner, losses.split):
+        gradient, *_ = outer_step(losses)
         assert max(float(g.abs().max()) for g in gradient) < 1e-10
         learner.encoder.backbone.layer2[0].weight.data[0] *= 2
-        gradient, *_ = outer_step(levels)
+        gradient, *_ = outer_step(losses)
         assert max(float(g.abs().max()) for g in gradient) > 1e-3
 
 
@@ -305,19 +307,19 @@ TRUE_GRADIENTS = ["barlow_twins", "simclr", "vicreg", "spectral", "byol", "vicre
 def test_hypergradients_of_methods_against_finite_differences(method, alignment):
     """Of second and third order: through two inner steps of a loss that holds a gradient."""
     learner = learner_of(method)
-    levels = levels_of(learner, inner_steps=2, inner_lr=0.01, alignment=alignment)
-    with frozen_early(learner, levels.split):
-        exact, *_ = outer_step(levels)
+    losses = losses_of(learner, inner_steps=2, inner_lr=0.01, alignment=alignment)
+    with frozen_early(learner, losses.split):
+        exact, *_ = outer_step(losses)
         generator = torch.Generator().manual_seed(0)
-        theta = [learner.get_parameter(name).detach().clone() for name in levels.names]
+        theta = [learner.get_parameter(name).detach().clone() for name in losses.names]
         direction = [torch.randn(t.shape, generator=generator, dtype=t.dtype) for t in theta]
         along = sum(float((g * d).sum()) for g, d in zip(exact, direction, strict=True))
         ends = []
         for sign in (1, -1):
             with torch.no_grad():
-                for name, t, d in zip(levels.names, theta, direction, strict=True):
+                for name, t, d in zip(losses.names, theta, direction, strict=True):
                     learner.get_parameter(name).copy_(t + sign * 1e-6 * d)
-            ends.append(-outer_step(levels)[2]["objective"])
+            ends.append(-outer_step(losses)[2]["objective"])
     slope = (ends[0] - ends[1]) / 2e-6
     assert along == pytest.approx(slope, rel=1e-5, abs=1e-6)
     assert abs(along) > 1e-3
@@ -328,11 +330,11 @@ def test_darts_comes_close_to_the_exact_derivative_of_a_learner():
         learner = learner_of(method)
         found = {}
         for name in ("unrolled", "darts"):
-            levels = levels_of(
+            losses = losses_of(
                 learner, hypergradient=name, radius=1e-5, alignment="cka", inner_steps=2
             )
-            with frozen_early(learner, levels.split):
-                found[name] = torch.cat([g.flatten() for g in outer_step(levels)[0]])
+            with frozen_early(learner, losses.split):
+                found[name] = torch.cat([g.flatten() for g in outer_step(losses)[0]])
         gap = (found["darts"] - found["unrolled"]).norm() / found["unrolled"].norm()
         assert gap < 1e-6  # the square of the radius times curvatures; no ReLU turns within it
 
@@ -343,14 +345,14 @@ def test_darts_comes_close_to_the_exact_derivative_of_a_learner():
 def test_rows_of_early_and_late_features_belong_together():
     for method in ("simclr", "swav", "vicregl"):
         learner = learner_of(method).eval()
-        levels = levels_of(learner, dtype=torch.float32)  # which is what SwAV computes in
-        reading = read(learner, levels.split, levels.batch, None)
-        early = torch.cat(reading.early)
-        literal = torch.cat([levels.split.early(view) for view in levels.batch.views[:2]])
+        losses = losses_of(learner, dtype=torch.float32)  # which is what SwAV computes in
+        forward = forward_pass(learner, losses.split, losses.batch, None)
+        early = torch.cat(forward.early)
+        literal = torch.cat([losses.split.early(view) for view in losses.batch.views[:2]])
         torch.testing.assert_close(early, literal)
-        late = levels.split.late(literal)
-        torch.testing.assert_close(reading.representation, late)
-        torch.testing.assert_close(reading.embedding, learner.encoder.projector(late))
+        late = losses.split.late(literal)
+        torch.testing.assert_close(forward.representation, late)
+        torch.testing.assert_close(forward.embedding, learner.encoder.projector(late))
     unit = nn.functional.normalize(late, dim=1)
     exact = coding_rate_reduction(unit, instance_groups(6, 2), 0.5)
     assert instance_reduction(late, 0.5).item() == pytest.approx(exact.item(), rel=1e-6)
@@ -358,13 +360,13 @@ def test_rows_of_early_and_late_features_belong_together():
 
 def test_one_joint_level_descends_the_sum():
     learner = learner_of("simclr")
-    levels = levels_of(learner, joint=True, beta=0.7, coding_rate=2.0)
-    with frozen_early(learner, levels.split):
-        gradient, end, record = outer_step(levels)
-        theta = [learner.get_parameter(name) for name in levels.names]
-        reading = levels.read(theta)
-        value = reading.loss + 0.7 * levels.alignment(reading, theta)
-        value = value - 2 * levels.coding_rate_reduction(reading)
+    losses = losses_of(learner, joint=True, beta=0.7, coding_rate=2.0)
+    with frozen_early(learner, losses.split):
+        gradient, end, record = outer_step(losses)
+        theta = [learner.get_parameter(name) for name in losses.names]
+        forward = losses.forward(theta)
+        value = forward.loss + 0.7 * losses.alignment(forward, theta)
+        value = value - 2 * losses.coding_rate_reduction(forward)
         literal = torch.autograd.grad(value, theta)
     assert end is record["inner_start"] is record["inner_end"] is record["residual"] is None
     assert record["objective"] == pytest.approx(-value.item(), rel=1e-12)
@@ -374,12 +376,12 @@ def test_one_joint_level_descends_the_sum():
 
 def test_weights_of_zero_leave_terms_out():
     learner = learner_of("simclr")
-    levels = levels_of(learner, beta=0.0, coding_rate=0.0)
-    with frozen_early(learner, levels.split):
-        theta = [learner.get_parameter(name) for name in levels.names]
-        loss = levels.read(theta).loss.item()
-        assert levels.inner(theta).item() == levels.outer(theta).item() == loss
-        assert levels.joint(levels.read(theta), theta).item() == loss
+    losses = losses_of(learner, beta=0.0, coding_rate=0.0)
+    with frozen_early(learner, losses.split):
+        theta = [learner.get_parameter(name) for name in losses.names]
+        loss = losses.forward(theta).loss.item()
+        assert losses.inner(theta).item() == losses.outer(theta).item() == loss
+        assert losses.joint(losses.forward(theta), theta).item() == loss
 
 
 def test_running_statistics_move_once_a_step_by_the_batch_at_theta(tmp_path):
@@ -404,7 +406,7 @@ def test_an_update_is_the_literal_one(tmp_path):
     batches = training_batches(load_images(limit=20), other.views, Drawn(batch=8, seed=3), CPU)
     for step, lr in enumerate((0.1, 0.05)):
         with frozen_early(other, split):
-            gradient, *_ = outer_step(Levels(other, split, options, *batches(step), names))
+            gradient, *_ = outer_step(BilevelLosses(other, split, options, *batches(step), names))
         with torch.no_grad():
             for name, g in zip(names, gradient, strict=True):
                 other.get_parameter(name).add_(g, alpha=-lr)
@@ -584,15 +586,15 @@ def test_an_inner_rate_too_large_is_noticed(tmp_path):
 def test_an_earlier_layer_can_feed_the_alignment(alignment):
     def taken(split, early, features="embedding"):
         learner = learner_of("simclr", widths=(5, 6, 4))
-        levels = levels_of(
+        losses = losses_of(
             learner, split=split, early=early, alignment=alignment, features=features
         )
-        with frozen_early(levels.learner, levels.split):
-            reading = levels.read_own()
-            phi = tuple(levels.learner.get_parameter(name) for name in levels.names)
-            value = levels.alignment(reading, phi)
+        with frozen_early(losses.learner, losses.split):
+            forward = losses.forward_own()
+            phi = tuple(losses.learner.get_parameter(name) for name in losses.names)
+            value = losses.alignment(forward, phi)
             gradient = torch.autograd.grad(value, phi, materialize_grads=True)
-        return value.item(), dict(zip(levels.names, gradient, strict=True))
+        return value.item(), dict(zip(losses.names, gradient, strict=True))
 
     value, gradient = taken("layer2", "layer1")
     own, _ = taken("layer2", None)
@@ -631,8 +633,8 @@ def test_alignment_is_held_on_the_same_batch(tmp_path):
             assert lines[0]["gradient_norm"] == pytest.approx(free["gradient_norm"], rel=1e-5)
         gaps = []
         for seed in range(3):
-            now = levels_of(learner, seed=seed, **settings)
-            before = levels_of(learner_of("simclr"), seed=seed, **settings)
+            now = losses_of(learner, seed=seed, **settings)
+            before = losses_of(learner_of("simclr"), seed=seed, **settings)
             before.learner.load_state_dict(first)
             gaps.append(abs(float(now.alignment_now() - before.alignment_now())))
         moved[hold] = sum(gaps)
@@ -648,10 +650,10 @@ def test_a_run_that_holds_resumes_with_the_same_bits(tmp_path, monkeypatch):
 
     step = finetune.outer_step
 
-    def dying(levels, phi):
+    def dying(losses, phi):
         if any(file.name == "checkpoint-000000002.pt" for file in tmp_path.glob("parts/*/*.pt")):
             raise RuntimeError
-        return step(levels, phi)
+        return step(losses, phi)
 
     monkeypatch.setattr(finetune, "outer_step", dying)
     with pytest.raises(RuntimeError):
