@@ -25,9 +25,9 @@ from sslsim.ntk.blocks import (
     Blocks,
     block_grid,
     fingerprint,
-    stored_block,
     open_folder,
     plan_blocks,
+    stored_block,
 )
 from sslsim.ntk.checks import check_block, check_input, checked_inputs
 from sslsim.ntk.engines import add_by_func, add_by_hooks

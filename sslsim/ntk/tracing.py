@@ -93,7 +93,9 @@ def trace_module(module: nn.Module, x: torch.Tensor) -> ModuleTrace:
 
     def watch(call: Call, output: torch.Tensor) -> None:
         calls.append((call, tuple(output.shape)))
-        saved_bytes.setdefault(call.x.untyped_storage().data_ptr(), call.x.untyped_storage().nbytes())
+        saved_bytes.setdefault(
+            call.x.untyped_storage().data_ptr(), call.x.untyped_storage().nbytes()
+        )
         index = len(calls) - 1
         output.register_hook(lambda g: output_gradients.__setitem__(index, g.detach()))
 

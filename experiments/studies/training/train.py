@@ -82,7 +82,7 @@ def train_network(options: TrainOptions) -> Path:
             pixels = pixel_statistics(data.images) if options.standardise else None
             held_out_images = held_out.images.to(device)
             plain, plain_held_out = crop_to_input(data, kind), crop_to_input(held_out, kind)
-            probe = draw_held_out_pairs(
+            pairs = draw_held_out_pairs(
                 held_out_images, probed_views, options.probe, options.seed, pixels
             )
             begun = time.perf_counter()
@@ -92,7 +92,7 @@ def train_network(options: TrainOptions) -> Path:
                 kind,
                 train_options,
                 folder,
-                probe=probe,
+                held_out=pairs,
                 bank=neighbour_bank(plain, plain_held_out, pixels, device)
                 if options.evaluate
                 else None,

@@ -22,7 +22,7 @@ from sslsim.runs.options import TrainOptions
 from sslsim.runs.setup import read_train_options, split_data
 from sslsim.umm import UmmOptions
 from sslsim.umm.alignment import cka_distance
-from sslsim.umm.bilevel_losses import Levels
+from sslsim.umm.bilevel_losses import BilevelLosses
 from sslsim.umm.evaluation import held_out_batch, measure
 from sslsim.umm.outer_step import trained_names
 from sslsim.umm.split import split_encoder
@@ -220,5 +220,5 @@ def measured(start: Start, learner: Learner, test_images: int) -> dict[str, Any]
     names = trained_names(learner, split, start.options)
     device = next(learner.parameters()).device
     batch = held_out_batch(start.data, start.held_out, start.kind, start.options, device)
-    whole = measure(Levels(learner, split, start.options, *batch, names))
+    whole = measure(BilevelLosses(learner, split, start.options, *batch, names))
     return {**asdict(whole), "layers": measured_layers(start, learner, test_images)}
