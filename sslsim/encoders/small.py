@@ -3,8 +3,9 @@ r"""Small encoders without biases or BatchNorm, whose scale at initialisation is
 Weights are drawn from a standard normal distribution and multiplied by sigma / sqrt(fan_in), with
 sigma^2 = 2 if a ReLU follows and 1 otherwise. "standard" stores the product (Kaiming's
 initialisation, arXiv 1502.01852, eq. 10); "ntk" stores the draws and multiplies in the forward pass
-(arXiv 1806.07572, section 3). Both are the same function for the same draws. For an MLP of L layers, the
-last linear, of an input x with m entries, every output f has over the draws, at any widths,
+(arXiv 1806.07572, section 3). Both are the same function for the same draws. Consider an MLP of L
+layers, the last one linear, and an input x with m entries. Over the draws, every output f has, at
+any widths,
 
     E f(x)^2 = |x|^2 / m,      E Theta(x, x) = L |x|^2 / m    ("ntk"),
 

@@ -25,7 +25,7 @@ OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 class UmmOptions:
     """How to fine-tune.
 
-    Of the paper's numbers only eps^2 = 0.1, one inner step and Adam are known, from its code.
+    The paper's numbers are unknown, except eps^2 = 0.1, one inner step and Adam, from its code.
 
     Attributes
     ----------
