@@ -6,8 +6,9 @@ Embeddings of inputs X, (n, m), samples in rows, by a map W(t), (d, m), are Z = 
 
 W(t) may come from any solution: :func:`theory.linear.closed_form.weights` for an aligned start,
 :func:`theory.losses.near_origin.growth` near the origin, or, since R does not change under
-rotations of the embedding, the transpose of :func:`theory.losses.spectral_contrastive.weights_factor` for
-spectral contrastive learning from any W(0) of rank d.
+rotations of the embedding, the transpose of
+:func:`theory.losses.spectral_contrastive.weights_factor` for spectral contrastive learning from any
+W(0) of rank d.
 """
 
 from __future__ import annotations

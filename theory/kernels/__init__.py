@@ -1,7 +1,7 @@
 """The dynamics of Barlow Twins in kernel form: modes of K_Gamma, infinite width, changing kernels.
 
-A kernel replaces the linear features: that of an infinitely wide network, or the tangent kernel of a
-trained one.
+A kernel replaces the linear features: that of an infinitely wide network, or the tangent kernel of
+a trained one.
 """
 
 from theory.kernels.frozen import frozen_kernel_descent

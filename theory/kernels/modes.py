@@ -12,8 +12,8 @@ v_j(x) = b_j^T K^{-1/2} k(X, x) of unit norm in the RKHS, and
     f(x, t) = U diag(s(t)) v(x),      f(x, infinity) = U diag(gamma^{-1/2}) v(x),
 
 with s(t) of :mod:`theory.linear.closed_form`. Over positive modes, f(x, infinity) has the least
-RKHS norm of all maps of zero loss. If K is positive definite, n eigenvalues are positive and n negative:
-two views of n samples have at most n modes to learn.
+RKHS norm of all maps of zero loss. If K is positive definite, n eigenvalues are positive and n
+negative: two views of n samples have at most n modes to learn.
 
 For the tangent kernel of a finite network, K is the trace over outputs of the full
 (2n d) x (2n d) kernel, divided by d.

@@ -1,8 +1,9 @@
 r"""The next step from a plateau: the tangent kernel of one direction, without learned functions.
 
 On a plateau of Barlow Twins, let the functions f_v of k modes be learned, with eigenvalues
-lambda_v, and let u be an output direction with a small eigenvalue. With K_u the tangent kernel of the scalar
-output u . f on the 2n views, and P the swap of the two views, a small function along u grows as
+lambda_v, and let u be an output direction with a small eigenvalue. With K_u the tangent kernel of
+the scalar output u . f on the 2n views, and P the swap of the two views, a small function along u
+grows as
 
     df/dt = (2/n) D K_u P f,    D = I - sum_v f_v f_v^T P / (2 n lambda_v),
 

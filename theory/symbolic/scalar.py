@@ -3,8 +3,8 @@ r"""The formulas of this package derived symbolically, as executable proofs.
 Each function derives one formula with sympy from its loss or equation of motion, and returns it.
 None imports the numerical modules, so that the two can check each other. Symbols: gamma (real;
 positive if a mode is learned), s singular value, lambda = gamma s^2, t flow time (learning rate x
-step), eta learning rate, mu momentum, b penalty of b ||W||_F^2, w factor of a deep product, r growth
-factor of one iteration.
+step), eta learning rate, mu momentum, b penalty of b ||W||_F^2, w factor of a deep product, r
+growth factor of one iteration.
 
 The aligned model is that of arXiv 2303.15438, section 4.
 """
