@@ -201,7 +201,7 @@ def gaussian_blur(images: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
     images : Tensor, shape (n, c, h, w)
         Images as floats.
     kernels : Tensor, shape (n, r + 1)
-        Kernels from :func:`gaussian_kernels`; images without weight beside the centre do not
+        Kernels from :func:`gaussian_kernels`; images whose kernel is only the centre do not
         change.
 
     Returns

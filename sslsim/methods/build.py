@@ -41,7 +41,7 @@ _METHODS_WITH = {
     "prototypes": ("swav", "dino"),
     "teacher_momentum": ("byol", "dino"),
 }
-_HEADS = 5  # purpose of the draws of the parts beside the encoder
+_HEADS = 5  # purpose of the draws of the parts other than the encoder
 
 
 def build_learner(

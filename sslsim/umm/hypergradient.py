@@ -397,7 +397,7 @@ def _gradient(
     create_graph: bool = False,
     retain_graph: bool | None = None,
 ) -> Parameters:
-    # A loss may leave out some parameters, as the coding rate those of a head beside it.
+    # A loss may not depend on all parameters: the coding rate does not depend on other heads.
     return torch.autograd.grad(
         value, at, create_graph=create_graph, retain_graph=retain_graph, materialize_grads=True
     )

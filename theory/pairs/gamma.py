@@ -7,7 +7,7 @@ than they agree has a negative eigenvalue and is never learned. Rows are samples
 Gamma = (X^T X' + X'^T X) / (2n) for arrays of shape (n, m).
 
 Data are two arrays or a re-iterable of chunks, of any real type. They are read chunk by chunk in
-float64; beside the data of the caller, only one chunk and the result are in memory.
+float64. In addition to the data of the caller, only one chunk and the result are in memory.
 """
 
 from __future__ import annotations
