@@ -70,7 +70,7 @@ def train_network(options: TrainOptions) -> Path:
                 print(_headline(options, data, held_out, learner, device), flush=True)
             pixels = pixel_statistics(data.images) if options.standardise else None
             held_out_images = held_out.images.to(device)
-            probe = draw_held_out_pairs(
+            pairs = draw_held_out_pairs(
                 held_out_images, pair_views(kind), options.probe, options.seed, pixels
             )
             bank = None
@@ -84,7 +84,7 @@ def train_network(options: TrainOptions) -> Path:
                 kind,
                 train_options,
                 folder,
-                probe=probe,
+                held_out=pairs,
                 bank=bank,
                 device=device,
                 progress=sys.stderr.isatty(),

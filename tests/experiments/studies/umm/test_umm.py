@@ -128,11 +128,11 @@ def test_an_interrupted_run_goes_on_with_the_same_bits(run, undone, tmp_path, mo
 
     step, seen = finetune.outer_step, []
 
-    def stopping(levels, phi):
+    def stopping(losses, phi):
         seen.append(1)
         if len(seen) == 7:
             signal.raise_signal(signal.SIGINT)
-        return step(levels, phi)
+        return step(losses, phi)
 
     options = command(run, tmp_path / "b")
     monkeypatch.setattr(finetune, "outer_step", stopping)
