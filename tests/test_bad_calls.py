@@ -48,6 +48,7 @@ from theory.kernels import modes as kernel
 from theory.kernels import plateau, refreshed
 from theory.linear import (
     closed_form,
+    gradient_descent,
     initialization,
     momentum,
     preconditioned,
@@ -55,7 +56,6 @@ from theory.linear import (
     weight_decay,
 )
 from theory.linear import deep as deep_linear
-from theory.linear import gradient_descent as descent
 from theory.losses import near_origin
 from theory.losses import spectral_contrastive as riccati
 from theory.memorization import first_order as memorization
@@ -154,9 +154,9 @@ embedding_spectra.rank_me(x * i)                       | z is complex
 embedding_spectra.cross_spectrum(x, y * i)             | complex
 deep_linear.step_times(g, s, 0)                        | layers is 0
 deep_linear.step_times(g, s * i, 2)                    | complex
-descent.descent_step_iterations(g, s, 0)               | learning_rate is 0
-descent.descent_step_iterations(g * i, s, 0.1)         | complex
-descent.stable_learning_rate(g * i)                    | complex
+gradient_descent.descent_step_iterations(g, s, 0)               | learning_rate is 0
+gradient_descent.descent_step_iterations(g * i, s, 0.1)         | complex
+gradient_descent.stable_learning_rate(g * i)                    | complex
 frozen_kernel.frozen_kernel_descent(k, x, 0.1, 5)      | kernel has shape (6, 6)
 initialization.column_norms(x * i, np.eye(4))          | complex
 momentum.flow_time(1j, 0.1, 0.5)                       | complex

@@ -18,7 +18,8 @@ ALLOWED = {
     "theory": {"theory"},
     "sslsim": {"sslsim"},
     "experiments": {"experiments", "theory", "sslsim"},
-    "paper_figs": {"paper_figs", "theory", "sslsim.core.files", "sslsim.runs.folder"},
+    "paper_figs": {"paper_figs", "theory", "sslsim.core.files", "sslsim.runs.folder"}
+    | {"sslsim.measures.intervals"},
 }
 COMPUTED = {  # modules that import what they are told at run time
     "experiments.study",  # what the registry names

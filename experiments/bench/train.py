@@ -38,7 +38,7 @@ from experiments.tables import table
 from sslsim.core.torchvision import torchvision
 from sslsim.data.views import draw_view
 from sslsim.encoders.build import Encoder, build_encoder
-from sslsim.measures.snapshots import draw_probe, snapshot
+from sslsim.measures.snapshots import draw_held_out_pairs, snapshot
 from sslsim.methods.learner import PairLearner
 from sslsim.objectives import barlow_twins, simclr, vicreg
 from sslsim.training.batches import training_batches
@@ -158,7 +158,7 @@ def _step(options: BenchTrainOptions) -> dict[str, Any]:
 def _snapshot(options: BenchTrainOptions) -> dict[str, Any]:
     data = random_images(max(256, options.step_batch), 3, 32, 32)
     encoder = _encoder(options)
-    probe = draw_probe(data.images, "simclr", 256, seed=0)
+    probe = draw_held_out_pairs(data.images, "simclr", 256, seed=0)
     x = torch.rand(options.step_batch, 3, 32, 32)
     comparison = _compared(
         {

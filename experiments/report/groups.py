@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
 from experiments.report.configuration import PLACES, defaults_of
 from experiments.report.folders import RunFolder
 from experiments.tables import words
+from sslsim.measures.intervals import mean_interval
+from sslsim.runs.replicates import learning_settings
 
 LEVEL = 0.9  # of intervals over seeds, as elsewhere in the package
 
@@ -70,13 +69,8 @@ def spread(values: Sequence[float | None]) -> Spread:
     known = [value for value in values if value is not None]
     if not known:
         return Spread(0, None, None, None, None, None, None)
-    with np.errstate(over="ignore", invalid="ignore"):  # of numbers near the largest float
-        mean = _finite(np.mean(known))
-        deviation = _finite(np.std(known, ddof=1)) if len(known) > 1 else None
-    low = high = None
-    if mean is not None and deviation is not None:
-        half = float(stats.t.ppf((1 + LEVEL) / 2, len(known) - 1)) * deviation / len(known) ** 0.5
-        low, high = mean - half, mean + half
+    over = mean_interval(known, LEVEL)
+    mean, deviation, low, high = map(_finite, (over.mean, over.deviation, over.low, over.high))
     return Spread(len(known), mean, deviation, low, high, min(known), max(known))
 
 
@@ -105,10 +99,12 @@ def group_runs(runs: Sequence[RunFolder]) -> list[Group]:
 
 
 def _key(run: RunFolder, options: Mapping[str, Any]) -> str:
+    settings = {**(defaults_of(run) or {}), **options}
+    if run.command == "train":
+        settings = learning_settings(settings)
     free = PLACES | {"seed"}
-    held = {**(defaults_of(run) or {}), **options}
-    kept = {name: value for name, value in held.items() if name not in free}
-    return json.dumps([run.command, kept], sort_keys=True)
+    settings = {name: value for name, value in settings.items() if name not in free}
+    return json.dumps([run.command, settings], sort_keys=True)
 
 
 def _sources(given: Any, trained: Sequence[RunFolder]) -> list[RunFolder]:

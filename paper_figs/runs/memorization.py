@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy import stats
 
 from paper_figs.style import BAND, INK, QUIET, WIDTH, save, styled
 from sslsim.core.files import read_arrays, read_json
+from sslsim.measures.intervals import mean_interval
 
 Array = NDArray[Any]
 
@@ -228,10 +228,8 @@ def _range(groups: Sequence[Array]) -> tuple[float, float]:
 
 def _half(values: Array) -> Array:
     """Half of the interval of means over the last axis; none of fewer than two."""
-    if values.shape[-1] < 2:
-        return np.zeros(values.shape[:-1])
-    quantile = stats.t.ppf(0.5 + LEVEL / 2, values.shape[-1] - 1)
-    return np.asarray(quantile * stats.sem(values, axis=-1))
+    over = mean_interval(values, LEVEL, axis=-1)
+    return np.where(over.n > 1, over.high - over.mean, 0.0)
 
 
 def _spread(axes: Axes, values: Array, place: float) -> None:

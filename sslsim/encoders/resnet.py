@@ -30,30 +30,30 @@ def resnet(
     Parameters
     ----------
     depth : {18, 34, 50}
-        Layers.
+        Number of layers.
     channels : int
-        Of the images.
+        Channels of the images.
     stem : {"small", "imagenet"}
-        "imagenet": 7 x 7 convolution of stride 2 and max-pooling, which make 224 px into 56.
-        "small": 3 x 3 convolution of stride 1 and padding 1, no pooling: 32 px stay 32
+        "imagenet": 7 x 7 convolution of stride 2 and max-pooling, which map 224 pixels to 56.
+        "small": 3 x 3 convolution of stride 1 and padding 1 without pooling, which keeps 32 pixels
         (arXiv 2002.05709, appendix B.9).
     width : int
-        Channels of the stem and the first stage; every stage has twice those of the one before.
+        Channels of the stem and the first stage; every stage has twice as many as the one before.
     norm : {"batch", "none"}
-        BatchNorm, or nothing in its place: the network is then homogeneous in its weights, and its
-        tangent kernel depends on no batch.
+        BatchNorm or no normalisation. Without it the network is homogeneous in its weights, and its
+        tangent kernel does not depend on a batch.
 
     Returns
     -------
     nn.Sequential
         (n, channels, h, w) -> (n, 8 width), or (n, 32 width) for depth 50; children ``stem``,
-        ``layer1``
-        to ``layer4``, ``pool``. Drawn from torch's global generator (see ``seeding.seeded``).
+        ``layer1`` to ``layer4``, ``pool``. It is drawn from torch's global generator (see
+        :func:`sslsim.core.seeds.seeded`).
 
     Raises
     ------
     ValueError
-        If depth, stem or norm is unknown or there are no channels.
+        If depth, stem or norm is unknown, or a number is not above zero.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def resnet(
 
 
 class _ResNet(torchvision.models.ResNet):
-    """torchvision's ResNet whose stages are of another width than 64, 128, 256 and 512."""
+    """torchvision's ResNet with stages of any width."""
 
     def __init__(self, depth: int, width: int, norm_layer: Any) -> None:
         self.width = width
@@ -98,7 +98,7 @@ class _ResNet(torchvision.models.ResNet):
 
     def _make_layer(self, block: Any, planes: int, *args: Any, **options: Any) -> nn.Sequential:
         if planes == WIDTH:
-            self.inplanes = self.width  # of the stem that comes before the first stage
+            self.inplanes = self.width  # the stem's channels, before the first stage
         layer: nn.Sequential = super()._make_layer(
             block, planes * self.width // WIDTH, *args, **options
         )

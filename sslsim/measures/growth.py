@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from sslsim.measures.snapshots import ProbeSet, probing
+from sslsim.measures.snapshots import HeldOutPairs, batch_statistics
 
 SPECTRA = ("cross", "covariance")
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -65,7 +65,7 @@ class Growth:
 
 def growth(
     encoder: nn.Module,
-    pairs: ProbeSet,
+    pairs: HeldOutPairs,
     objective: Objective,
     modes: Sequence[int],
     *,
@@ -78,7 +78,7 @@ def growth(
     encoder : nn.Module
         (n, ...) -> (n, d); left as it is. Computed in float64 on a copy in evaluation mode, but
         that BatchNorm goes by the statistics of the pairs, as in training on all of them at once.
-    pairs : ProbeSet
+    pairs : HeldOutPairs
         n pairs.
     objective : callable
         Loss of the embeddings (n, d) of both views.
@@ -107,14 +107,14 @@ def growth(
     >>> layer = nn.Linear(2, 1, bias=False)
     >>> _ = layer.weight.data.copy_(torch.tensor([[1e-3, 0.0]]))
     >>> x = torch.eye(2)  # gamma is 1/2 in every direction
-    >>> growth(layer, ProbeSet(x, x), barlow_twins, [0]).rates.round(decimals=3)
+    >>> growth(layer, HeldOutPairs(x, x), barlow_twins, [0]).rates.round(decimals=3)
     tensor([4.], dtype=torch.float64)
     """
     if spectrum not in SPECTRA:
         raise ValueError(f"spectrum is {spectrum!r}; expected one of {', '.join(SPECTRA)}")
     moving, parameters, names = _copied(encoder)
     sizes = [parameter.numel() for parameter in parameters]
-    with probing(moving):
+    with batch_statistics(moving):
         z, z_prime = moving(pairs.x.double()), moving(pairs.x_prime.double())
     lam, directions = _modes(z.detach(), z_prime.detach(), spectrum)
     if not all(0 <= mode < len(lam) for mode in modes):
@@ -123,7 +123,7 @@ def growth(
     # Zeros where the loss does not look at one of the views.
     pulls = torch.autograd.grad(loss, (z, z_prime), retain_graph=True, materialize_grads=True)
     downhill = _gradient(loss, parameters)
-    found = []
+    rows = []
     for mode in modes:
         u = directions[:, mode]
         # Eigenvectors change at first order, eigenvalues as if they did not.
@@ -133,18 +133,18 @@ def growth(
         )
         own = -uphill * _gradient(pulled, parameters)
         by_parameter = torch.stack([part.sum() for part in own.split(sizes)])
-        found.append(torch.cat([-(uphill @ downhill)[None], by_parameter]) / lam[mode])
+        rows.append(torch.cat([-(uphill @ downhill)[None], by_parameter]) / lam[mode])
     functions = torch.cat([z, z_prime]).detach() @ directions
     if spectrum == "covariance":
         functions = functions - functions.mean(dim=0)
-    rates = torch.stack(found).detach() if found else lam.new_zeros(0, 1 + len(sizes))
+    rates = torch.stack(rows).detach() if rows else lam.new_zeros(0, 1 + len(sizes))
     total, shares = rates[:, 0], rates[:, 1:]
     own_rates = shares.sum(dim=1)
     return Growth(lam, directions, functions, total, own_rates, shares, names, float(loss.detach()))
 
 
-def moved(
-    encoder: nn.Module, pairs: ProbeSet, objective: Objective, time: float
+def gradient_flow_step(
+    encoder: nn.Module, pairs: HeldOutPairs, objective: Objective, time: float
 ) -> tuple[nn.Module, float]:
     """The network a short flow time later, by one explicit step down the gradient.
 
@@ -166,13 +166,13 @@ def moved(
     --------
     >>> from sslsim.objectives import barlow_twins
     >>> layer = nn.Linear(2, 1, bias=False)
-    >>> pairs = ProbeSet(*torch.rand(2, 8, 2))
-    >>> later, slope = moved(layer, pairs, barlow_twins, 0.0)
+    >>> pairs = HeldOutPairs(*torch.rand(2, 8, 2))
+    >>> later, slope = gradient_flow_step(layer, pairs, barlow_twins, 0.0)
     >>> bool((later.weight == layer.weight).all()), slope > 0
     (True, True)
     """
     later, parameters, _ = _copied(encoder)
-    with probing(later):
+    with batch_statistics(later):
         loss = objective(later(pairs.x.double()), later(pairs.x_prime.double()))
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     slope = 0.0
@@ -185,7 +185,7 @@ def moved(
 
 
 def hessian_product(
-    encoder: nn.Module, pairs: Sequence[ProbeSet], objective: Objective
+    encoder: nn.Module, pairs: Sequence[HeldOutPairs], objective: Objective
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:
     """Product of a vector with the Hessian of the mean loss over some batches.
 
@@ -193,7 +193,7 @@ def hessian_product(
     ----------
     encoder : nn.Module
         As in :func:`growth`.
-    pairs : sequence of ProbeSet
+    pairs : sequence of HeldOutPairs
         Batches; losses that compare samples depend on their size.
     objective : callable
         As in :func:`growth`.
@@ -214,7 +214,7 @@ def hessian_product(
     --------
     >>> layer = nn.Linear(1, 1, bias=False)
     >>> product, size = hessian_product(
-    ...     layer, [ProbeSet(torch.ones(2, 1), torch.ones(2, 1))], lambda z, w: (z * w).sum()
+    ...     layer, [HeldOutPairs(torch.ones(2, 1), torch.ones(2, 1))], lambda z, w: (z * w).sum()
     ... )
     >>> size, product(torch.ones(1, dtype=torch.float64))  # the loss is 2 w^2
     (1, tensor([4.], dtype=torch.float64))
@@ -225,7 +225,7 @@ def hessian_product(
     def product(vector: torch.Tensor) -> torch.Tensor:
         total = torch.zeros(size, dtype=torch.float64, device=vector.device)
         for batch in pairs:
-            with probing(copied):
+            with batch_statistics(copied):
                 loss = objective(copied(batch.x.double()), copied(batch.x_prime.double()))
             gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
             slope = _flat(gradients, parameters) @ vector

@@ -15,7 +15,7 @@ from sslsim.data.datasets import Images
 from sslsim.data.pixels import PixelStatistics
 from sslsim.encoders.build import Encoder
 from sslsim.measures.probes import knn_accuracy
-from sslsim.measures.snapshots import probing
+from sslsim.measures.snapshots import batch_statistics
 
 _BANK = 1000  # training images that may be neighbours
 _READ = 256  # held-out images that are classified
@@ -104,8 +104,8 @@ def neighbour_accuracy(encoder: Encoder, bank: NeighbourBank) -> float:
     >>> neighbour_accuracy(build_encoder("linear", (2, 1, 1), 2, seed=0), bank)
     1.0
     """
-    with probing(encoder):
-        found = encoder.backbone(bank.images).float()
-    known, read = found[: bank.size], found[bank.size :]
+    with batch_statistics(encoder):
+        z = encoder.backbone(bank.images).float()
+    known, read = z[: bank.size], z[bank.size :]
     labels, wanted = bank.labels[: bank.size], bank.labels[bank.size :]
     return knn_accuracy(known, labels, read, wanted, k=min(_K, bank.size)).accuracy

@@ -38,7 +38,7 @@ _PROBE = 1  # purpose of the probe set's draws
 
 
 @dataclass(frozen=True, eq=False)
-class ProbeSet:
+class HeldOutPairs:
     """Held-out pairs that are embedded at every snapshot.
 
     Attributes
@@ -51,9 +51,9 @@ class ProbeSet:
     x_prime: torch.Tensor
 
 
-def draw_probe(
+def draw_held_out_pairs(
     images: torch.Tensor, kind: str, count: int, seed: int, pixels: PixelStatistics | None = None
-) -> ProbeSet:
+) -> HeldOutPairs:
     """Draw the probe set, once for a run.
 
     Parameters
@@ -71,7 +71,7 @@ def draw_probe(
 
     Returns
     -------
-    ProbeSet
+    HeldOutPairs
         Views are drawn on the CPU, so that every device sees the same.
 
     Raises
@@ -82,7 +82,7 @@ def draw_probe(
     Examples
     --------
     >>> images = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
-    >>> draw_probe(images, "simclr", 4, seed=0).x.shape
+    >>> draw_held_out_pairs(images, "simclr", 4, seed=0).x.shape
     torch.Size([4, 1, 8, 8])
     """
     count = min(count, len(images))
@@ -95,13 +95,13 @@ def draw_probe(
     )
     if pixels is not None:
         x, x_prime = pixels.standardise(x), pixels.standardise(x_prime)
-    return ProbeSet(x, x_prime)
+    return HeldOutPairs(x, x_prime)
 
 
 @torch.no_grad()
 def snapshot(
     encoder: Encoder,
-    probe: ProbeSet,
+    probe: HeldOutPairs,
     objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
 ) -> dict[str, Any]:
     """Spectra and metrics of the embeddings of a probe set.
@@ -110,7 +110,7 @@ def snapshot(
     ----------
     encoder : Encoder
         The network; left in the mode it was in.
-    probe : ProbeSet
+    probe : HeldOutPairs
         The pairs.
     objective : callable, optional
         Loss of the embeddings of the pairs; recorded as ``probe_loss``.
@@ -133,12 +133,12 @@ def snapshot(
     Examples
     --------
     >>> from sslsim.encoders.build import build_encoder
-    >>> probe = ProbeSet(*torch.rand(2, 6, 1, 8, 8))
-    >>> found = snapshot(build_encoder("linear", (1, 8, 8), 3, seed=0), probe)
-    >>> found["cross_spectrum"].shape, found["scores"].shape
+    >>> probe = HeldOutPairs(*torch.rand(2, 6, 1, 8, 8))
+    >>> record = snapshot(build_encoder("linear", (1, 8, 8), 3, seed=0), probe)
+    >>> record["cross_spectrum"].shape, record["scores"].shape
     ((3,), (6, 3))
     """
-    with probing(encoder):
+    with batch_statistics(encoder):
         z, z_prime = encoder(probe.x).double(), encoder(probe.x_prime).double()
     if not bool(z.isfinite().all() and z_prime.isfinite().all()):
         raise ValueError(
@@ -148,7 +148,7 @@ def snapshot(
     covariance = covariance_spectrum(z)
     mean = z.mean(dim=0)
     left, scale, right = torch.linalg.svd(z - mean, full_matrices=False)
-    kept = min(RANK, len(scale))
+    count = min(RANK, len(scale))
     number = len(z)
     groups = torch.arange(number, device=z.device).repeat(2)
     numbers = {} if objective is None else {"probe_loss": objective(z, z_prime)}
@@ -164,8 +164,8 @@ def snapshot(
     arrays = {
         "cross_spectrum": cross_spectrum(z, z_prime),
         "covariance_spectrum": covariance,
-        "scores": (left * scale)[:, :kept],
-        "axes": right[:kept].T,
+        "scores": (left * scale)[:, :count],
+        "axes": right[:count].T,
         "mean": mean,
     }
     return {
@@ -175,7 +175,7 @@ def snapshot(
 
 
 @contextlib.contextmanager
-def probing(module: nn.Module) -> Iterator[None]:
+def batch_statistics(module: nn.Module) -> Iterator[None]:
     """Evaluation mode, but BatchNorm by the statistics of what is embedded, none of them kept.
 
     Parameters
@@ -186,27 +186,27 @@ def probing(module: nn.Module) -> Iterator[None]:
     Examples
     --------
     >>> layer = nn.BatchNorm1d(1)
-    >>> with probing(layer):
+    >>> with batch_statistics(layer):
     ...     out = layer(torch.tensor([[1.0], [3.0]]))
     >>> out.round().flatten().tolist(), layer.running_mean.item(), layer.training
     ([-1.0, 1.0], 0.0, True)
     """
     training = {part: part.training for part in module.modules()}
-    kept: list[tuple[Any, str, Any]] = []
+    saved: list[tuple[Any, str, Any]] = []
     module.eval()
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            kept.append((part, "track_running_stats", part.track_running_stats))
-            kept += [(part, name, getattr(part, name)) for name in ("running_mean", "running_var")]
+            saved.append((part, "track_running_stats", part.track_running_stats))
+            saved += [(part, name, getattr(part, name)) for name in ("running_mean", "running_var")]
             part.track_running_stats = False
             part.running_mean = part.running_var = None
         elif isinstance(part, GlobalBatchNorm):
-            kept.append((part, "momentum", part.momentum))
+            saved.append((part, "momentum", part.momentum))
             part.training, part.momentum = True, 0.0
     try:
         yield
     finally:
-        for part, name, value in kept:
+        for part, name, value in saved:
             setattr(part, name, value)
         for part, mode in training.items():
             part.training = mode

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from scipy import stats
 
 from sslsim.core.seeds import derived_generator
 
@@ -62,6 +65,31 @@ def plant_atypical(
     changed[kinds == 3] = _collages(images, (kinds == 3).nonzero()[:, 0], generator)
     changed[kinds == 4] = images[kinds == 4].roll(1, dims=1)
     return changed, kinds
+
+
+def outlier_auc(scores: ArrayLike, atypical: ArrayLike, ordinary: ArrayLike) -> float:
+    """Area under the ROC curve of scores that tell outliers from other images.
+
+    Parameters
+    ----------
+    scores : array_like, shape (n,)
+        Memorisation scores.
+    atypical, ordinary : array_like of bool, shape (n,)
+        Outliers, and the images that they are compared with; one of either at least.
+
+    Returns
+    -------
+    float
+        Chance that an outlier scores above another image, ties counting half.
+
+    Examples
+    --------
+    >>> outlier_auc([0.5, 0.5, 0.1, 0.9], [True, False, False, False], [False, True, True, True])
+    0.5
+    """
+    table = np.asarray(scores)
+    first, others = table[np.asarray(atypical)], table[np.asarray(ordinary)]
+    return float(stats.mannwhitneyu(first, others).statistic / (len(first) * len(others)))
 
 
 def _collages(

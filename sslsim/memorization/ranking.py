@@ -124,3 +124,38 @@ def remaining_points(
     elif which == "least":
         order = order.flip(0)
     return order[k:].sort().values
+
+
+def chosen_points(
+    scores: torch.Tensor | ArrayLike, k: int, which: str = "most", *, seed: int = 0
+) -> torch.Tensor:
+    """Places of k points chosen by their scores: those that :func:`remaining_points` leaves out.
+
+    Parameters
+    ----------
+    scores, k, which, seed
+        As for :func:`remaining_points`.
+
+    Returns
+    -------
+    Tensor of int64, shape (k,)
+        The most memorised ones from the highest score on, others ascending.
+
+    Raises
+    ------
+    ValueError
+        As :func:`remaining_points`.
+
+    Examples
+    --------
+    >>> chosen_points([0.1, 0.3, 0.1, 0.2], 2).tolist()
+    [1, 3]
+    >>> chosen_points([0.1, 0.3, 0.1, 0.2], 2, "least").tolist()
+    [0, 2]
+    """
+    if which == "most":
+        return most_memorized(scores, k)
+    rest = remaining_points(scores, k, which, seed=seed)
+    left_out = torch.ones(len(rest) + k, dtype=torch.bool)
+    left_out[rest] = False
+    return left_out.nonzero()[:, 0]

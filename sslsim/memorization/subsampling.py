@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
 from sslsim.core.seeds import derived_generator
 from sslsim.encoders.checks import check_count
+from sslsim.measures.frozen import FrozenEncoder
+from sslsim.memorization.image_sets import ScoredImages
+from sslsim.memorization.losses import ImageScores, Scoring, encoder_losses
 from sslsim.memorization.scores import Memorization, check_losses, scored
 
 _MEMBERS = 14  # purpose of the draw of members
@@ -166,6 +171,63 @@ def subsample_scores(
     f_mean, f_var = _mean_and_variance(above, inside)
     g_mean, g_var = _mean_and_variance(above, ~inside)
     return scored(least, f_mean, g_mean, f_var, g_var, form)
+
+
+def score_pool(
+    encoders: Sequence[FrozenEncoder],
+    members: torch.Tensor,
+    images: ScoredImages,
+    scoring: Scoring,
+) -> ImageScores:
+    """Scores of a pool under encoders that were trained on random shares of it.
+
+    Parameters
+    ----------
+    encoders : sequence of FrozenEncoder
+        Encoders of one architecture.
+    members : Tensor of bool, shape (encoders, n)
+        Images that each encoder was trained on, of :func:`draw_members`.
+    images : ScoredImages
+        Of :func:`sslsim.memorization.image_sets.pool_images`.
+    scoring : Scoring
+        How to score. Raw scores are freed of every encoder's offset, as :func:`subsample_scores`
+        does by ``centre``.
+
+    Returns
+    -------
+    ImageScores
+        Without pairs of encoders.
+
+    Raises
+    ------
+    ValueError
+        As :func:`sslsim.memorization.losses.encoder_losses` and :func:`subsample_scores`.
+
+    Examples
+    --------
+    >>> from sslsim.data.datasets import load_images
+    >>> from sslsim.encoders.build import build_encoder
+    >>> from sslsim.memorization.image_sets import pool_images
+    >>> images = pool_images(load_images(limit=20), load_images(split="test", limit=20), 10)
+    >>> encoders = [
+    ...     FrozenEncoder(build_encoder("linear", (1, 8, 8), 2, seed=s), None, "weak")
+    ...     for s in range(4)
+    ... ]
+    >>> score_pool(encoders, draw_members(4, 10), images, Scoring("weak")).scores.shape
+    (1, 10)
+    """
+    losses = encoder_losses(encoders, images.images, scoring, numbers=images.numbers)
+    by_layer = [
+        subsample_scores(of_layer, members, scoring.form, centre=scoring.form == "raw")
+        for of_layer in losses.unbind(dim=1)
+    ]
+    return ImageScores(
+        scores=torch.stack([layer.scores for layer in by_layer]).numpy(),
+        standard_error=torch.stack([layer.standard_error for layer in by_layer]).numpy(),
+        units=np.empty((len(by_layer), 0, len(images.images))),
+        losses=losses.numpy(),
+        members=members.numpy(),
+    )
 
 
 def _mean_and_variance(

@@ -1,4 +1,4 @@
-"""Blocks of a kernel that fit a memory budget, and finished blocks kept on disk."""
+"""Blocks of a kernel that fit into a memory budget; finished blocks are stored on disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from sslsim.core.files import whole_file
 from sslsim.ntk.layers import by_places
-from sslsim.ntk.tracing import Probe
+from sslsim.ntk.tracing import ModuleTrace
 
 DEFAULT_BUDGET = 2**30  # bytes
 _WORK = 2**23  # bytes of per-sample gradients at once on a CPU: more leaves its caches
@@ -27,9 +27,9 @@ class Blocks:
     Attributes
     ----------
     rows : int
-        Rows, and columns, of a block.
+        Number of rows, and of columns, of a block.
     work : int
-        Bytes for per-sample gradients formed at once.
+        Bytes for the per-sample gradients that are in memory at the same time.
     """
 
     rows: int
@@ -38,7 +38,7 @@ class Blocks:
 
 def plan_blocks(
     module: nn.Module,
-    seen: Probe,
+    trace: ModuleTrace,
     by_func: tuple[str, ...],
     size: tuple[int, int],
     symmetric: bool,
@@ -50,9 +50,9 @@ def plan_blocks(
     Parameters
     ----------
     module : nn.Module
-        Whose kernel is computed.
-    seen : Probe
-        Of the module.
+        Module whose kernel is computed.
+    trace : ModuleTrace
+        Result of ``trace_module`` for the module.
     by_func : tuple of str
         Parameters left to ``torch.func``.
     size : (int, int)
@@ -60,9 +60,9 @@ def plan_blocks(
     symmetric : bool
         Whether rows and columns are the same, so that a block on the diagonal needs its rows once.
     passes : int
-        Output vectors.
+        Number of output vectors.
     budget : int
-        Bytes.
+        Memory in bytes.
 
     Returns
     -------
@@ -75,19 +75,19 @@ def plan_blocks(
 
     Examples
     --------
-    >>> from sslsim.ntk.tracing import probe
+    >>> from sslsim.ntk.tracing import trace_module
     >>> module = nn.Linear(3, 2)
-    >>> plan_blocks(module, probe(module, torch.rand(4, 3)), (), (4, 4), True, 2, 10**6).rows
+    >>> plan_blocks(module, trace_module(module, torch.rand(4, 3)), (), (4, 4), True, 2, 10**6).rows
     4
     """
     parameters = dict(module.named_parameters())
     item = next(iter(parameters.values())).element_size()
-    whole = {name: seen.visits[name] for name in seen.visits if seen.visits[name] > 1}
-    # Gradients held whole: as found, stacked, and wide.
-    held = sum(parameters[name].numel() * (2 * item * n + 8) for name, n in whole.items())
-    held += sum(parameters[name].numel() * (2 * item + 8) for name in by_func)
-    sample = seen.sample_bytes + held
-    # Tensors of many sizes come and go: the allocator holds up to a third more than they need.
+    whole = {name: trace.visits[name] for name in trace.visits if trace.visits[name] > 1}
+    # Gradients that are in memory as a whole: as computed, stacked, and in float64.
+    whole_bytes = sum(parameters[name].numel() * (2 * item * n + 8) for name, n in whole.items())
+    whole_bytes += sum(parameters[name].numel() * (2 * item + 8) for name in by_func)
+    sample = trace.sample_bytes + whole_bytes
+    # Tensors of many sizes are made and freed: the allocator uses up to a third more memory.
     usable = budget * 3 // 4
     on_cpu = next(iter(parameters.values())).device.type == "cpu"
     work = min(usable // 8, _WORK) if on_cpu else usable // 8
@@ -96,17 +96,17 @@ def plan_blocks(
     while True:
         rows = -(-longest // count)
         block = (min(rows, size[0]), min(rows, size[1]))
-        together = block[0] if symmetric and count == 1 else sum(block)
+        block_rows = block[0] if symmetric and count == 1 else sum(block)
         pairs, floor = [0], 0
-        for shape in seen.shapes:
+        for shape in trace.shapes:
             if by_places(shape, block, passes):
                 pairs.append(block[0] * block[1] * shape.places**2 * 8)
-                entries = together * shape.places * (shape.inputs + shape.outputs)
+                entries = block_rows * shape.places * (shape.inputs + shape.outputs)
                 floor = max(floor, entries * (item + 8))
             else:
-                entries = together * shape.patch * (shape.places + 3 * shape.outputs)
+                entries = block_rows * shape.patch * (shape.places + 3 * shape.outputs)
                 floor = max(floor, entries * item)
-        fixed = together * sample + sum(pairs) + 2 * max(pairs)
+        fixed = block_rows * sample + sum(pairs) + 2 * max(pairs)
         if fixed + max(work, floor) <= usable:
             return Blocks(rows, work)
         if rows == 1:
@@ -131,11 +131,12 @@ def block_grid(size: tuple[int, int], symmetric: bool, rows: int) -> Iterator[tu
     symmetric : bool
         Whether it is symmetric.
     rows : int
-        Of a block.
+        Rows of a block.
 
     Yields
     ------
     slice, slice
+        Rows and columns of the next block.
 
     Examples
     --------
@@ -147,23 +148,24 @@ def block_grid(size: tuple[int, int], symmetric: bool, rows: int) -> Iterator[tu
             yield slice(i, min(i + rows, size[0])), slice(j, min(j + rows, size[1]))
 
 
-def kept_block(
+def stored_block(
     folder: Path | None, rows: slice, columns: slice, compute: Callable[[], torch.Tensor]
 ) -> torch.Tensor:
-    """Read a block that an earlier run finished, or compute and keep it.
+    """Read a block that an earlier run finished, or compute and store it.
 
     Parameters
     ----------
     folder : Path, optional
-        Opened by :func:`open_folder`; without one nothing is kept.
+        Folder opened by :func:`open_folder`; without it, nothing is stored.
     rows, columns : slice
-        Which block.
+        Place of the block in the kernel.
     compute : callable
-        Gives it, float64.
+        Function that returns the block in float64.
 
     Returns
     -------
     Tensor of float64
+        The block.
 
     Raises
     ------
@@ -172,7 +174,7 @@ def kept_block(
 
     Examples
     --------
-    >>> kept_block(None, slice(0, 1), slice(0, 1), lambda: torch.ones(1, 1))
+    >>> stored_block(None, slice(0, 1), slice(0, 1), lambda: torch.ones(1, 1))
     tensor([[1.]])
     """
     if folder is None:
@@ -180,10 +182,10 @@ def kept_block(
     path = folder / f"rows_{rows.start}_{rows.stop}_columns_{columns.start}_{columns.stop}.npy"
     if path.exists():
         return torch.from_numpy(np.load(path))
-    found = compute()
+    block = compute()
     with whole_file(path) as file:
-        np.save(file, found.numpy())
-    return found
+        np.save(file, block.numpy())
+    return block
 
 
 def open_folder(path: str | os.PathLike[str] | None, fingerprint: str) -> Path | None:
@@ -192,13 +194,14 @@ def open_folder(path: str | os.PathLike[str] | None, fingerprint: str) -> Path |
     Parameters
     ----------
     path : path, optional
-        The folder; None keeps nothing.
+        The folder; None stores nothing.
     fingerprint : str
-        Of all that the kernel depends on.
+        Hash of everything that the kernel depends on.
 
     Returns
     -------
     Path or None
+        The folder, ready for blocks.
 
     Raises
     ------
@@ -237,7 +240,7 @@ def fingerprint(module: nn.Module, *tensors: torch.Tensor | None) -> str:
     Parameters
     ----------
     module : nn.Module
-        Printed for its structure.
+        Module; its printed form stands for its structure.
     tensors : Tensor or None
         Inputs and output vectors.
 

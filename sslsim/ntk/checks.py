@@ -1,4 +1,4 @@
-"""Checks of what goes into tangent kernels and of what comes out."""
+"""Checks of the inputs of tangent kernels and of the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def checked_inputs(
     Parameters
     ----------
     module : nn.Module
-        For its device and type.
+        Module that gives the device and type.
     x1 : Tensor, shape (n1, ...)
         First inputs.
     x2 : Tensor, shape (n2, ...), or None
@@ -23,12 +23,13 @@ def checked_inputs(
     Returns
     -------
     Tensor, Tensor or None
+        The inputs on the device of the module.
 
     Raises
     ------
     ValueError
-        If one is no tensor of finite floats of the module's type with samples in rows, or the two
-        do not fit.
+        If an input is not a tensor of finite floats of the module's type with samples in rows, or
+        the shapes of the two do not match.
 
     Examples
     --------
@@ -52,19 +53,19 @@ def checked_inputs(
 
 
 def check_input(name: str, x: torch.Tensor) -> None:
-    """Raise if inputs are no finite floats with samples in rows.
+    """Raise an error unless inputs are finite floats with samples in rows.
 
     Parameters
     ----------
     name : str
-        How the caller calls them.
+        Name of the inputs in the message.
     x : Tensor, shape (n, ...)
         The inputs.
 
     Raises
     ------
     ValueError
-        If they are no tensor, have one axis, no entries, no floating type, or are not finite.
+        If the inputs are not a tensor of finite floats with two or more axes and some entries.
 
     Examples
     --------
@@ -87,9 +88,9 @@ def check_block(module: nn.Module, block: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     module : nn.Module
-        Whose kernel it is.
+        Module whose kernel is checked.
     block : Tensor
-        Any part of it.
+        Any part of the kernel.
 
     Returns
     -------
@@ -99,7 +100,7 @@ def check_block(module: nn.Module, block: torch.Tensor) -> torch.Tensor:
     Raises
     ------
     ValueError
-        If it holds NaN or infinite values, as gradients did.
+        If the block contains NaN or infinite values; the gradients did too.
 
     Examples
     --------

@@ -1,9 +1,9 @@
 """Two ways to the tangent kernel of one block of rows, parameter by parameter.
 
-Both differentiate the scalars v . f(x) of rows (x, v): samples with output vectors. Hooks take one
-forward pass of all rows and one backward pass an output vector, and multiply and drop per-sample
-gradients layer by layer. ``torch.func`` differentiates each row by itself, all parameters at once,
-and takes any parameter a module may have.
+Both differentiate the scalars v . f(x) of rows (x, v): samples with output vectors. Hooks need one
+forward pass of all rows and one backward pass per output vector; they multiply and discard
+per-sample gradients layer by layer. ``torch.func`` differentiates each row on its own, with respect
+to all parameters at once, and supports every parameter of a module.
 """
 
 from __future__ import annotations
@@ -18,14 +18,20 @@ from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sslsim.ntk.layers import OWN, Call, Split, gradients, product, products
-from sslsim.ntk.tracing import Probe, check_finite, hook_layers, in_place_told, with_parameters
+from sslsim.ntk.tracing import (
+    ModuleTrace,
+    check_finite,
+    hook_layers,
+    in_place_errors,
+    with_parameters,
+)
 
 Add = Callable[[str, torch.Tensor], None]
 
 
 def add_by_hooks(
     module: nn.Module,
-    seen: Probe,
+    trace: ModuleTrace,
     x: torch.Tensor,
     vectors: Sequence[torch.Tensor],
     split: Split,
@@ -38,8 +44,8 @@ def add_by_hooks(
     ----------
     module : nn.Module
         Left as it is.
-    seen : Probe
-        Of the module.
+    trace : ModuleTrace
+        Result of ``trace_module`` for the module.
     x : Tensor, shape (rows, ...)
         Inputs of the rows.
     vectors : sequence of Tensor, each of shape (rows, d)
@@ -47,7 +53,7 @@ def add_by_hooks(
     split : (slice, slice)
         Which rows are rows and columns of the kernel block.
     add : callable
-        Given the name of a parameter and a summand of its part, float64 (n1, n2).
+        Called with the name of a parameter and a summand of its part, float64 (n1, n2).
     work : int
         Bytes for the per-sample gradients formed at once, 0 for no limit.
 
@@ -55,19 +61,18 @@ def add_by_hooks(
     ------
     ValueError
         If an output is not finite, a value that gradients need was changed in place, or the module
-        calls other layers for these rows than for those it was probed with.
+        calls other layers for these rows than for those that were traced.
 
     Examples
     --------
-    >>> from sslsim.ntk.tracing import probe
+    >>> from sslsim.ntk.tracing import trace_module
     >>> layer, x = nn.Linear(2, 1, bias=False), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     >>> both = (slice(0, 2), slice(0, 2))
-    >>> add_by_hooks(
-    ...     layer, probe(layer, x), x, [torch.ones(2, 1)], both, lambda name, k: print(k.tolist())
-    ... )
+    >>> trace, vectors = trace_module(layer, x), [torch.ones(2, 1)]
+    >>> add_by_hooks(layer, trace, x, vectors, both, lambda name, k: print(k.tolist()))
     [[5.0, 11.0], [11.0, 25.0]]
     """
-    names = {p: name for name, p in module.named_parameters() if name in seen.visits}
+    names = {p: name for name, p in module.named_parameters() if name in trace.visits}
     visits = dict.fromkeys(names.values(), 0)
     shared: dict[str, list[torch.Tensor]] = {}
 
@@ -77,11 +82,11 @@ def add_by_hooks(
                 f"the input of a {type(call.layer).__name__} was changed in place after its call; "
                 "expected layers whose inputs stay as they are, or engine 'func'"
             )
-        held = call.layer._parameters
-        own = {key: names[p] for key in OWN if (p := held.get(key)) in names}
+        parameters = call.layer._parameters
+        own = {key: names[p] for key in OWN if (p := parameters.get(key)) in names}
         for name in own.values():
             visits[name] += 1
-        alone = [key for key, name in own.items() if seen.visits[name] == 1]
+        alone = [key for key, name in own.items() if trace.visits[name] == 1]
         for key, part in products(call, g, alone, split, len(vectors), work):
             add(own[key], part)
         # Gradients of a parameter used several times add up before they are multiplied.
@@ -91,7 +96,7 @@ def add_by_hooks(
     def watch(call: Call, output: torch.Tensor) -> None:
         output.register_hook(lambda g: take(call, g.detach()))
 
-    with torch.enable_grad(), in_place_told(module), ExitStack() as hooks:
+    with torch.enable_grad(), in_place_errors(module), ExitStack() as hooks:
         hook_layers(module, watch, hooks)
         # Gradients flow to the inputs, hence through every layer that depends on them.
         leaf = x.detach().clone().requires_grad_()
@@ -104,10 +109,10 @@ def add_by_hooks(
                 add(name, product(torch.stack(parts).sum(0), split))
             shared.clear()
     for name, count in visits.items():
-        if count != len(vectors) * seen.visits[name]:
+        if count != len(vectors) * trace.visits[name]:
             raise ValueError(
                 f"parameter {name!r} was used {count} times in {len(vectors)} passes; expected "
-                f"{seen.visits[name]} times in each, whatever the inputs"
+                f"{trace.visits[name]} times in each, whatever the inputs"
             )
 
 
@@ -134,7 +139,7 @@ def add_by_func(
     split : (slice, slice)
         Which rows are rows and columns of the kernel block.
     add : callable
-        Given the name of a parameter and its part for one vector, float64 (n1, n2).
+        Called with the name of a parameter and its part for one vector, float64 (n1, n2).
 
     Raises
     ------
@@ -165,7 +170,7 @@ def add_by_func(
         warnings.filterwarnings("ignore", message="There is a performance drop")
         for vector in vectors:
             try:
-                found, out = differentiate(own, x, vector.to(x))
+                gradients_by_name, out = differentiate(own, x, vector.to(x))
             except RuntimeError as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise ValueError(
@@ -173,4 +178,4 @@ def add_by_func(
                 ) from error
             check_finite(module, out)
             for name in own:
-                add(name, product(found.pop(name).flatten(1), split))
+                add(name, product(gradients_by_name.pop(name).flatten(1), split))

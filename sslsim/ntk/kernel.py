@@ -4,8 +4,8 @@ For outputs f(x) in R^d and parameters p, the kernel (arXiv 1806.07572, section 
 
     Theta(x, x')_{kl} = sum over p of  d f_k(x)/dp . d f_l(x')/dp.
 
-Its trace over outputs is the sum of d scalar kernels; divided by d it is the kernel that the theory
-of stepwise learning wants (arXiv 2303.15438, section on kernels). Parameters with
+Its trace over outputs is the sum of d scalar kernels; divided by d it is the kernel in the theory
+of stepwise learning (arXiv 2303.15438, section on kernels). Parameters with
 ``requires_grad=False`` are left out.
 """
 
@@ -25,13 +25,13 @@ from sslsim.ntk.blocks import (
     Blocks,
     block_grid,
     fingerprint,
-    kept_block,
     open_folder,
     plan_blocks,
+    stored_block,
 )
 from sslsim.ntk.checks import check_block, check_input, checked_inputs
 from sslsim.ntk.engines import add_by_func, add_by_hooks
-from sslsim.ntk.tracing import Probe, probe
+from sslsim.ntk.tracing import ModuleTrace, trace_module
 
 ENGINES = ("auto", "hooks", "func")
 
@@ -43,7 +43,7 @@ class _Task:
     """One kernel to compute, all its choices made."""
 
     module: nn.Module
-    seen: Probe
+    trace: ModuleTrace
     by_func: tuple[str, ...]
     x1: torch.Tensor
     x2: torch.Tensor | None
@@ -70,7 +70,7 @@ def empirical_ntk(
     module : nn.Module
         (n, ...) -> (n, d), in evaluation mode; BatchNorm by its running statistics. Left as it is.
     x1 : Tensor, shape (n1, ...)
-        Inputs of the module, of its floating type.
+        Inputs of the module, in its floating type.
     x2 : Tensor, shape (n2, ...), optional
         By default ``x1``; then half of the blocks are computed and the result is symmetric.
     output : {"trace", "full"}, sequence of int, or Tensor of shape (d, p)
@@ -102,7 +102,7 @@ def empirical_ntk(
     Raises
     ------
     ValueError
-        If inputs, outputs or gradients are unfit, a BatchNorm or Dropout is in training mode,
+        If inputs, outputs or gradients are not valid, a BatchNorm or Dropout is in training mode,
         samples are coupled, the module changes in place what gradients need, the budget is too
         small (it says what is needed), the folder holds another kernel, or an engine cannot see a
         parameter (it is named).
@@ -130,13 +130,13 @@ def empirical_ntk(
         return check_block(module, total.cpu())
 
     def store(rows: slice, columns: slice) -> None:
-        block = kept_block(folder, rows, columns, lambda: compute(rows, columns))
+        block = stored_block(folder, rows, columns, lambda: compute(rows, columns))
         _place(kernel, rows, columns, block, task.x2 is None)
 
     _each_block(task, store, progress)
     if task.vectors is not None:
         return kernel
-    d = task.seen.dim
+    d = task.trace.dim
     return kernel.unflatten(1, (-1, d)).unflatten(0, (-1, d)).transpose(1, 2).contiguous()
 
 
@@ -150,18 +150,18 @@ def layer_ntks(
     engine: str = "auto",
     progress: bool = False,
 ) -> dict[str, torch.Tensor]:
-    """Part of the tangent kernel that each parameter carries.
+    """Part of the tangent kernel that belongs to each parameter.
 
     Parameters
     ----------
     module, x1, x2, output, memory_budget, engine, progress
-        As in :func:`empirical_ntk`, but for ``output="full"``.
+        As in :func:`empirical_ntk`, except that ``output="full"`` is not supported.
 
     Returns
     -------
     dict of str to Tensor of float64, shape (n1, n2)
-        One for each parameter that requires gradients, by name in the module's order. They add up
-        to the kernel.
+        One part for each parameter that requires gradients, by name in the module's order. The sum
+        of all parts is the kernel.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def layer_ntks(
     if isinstance(output, str) and output == "full":
         raise ValueError("output is 'full'; expected 'trace', indices or a matrix")
     task = _task(module, x1, x2, output, memory_budget, engine)
-    parts = {name: torch.zeros(task.size, dtype=torch.float64) for name in task.seen.names}
+    parts = {name: torch.zeros(task.size, dtype=torch.float64) for name in task.trace.names}
 
     def store(rows: slice, columns: slice) -> None:
         sums: dict[str, torch.Tensor] = {}
@@ -205,7 +205,7 @@ def pair_ntk(
     resume: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> torch.Tensor:
-    """Kernel of positive pairs that the theory of stepwise learning wants.
+    """Kernel of positive pairs in the theory of stepwise learning.
 
     Parameters
     ----------
@@ -214,14 +214,14 @@ def pair_ntk(
     x, x_prime : Tensor, shape (n, ...)
         First and second views, of equal shape.
     output, memory_budget, engine, resume, progress
-        As in :func:`empirical_ntk`, but for ``output="full"``.
+        As in :func:`empirical_ntk`, except that ``output="full"`` is not supported.
 
     Returns
     -------
     Tensor of float64, shape (2n, 2n)
-        Of the stacked views, the first ones first; divided by the number of outputs, indices or
-        columns summed over, so that by default it is the trace over outputs divided by d
-        (arXiv 2303.15438, section on kernels), and a single unit vector u gives the kernel of
+        Kernel of the stacked views, first views first. It is divided by the number of outputs,
+        indices or columns in the sum: by default it is the trace over outputs divided by d
+        (arXiv 2303.15438, section on kernels), and for a single unit vector u it is the kernel of
         the scalar output u . f.
 
     Raises
@@ -257,7 +257,7 @@ def pair_ntk(
     )
     if isinstance(output, torch.Tensor):
         return kernel / output.shape[1]
-    return kernel / (probe(module, views).dim if isinstance(output, str) else len(output))
+    return kernel / (trace_module(module, views).dim if isinstance(output, str) else len(output))
 
 
 def _task(
@@ -274,20 +274,20 @@ def _task(
     if type(budget) is not int or budget < 1:
         raise ValueError(f"memory_budget is {budget!r}; expected a number of bytes above zero")
     x1, x2 = checked_inputs(module, x1, x2)
-    seen = probe(module, x1)
-    missing = tuple(name for name in seen.names if name not in seen.visits)
+    trace = trace_module(module, x1)
+    missing = tuple(name for name in trace.names if name not in trace.visits)
     if engine == "hooks" and missing:
         raise ValueError(
             f"hooks do not see every use of {', '.join(missing)}; expected parameters of linear "
             "maps, 2d convolutions and normalisations, or engine 'auto'"
         )
-    by_func = seen.names if engine == "func" else missing
-    vectors = _vectors(output, seen.dim)
-    each = seen.dim if vectors is None else 1
+    by_func = trace.names if engine == "func" else missing
+    vectors = _vectors(output, trace.dim)
+    each = trace.dim if vectors is None else 1
     size = (each * len(x1), each * len(x1 if x2 is None else x2))
     passes = 1 if vectors is None else vectors.shape[1]
-    blocks = plan_blocks(module, seen, by_func, size, x2 is None, passes, budget)
-    return _Task(module, seen, by_func, x1, x2, vectors, size, blocks)
+    blocks = plan_blocks(module, trace, by_func, size, x2 is None, passes, budget)
+    return _Task(module, trace, by_func, x1, x2, vectors, size, blocks)
 
 
 def _vectors(output: Output, dim: int) -> torch.Tensor | None:
@@ -326,15 +326,15 @@ def _add_block(
         split = (slice(0, len(x)), slice(len(x), None))
         x = torch.cat([x, more])
         vectors = [torch.cat(pair) for pair in zip(vectors, others, strict=True)]
-    if len(task.by_func) < len(task.seen.names):
-        add_by_hooks(task.module, task.seen, x, vectors, split, add, task.blocks.work)
+    if len(task.by_func) < len(task.trace.names):
+        add_by_hooks(task.module, task.trace, x, vectors, split, add, task.blocks.work)
     if task.by_func:
         add_by_func(task.module, task.by_func, x, vectors, split, add)
 
 
 def _rows(task: _Task, x: torch.Tensor, rows: slice) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Inputs and output vectors of some rows; for all pairs of outputs, rows go over both."""
-    d = task.seen.dim
+    d = task.trace.dim
     if task.vectors is None:
         numbers = torch.arange(rows.start, rows.stop)
         return x[(numbers // d).to(x.device)], [torch.eye(d).to(x)[numbers % d]]

@@ -26,7 +26,7 @@ from torch.nn import functional
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 # Exact types: a subclass may compute something else with the same parameters.
 HANDLED = (nn.Linear, nn.Conv2d, *BATCH_NORMS, nn.LayerNorm, nn.GroupNorm)
-# What their calls use. Of other parameters put into them (by pruning, say) they know nothing.
+# The parameters that their calls use. Others (added by pruning, for example) are not counted.
 OWN = ("weight", "bias")
 
 Split = tuple[slice, slice]
@@ -34,34 +34,34 @@ Split = tuple[slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of a layer: what its part of the kernel needs of the forward pass.
+    """One call of a layer: the part of the forward pass that its kernel needs.
 
     Attributes
     ----------
     layer : nn.Module
-        Of a type in ``HANDLED``.
+        Layer of a type in ``HANDLED``.
     x : Tensor, shape (rows, ...)
-        Its input, detached but not copied.
+        Input of the layer, detached but not copied.
     version : int
-        Of the input at the call: a later change in place is an error, not a wrong number.
-    kept : dict
+        Version counter of the input at the call: a later change in place raises an error.
+    input_products : dict
         The (a a^T) of the second form by name of the parameter, for all passes.
     """
 
     layer: nn.Module
     x: torch.Tensor
     version: int
-    kept: dict[str, torch.Tensor] = field(default_factory=dict)
+    input_products: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class WeightShape:
-    """Sizes on which the cost of a weight's part depends: places, outputs, inputs, groups.
+    """Sizes that determine the cost of a weight's part of the kernel.
 
     Attributes
     ----------
     places, outputs, inputs, groups : int
-        T, o and i of the module's docstring, the latter two in each group.
+        T, o and i of the module's docstring (o and i in each group), and the number of groups.
     patch : int
         Entries of a patch that come from one input channel; 1 for a linear map.
     """
@@ -79,14 +79,14 @@ def weight_shape(layer: nn.Module, output: torch.Size) -> WeightShape | None:
     Parameters
     ----------
     layer : nn.Module
-        Any of ``HANDLED``.
+        Layer of a type in ``HANDLED``.
     output : torch.Size
-        Shape of its output.
+        Shape of the layer's output.
 
     Returns
     -------
     WeightShape or None
-        None for normalisations, whose parts cost next to nothing.
+        None for normalisation layers, whose parts cost almost nothing.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def by_places(shape: WeightShape, rows: tuple[int, int], passes: int) -> bool:
     Parameters
     ----------
     shape : WeightShape
-        Of the layer.
+        Sizes of the layer's weight.
     rows : (int, int)
         Rows and columns of the kernel block.
     passes : int
@@ -118,6 +118,7 @@ def by_places(shape: WeightShape, rows: tuple[int, int], passes: int) -> bool:
     Returns
     -------
     bool
+        True if the sum over places is cheaper.
 
     Examples
     --------
@@ -149,7 +150,8 @@ def products(
     passes : int
         Output gradients that share the forward pass.
     work : int
-        Bytes for per-sample gradients and patches held at once, exceeded by one input channel only.
+        Bytes for the per-sample gradients and patches in memory at the same time. A single input
+        channel may exceed it.
 
     Yields
     ------
@@ -188,21 +190,21 @@ def gradients(
     own : sequence of str
         Which of "weight" and "bias".
     work : int
-        Bytes for what is held at once, exceeded by one input channel only; 0 for no limit.
+        Bytes in memory at the same time, 0 for no limit. A single input channel may exceed it.
 
     Yields
     ------
     str
         Name of the parameter.
     Tensor, shape (rows, p)
-        Some of the entries of its gradient, each entry once. The order of entries depends on the
-        layer and ``work`` alone.
+        Some entries of its gradient; each entry occurs once. Their order depends only on the layer
+        and on ``work``.
 
     Examples
     --------
     >>> call = Call(nn.LayerNorm(2), torch.tensor([[1.0, 3.0]]), 0)
-    >>> found = dict(gradients(call, torch.tensor([[5.0, 7.0]]), ("weight", "bias"), 0))
-    >>> {name: gradient.round().tolist() for name, gradient in found.items()}
+    >>> parts = gradients(call, torch.tensor([[5.0, 7.0]]), ("weight", "bias"), 0)
+    >>> {name: gradient.round().tolist() for name, gradient in parts}
     {'weight': [[-5.0, 7.0]], 'bias': [[5.0, 7.0]]}
     """
     layer, x = call.layer, call.x
@@ -244,9 +246,9 @@ def product(gradient: torch.Tensor, split: Split) -> torch.Tensor:
     Parameters
     ----------
     gradient : Tensor, shape (rows, p)
-        One row a sample.
+        One row per sample.
     split : (slice, slice)
-        Which are rows and columns of the result.
+        Samples that are rows, and samples that are columns of the result.
 
     Returns
     -------
@@ -263,17 +265,17 @@ def product(gradient: torch.Tensor, split: Split) -> torch.Tensor:
 
 def _over_places(call: Call, g: torch.Tensor, split: Split) -> torch.Tensor:
     layer = call.layer
-    if "weight" not in call.kept:
+    if "weight" not in call.input_products:
         if isinstance(layer, nn.Conv2d):
             a = functional.unfold(
                 _padded(layer, call.x), layer.kernel_size, layer.dilation, stride=layer.stride
             ).transpose(1, 2)
         else:
             a = call.x.reshape(len(g), -1, call.x.shape[-1])
-        call.kept["weight"] = _place_pairs(a, split)
+        call.input_products["weight"] = _place_pairs(a, split)
     left = g.flatten(2).transpose(1, 2) if isinstance(layer, nn.Conv2d) else g
     left = left.reshape(len(g), -1, left.shape[-1])
-    pairs = _place_pairs(left, split).mul_(call.kept["weight"])
+    pairs = _place_pairs(left, split).mul_(call.input_products["weight"])
     return pairs if left.shape[1] == 1 else _sum_over_places(pairs, left.shape[1])
 
 

@@ -6,8 +6,8 @@ For u a standard normal direction, the change J(x) u of the outputs along it sat
 
 the trace kernel: a random projection of all gradients (Johnson and Lindenstrauss 1984) that is
 never larger than the outputs. Forward-mode differentiation (arXiv 2202.08587) gives it in about two
-forward passes, for any number of parameters, and samples are visited once, not once a block of
-partners. The mean of k directions has variance at most 2 K(x, x) K(x', x') / k, and exactly
+forward passes, for any number of parameters. Every sample is visited once, not once for each block
+of partners. The mean of k directions has variance at most 2 K(x, x) K(x', x') / k, and exactly
 (K(x, x) K(x', x') + K(x, x')^2) / k for a single output.
 """
 
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from sslsim.encoders.checks import check_count
 from sslsim.ntk.checks import checked_inputs
-from sslsim.ntk.tracing import probe, with_parameters
+from sslsim.ntk.tracing import trace_module, with_parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +37,8 @@ class SketchedKernel:
         Mean over directions: unbiased, symmetric and positive semi-definite for one set of inputs,
         of rank k d at most.
     standard_error : Tensor of float64, shape (n1, n2)
-        Of each entry, from the spread over directions; it falls as 1 / sqrt(k). Errors of entries
-        are not independent: all share the directions.
+        Standard error of each entry, from the spread over directions; it falls as 1 / sqrt(k). The
+        errors of different entries are not independent, because they share the directions.
     """
 
     kernel: torch.Tensor
@@ -68,36 +68,36 @@ def sketched_ntk(
     sketch : int
         Number k of directions, at least 2.
     seed : int
-        Of the directions, which depend on it alone.
+        Seed of the directions; they depend on nothing else.
     batch_size : int
-        Samples at a time.
+        Samples in one forward pass.
     progress : bool
         Show a bar over directions.
 
     Returns
     -------
     SketchedKernel
-        Of the trace over outputs, not divided, on the CPU.
+        Estimate of the trace over outputs, not divided by d, on the CPU.
 
     Raises
     ------
     ValueError
-        If inputs or outputs are unfit, a BatchNorm or Dropout is in training mode, samples are
+        If inputs or outputs are not valid, a BatchNorm or Dropout is in training mode, samples are
         coupled, a number is out of range, or the module has no forward-mode derivative.
 
     Examples
     --------
     >>> layer, x = nn.Linear(2, 3, bias=False), torch.tensor([[1.0, 0.0], [2.0, 1.0]])
-    >>> found = sketched_ntk(layer, x, sketch=400, seed=0)
+    >>> estimate = sketched_ntk(layer, x, sketch=400, seed=0)
     >>> exact = torch.tensor([[3.0, 6.0], [6.0, 15.0]])
-    >>> bool(((found.kernel - exact).abs() < 4 * found.standard_error).all())
+    >>> bool(((estimate.kernel - exact).abs() < 4 * estimate.standard_error).all())
     True
     """
     if check_count("sketch", sketch) < 2:
         raise ValueError(f"sketch is {sketch}; expected 2 directions or more, to know their spread")
     check_count("batch_size", batch_size)
     x1, x2 = checked_inputs(module, x1, x2)
-    probe(module, x1)
+    trace_module(module, x1)
     values = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
     x = x1 if x2 is None else torch.cat([x1, x2])
     n1, n2 = len(x1), len(x1 if x2 is None else x2)
@@ -118,7 +118,7 @@ def sketched_ntk(
         if x2 is None:
             # A matrix product with itself is symmetric up to rounding only.
             product = (product + product.T) / 2
-        # Welford's update: entries may be large beside their spread.
+        # Welford's update: entries may be large in comparison with their spread.
         step = product - total
         total += step / count
         squares += step * (product - total)

@@ -1,10 +1,10 @@
-"""What an engine must know of a module, found by a pass of two samples.
+"""What an engine must know about a module, measured in one pass of two samples.
 
-Hooks see the calls of layers, not what else is done with their parameters. So the pass counts, in
-the graph of automatic differentiation, all uses of a parameter on the way to the output and
-compares them with the calls seen; and it differentiates one sample's output only, which must leave
-the other sample's row of every gradient zero: else samples are coupled, or a layer's first axis
-does not number samples. Parameters that fail are left to the other engine, never miscounted.
+Hooks see the calls of layers, but no other use of their parameters. The pass therefore counts all
+uses of a parameter in the graph of automatic differentiation and compares them with the calls seen.
+It also differentiates the output of one sample only. The other sample's row of every gradient must
+then be zero: otherwise samples are coupled, or a layer's first axis does not number samples.
+Parameters that fail a check are left to the other engine and never miscounted.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _COUPLING = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, Glob
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
-    """A module as the engines see it.
+class ModuleTrace:
+    """What the engines know of a module.
 
     Attributes
     ----------
@@ -36,12 +36,12 @@ class Probe:
     names : tuple of str
         All parameters that require gradients.
     visits : dict of str to int
-        Those whose every use hooks see, and how often a forward pass uses them.
+        Parameters whose every use is seen by hooks, with their number of uses in a forward pass.
     shapes : tuple of WeightShape
-        Of the weights of the calls seen.
+        Sizes of the weights in the calls that hooks see.
     sample_bytes : int
-        What a forward pass keeps of a sample; four times the largest of it, for gradients on their
-        way; four copies of the sample itself.
+        Estimate in bytes for one sample: all tensors that a forward pass keeps, four times the
+        largest of them for gradients in transit, and four copies of the sample itself.
     """
 
     dim: int
@@ -51,19 +51,19 @@ class Probe:
     sample_bytes: int
 
 
-def probe(module: nn.Module, x: torch.Tensor) -> Probe:
-    """Find out which parameters hooks see and what a sample costs.
+def trace_module(module: nn.Module, x: torch.Tensor) -> ModuleTrace:
+    """Find which parameters hooks see and how much memory a sample needs.
 
     Parameters
     ----------
     module : nn.Module
         (n, ...) -> (n, d), in evaluation mode; left as it is.
     x : Tensor, shape (n, ...)
-        Inputs, of which two are used.
+        Inputs; the first two are used.
 
     Returns
     -------
-    Probe
+    ModuleTrace
 
     Raises
     ------
@@ -73,8 +73,8 @@ def probe(module: nn.Module, x: torch.Tensor) -> Probe:
 
     Examples
     --------
-    >>> found = probe(nn.Linear(3, 2), torch.rand(4, 3))
-    >>> found.dim, found.visits
+    >>> trace = trace_module(nn.Linear(3, 2), torch.rand(4, 3))
+    >>> trace.dim, trace.visits
     (2, {'weight': 1, 'bias': 1})
     """
     _check_modes(module)
@@ -83,21 +83,23 @@ def probe(module: nn.Module, x: torch.Tensor) -> Probe:
         raise ValueError(f"{_kind(module)} has no parameter that requires gradients; expected one")
     two = x[:2] if len(x) > 1 else torch.cat([x, x])
     calls: list[tuple[Call, tuple[int, ...]]] = []
-    seen: dict[int, torch.Tensor] = {}
-    kept: dict[int, int] = {p.untyped_storage().data_ptr(): 0 for p in module.parameters()}
+    output_gradients: dict[int, torch.Tensor] = {}
+    saved_bytes: dict[int, int] = {p.untyped_storage().data_ptr(): 0 for p in module.parameters()}
 
     def pack(value: torch.Tensor) -> torch.Tensor:
         storage = value.untyped_storage()
-        kept.setdefault(storage.data_ptr(), storage.nbytes())
+        saved_bytes.setdefault(storage.data_ptr(), storage.nbytes())
         return value
 
     def watch(call: Call, output: torch.Tensor) -> None:
         calls.append((call, tuple(output.shape)))
-        kept.setdefault(call.x.untyped_storage().data_ptr(), call.x.untyped_storage().nbytes())
+        saved_bytes.setdefault(
+            call.x.untyped_storage().data_ptr(), call.x.untyped_storage().nbytes()
+        )
         index = len(calls) - 1
-        output.register_hook(lambda g: seen.__setitem__(index, g.detach()))
+        output.register_hook(lambda g: output_gradients.__setitem__(index, g.detach()))
 
-    with torch.enable_grad(), in_place_told(module), ExitStack() as hooks:
+    with torch.enable_grad(), in_place_errors(module), ExitStack() as hooks:
         hook_layers(module, watch, hooks)
         leaf = two.detach().clone().requires_grad_()
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
@@ -121,7 +123,7 @@ def probe(module: nn.Module, x: torch.Tensor) -> Probe:
     visits: Counter[torch.Tensor] = Counter()
     shapes = []
     for i, (call, output) in enumerate(calls):
-        g = seen.get(i)
+        g = output_gradients.get(i)
         if g is None or output[0] != 2 or call.x.shape[0] != 2 or bool(g[1].any()):
             continue
         if isinstance(call.layer, nn.LayerNorm) and g.ndim <= len(call.layer.normalized_shape):
@@ -131,25 +133,25 @@ def probe(module: nn.Module, x: torch.Tensor) -> Probe:
         shape = weight_shape(call.layer, g.shape)
         if shape is not None:
             shapes.append(shape)
-    return Probe(
+    return ModuleTrace(
         dim=out.shape[1],
         names=tuple(names.values()),
         visits={name: visits[p] for p, name in names.items() if 0 < visits[p] == uses[p]},
         shapes=tuple(shapes),
-        sample_bytes=(sum(kept.values()) + 4 * max(kept.values())) // 2
+        sample_bytes=(sum(saved_bytes.values()) + 4 * max(saved_bytes.values())) // 2
         + 4 * x[0].numel() * x.element_size(),
     )
 
 
 def check_finite(module: nn.Module, out: torch.Tensor) -> None:
-    """Raise if outputs of a module are not finite.
+    """Raise an error if outputs of a module are not finite.
 
     Parameters
     ----------
     module : nn.Module
-        To be named.
+        Module that the message names.
     out : Tensor
-        Its outputs.
+        Outputs of the module.
 
     Raises
     ------
@@ -172,11 +174,11 @@ def with_parameters(
     Parameters
     ----------
     module : nn.Module
-        Left as it is, also where it holds a submodule twice: there ``torch.func.functional_call``
-        that ties weights by itself puts plain tensors in the place of parameters.
+        Left as it is, even if it contains a submodule twice. (With tied weights,
+        ``torch.func.functional_call`` would leave plain tensors in place of such parameters.)
     values : dict of str to Tensor
-        By the name in ``named_parameters``; a parameter that is shared changes wherever it is. The
-        others are held constant.
+        Values by the name in ``named_parameters``; a shared parameter changes in every place. All
+        other parameters are constants.
     x : Tensor, shape (n, ...)
         Inputs.
 
@@ -205,23 +207,23 @@ def with_parameters(
 
 
 @contextmanager
-def in_place_told(module: nn.Module) -> Iterator[None]:
-    """Tell in one line of values that a gradient needs and the module has overwritten.
+def in_place_errors(module: nn.Module) -> Iterator[None]:
+    """Report in one line that the module overwrote values which a gradient needs.
 
     Parameters
     ----------
     module : nn.Module
-        To be named.
+        Module that the message names.
 
     Raises
     ------
     ValueError
-        In place of torch's RuntimeError.
+        Replaces torch's RuntimeError.
 
     Examples
     --------
     >>> y = torch.ones(2, requires_grad=True).exp()
-    >>> with in_place_told(nn.Identity()):
+    >>> with in_place_errors(nn.Identity()):
     ...     y.zero_().sum().backward()  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
@@ -242,24 +244,24 @@ def in_place_told(module: nn.Module) -> Iterator[None]:
 def hook_layers(
     module: nn.Module, watch: Callable[[Call, torch.Tensor], None], hooks: ExitStack
 ) -> None:
-    """Have the calls of all layers of known types watched.
+    """Watch the calls of all layers of known types.
 
     Parameters
     ----------
     module : nn.Module
-        Its submodules and itself are hooked.
+        Hooks are set on it and on its submodules.
     watch : callable
-        Given a call and its output, while the graph is recorded.
+        Called with each call and its output while the graph is recorded.
     hooks : ExitStack
         Removes the hooks.
 
     Examples
     --------
-    >>> module, found = nn.Linear(3, 2), []
+    >>> module, shapes = nn.Linear(3, 2), []
     >>> with ExitStack() as hooks:
-    ...     hook_layers(module, lambda call, output: found.append(tuple(call.x.shape)), hooks)
+    ...     hook_layers(module, lambda call, output: shapes.append(tuple(call.x.shape)), hooks)
     ...     output = module(torch.rand(4, 3))
-    >>> found
+    >>> shapes
     [(4, 3)]
     """
 
@@ -290,8 +292,8 @@ def _check_modes(module: nn.Module) -> None:
 
 def _check_output(module: nn.Module, out: Any, n: int) -> None:
     if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != n or out.shape[1] < 1:
-        given = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-        raise ValueError(f"{_kind(module)} gives {given} for {n} samples; expected shape ({n}, d)")
+        shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise ValueError(f"{_kind(module)} gives {shape} for {n} samples; expected shape ({n}, d)")
     check_finite(module, out)
     if not out.requires_grad:
         raise ValueError(f"outputs of {_kind(module)} carry no gradient; expected a graph")

@@ -1,7 +1,7 @@
-"""Cells of a study of encoders trained anew: each trained once, each measure of it read once.
+"""Finished parts of long work, stored in a run folder: each is made once, and read when resumed.
 
-What is kept is found by what it came of (options, images, seed), not by its place in a command: a
-command with more shares, strengths, seeds or data sets trains and measures what is new.
+A part is recognised by what it depends on (options, images, seed, weights), not by its place in a
+command: a command with more shares, strengths, seeds or data sets makes what is new.
 """
 
 from __future__ import annotations
@@ -9,19 +9,147 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sslsim.core.files import plain, read_json, write_json
+from sslsim.core.files import plain, read_json, read_lines, whole_file, write_json
 from sslsim.data.datasets import Images
 from sslsim.runs.options import LearnerOptions
 
 _FREE = ("root", "device", "data", "limit", "split", "size")  # images go by their content
 
-Trained = TypeVar("Trained")
-Measures = Mapping[str, tuple[dict[str, Any], Callable[[Trained, Path], Any]]]
+Encoder = TypeVar("Encoder")
+Measures = Mapping[str, tuple[dict[str, Any], Callable[[Encoder, Path], Any]]]
+
+
+def stored_part(
+    path: Path,
+    identity: Mapping[str, Any],
+    keys: Collection[str],
+    make: Callable[[], Mapping[str, Any]],
+    *,
+    identity_key: str = "identity",
+) -> dict[str, Any]:
+    """A finished part of a study: as its file holds it, or made now and stored there.
+
+    Parameters
+    ----------
+    path : Path
+        File of the part.
+    identity : mapping
+        All that the part depends on; a file of another identity is made anew.
+    keys : collection of str
+        What is read of the part.
+    make : callable
+        Makes the part: a mapping with these keys and any others to be stored.
+    identity_key : str
+        Key of the identity in the file.
+
+    Returns
+    -------
+    dict
+        The keys, as JSON holds their values.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read or written, or as ``make``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path, makes = Path(tempfile.mkdtemp()) / "part.json", iter([{"loss": 0.5}])
+    >>> [stored_part(path, {"seed": 0}, ["loss"], lambda: next(makes)) for _ in range(2)]
+    [{'loss': 0.5}, {'loss': 0.5}]
+    """
+    stored = read_json(path) if path.exists() else {}
+    if stored.get(identity_key) != plain(identity) or not set(keys) <= set(stored):
+        stored = plain(make())
+        write_json(path, {identity_key: identity, **stored})
+    return {key: stored[key] for key in keys}
+
+
+def stored_lines(path: Path, needed: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Finished parts of a file of lines, by their keys.
+
+    Parameters
+    ----------
+    path : Path
+        JSON lines, written by :func:`stored_line`; need not exist.
+    needed : collection of str
+        What every line holds beside its key.
+
+    Returns
+    -------
+    dict of str to dict
+        The lines.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or a line lacks something.
+
+    Examples
+    --------
+    >>> stored_lines(Path("nowhere.jsonl"), ["layers"])
+    {}
+    """
+    if not path.exists():
+        return {}
+    lines = read_lines(path)
+    if not all(isinstance(line, dict) and {"key", *needed} <= set(line) for line in lines):
+        names = " and ".join(["key", *needed])
+        raise ValueError(f"{path} holds a line without {names}; expected measurements")
+    return {line["key"]: line for line in lines}
+
+
+def stored_line(
+    path: Path,
+    lines: dict[str, dict[str, Any]],
+    key: str,
+    make: Callable[[], Mapping[str, Any]],
+) -> dict[str, Any]:
+    """A finished part among the lines of a file, or made now and stored there.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it is written whole, so that an interruption leaves only whole lines.
+    lines : dict
+        Of :func:`stored_lines`; the new line is added.
+    key : str
+        All that the part depends on, in short.
+    make : callable
+        Makes the part.
+
+    Returns
+    -------
+    dict
+        The line, as it was made or as JSON holds it.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be written, or as ``make``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path, makes = Path(tempfile.mkdtemp()) / "parts.jsonl", iter([{"loss": 0.5}])
+    >>> for _ in range(2):
+    ...     line = stored_line(path, stored_lines(path, ["loss"]), "0", lambda: next(makes))
+    >>> line
+    {'loss': 0.5, 'key': '0'}
+    """
+    if key not in lines:
+        lines[key] = {**make(), "key": key}
+        with whole_file(path) as file:
+            for line in lines.values():
+                file.write(json.dumps(plain(line), allow_nan=False).encode() + b"\n")
+    return lines[key]
 
 
 def training_identity(
@@ -49,16 +177,16 @@ def training_identity(
     --------
     >>> from sslsim.data.datasets import load_images
     >>> options = LearnerOptions()
-    >>> one, other = (training_identity(options, load_images(limit=n), 0) for n in (5, 6))
-    >>> [key for key in one if one[key] != other[key]]
+    >>> few, more = (training_identity(options, load_images(limit=n), 0) for n in (5, 6))
+    >>> [key for key in few if few[key] != more[key]]
     ['images']
     """
-    held = {
+    settings = {
         field.name: getattr(options, field.name)
         for field in fields(LearnerOptions)
         if field.name not in (*_FREE, "seed")
     }
-    return plain({**held, "seed": seed, "images": digest_of(data), **others})
+    return plain({**settings, "seed": seed, "images": digest_of(data), **others})
 
 
 def digest_of(*parts: Images) -> str:
@@ -77,8 +205,8 @@ def digest_of(*parts: Images) -> str:
     Examples
     --------
     >>> import torch
-    >>> one = Images(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), None, "x")
-    >>> digest_of(one) == digest_of(one), digest_of(one) == digest_of(one, one)
+    >>> data = Images(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), None, "x")
+    >>> digest_of(data) == digest_of(data), digest_of(data) == digest_of(data, data)
     (True, False)
     """
     digest = hashlib.blake2b(digest_size=12)
@@ -93,10 +221,10 @@ def digest_of(*parts: Images) -> str:
 def measured_cell(
     cells: Path,
     identity: Mapping[str, Any],
-    train: Callable[[Path], Trained],
-    measures: Measures[Trained],
+    train: Callable[[Path], Encoder],
+    measures: Measures[Encoder],
 ) -> dict[str, Any]:
-    """Measures of an encoder: as kept, or read now, which trains it first if need be.
+    """Measures of an encoder: as stored, or made now, which trains it first if need be.
 
     Parameters
     ----------
@@ -107,7 +235,7 @@ def measured_cell(
     train : callable
         Folder -> the encoder, trained there or loaded from there.
     measures : mapping of str to (dict, callable)
-        By name: what the measure depends on beside the encoder, and how to read it, in a folder
+        By name: what the measure depends on beside the encoder, and how to make it, in a folder
         of its own that is removed afterwards.
 
     Returns
@@ -124,30 +252,54 @@ def measured_cell(
     --------
     >>> import tempfile
     >>> folder, calls = Path(tempfile.mkdtemp()), []
-    >>> measures = {"share": ({}, lambda trained, folder: 0.5)}
+    >>> measures = {"share": ({}, lambda encoder, folder: 0.5)}
     >>> for _ in range(2):
-    ...     found = measured_cell(folder, {"seed": 0}, calls.append, measures)
-    >>> found, len(calls)
+    ...     values = measured_cell(folder, {"seed": 0}, calls.append, measures)
+    >>> values, len(calls)
     ({'share': 0.5}, 1)
     """
-    trained: list[Trained] = []
-    name = _short(identity)
-    found = {}
-    for measure, (of, read) in measures.items():
-        whole = {"encoder": dict(identity), "measure": measure, **of}
-        path = cells / f"{name}-{_short(whole)}.json"
-        kept = read_json(path) if path.exists() else {}
-        if kept.get("of") == plain(whole) and "found" in kept:
-            found[measure] = kept["found"]
-            continue
-        if not trained:
-            trained.append(train(cells / name))
-        found[measure] = plain(read(trained[0], path.with_suffix("")))
-        write_json(path, {"found": found[measure], "of": whole})
-        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-    return found
+    name = short_name(identity)
+    encoder = cache(partial(train, cells / name))
+    values = {}
+    for measure, (others, read) in measures.items():
+        whole = {"encoder": dict(identity), "measure": measure, **others}
+        path = cells / f"{name}-{short_name(whole)}.json"
+        scratch = path.with_suffix("")
+        part = stored_part(
+            path,
+            whole,
+            ["found"],
+            partial(_measure, read, encoder, scratch),
+            identity_key="of",
+        )
+        values[measure] = part["found"]
+        shutil.rmtree(scratch, ignore_errors=True)
+    return values
 
 
-def _short(identity: Mapping[str, Any]) -> str:
+def _measure(
+    read: Callable[[Encoder, Path], Any], encoder: Callable[[], Encoder], folder: Path
+) -> dict[str, Any]:
+    return {"found": read(encoder(), folder)}
+
+
+def short_name(identity: Mapping[str, Any]) -> str:
+    """Name of the file or folder of a part.
+
+    Parameters
+    ----------
+    identity : mapping
+        All that the part depends on.
+
+    Returns
+    -------
+    str
+        12 hexadecimal digits.
+
+    Examples
+    --------
+    >>> short_name({"seed": 0, "steps": 7}) == short_name({"steps": 7, "seed": 0})
+    True
+    """
     text = json.dumps(plain(identity), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 
 from sslsim.core.errors import reason
 from sslsim.core.files import plain, read_json, sweep, whole_file, write_json
+from sslsim.runs.stored import stored_config
 
 _PACKAGES = ("sslsim", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "matplotlib")
 _PROGRESS = ("checkpoints", "encoders", "cells", "records.jsonl", "measured.jsonl")
@@ -205,8 +207,10 @@ def check_folder(folder: Path, command: str, results: Iterable[str]) -> None:
     >>> check_folder(Path("nowhere"), "predict", ("prediction.json",))
     """
     if not (folder / "config.json").exists():
-        if held := _holds_any(folder, (*results, *_PROGRESS)):
-            raise ValueError(f"{folder} holds {held} but no config.json; expected another folder")
+        if present := _holds_any(folder, (*results, *_PROGRESS)):
+            raise ValueError(
+                f"{folder} holds {present} but no config.json; expected another folder"
+            )
         return
     owner = read_json(folder / "config.json").get("command")
     if owner != command:
@@ -216,7 +220,7 @@ def check_folder(folder: Path, command: str, results: Iterable[str]) -> None:
 
 
 def check_same(
-    folder: Path, kept: Mapping[str, Any], given: Mapping[str, Any], *, holds: str = "a run"
+    folder: Path, stored: Mapping[str, Any], asked: Mapping[str, Any], *, holds: str = "a run"
 ) -> None:
     """Refuse options that differ from those of a run that is to go on.
 
@@ -224,9 +228,9 @@ def check_same(
     ----------
     folder : Path
         Of the run.
-    kept : mapping
+    stored : mapping
         Its options, as its ``config.json`` has them. What it lacks is not compared.
-    given : mapping
+    asked : mapping
         Options now.
     holds : str
         What the folder holds, for the message.
@@ -243,17 +247,55 @@ def check_same(
     ValueError: runs holds a run with seed 1, now it is 2; expected the same to go on with it, \
 or another folder
     """
-    for name, value in given.items():
-        if name in kept and kept[name] != plain(value):
+    for name, value in asked.items():
+        if name in stored and stored[name] != plain(value):
             raise ValueError(
-                f"{folder} holds {holds} with {name} {kept[name]}, now it is {plain(value)}; "
+                f"{folder} holds {holds} with {name} {stored[name]}, now it is {plain(value)}; "
                 "expected the same to go on with it, or another folder"
             )
 
 
-def holds_checkpoints(folder: Path) -> bool:
-    """Whether a run has saved a checkpoint in a folder."""
-    return bool(_checkpoints(folder))
+def options_to_resume(
+    folder: Path, command: str, options: Any, *, results: Sequence[str], free: Iterable[str]
+) -> dict[str, Any] | None:
+    """Options that a run was begun with which is to go on; refuse others.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    command : str
+        Name of the command.
+    options : dataclass
+        Its options now.
+    results : sequence of str
+        Names of its results.
+    free : iterable of str
+        Options that may differ, beside ``out``.
+
+    Returns
+    -------
+    dict or None
+        The options in ``config.json``; None where no checkpoint has been saved.
+
+    Raises
+    ------
+    ValueError
+        If the folder belongs to another command, or the first option that differs is named.
+
+    Examples
+    --------
+    >>> options_to_resume(Path("nowhere"), "train", None, results=(), free=()) is None
+    True
+    """
+    check_folder(folder, command, results)
+    if not _checkpoints(folder):
+        return None
+    stored = stored_config(folder)[1]
+    free = {"out", *free}
+    asked = {field.name: getattr(options, field.name) for field in fields(options)}
+    check_same(folder, stored, {name: v for name, v in asked.items() if name not in free})
+    return stored
 
 
 def described_run(command: str, options: Any) -> dict[str, Any]:
@@ -324,12 +366,12 @@ def _remove_partial(folder: Path) -> None:
 
 def _missing(folder: Path) -> list[Path]:
     """The folder and those above it that do not exist, the deepest first."""
-    found = []
+    missing = []
     for path in (folder, *folder.parents):
         if path.exists():
             break
-        found.append(path)
-    return found
+        missing.append(path)
+    return missing
 
 
 def _checkpoints(folder: Path) -> set[str]:
@@ -361,7 +403,7 @@ def _revision() -> str | None:
     """Commit of the checkout that the package lies in."""
     here = Path(__file__).resolve().parents[1]
     try:
-        found = [
+        outputs = [
             subprocess.run(
                 ["git", "-C", str(here), *arguments],
                 capture_output=True,
@@ -376,10 +418,10 @@ def _revision() -> str | None:
         ]
     except (OSError, subprocess.SubprocessError):
         return None
-    top, commit = found[0].rsplit("\n", 1)
+    top, commit = outputs[0].rsplit("\n", 1)
     if Path(top).resolve() != here:  # installed into somebody else's repository
         return None
-    return commit + ("+changes" if found[1] else "")
+    return commit + ("+changes" if outputs[1] else "")
 
 
 @cache

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,32 +13,26 @@ from tqdm import tqdm
 
 from sslsim.encoders.build import Encoder
 from sslsim.measures.growth import Objective
-from sslsim.measures.snapshots import ProbeSet, probing
+from sslsim.measures.snapshots import HeldOutPairs, batch_statistics
 from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
-from sslsim.methods.learner import Learner, PairLearner
-from sslsim.runs.networks import load_weights
-from sslsim.runs.options import TrainOptions
-from sslsim.runs.setup import (
-    initial_learner,
-    watched_spectrum,
-)
+from sslsim.methods.learner import PairLearner
+from sslsim.runs.options import has_theory_form
+from sslsim.runs.setup import recorded_spectrum
 from sslsim.runs.trained_run import TrainedRun
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class WatchedRun:
+class RunHistory:
     """A run at its kept checkpoints.
 
     Attributes
     ----------
-    folder : Path
-        Of the run.
-    trained : TrainOptions
-        What it was trained with.
-    pairs : ProbeSet
-        Training pairs.
+    run : TrainedRun
+        The run.
+    pairs : HeldOutPairs
+        Training pairs, standardised if the run's were.
     objective : callable
         The run's loss of the embeddings of both views: of Barlow Twins over all pairs at once, the
         loss of the theory; of others the mean over batches of the run's size, which they depend on.
@@ -56,21 +48,18 @@ class WatchedRun:
         Eigenvalues on the pairs, descending.
     """
 
-    folder: Path
-    trained: TrainOptions
-    pairs: ProbeSet
+    run: TrainedRun
+    pairs: HeldOutPairs
     objective: Objective
     spectrum: str
     ceiling: float | None
     steps: list[int]
     times: Array
     lam: Array
-    _learner: Learner
-    _initial: dict[str, Any]
 
     def encoder_at(self, index: int) -> Encoder:
-        """The network at a checkpoint; the next call changes it."""
-        return _load(self._learner, self._initial, self.folder, self.steps[index])
+        """The network at a checkpoint, on the CPU."""
+        return self.run.learner(self.steps[index]).encoder
 
     def passing(self, mode: int, value: float, after: int = 0) -> float:
         """Flow time at which an eigenvalue first reaches a value, infinite if it does not.
@@ -88,12 +77,14 @@ class WatchedRun:
         return float(self.times[index - 1] + share * np.diff(self.times)[index - 1])
 
 
-def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = False) -> WatchedRun:
+def read_history(
+    folder: Path, pairs: int, root: Path | None = None, *, progress: bool = False
+) -> RunHistory:
     """Embed training pairs of a run at all its kept checkpoints.
 
     Parameters
     ----------
-    run : Path
+    folder : Path
         Folder of ``sslsim train --checkpoints-kept 0``.
     pairs : int
         How many, spread evenly over the training images: the very pairs of a run that fixed its
@@ -105,7 +96,7 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
 
     Returns
     -------
-    WatchedRun
+    RunHistory
         Costs a forward pass of the pairs a checkpoint.
 
     Raises
@@ -116,39 +107,37 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
 
     Examples
     --------
-    >>> watch(Path("nowhere"), 100)
+    >>> read_history(Path("nowhere"), 100)
     Traceback (most recent call last):
     ValueError: nowhere/config.json cannot be read: No such file or directory
     """
-    opened = TrainedRun.open(run, root)
-    trained, steps = opened.options, opened.steps
+    run = TrainedRun.open(folder, root)
+    trained, steps = run.options, run.steps
     if len(steps) < 3:
         raise ValueError(
-            f"{run} holds {len(steps) - 1} checkpoint(s) beside its start; expected those of a run "
-            "with --checkpoints-kept 0"
+            f"{folder} holds {len(steps) - 1} checkpoint(s) beside its start; expected those of a "
+            "run with --checkpoints-kept 0"
         )
-    learner = initial_learner(trained, opened.images)
+    learner = run.learner(0)
     if not isinstance(learner, PairLearner):
         raise ValueError(
-            f"{run} was trained by {trained.method}; expected barlow_twins, simclr, vicreg or "
+            f"{folder} was trained by {trained.method}; expected barlow_twins, simclr, vicreg or "
             "spectral, whose loss is one of pairs of embeddings"
         )
-    initial = copy.deepcopy(learner.state_dict())
-    drawn = ProbeSet(*opened.pairs(pairs)[:2])
-    spectrum = watched_spectrum(trained).removesuffix("_spectrum")
+    drawn = HeldOutPairs(*run.pairs(pairs)[:2])
+    spectrum = recorded_spectrum(trained).removesuffix("_spectrum")
     lam = []
     for step in tqdm(steps, desc="checkpoints", disable=not progress, file=sys.stderr):
-        encoder = _load(learner, initial, run, step)
-        with torch.no_grad(), probing(encoder):
+        encoder = run.learner(step).encoder
+        with torch.no_grad(), batch_statistics(encoder):
             z, z_prime = encoder(drawn.x), encoder(drawn.x_prime)
         if spectrum == "cross":
             lam.append(cross_spectrum(z, z_prime).numpy())
         else:
             lam.append(covariance_spectrum(torch.cat([z, z_prime])).numpy())
-    theory_form = trained.method == "barlow_twins" and trained.barlow_form != "published"
-    return WatchedRun(
-        folder=run,
-        trained=trained,
+    theory_form = has_theory_form(trained)
+    return RunHistory(
+        run=run,
         pairs=drawn,
         objective=learner.objective
         if theory_form
@@ -156,10 +145,8 @@ def watch(run: Path, pairs: int, root: Path | None = None, *, progress: bool = F
         spectrum=spectrum,
         ceiling=1.0 if theory_form else None,
         steps=steps,
-        times=np.array([opened.flow_time(step) for step in steps]),
+        times=np.array([run.flow_time(step) for step in steps]),
         lam=np.array(lam),
-        _learner=learner,
-        _initial=initial,
     )
 
 
@@ -172,11 +159,3 @@ def _in_batches(objective: Objective, batch: int) -> Objective:
         return torch.stack([objective(*part) for part in parts]).mean()
 
     return mean
-
-
-def _load(learner: Learner, initial: dict[str, Any], run: Path, step: int) -> Encoder:
-    if step:  # the start need not be kept, it follows from the options
-        load_weights(learner, run / "checkpoints" / f"checkpoint-{step:09d}.pt")
-    else:
-        learner.load_state_dict(initial)
-    return learner.eval().encoder

@@ -191,6 +191,26 @@ class TrainOptions(LearnerOptions):
     out: Path = Path("runs/train")
 
 
+def has_theory_form(options: LearnerOptions) -> bool:
+    """Whether a run was trained on the loss of the theory: Barlow Twins with C not normalised.
+
+    Parameters
+    ----------
+    options : LearnerOptions
+        Options of the run.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> has_theory_form(TrainOptions()), has_theory_form(TrainOptions(barlow_form="published"))
+    (True, False)
+    """
+    return options.method == "barlow_twins" and options.barlow_form != "published"
+
+
 def training_options(options: LearnerOptions, **others: Any) -> TrainingOptions:
     """The part of the options that the training loop knows.
 
@@ -219,5 +239,5 @@ def training_options(options: LearnerOptions, **others: Any) -> TrainingOptions:
     from sslsim.training.options import TrainingOptions
 
     names = {field.name for field in fields(TrainingOptions)}
-    given = {field.name: getattr(options, field.name) for field in fields(options)}
-    return TrainingOptions(**{n: v for n, v in given.items() if n in names} | others)
+    values = {field.name: getattr(options, field.name) for field in fields(options)}
+    return TrainingOptions(**{n: v for n, v in values.items() if n in names} | others)

@@ -11,6 +11,7 @@ import torch
 from sslsim.core.seeds import derived_generator
 from sslsim.data.datasets import Images, load_images, part_of
 from sslsim.data.pixels import pixel_statistics
+from sslsim.data.single_view import VIEWS
 from sslsim.data.views import draw_views, fed_shape
 from sslsim.measures.steps import Steps, detect_eigenvalue_steps
 from sslsim.methods.build import build_learner
@@ -109,15 +110,15 @@ def _test_split(options: LearnerOptions, data: Images) -> Images | None:
     height, width = data.images.shape[2:]
     for size in (options.size, height if height == width else None):
         try:
-            found = load_images(options.data, options.root, split="test", size=size, limit=_READ)
+            held_out = load_images(options.data, options.root, split="test", size=size, limit=_READ)
         except ValueError as error:
             if "has no split" in str(error):
                 return None
             raise
-        if found.images.shape[1:] == data.images.shape[1:]:
-            return found
+        if held_out.images.shape[1:] == data.images.shape[1:]:
+            return held_out
     raise ValueError(
-        f"{options.data}: test images are {tuple(found.images.shape[1:])} and training images "
+        f"{options.data}: test images are {tuple(held_out.images.shape[1:])} and training images "
         f"{tuple(data.images.shape[1:])}; expected one shape (--size gives photographs one)"
     )
 
@@ -230,6 +231,27 @@ def training_pairs(
     return tuple(pixels.standardise(view) for view in views)
 
 
+def pair_views(kind: str) -> str:
+    """Kind of the pairs of views that a network is measured on.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the views that it was trained on.
+
+    Returns
+    -------
+    str
+        The same where one view of that kind can be drawn of an image, else ``simclr``.
+
+    Examples
+    --------
+    >>> pair_views("crops"), pair_views("mask"), pair_views("multicrop")
+    ('crops', 'simclr', 'simclr')
+    """
+    return kind if kind in VIEWS and kind != "mask" else "simclr"
+
+
 def read_train_options(folder: Path) -> TrainOptions:
     """Options that a run was trained with.
 
@@ -257,7 +279,7 @@ def read_train_options(folder: Path) -> TrainOptions:
     return stored_options(folder, "train", TrainOptions)
 
 
-def watched_spectrum(options: TrainOptions) -> str:
+def recorded_spectrum(options: TrainOptions) -> str:
     """Which of the recorded spectra a method learns step by step.
 
     Parameters
@@ -273,14 +295,14 @@ def watched_spectrum(options: TrainOptions) -> str:
 
     Examples
     --------
-    >>> watched_spectrum(TrainOptions()), watched_spectrum(TrainOptions(method="vicreg"))
+    >>> recorded_spectrum(TrainOptions()), recorded_spectrum(TrainOptions(method="vicreg"))
     ('cross_spectrum', 'covariance_spectrum')
     """
     blind = options.method in ("vicreg", "vicregl") or options.barlow_form == "published"
     return "covariance_spectrum" if blind else "cross_spectrum"
 
 
-def found_steps(records: dict[str, Any], options: TrainOptions) -> Steps:
+def recorded_steps(records: dict[str, Any], options: TrainOptions) -> Steps:
     """Steps of the recorded eigenvalues.
 
     Parameters
@@ -300,11 +322,11 @@ def found_steps(records: dict[str, Any], options: TrainOptions) -> Steps:
     --------
     >>> times = np.arange(50.0)
     >>> curve = 1 / (1 + np.exp(-(times - 20) / 2))
-    >>> found = found_steps({"times": times, "cross_spectrum": curve[:, None]}, TrainOptions())
-    >>> found.times.round(1).tolist()
+    >>> steps = recorded_steps({"times": times, "cross_spectrum": curve[:, None]}, TrainOptions())
+    >>> steps.times.round(1).tolist()
     [20.0]
     """
-    times, curves = records["times"], records[watched_spectrum(options)][:, :64]
+    times, curves = records["times"], records[recorded_spectrum(options)][:, :64]
     if len(times) < 5:
         never = np.full(curves.shape[1], np.inf)
         return Steps(never, never, np.zeros_like(never), never, np.zeros(len(never), dtype=bool))

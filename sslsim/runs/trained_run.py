@@ -13,9 +13,15 @@ from numpy.typing import NDArray
 from sslsim.data.datasets import Images
 from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.methods.learner import Learner
-from sslsim.runs.networks import kept_steps, network_at
+from sslsim.runs.networks import kept_steps, load_weights
 from sslsim.runs.options import TrainOptions, training_options
-from sslsim.runs.setup import initial_learner, read_train_options, split_data, training_pairs
+from sslsim.runs.setup import (
+    initial_learner,
+    pair_views,
+    read_train_options,
+    split_data,
+    training_pairs,
+)
 from sslsim.runs.stored import stored_arrays
 from sslsim.training.options import flow_time
 
@@ -30,6 +36,8 @@ class TrainedRun:
         The run folder.
     options : TrainOptions
         What it was trained with.
+    images_of : TrainedRun or None
+        A run on the same data, whose images are used: they are loaded once for both.
 
     Examples
     --------
@@ -40,6 +48,7 @@ class TrainedRun:
 
     folder: Path
     options: TrainOptions
+    images_of: TrainedRun | None = None
 
     @classmethod
     def open(cls, folder: str | Path, root: Path | None = None) -> TrainedRun:
@@ -62,7 +71,7 @@ class TrainedRun:
 
     @cached_property
     def _parts(self) -> tuple[Images, Images]:
-        return split_data(self.options)
+        return split_data(self.options) if self.images_of is None else self.images_of._parts
 
     @property
     def images(self) -> Images:
@@ -79,22 +88,51 @@ class TrainedRun:
         """Kind of its views: as given, else what suits the method."""
         return self.options.views or initial_learner(self.options, self.images).views
 
+    @property
+    def pair_views(self) -> str:
+        """Kind of the pairs that it is measured on: of its views, or simclr if these are none."""
+        return pair_views(self.views)
+
     @cached_property
     def pixels(self) -> PixelStatistics | None:
         """Statistics by which its images are standardised, None if they are not."""
         return pixel_statistics(self.images.images) if self.options.standardise else None
+
+    def standardised(self, views: torch.Tensor) -> torch.Tensor:
+        """Images with pixels in [0, 1] as its network is fed with them."""
+        return views if self.pixels is None else self.pixels.standardise(views)
 
     @property
     def steps(self) -> list[int]:
         """Updates after which its network can be had, ascending from 0."""
         return kept_steps(self.folder)
 
+    def step_at(self, checkpoint: int | None = None) -> int:
+        """Updates at a checkpoint, by default the newest; ValueError lists those that there are."""
+        steps = self.steps
+        if checkpoint is None and steps == [0]:
+            raise ValueError(
+                f"{self.folder} holds no checkpoint of its training; expected some, or 0 asked"
+            )
+        if checkpoint is not None and checkpoint not in steps:
+            known = ", ".join(map(str, steps))
+            raise ValueError(f"checkpoint is {checkpoint}; {self.folder} holds {known}")
+        return steps[-1] if checkpoint is None else checkpoint
+
     def learner(self, step: int | None = None) -> Learner:
-        """Network with its loss after some updates (by default the newest), in evaluation mode."""
-        return network_at(self.folder, step, self.images)[0]
+        """Network with its loss after some updates, by default the newest.
+
+        On the CPU, in evaluation mode. Raises ValueError if there is no such checkpoint, or a
+        damaged one.
+        """
+        step = self.step_at(step)
+        learner = initial_learner(self.options, self.images)
+        if step:
+            load_weights(learner, self.folder / "checkpoints" / f"checkpoint-{step:09d}.pt")
+        return learner.eval()
 
     def pairs(self, count: int, draw: int = 1) -> tuple[torch.Tensor, ...]:
-        """Training pairs: the very ones of a run with fixed views, else fresh ones of a draw."""
+        """Training pairs, standardised: those of a run with fixed views, else of a new draw."""
         if self.options.fixed_views:
             count = min(count, len(self.images.images))
         return training_pairs(self.options, self.images, self.views, count, draw)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.func import functional_call, jacrev
 
 from sslsim.encoders.build import build_encoder
-from sslsim.measures.growth import growth, moved
-from sslsim.measures.snapshots import ProbeSet, probing
+from sslsim.measures.growth import gradient_flow_step, growth
+from sslsim.measures.snapshots import HeldOutPairs, batch_statistics
 from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
 from sslsim.objectives import barlow_twins, simclr, spectral_contrastive, vicreg
 
@@ -27,11 +27,11 @@ OBJECTIVES = {
 def pairs_of(count, shape, seed):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(count, *shape, generator=generator, dtype=torch.float64)
-    return ProbeSet(x, x + 0.3 * torch.randn(x.shape, generator=generator, dtype=torch.float64))
+    return HeldOutPairs(x, x + 0.3 * torch.randn(x.shape, generator=generator, dtype=torch.float64))
 
 
 def eigenvalues(encoder, pairs, spectrum):
-    with torch.no_grad(), probing(encoder):
+    with torch.no_grad(), batch_statistics(encoder):
         z, z_prime = encoder(pairs.x), encoder(pairs.x_prime)
     if spectrum == "cross":
         return cross_spectrum(z, z_prime).numpy()
@@ -57,13 +57,15 @@ def test_rates_are_derivatives_along_the_flow(name, options, spectrum, method):
     now = growth(encoder, pairs, objective, range(3), spectrum=spectrum)
     lam, rates = now.lam.numpy(), now.rates.numpy()
     np.testing.assert_allclose(lam, eigenvalues(encoder, pairs, spectrum), atol=1e-12 * lam[0])
-    _, slope = moved(encoder, pairs, objective, 0.0)
-    # So short that no parameter crosses a kink: gradients are moved by a part in a thousand.
+    _, slope = gradient_flow_step(encoder, pairs, objective, 0.0)
+    # So short that no parameter crosses a kink: gradients change by a part in a thousand.
     time = 1e-4 / max(np.sqrt(slope), abs(rates).max())
 
     def difference(time):
         ahead, behind = (
-            eigenvalues(moved(encoder, pairs, objective, way * time)[0], pairs, spectrum)
+            eigenvalues(
+                gradient_flow_step(encoder, pairs, objective, way * time)[0], pairs, spectrum
+            )
             for way in (1, -1)
         )
         return (ahead - behind) / (2 * time)
@@ -147,7 +149,7 @@ def test_an_aligned_linear_map_grows_as_the_closed_form(seed, lam):
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     layer = torch.nn.Linear(4, 3, bias=False).double()
     layer.weight.data.copy_(torch.from_numpy(turn * np.sqrt(lam / gamma) @ v.T))
-    pairs = ProbeSet(torch.from_numpy(x), torch.from_numpy(x_prime))
+    pairs = HeldOutPairs(torch.from_numpy(x), torch.from_numpy(x_prime))
     now = growth(layer, pairs, barlow_twins, range(3))
     np.testing.assert_allclose(now.lam, lam, rtol=1e-9)
     gap = np.min(np.abs(np.diff(lam)))

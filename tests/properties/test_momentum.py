@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theory.linear import gradient_descent as descent
-from theory.linear import momentum
+from theory.linear import gradient_descent, momentum
 
 magnitudes = st.floats(-3.0, 1.0).map(lambda e: 10.0**e)
 coefficients = st.floats(0.0, 0.95)
@@ -30,7 +29,9 @@ def test_crossing_lies_between_the_iterations_around_it(gamma, log_h, log_lam, m
     s0, eta = np.sqrt(10.0**log_lam / gamma), 10.0**log_h / (4.0 * gamma)
     n = momentum.momentum_step_iterations([gamma], [s0], eta, mu)[0]
     before, after = max(int(np.floor(n - 1e-6)), 0), int(np.ceil(n + 1e-6))
-    s = descent.descent_singular_values([before, after], [gamma], [s0], eta, momentum=mu)[:, 0]
+    s = gradient_descent.descent_singular_values([before, after], [gamma], [s0], eta, momentum=mu)[
+        :, 0
+    ]
     assert gamma * s[0] ** 2 <= 0.5 * (1 + 1e-9)
     assert gamma * s[1] ** 2 >= 0.5 * (1 - 1e-9)
 
@@ -57,7 +58,9 @@ def test_only_the_product_of_rate_and_eigenvalue_counts(gamma, log_h, log_lam, m
 @given(st.lists(magnitudes, min_size=1, max_size=4), coefficients)
 def test_momentum_widens_the_stable_range(gamma, mu):
     bound = momentum.stable_learning_rate(gamma, mu)
-    np.testing.assert_allclose(bound, (1.0 + mu) * descent.stable_learning_rate(gamma), rtol=1e-14)
+    np.testing.assert_allclose(
+        bound, (1.0 + mu) * gradient_descent.stable_learning_rate(gamma), rtol=1e-14
+    )
     # The roots at convergence are inside the unit circle just below, outside just above.
     for factor, inside in ((0.999, True), (1.001, False)):
         h = 4.0 * factor * bound * max(gamma)

@@ -1,4 +1,4 @@
-"""Rank correlations, falls and intervals against literal transcriptions."""
+"""Rank correlations and falls against literal transcriptions."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from experiments.studies.overfitting.summary import falls_by_other_peaks, interval, rank_correlation
+from sslsim.runs.layer_curves import falls_by_other_peaks, rank_correlation
 
 # Few values, so that ties are common.
 values = st.integers(4, 12).flatmap(
@@ -65,32 +65,3 @@ def test_noise_does_not_fall_from_the_peaks_of_others():
     # own noise, which they do not share.
     assert abs(np.mean(by_others)) < 4 * error
     assert np.mean(own) > 1  # the expected highest of twelve, 1.63, less zero
-
-
-@given(
-    arrays(np.float64, st.tuples(st.integers(2, 6), st.integers(1, 3)), elements=st.floats(-9, 9)),
-    st.floats(0.5, 0.99),
-)
-def test_intervals_are_students(sample, level):
-    found = interval(sample, level)
-    for column, mean, low, high in zip(
-        sample.T, found["mean"], found["low"], found["high"], strict=True
-    ):
-        assert mean == pytest.approx(column.mean(), abs=1e-12)
-        error = column.std(ddof=1) / np.sqrt(len(column))
-        factor = stats.t.ppf(0.5 + level / 2, len(column) - 1)
-        assert (low, high) == pytest.approx(
-            (column.mean() - factor * error, column.mean() + factor * error), abs=1e-9
-        )
-    # Runs that have no value count for nothing.
-    holed = np.vstack([sample, np.full(sample.shape[1:], np.nan)])
-    for key, expected in found.items():
-        np.testing.assert_array_equal(interval(holed, level)[key], expected)
-
-
-def test_one_value_has_no_interval_and_none_no_mean():
-    found = interval([[1.0, np.nan], [np.nan, np.nan]], 0.9)
-    assert found["mean"].tolist()[0] == 1.0
-    assert np.isnan(found["mean"][1])
-    assert np.isnan([found["low"], found["high"]]).all()
-    assert found["count"].tolist() == [1, 0]

@@ -1,4 +1,4 @@
-r"""The cross-correlation Gamma of two views, formed or applied without being formed.
+r"""The cross-correlation Gamma of two views, as a matrix or as an operator.
 
     Gamma = 1/(2n) sum_i (x_i x'_i^T + x'_i x_i^T)          (arXiv 2303.15438, section 4)
 
@@ -6,8 +6,8 @@ It is symmetric but not positive semi-definite: a direction along which the two 
 than they agree has a negative eigenvalue and is never learned. Rows are samples here, so that
 Gamma = (X^T X' + X'^T X) / (2n) for arrays of shape (n, m).
 
-Data come as two arrays or as a re-iterable of chunks, of any real type, and are read a chunk at a
-time in float64; what is held beside the caller's own data is one chunk and the result.
+Data are two arrays or a re-iterable of chunks, of any real type. They are read chunk by chunk in
+float64. In addition to the data of the caller, only one chunk and the result are in memory.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ CHUNK_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class Pairs:
-    """Positive pairs that can be read again and again, checked once.
+    """Positive pairs, checked once, that can be read any number of times.
 
     Attributes
     ----------
     source : iterable of (ndarray, ndarray)
-        Chunks of rows (x, x') as the caller holds them.
+        Chunks of rows (x, x') from the caller.
     n, m : int
         Number of pairs and of features.
     mean : ndarray, shape (m,)
@@ -63,7 +63,7 @@ class Pairs:
         Raises
         ------
         ValueError
-            If the source gives another number of pairs than it did before.
+            If the source yields a different number of pairs than at first.
         """
         rows = 0
         for x, x_prime in _split(self.source, self.chunk_bytes):
@@ -90,15 +90,15 @@ def read_pairs(
     scale: float = 1.0,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Pairs:
-    """Check positive pairs and take their mean, in one pass.
+    """Check positive pairs and compute their mean, in one pass.
 
     Parameters
     ----------
     x : array_like, shape (n, m), or iterable of (array_like, array_like)
-        First views, one sample a row; or, with ``x_prime`` left out, chunks (x, x') of rows that
-        can be iterated over more than once (a list, or an object with ``__iter__``).
+        First views, samples in rows; or, without ``x_prime``, chunks (x, x') of rows that can be
+        iterated over more than once (a list, or an object with ``__iter__``).
     x_prime : array_like, shape (n, m), optional
-        Second views, row i a partner of row i of ``x``.
+        Second views; row i is the partner of row i of ``x``.
     center : bool
         Subtract the mean over both views from both.
     scale : float
@@ -110,7 +110,7 @@ def read_pairs(
     Returns
     -------
     Pairs
-        Iterating over it yields float64 chunks.
+        The pairs; an iteration yields float64 chunks.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def cross_correlation(pairs: Pairs) -> Array:
     Returns
     -------
     ndarray, shape (m, m)
-        Symmetric, indefinite. 2 n m^2 floating-point operations, 8 m^2 bytes.
+        Gamma, symmetric and indefinite. It costs 2 n m^2 floating-point operations and 8 m^2 bytes.
 
     Examples
     --------
@@ -181,7 +181,7 @@ def cross_correlation(pairs: Pairs) -> Array:
     for a, b in pairs:
         # product += a.T @ b without a temporary of its size for every chunk.
         product = dgemm(1.0, a.T, b.T, beta=1.0, c=product, trans_b=True, overwrite_c=True)
-    # In place and by halves: at m = 3072 a temporary of the whole costs as much as it holds.
+    # In place: at m = 3072 a temporary matrix costs as much as the result.
     symmetric = product.T.copy()
     symmetric += product
     symmetric *= 0.5 / pairs.n
@@ -189,19 +189,19 @@ def cross_correlation(pairs: Pairs) -> Array:
 
 
 def apply_cross_correlation(pairs: Pairs, vectors: Array) -> Array:
-    """Gamma times a block of vectors, Gamma never formed.
+    """Gamma times a block of vectors, without the matrix Gamma.
 
     Parameters
     ----------
     pairs : Pairs
-        From :func:`read_pairs`; read once.
+        Pairs from :func:`read_pairs`; they are read once.
     vectors : ndarray, shape (m, k)
-        The block.
+        Block of vectors.
 
     Returns
     -------
     ndarray, shape (m, k)
-        ``Gamma @ vectors`` at 8 n m k floating-point operations.
+        ``Gamma @ vectors``, for 8 n m k floating-point operations.
 
     Examples
     --------
@@ -218,7 +218,7 @@ def apply_cross_correlation(pairs: Pairs, vectors: Array) -> Array:
 
 
 def stacked_views(pairs: Pairs) -> Array:
-    """Both views in one array, first all x, then all x'.
+    """Both views in one array: all x, then all x'.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def stacked_views(pairs: Pairs) -> Array:
     Returns
     -------
     ndarray, shape (2n, m)
-        Float64, scaled and centred as ``pairs`` says.
+        Views in float64, scaled and centred like ``pairs``.
 
     Examples
     --------
@@ -260,7 +260,7 @@ def _split(
 
 
 def _finite_energy(name: str, chunk: Array) -> float:
-    """Sum of squares of a chunk; one BLAS call instead of a mask the size of the data."""
+    """Sum of squares of a chunk, by one BLAS call and without a mask of the data's size."""
     flat = chunk.ravel()
     with np.errstate(over="ignore", invalid="ignore"):
         squares = float(flat @ flat)

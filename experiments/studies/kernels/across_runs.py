@@ -8,19 +8,20 @@ network's tangent kernel predict.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from experiments.options import NtkOptions
-from experiments.studies.kernels.agreement import Array, leading_basis
-from experiments.studies.kernels.pairs import held_out_pairs, taken
-from sslsim.runs.networks import check_different, network_at
+from experiments.studies.kernels.pairs import held_out_pairs, measured
+from sslsim.measures.agreement import Array, leading_basis
+from sslsim.runs.networks import check_different
 from sslsim.runs.options import TrainOptions
-from sslsim.runs.setup import initial_learner, read_train_options
 from sslsim.runs.stored import stored_result
+from sslsim.runs.trained_run import TrainedRun
 from theory.kernels.modes import embed, kernel_modes
 
 UNTRAINED = "untrained"
@@ -50,35 +51,42 @@ class Network:
 def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     """Compare the embeddings and predictions of several runs on the same pairs."""
     check_different("run", options.run)
-    trained = [read_train_options(run) for run in options.run]
-    for run, one in zip(options.run[1:], trained[1:], strict=True):
+    runs = [TrainedRun.open(run, options.root) for run in options.run]
+    first = runs[0]
+    for run in runs[1:]:
         for field in _SHARED:
-            if getattr(one, field) != getattr(trained[0], field):
+            value, other = getattr(run.options, field), getattr(first.options, field)
+            if value != other:
                 raise ValueError(
-                    f"{run} was trained with {field} {getattr(one, field)}, {options.run[0]} with "
-                    f"{getattr(trained[0], field)}; expected runs on the same images"
+                    f"{run.folder} was trained with {field} {value}, {first.folder} with "
+                    f"{other}; expected runs on the same images"
                 )
-    first = stored_result(options.run[0] / "training.json", {"views": str})
-    pairs = held_out_pairs(trained[0], first["views"], options)
-    labels = _labels(trained)
+    stored_result(first.folder / "training.json", {"views": str})
+    kind = options.views or first.pair_views
+    pairs = held_out_pairs(first.options, first.held_out, kind, options)
+    labels = _labels([run.options for run in runs])
     networks = []
-    for run, one, label in zip(options.run, trained, labels, strict=True):
-        parts = [(label, network_at(run, options.checkpoint, pairs.data)[0].encoder)]
+    for run, label in zip(runs, labels, strict=True):
+        run = replace(run, images_of=None if run is first else first)
+        steps = {label: run.step_at(options.checkpoint)}
         if label == labels[0]:
-            parts.append((UNTRAINED, initial_learner(one, pairs.data).encoder.eval()))
-        for group, encoder in parts:
+            steps[UNTRAINED] = 0
+        views = run.standardised(pairs.x), run.standardised(pairs.x_prime)
+        for group, step in steps.items():
+            encoder = run.learner(step).encoder
             try:
-                kernel, z = taken(encoder, pairs, options, one.standardise)
+                kernel, z = measured(encoder, views, options)
             except ValueError as error:
-                raise ValueError(f"{run}, views {pairs.kind}: {error}") from error
-            networks.append(Network(group, f"{run.name} (seed {one.seed})", z, kernel))
+                raise ValueError(f"{run.folder}, views {kind}: {error}") from error
+            name = f"{run.folder.name} (seed {run.options.seed})"
+            networks.append(Network(group, name, z, kernel))
     modes = _modes(options, networks)
     order = [*dict.fromkeys(labels), UNTRAINED]
     networks.sort(key=lambda network: order.index(network.label))
     matrix = alignment_matrix(networks, modes, options.center)
     mean, low, high = by_group(matrix, [network.label for network in networks])
     points = 2 * len(pairs.x)
-    found = {
+    result = {
         "methods": order,
         "kinds": ["embedding", "prediction"],
         "alignment": mean,
@@ -92,11 +100,11 @@ def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Arra
         "chance_alike": modes / (points // 2 - options.center),
         "center": options.center,
         "n_pairs": len(pairs.x),
-        "views": pairs.kind,
-        "data": trained[0].data,
+        "views": kind,
+        "data": first.options.data,
     }
     arrays = {"alignment": mean, "network_alignment": matrix}
-    return found, arrays
+    return result, arrays
 
 
 def alignment_matrix(networks: list[Network], modes: int, center: bool) -> Array:
@@ -131,12 +139,11 @@ def by_group(matrix: Array, labels: list[str]) -> tuple[Array, Array, Array]:
 
 def _labels(trained: list[TrainOptions]) -> list[str]:
     """Methods, with the encoder where one method comes with several."""
-    encoders: dict[str, set[str]] = {}
-    for one in trained:
-        encoders.setdefault(one.method, set()).add(one.encoder)
+    pairs = {(options.method, options.encoder) for options in trained}
+    several = Counter(method for method, _ in pairs)
     return [
-        one.method if len(encoders[one.method]) == 1 else f"{one.method}, {one.encoder}"
-        for one in trained
+        options.method + (f", {options.encoder}" if several[options.method] > 1 else "")
+        for options in trained
     ]
 
 

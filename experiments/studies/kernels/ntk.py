@@ -15,16 +15,21 @@ import numpy as np
 
 from experiments.options import NtkOptions
 from experiments.studies.kernels.across_runs import across_networks
-from experiments.studies.kernels.agreement import Array, kernel_agreement, predictions
 from experiments.studies.kernels.over_training import over_training
-from experiments.studies.kernels.pairs import held_out_pairs, taken
-from experiments.studies.training.compare import agreement
+from experiments.studies.kernels.pairs import (
+    held_out_pairs,
+    measured,
+    predictions,
+)
 from sslsim.core.files import write_arrays, write_json
+from sslsim.data.pixels import pixel_statistics
+from sslsim.measures.agreement import Array, kernel_agreement, step_time_agreement
 from sslsim.runs.folder import check_folder, new_results
-from sslsim.runs.networks import load_module, network_at
+from sslsim.runs.networks import load_module
 from sslsim.runs.options import TrainOptions
-from sslsim.runs.setup import initial_learner, read_train_options
+from sslsim.runs.setup import split_data
 from sslsim.runs.stored import stored_result
+from sslsim.runs.trained_run import TrainedRun
 from theory.kernels.modes import kernel_initialization, kernel_modes
 from theory.linear.closed_form import step_times
 
@@ -46,65 +51,70 @@ def ntk(options: NtkOptions) -> Path:
     check_folder(options.out, "ntk", _RESULTS)
     if len(options.run) > 1:
         name = "ntk_across"
-        found, arrays = across_networks(options)
+        result, arrays = across_networks(options)
     else:
         name = "ntk"
-        found, arrays = _of_run(options) if options.run else _of_module(options)
+        result, arrays = _of_run(options) if options.run else _of_module(options)
     with new_results(options.out, "ntk", options, results=_RESULTS) as folder:
         write_arrays(folder / f"{name}.npz", **arrays)
-        write_json(folder / f"{name}.json", found)
+        write_json(folder / f"{name}.json", result)
     return options.out
 
 
 def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     assert options.module is not None
     network = load_module(options.module, options.weights)
-    asked = {field: getattr(options, field) for field in (*_OF_DATA, "root")}
-    pairs = held_out_pairs(TrainOptions(**asked), "simclr", options)
-    kernel, z = taken(network, pairs, options, options.standardise)
-    found, _, predicted = predictions(kernel, z)
-    found |= {"module": options.module, "data": options.data, "views": pairs.kind}
-    return found, {"kernel": kernel, "embeddings": z, "predicted": predicted}
+    source = TrainOptions(**{field: getattr(options, field) for field in (*_OF_DATA, "root")})
+    data, held_out = split_data(source)
+    kind = options.views or "simclr"
+    pairs = held_out_pairs(source, held_out, kind, options)
+    views = [pairs.x, pairs.x_prime]
+    if options.standardise:
+        views = [pixel_statistics(data.images).standardise(view) for view in views]
+    kernel, z = measured(network, views, options)
+    result, _, predicted = predictions(kernel, z)
+    result |= {"module": options.module, "data": options.data, "views": kind}
+    return result, {"kernel": kernel, "embeddings": z, "predicted": predicted}
 
 
 def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
-    (run,) = options.run
-    trained = read_train_options(run)
-    recorded = stored_result(run / "training.json", {"views": str, "step_times": list})
-    pairs = held_out_pairs(trained, recorded["views"], options)
-    network, step = network_at(run, options.checkpoint, pairs.data)
-    begun = initial_learner(trained, pairs.data).encoder.eval()
-    first, z0 = taken(begun, pairs, options, trained.standardise)
-    if step == 0:
-        kernel, z = first, z0
-    else:
-        kernel, z = taken(network.encoder, pairs, options, trained.standardise)
-    found, modes, predicted = predictions(kernel, z)
-    found |= {
+    run = TrainedRun.open(options.run[0], options.root)
+    trained = run.options
+    recorded = stored_result(run.folder / "training.json", {"views": str, "step_times": list})
+    kind = options.views or run.pair_views
+    pairs = held_out_pairs(trained, run.held_out, kind, options)
+    views = run.standardised(pairs.x), run.standardised(pairs.x_prime)
+    step = run.step_at(options.checkpoint)
+    first, z0 = kernel, z = measured(run.learner(0).encoder, views, options)
+    if step != 0:
+        kernel, z = measured(run.learner(step).encoder, views, options)
+    result, modes, predicted = predictions(kernel, z)
+    result |= {
         "step": step,
         **kernel_agreement(kernel, first),
         "method": trained.method,
         "encoder": trained.encoder,
         "data": trained.data,
-        "views": pairs.kind,
+        "views": kind,
     }
     # Times are predicted from the kernel and the embeddings at the start.
     at_start = modes if step == 0 else kernel_modes(first, len(modes.gamma))
     _, s0 = kernel_initialization(at_start, z0)
     times = step_times(at_start.gamma[: len(s0)], s0)
-    measured = np.array([np.inf if t is None else t for t in recorded["step_times"][: len(times)]])
-    found |= {
+    stored_times = recorded["step_times"][: len(times)]
+    recorded_times = np.array([np.inf if time is None else time for time in stored_times])
+    result |= {
         "initial_eigenvalues": at_start.gamma,
-        "predicted_step_times": times[: len(measured)],
-        "measured_step_times": measured,
-        **agreement(times[: len(measured)], measured),
+        "predicted_step_times": times[: len(recorded_times)],
+        "measured_step_times": recorded_times,
+        **step_time_agreement(times[: len(recorded_times)], recorded_times),
     }
     arrays = {"kernel": kernel, "embeddings": z, "predicted": predicted}
     if options.over_training is not None:
         known = {0: (first, z0), step: (kernel, z)}
-        followed, more = over_training(run, trained, pairs, options, known, measured)
-        found, arrays = found | followed, arrays | more
-    return found, arrays
+        followed, more = over_training(run, views, options, known, recorded_times)
+        result, arrays = result | followed, arrays | more
+    return result, arrays
 
 
 def _check(options: NtkOptions) -> None:

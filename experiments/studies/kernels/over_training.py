@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from experiments.options import NtkOptions
-from experiments.studies.kernels.agreement import (
+from experiments.studies.kernels.pairs import measured, predictions
+from sslsim.measures.agreement import (
     Array,
     embedding_agreement,
     kernel_agreement,
-    predictions,
+    step_time_agreement,
 )
-from experiments.studies.kernels.pairs import Pairs, taken
-from experiments.studies.training.compare import agreement
 from sslsim.measures.steps import half_rise_times
-from sslsim.runs.networks import kept_steps, network_at
-from sslsim.runs.options import TrainOptions, training_options
-from sslsim.training.options import flow_time
+from sslsim.runs.networks import spread_steps
+from sslsim.runs.options import has_theory_form
+from sslsim.runs.trained_run import TrainedRun
 from theory.kernels.refreshed import cross_correlations, refreshed_curves
 
 _FOLLOWED = 2.0  # times the run's length: until then predicted curves are followed
@@ -27,50 +27,50 @@ _GRID = 400  # times at which they are read
 
 
 def over_training(
-    run: Path,
-    trained: TrainOptions,
-    pairs: Pairs,
+    run: TrainedRun,
+    views: Sequence[torch.Tensor],
     options: NtkOptions,
     known: dict[int, tuple[Array, Array]],
-    measured: Array,
+    recorded_times: Array,
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """Take the kernel at checkpoints spread over training."""
-    steps = spread_steps(kept_steps(run), options.over_training or 2)
+    steps = spread_steps(run.steps, options.over_training or 2)
     if len(steps) < 2:
-        raise ValueError(f"{run} holds no checkpoint after the initialisation; expected some")
+        raise ValueError(
+            f"{run.folder} holds no checkpoint after the initialisation; expected some"
+        )
     kernels, embeddings = [], []
     for step in steps:
         if step not in known:
-            encoder = network_at(run, step, pairs.data)[0].encoder
-            known[step] = taken(encoder, pairs, options, trained.standardise)
+            known[step] = measured(run.learner(step).encoder, views, options)
         kernels.append(known[step][0])
         embeddings.append(known[step][1])
-    clock = training_options(trained)
-    times = np.array([flow_time(clock, step) for step in steps])
+    times = np.array([run.flow_time(step) for step in steps])
     spectra = np.linalg.eigvalsh(cross_correlations(np.array(embeddings)))[:, ::-1]
     lines, predicted = [], []
     for place, (kernel, z) in enumerate(zip(kernels, embeddings, strict=True)):
-        found, _, embedding = predictions(kernel, z)
+        agreed, _, embedding = predictions(kernel, z)
         predicted.append(embedding)
         lines.append(
             {
                 "step": steps[place],
                 "time": times[place],
                 **kernel_agreement(kernel, kernels[0]),
-                **{key: found[key] for key in ("eigenvalues", "positive_modes")},
+                **{key: agreed[key] for key in ("eigenvalues", "positive_modes")},
                 "embedding_spectrum": spectra[place],
                 "with_embedding": embedding_agreement(embedding, z),
                 "with_final_embedding": embedding_agreement(embedding, embeddings[-1]),
             }
         )
     result: dict[str, Any] = {"over_training": lines}
-    if trained.method == "barlow_twins" and trained.barlow_form != "published":
-        end = _FOLLOWED * flow_time(clock, trained.steps)
+    if has_theory_form(run.options):
+        end = _FOLLOWED * run.flow_time(run.options.steps)
         refreshed = refreshed_steps(times, np.array(kernels), embeddings[0], end)
-        restarted, since = restarted_steps(times, kernels, embeddings, measured, end)
+        restarted, since = restarted_steps(times, kernels, embeddings, recorded_times, end)
         for name, found_times in (("refreshed", refreshed), ("restarted", restarted)):
-            result[f"{name}_step_times"] = found_times[: len(measured)]
-            result[f"{name}_agreement"] = agreement(found_times[: len(measured)], measured)
+            times_of_modes = found_times[: len(recorded_times)]
+            result[f"{name}_step_times"] = times_of_modes
+            result[f"{name}_agreement"] = step_time_agreement(times_of_modes, recorded_times)
         result["restarted_from"] = [steps[place] for place in since]
     return result, {
         "steps": np.array(steps),
@@ -79,23 +79,6 @@ def over_training(
         "embeddings_over_training": np.array(embeddings),
         "predicted_over_training": np.array(predicted),
     }
-
-
-def spread_steps(kept: list[int], count: int) -> list[int]:
-    """Choose checkpoints: half evenly over those kept, half evenly in their logarithm.
-
-    >>> spread_steps(list(range(0, 1001, 10)), 6)
-    [0, 10, 50, 220, 500, 1000]
-    >>> spread_steps([0, 500, 900], 6)
-    [0, 500, 900]
-    """
-    last = len(kept) - 1
-    if count > last:
-        return list(kept)
-    even = np.linspace(0, last, max(count - count // 2, 2))
-    logarithmic = np.geomspace(1, last, count // 2 + 1)[:-1] if count > 2 else even[:0]
-    places = np.unique(np.rint(np.concatenate([even, logarithmic])).astype(int))
-    return [kept[place] for place in places]
 
 
 def refreshed_steps(times: Array, kernels: Array, start: Array, end: float) -> Array:
@@ -132,7 +115,7 @@ def restarted_steps(
     steps = np.full(len(since), np.inf)
     for place in sorted(set(since)):
         kernel, start = kernels[place][None], embeddings[place]
-        found = refreshed_steps(times[place : place + 1], kernel, start, end)
+        later = refreshed_steps(times[place : place + 1], kernel, start, end)
         chosen = np.array(since) == place
-        steps[chosen] = found[: len(steps)][chosen]
+        steps[chosen] = later[: len(steps)][chosen]
     return steps, since

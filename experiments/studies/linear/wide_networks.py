@@ -76,7 +76,7 @@ def infinite_width_kernel(views: Array, way: str, scale: float) -> Array:
     return covariance + scale**2 * (tangent - covariance)
 
 
-def follow(
+def train_and_predict(
     network: nn.Module, views: Array, limit: Array, learning_rate: float, most: int
 ) -> Followed:
     """Predict a network's steps from its kernel at initialisation, then train it in place.
@@ -85,7 +85,7 @@ def follow(
     >>> options = CompareOptions(dim=1)
     >>> network = small_network(16, 3, options, "last", seed=0)
     >>> limit = infinite_width_kernel(views, "last", options.init_scale)
-    >>> follow(network, views, limit, 0.05, most=1000).curves["measured"].shape[1]
+    >>> train_and_predict(network, views, limit, 0.05, most=1000).curves["measured"].shape[1]
     1
     """
     stacked = torch.from_numpy(views)

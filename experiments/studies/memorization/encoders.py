@@ -22,9 +22,10 @@ from sslsim.encoders.features import features
 from sslsim.memorization import alignment_losses, same_architecture
 from sslsim.memorization.views import number_blocks
 from sslsim.methods.learner import Learner
-from sslsim.runs.networks import load_weights, network_at
+from sslsim.runs.networks import load_weights
 from sslsim.runs.options import training_options
-from sslsim.runs.setup import chosen_device, initial_learner, read_train_options, split_data
+from sslsim.runs.setup import chosen_device, initial_learner
+from sslsim.runs.trained_run import TrainedRun
 from sslsim.training.loop import train
 
 _BLOCKS = 64  # of 64 images: as many are scored before distances give way to their means
@@ -206,17 +207,15 @@ def given_families(options: MemorizationOptions, points: ScoredImages) -> dict[s
 
 def read_run(folder: Path, shape: tuple[int, ...], device: str = "cpu") -> GivenRun:
     """The newest encoder of a run of ``sslsim train``, and what it was trained on."""
-    options = read_train_options(folder)
-    data, _ = split_data(options)
+    run = TrainedRun.open(folder)
+    data = run.images
     if tuple(data.images.shape[1:]) != shape:
         raise ValueError(
             f"{folder} was trained on images of shape {tuple(data.images.shape[1:])}; expected "
             f"{shape}, that of the images to be scored"
         )
-    learner, _ = network_at(folder, data=data)
-    pixels = pixel_statistics(data.images) if options.standardise else None
-    encoder = learner.encoder.to(chosen_device(device))
-    return GivenRun(folder, Trained(encoder, pixels, options.views or learner.views), data)
+    encoder = run.learner().encoder.to(chosen_device(device))
+    return GivenRun(folder, Trained(encoder, run.pixels, run.views), data)
 
 
 def _check_seen(

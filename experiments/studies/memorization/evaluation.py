@@ -16,15 +16,16 @@ from experiments.studies.memorization.encoders import Trained
 from experiments.studies.memorization.image_sets import ScoredImages
 from experiments.studies.memorization.options import MemorizationOptions
 from experiments.studies.memorization.source_study import Finished
-from experiments.studies.training.train import probed_features
 from sslsim.core.seeds import derived_seed, seeded
 from sslsim.data.datasets import Images, part_of
 from sslsim.data.pixels import pixel_statistics
-from sslsim.data.views import as_fed
+from sslsim.data.views import crop_to_input
 from sslsim.encoders.build import Encoder
 from sslsim.encoders.features import features
+from sslsim.measures.frozen import FrozenEncoder
+from sslsim.measures.layers import probe_frozen
 from sslsim.measures.probes import linear_probe
-from sslsim.methods.learner import Learner, SupervisedLearner
+from sslsim.methods.learner import SupervisedLearner
 from sslsim.runs.options import LearnerOptions, TrainOptions, training_options
 from sslsim.runs.setup import chosen_device, split_data
 from sslsim.training.loop import train
@@ -109,7 +110,7 @@ def linear_accuracies(trained: Trained, data: ProbeData) -> dict[str, float]:
     """Accuracies of a linear probe of the representation."""
 
     def represented(part: Images) -> tuple[torch.Tensor, torch.Tensor]:
-        images = as_fed(part, trained.views).images.float() / 255
+        images = crop_to_input(part, trained.views).images.float() / 255
         fed = images if trained.pixels is None else trained.pixels.standardise(images)
         assert part.labels is not None
         return features(trained.encoder, fed, ["backbone"])["backbone"].cpu(), part.labels
@@ -128,7 +129,7 @@ def fine_tuned_accuracies(
     trained: Trained, data: ProbeData, options: LearnerOptions, folder: Path
 ) -> dict[str, float]:
     """Accuracies after all weights were trained further with labels."""
-    fitted = as_fed(data.fitted, trained.views)
+    fitted = crop_to_input(data.fitted, trained.views)
     assert fitted.labels is not None
     classes = int(fitted.labels.max()) + 1
     backbone, width = copy.deepcopy(trained.encoder.backbone), trained.encoder.feature_dim
@@ -142,7 +143,7 @@ def fine_tuned_accuracies(
     pixels = pixel_statistics(fitted.images) if options.standardise else None
     found = {}
     for name, part in data.read.items():
-        images = as_fed(part, trained.views).images.float() / 255
+        images = crop_to_input(part, trained.views).images.float() / 255
         images = images if pixels is None else pixels.standardise(images)
         logits = features(encoder, images, ["projector"])["projector"].cpu()
         assert part.labels is not None
@@ -160,11 +161,9 @@ def probed_families(
     for name, encoders in families.items():
         accuracies = found[name] = {layer: [] for layer in options.layers}
         for one in encoders:
-            data, held_out = (as_fed(part, one.views) for part in (points.data, points.held_out))
-            probes = probed_features(
-                Learner(one.encoder), data, held_out, one.pixels, layers=options.layers, seed=0
-            )
+            frozen = FrozenEncoder(one.encoder, one.pixels, one.views)
+            probes = probe_frozen(frozen, points.data, points.held_out, layers=options.layers)
             for layer in options.layers:
-                probe = probes.get(f"linear_{layer}")
+                probe = probes[layer].get("linear")
                 accuracies[layer].append(math.nan if probe is None else probe.accuracy)
     return found

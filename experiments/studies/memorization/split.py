@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from experiments.studies.kernels.over_training import spread_steps
 from experiments.studies.memorization.encoders import (
     Scored,
     Trained,
@@ -27,7 +26,7 @@ from experiments.studies.memorization.image_sets import (
 from experiments.studies.memorization.options import MemorizationOptions
 from sslsim.memorization import ssl_mem
 from sslsim.memorization.statistics import split_tests
-from sslsim.runs.networks import check_different, kept_steps
+from sslsim.runs.networks import check_different, kept_steps, spread_steps
 
 
 def score_split(

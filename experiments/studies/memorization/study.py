@@ -44,8 +44,8 @@ from experiments.studies.memorization.subsample import (
     score_subsample,
     trains_together,
 )
-from experiments.studies.umm.tables import summed_up
 from sslsim.core.files import plain, read_arrays, write_arrays, write_json
+from sslsim.measures.intervals import mean_interval
 from sslsim.memorization import rank_points
 from sslsim.memorization.outliers import KINDS
 from sslsim.memorization.statistics import SETS, split_tests
@@ -172,8 +172,8 @@ def _interval(units: Sequence[float]) -> dict[str, Any]:
     """Mean over pairs of encoders and its Student interval."""
     if len(units) < 2:
         return {"units": np.asarray(units), "mean": None, "low": None, "high": None}
-    found = summed_up(units, _LEVEL)
-    return {"units": found["values"], **{name: found[name] for name in ("mean", "low", "high")}}
+    mean, low, high, *_ = mean_interval(units, _LEVEL)
+    return {"units": np.asarray(units), "mean": mean, "low": low, "high": high}
 
 
 # What may change between two commands that work on one folder: nothing an encoder depends on.

@@ -12,23 +12,24 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from experiments.options import OverfittingOptions
-from experiments.studies.kernels.over_training import spread_steps
-from experiments.studies.overfitting.measures import Watched, measured_layers, watched_images
-from experiments.studies.overfitting.summary import read_curves, summarise_groups, summarise_run
-from sslsim.core.files import plain, read_lines, whole_file, write_json
+from experiments.studies.overfitting.summary import summarise_groups
+from sslsim.core.files import plain, write_json
+from sslsim.runs.cache import stored_line, stored_lines
+from sslsim.runs.checkpoint_layers import LayerSamples, draw_layer_samples, measure_layers
 from sslsim.runs.folder import check_folder, check_same, new_results
-from sslsim.runs.networks import check_different, kept_steps, network_at
-from sslsim.runs.options import TrainOptions
-from sslsim.runs.setup import read_train_options
+from sslsim.runs.layer_curves import read_curves, summarise_run
+from sslsim.runs.networks import check_different, spread_steps
 from sslsim.runs.stored import stored_config
+from sslsim.runs.trained_run import TrainedRun
 
 # What a measurement of one checkpoint depends on.
 _MEASURED = ("samples", "probed", "views", "eps", "seed")
@@ -40,37 +41,39 @@ def overfitting(options: OverfittingOptions) -> Path:
     """Measure checkpoints of runs, or those that are left, and sum up."""
     _check(options)
     check_folder(options.out, "overfitting", _RESULTS)
-    runs: list[tuple[Path, TrainOptions, list[int]]] = []
-    for run in options.run:
-        trained = read_train_options(run)
-        if options.root is not None:
-            trained = replace(trained, root=options.root)
-        steps = kept_steps(run)
-        if len(steps) < 3:
+    runs: list[tuple[TrainedRun, list[int]]] = []
+    for folder in options.run:
+        run = TrainedRun.open(folder, options.root)
+        if len(run.steps) < 3:
             raise ValueError(
-                f"{run} holds {len(steps) - 1} checkpoint(s); expected those of a run with "
+                f"{folder} holds {len(run.steps) - 1} checkpoint(s); expected those of a run with "
                 "--checkpoints-kept 0"
             )
-        runs.append((run, trained, spread_steps(steps, options.checkpoints)))
+        runs.append((run, spread_steps(run.steps, options.checkpoints)))
     lines = _measured_before(options)
     with new_results(options.out, "overfitting", options, results=_RESULTS, resumes=True) as folder:
         quiet = not sys.stderr.isatty()
-        count = sum(len(steps) for *_, steps in runs)
+        count = sum(len(steps) for _, steps in runs)
         curves = []
         with tqdm(total=count, desc="checkpoints", disable=quiet, file=sys.stderr) as bar:
-            for run, trained, steps in runs:
-                watched: Watched | None = None
+            for run, steps in runs:
+                draw = partial(
+                    draw_layer_samples,
+                    run,
+                    samples=options.samples,
+                    probed=options.probed,
+                    views=options.views,
+                    seed=options.seed,
+                )
+                samples = cache(draw)
                 of_run = []
                 for step in steps:
-                    key = _key(run, step, trained)
-                    if key not in lines:
-                        watched = watched or watched_images(trained, options)
-                        lines[key] = _measured(run, step, watched, options) | {"key": key}
-                        _write_lines(options.out / _LINES, list(lines.values()))
-                    of_run.append(lines[key])
+                    measure = partial(_measured, run, step, samples, options)
+                    key = _key(run, step)
+                    of_run.append(stored_line(options.out / _LINES, lines, key, measure))
                     bar.update()
-                curves.append(read_curves(run, trained, of_run))
-        of_runs = [summarise_run(one) for one in curves]
+                curves.append(read_curves(run.folder, run.options, of_run))
+        of_runs = [summarise_run(curves_of_run) for curves_of_run in curves]
         groups = summarise_groups(curves, of_runs, options.interval_level)
         write_json(
             folder / "overfitting.json",
@@ -105,21 +108,21 @@ def _check(options: OverfittingOptions) -> None:
 
 
 def _measured(
-    run: Path, step: int, watched: Watched, options: OverfittingOptions
+    run: TrainedRun, step: int, samples: Callable[[], LayerSamples], options: OverfittingOptions
 ) -> dict[str, Any]:
-    learner, _ = network_at(run, step, watched.data)
+    drawn, encoder = samples(), run.learner(step).encoder
     try:
-        layers = measured_layers(learner.encoder, watched, options)
+        layers = measure_layers(encoder, drawn, options.eps, options.seed)
     except ValueError as error:
-        raise ValueError(f"{run} after {step} updates: {error}") from error
-    return {"run": run, "step": step, "images": watched.images, "layers": layers}
+        raise ValueError(f"{run.folder} after {step} updates: {error}") from error
+    return {"run": run.folder, "step": step, "images": drawn.images, "layers": layers}
 
 
-def _key(run: Path, step: int, trained: TrainOptions) -> str:
+def _key(run: TrainedRun, step: int) -> str:
     """Of a network and its data, wherever the folder is: numbers of another run are not taken."""
-    settings = {name: v for name, v in asdict(trained).items() if name not in ("out", "root")}
+    settings = {name: v for name, v in asdict(run.options).items() if name not in ("out", "root")}
     digest = hashlib.sha256(json.dumps(plain(settings), sort_keys=True).encode())
-    path = run / "checkpoints" / f"checkpoint-{step:09d}.pt"
+    path = run.folder / "checkpoints" / f"checkpoint-{step:09d}.pt"
     if path.exists():
         with path.open("rb") as file:
             while block := file.read(2**20):
@@ -135,13 +138,4 @@ def _measured_before(options: OverfittingOptions) -> dict[str, dict[str, Any]]:
     kept = stored_config(options.out)[1]
     given = {name: getattr(options, name) for name in _MEASURED}
     check_same(options.out, kept, given, holds="measurements")
-    lines = read_lines(path)
-    if not all(isinstance(line, dict) and {"key", "layers"} <= set(line) for line in lines):
-        raise ValueError(f"{path} holds a line without key and layers; expected measurements")
-    return {line["key"]: line for line in lines}
-
-
-def _write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    with whole_file(path) as file:
-        for line in lines:
-            file.write(json.dumps(plain(line), allow_nan=False).encode() + b"\n")
+    return stored_lines(path, ["layers"])

@@ -21,13 +21,13 @@ from experiments.options import ForecastOptions
 from experiments.studies.training.forecasters import (
     JUDGED,
     Forecast,
+    crossings,
     forecasts_of,
     modes_left,
-    passings,
 )
 from sslsim.core.files import write_arrays, write_json
 from sslsim.runs.folder import check_folder, new_results
-from sslsim.runs.history import watch
+from sslsim.runs.history import read_history
 from sslsim.runs.networks import check_different
 
 _RESULTS = ("forecast.json", "forecast.npz", "forecast.png")
@@ -47,40 +47,42 @@ def forecast(options: ForecastOptions) -> Path:
         )
     check_folder(options.out, "forecast", _RESULTS)
     quiet = not sys.stderr.isatty()
-    watched = [watch(run, options.pairs, options.root, progress=not quiet) for run in options.run]
-    if options.at is not None and options.at not in watched[0].steps:
-        steps = watched[0].steps
+    histories = [
+        read_history(run, options.pairs, options.root, progress=not quiet) for run in options.run
+    ]
+    steps = histories[0].steps
+    if options.at is not None and options.at not in steps:
         raise ValueError(
-            f"at is {options.at}; {watched[0].folder} holds checkpoints {steps[0]}, {steps[1]}, "
+            f"at is {options.at}; {options.run[0]} holds checkpoints {steps[0]}, {steps[1]}, "
             f"..., {steps[-1]}"
         )
-    found: list[Forecast] = []
-    for run in watched:
+    forecasts: list[Forecast] = []
+    for history in histories:
         if options.at is not None:
-            index = run.steps.index(options.at)
-            moments = [*passings(run, until=index), *modes_left(run, index)]
+            index = steps.index(options.at)
+            moments = [*crossings(history, until=index), *modes_left(history, index)]
         else:
-            moments = passings(run)
-        found += forecasts_of(run, moments, options, quiet)
+            moments = crossings(history)
+        forecasts += forecasts_of(history, moments, options, quiet)
     if options.at is not None:
-        found = [one for one in found if one.size is None]
+        forecasts = [entry for entry in forecasts if entry.size is None]
     curves = {
         f"{name}_{place}": values
-        for place, run in enumerate(watched)
-        for name, values in (("times", run.times), ("eigenvalues", run.lam))
+        for place, history in enumerate(histories)
+        for name, values in (("times", history.times), ("eigenvalues", history.lam))
     }
-    judged = [one for one in found if one.size in (None, JUDGED)]
+    judged = [entry for entry in forecasts if entry.size in (None, JUDGED)]
     summary = {} if options.at is not None else summarise(judged)
     with new_results(options.out, "forecast", options, results=_RESULTS) as folder:
         write_arrays(folder / "forecast.npz", **curves)
         write_json(
             folder / "forecast.json",
             {
-                "runs": [str(run.folder) for run in watched],
+                "runs": [str(run) for run in options.run],
                 "at": options.at,
                 "judged_at": None if options.at is not None else JUDGED,
                 "interval_level": options.interval_level,
-                "forecasts": [asdict(one) for one in found],
+                "forecasts": [asdict(entry) for entry in forecasts],
                 "summary": summary,
             },
         )
@@ -89,28 +91,28 @@ def forecast(options: ForecastOptions) -> Path:
 
 def summarise(forecasts: Sequence[Forecast]) -> dict[str, Any]:
     """How forecasts came out."""
-    found = _errors(forecasts)
+    errors = _errors(forecasts)
     groups: dict[str, list[Forecast]] = {}
-    for one in forecasts:
-        groups.setdefault(f"{one.method}, {one.encoder}", []).append(one)
-    return {**found, "groups": {name: _errors(group) for name, group in groups.items()}}
+    for entry in forecasts:
+        groups.setdefault(f"{entry.method}, {entry.encoder}", []).append(entry)
+    return {**errors, "groups": {name: _errors(group) for name, group in groups.items()}}
 
 
 def _errors(forecasts: Sequence[Forecast]) -> dict[str, Any]:
-    came = [one for one in forecasts if np.isfinite(one.measured_step_time)]
-    names = list(dict.fromkeys(name for one in forecasts for name in one.rates))
+    came = [entry for entry in forecasts if np.isfinite(entry.measured_step_time)]
+    names = list(dict.fromkeys(name for entry in forecasts for name in entry.rates))
     by_name = {}
     for name in names:
         rates = [
-            abs(one.rates[name] / one.measured_rate - 1)
-            for one in forecasts
-            if np.isfinite(one.rates.get(name, np.nan)) and np.isfinite(one.measured_rate)
+            abs(entry.rates[name] / entry.measured_rate - 1)
+            for entry in forecasts
+            if np.isfinite(entry.rates.get(name, np.nan)) and np.isfinite(entry.measured_rate)
         ]
         ratios = np.array(
             [
-                (one.step_times[name] - one.time) / (one.measured_step_time - one.time)
-                for one in came
-                if name in one.step_times
+                (entry.step_times[name] - entry.time) / (entry.measured_step_time - entry.time)
+                for entry in came
+                if name in entry.step_times
             ]
         )
         by_name[name] = {
@@ -119,7 +121,7 @@ def _errors(forecasts: Sequence[Forecast]) -> dict[str, Any]:
             "median_time_error": float(np.median(np.abs(ratios - 1))) if len(ratios) else None,
             "median_time_ratio": float(np.median(ratios)) if len(ratios) else None,
         }
-    inside = [one.low <= one.measured_step_time <= one.high for one in came]
+    inside = [entry.low <= entry.measured_step_time <= entry.high for entry in came]
     return {
         "plateaus": len(came),
         "covered": float(np.mean(inside)) if inside else None,

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from experiments.options import ForecastOptions
 from sslsim.measures.growth import Growth, growth, hessian_product
-from sslsim.measures.snapshots import ProbeSet
+from sslsim.measures.snapshots import HeldOutPairs
 from sslsim.ntk import pair_ntk
-from sslsim.runs.history import WatchedRun
+from sslsim.runs.history import RunHistory
 from theory.kernels.plateau import plateau_rate
 from theory.linear.two_factor import growth_time, most_even_cut, two_factor_law
 
@@ -104,87 +104,90 @@ class Forecast:
     measured_step_time: float
 
 
-def passings(run: WatchedRun, until: int | None = None) -> list[tuple[int, int, float | None]]:
+def crossings(history: RunHistory, until: int | None = None) -> list[tuple[int, int, float | None]]:
     """Moments at which modes first pass the sizes."""
-    last = len(run.steps) if until is None else until
-    found: list[tuple[int, int, float | None]] = []
-    for mode in range(run.lam.shape[1]):
-        lam = np.array([run.lam[i, mode] / _ceiling(run, i, mode) for i in range(last)])
+    last = len(history.steps) if until is None else until
+    moments: list[tuple[int, int, float | None]] = []
+    for mode in range(history.lam.shape[1]):
+        lam = np.array([history.lam[i, mode] / _ceiling(history, i, mode) for i in range(last)])
         for size in SIZES:
             above = np.flatnonzero(lam >= size)
             # Above at the start, it passed nowhere; above the next size or the step, it jumped.
             if len(above) and above[0] > 0 and lam[above[0]] < min(10 * size, _STEP):
-                found.append((int(above[0]), mode, size))
-    return sorted(found, key=lambda moment: moment[:2])
+                moments.append((int(above[0]), mode, size))
+    return sorted(moments, key=lambda moment: moment[:2])
 
 
-def modes_left(run: WatchedRun, index: int) -> list[tuple[int, int, float | None]]:
+def modes_left(history: RunHistory, index: int) -> list[tuple[int, int, float | None]]:
     """Modes not yet learned at a checkpoint."""
-    lam = run.lam[index]
+    lam = history.lam[index]
     return [
         (index, mode, None)
         for mode in range(len(lam))
-        if _NOISE * lam.max() < lam[mode] < _STEP * _ceiling(run, index, mode)
+        if _NOISE * lam.max() < lam[mode] < _STEP * _ceiling(history, index, mode)
     ]
 
 
-def _ceiling(run: WatchedRun, index: int, mode: int) -> float:
+def _ceiling(history: RunHistory, index: int, mode: int) -> float:
     """Where a mode will saturate: at 1 by theory, else where the last learned one did."""
-    if run.ceiling is not None:
-        return run.ceiling
-    learned = [value for value in run.lam[index, :mode] if value >= _LEARNED]
+    if history.ceiling is not None:
+        return history.ceiling
+    learned = [value for value in history.lam[index, :mode] if value >= _LEARNED]
     return float(learned[-1]) if learned else 1.0
 
 
 def forecasts_of(
-    run: WatchedRun,
+    history: RunHistory,
     moments: Sequence[tuple[int, int, float | None]],
     options: ForecastOptions,
     quiet: bool,
 ) -> list[Forecast]:
     """Forecasts of a run at some moments."""
-    found: list[Forecast] = []
+    forecasts: list[Forecast] = []
     for index, mode, size in tqdm(moments, desc="forecasts", disable=quiet, file=sys.stderr):
         known = [
-            np.log((one.measured_step_time - one.time) / (one.step_times["two_factor"] - one.time))
-            for one in found
-            if one.measured_step_time <= run.times[index]
-            and np.isfinite(one.step_times["two_factor"])
-            and one.size is not None
+            np.log(
+                (earlier.measured_step_time - earlier.time)
+                / (earlier.step_times["two_factor"] - earlier.time)
+            )
+            for earlier in forecasts
+            if earlier.measured_step_time <= history.times[index]
+            and np.isfinite(earlier.step_times["two_factor"])
+            and earlier.size is not None
             # those made at about the same size are the ones that tell
-            and (size is None or one.size == size)
+            and (size is None or earlier.size == size)
         ]
-        found.append(_forecast(run, index, mode, size, known, options))
-    return found
+        forecasts.append(_forecast(history, index, mode, size, known, options))
+    return forecasts
 
 
 def _forecast(
-    run: WatchedRun,
+    history: RunHistory,
     index: int,
     mode: int,
     size: float | None,
     known: Sequence[float],
     options: ForecastOptions,
 ) -> Forecast:
-    encoder = run.encoder_at(index)
-    now = growth(encoder, run.pairs, run.objective, [mode], spectrum=run.spectrum)
-    ceiling = _ceiling(run, index, mode)
-    lam, time = float(run.lam[index, mode]) / ceiling, float(run.times[index])
+    encoder = history.encoder_at(index)
+    now = growth(encoder, history.pairs, history.objective, [mode], spectrum=history.spectrum)
+    ceiling = _ceiling(history, index, mode)
+    lam, time = float(history.lam[index, mode]) / ceiling, float(history.times[index])
     own, shares = float(now.own[0]), now.shares[0].numpy()
     early, late, cut = most_even_cut(shares)
     # Where the pull holds the mode down, the law knows no growth.
-    kept = max(own, 0.0) / (early + late) if early + late > 0 else 0.0
-    early, late = kept * early, kept * late
+    share = max(own, 0.0) / (early + late) if early + late > 0 else 0.0
+    early, late = share * early, share * late
     law = two_factor_law(lam, late, early)
     last = [name.startswith(_LAST_LAYER) for name in now.names]
     last_layer = float(shares[last].sum())
     rest = 1.0 - lam
-    fixed = {"last_rate": _last_rate(run, index, mode), "last_layer": last_layer}
+    fixed = {"last_rate": _last_rate(history, index, mode), "last_layer": last_layer}
     if size == (JUDGED if options.at is None else None):
-        if options.kernel and run.ceiling is not None and not _batch_normalised(encoder):
-            fixed["kernel"] = rest * _kernel_rate(encoder, run.pairs, now, mode)
+        if options.kernel and history.ceiling is not None and not _batch_normalised(encoder):
+            fixed["kernel"] = rest * _kernel_rate(encoder, history.pairs, now, mode)
         if options.hessian:
-            fixed["hessian"] = _hessian_rate(encoder, run)
+            fixed["hessian"] = _hessian_rate(encoder, history)
     remaining = float(growth_time(law, lam, _STEP))
     decade = min(10 * lam, _STEP)
     rates = {"two_factor": np.log(decade / lam) / float(growth_time(law, lam, decade)), **fixed}
@@ -193,12 +196,12 @@ def _forecast(
         steps[name] = time + np.log(rest / lam) * rest / rate if rate > 0 else np.inf
     spread = _spread(known, options.interval_level)
     return Forecast(
-        run=str(run.folder),
-        method=run.trained.method,
-        encoder=run.trained.encoder,
+        run=str(history.run.folder),
+        method=history.run.options.method,
+        encoder=history.run.options.encoder,
         mode=mode + 1,
         size=size,
-        step=run.steps[index],
+        step=history.steps[index],
         time=time,
         lam=lam,
         ceiling=ceiling,
@@ -212,8 +215,8 @@ def _forecast(
         step_times={name: float(value) for name, value in steps.items()},
         low=time + remaining / spread,
         high=time + remaining * spread,
-        measured_rate=_measured_rate(run, index, mode, decade * ceiling),
-        measured_step_time=run.passing(mode, _STEP * ceiling, after=index),
+        measured_rate=_measured_rate(history, index, mode, decade * ceiling),
+        measured_step_time=history.passing(mode, _STEP * ceiling, after=index),
     )
 
 
@@ -224,19 +227,19 @@ def _spread(known: Sequence[float], level: float) -> float:
     return float(np.exp(student.ppf((1 + level) / 2, count) * np.sqrt(variance)))
 
 
-def _last_rate(run: WatchedRun, index: int, mode: int) -> float:
+def _last_rate(history: RunHistory, index: int, mode: int) -> float:
     """Rate since the checkpoint before, what a curve alone tells."""
-    before, now = run.lam[index - 1, mode], run.lam[index, mode]
+    before, now = history.lam[index - 1, mode], history.lam[index, mode]
     if index == 0 or before <= 0:
         return float("nan")
-    return float(np.log(now / before) / (run.times[index] - run.times[index - 1]))
+    return float(np.log(now / before) / (history.times[index] - history.times[index - 1]))
 
 
-def _measured_rate(run: WatchedRun, index: int, mode: int, end: float) -> float:
-    reached = run.passing(mode, end, after=index)
+def _measured_rate(history: RunHistory, index: int, mode: int, end: float) -> float:
+    reached = history.passing(mode, end, after=index)
     if not np.isfinite(reached):
         return float("nan")
-    return float(np.log(end / run.lam[index, mode]) / (reached - run.times[index]))
+    return float(np.log(end / history.lam[index, mode]) / (reached - history.times[index]))
 
 
 def _batch_normalised(encoder: torch.nn.Module) -> bool:
@@ -244,7 +247,7 @@ def _batch_normalised(encoder: torch.nn.Module) -> bool:
     return any(isinstance(part, _BatchNorm) for part in encoder.modules())
 
 
-def _kernel_rate(encoder: torch.nn.Module, pairs: ProbeSet, now: Growth, mode: int) -> float:
+def _kernel_rate(encoder: torch.nn.Module, pairs: HeldOutPairs, now: Growth, mode: int) -> float:
     u = now.directions[:, mode : mode + 1]
     x, x_prime = pairs.x, pairs.x_prime
     kernel = pair_ntk(encoder.eval(), x, x_prime, output=u.to(x.dtype)).numpy()
@@ -253,16 +256,16 @@ def _kernel_rate(encoder: torch.nn.Module, pairs: ProbeSet, now: Growth, mode: i
     return plateau_rate(kernel, functions, now.lam[:mode][learned].numpy())
 
 
-def _hessian_rate(encoder: torch.nn.Module, run: WatchedRun) -> float:
+def _hessian_rate(encoder: torch.nn.Module, history: RunHistory) -> float:
     """Twice the rate at which the steepest escape from a saddle grows."""
-    x, x_prime = run.pairs.x, run.pairs.x_prime
+    x, x_prime = history.pairs.x, history.pairs.x_prime
     count = min(_HESSIAN_PAIRS, len(x))
-    batch = ProbeSet(x[:count], x_prime[:count])
-    product, size = hessian_product(encoder, [batch], run.objective)
+    batch = HeldOutPairs(x[:count], x_prime[:count])
+    product, size = hessian_product(encoder, [batch], history.objective)
 
     def applied(vector: Array) -> Array:
-        found: Array = product(torch.from_numpy(vector.ravel())).numpy()
-        return found
+        image: Array = product(torch.from_numpy(vector.ravel())).numpy()
+        return image
 
     operator = LinearOperator((size, size), matvec=applied, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(size)

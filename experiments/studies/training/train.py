@@ -8,37 +8,32 @@ from __future__ import annotations
 
 import sys
 import time
-import warnings
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from sslsim.core.distributed import largest, process_group, rank
 from sslsim.core.files import read_arrays, read_json, read_lines, write_json
-from sslsim.data.datasets import Images, part_of
-from sslsim.data.pixels import PixelStatistics, pixel_statistics
-from sslsim.data.single_view import VIEWS
-from sslsim.data.views import as_fed
-from sslsim.encoders.features import features
+from sslsim.data.datasets import Images
+from sslsim.data.pixels import pixel_statistics
+from sslsim.data.views import crop_to_input
+from sslsim.measures.frozen import FrozenEncoder
 from sslsim.measures.knn_monitor import neighbour_bank
-from sslsim.measures.probes import ProbeResult, knn_accuracy, linear_probe
-from sslsim.measures.snapshots import draw_probe
+from sslsim.measures.layers import probe_frozen
+from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.methods.learner import Learner
-from sslsim.runs.folder import check_folder, check_same, holds_checkpoints, run_in_place
+from sslsim.runs.folder import options_to_resume, run_in_place
 from sslsim.runs.options import TrainOptions, training_options
 from sslsim.runs.setup import (
     chosen_device,
-    found_steps,
     initial_learner,
+    pair_views,
+    recorded_spectrum,
+    recorded_steps,
     split_data,
-    watched_spectrum,
 )
-from sslsim.runs.stored import stored_config
 from sslsim.training.loop import check_longer, train
 from sslsim.training.options import flow_time
 
@@ -50,7 +45,6 @@ _RESULTS = (
     "embeddings.gif",
 )
 _COMPARISON = ("comparison.json", "comparison.png")  # of `sslsim compare --run`
-_PROBED = 5000  # images of each split that the frozen features are probed on, at most
 
 
 def train_network(options: TrainOptions) -> Path:
@@ -67,18 +61,22 @@ def train_network(options: TrainOptions) -> Path:
                 )
             kind = options.views or learner.views
             folder = options.out
-            longer = _longer(options, learner)  # every process looks before the first one writes
+            longer = _goes_beyond(options, learner)  # every process looks before one writes
             largest(0.0)
             if rank() == 0:
                 opened.enter_context(
                     run_in_place(folder, "train", options, results=_RESULTS, longer=longer)
                 )
                 print(_headline(options, data, held_out, learner, device), flush=True)
-            probed_views = kind if kind in VIEWS and kind != "mask" else "simclr"
             pixels = pixel_statistics(data.images) if options.standardise else None
             held_out_images = held_out.images.to(device)
-            plain, plain_held_out = as_fed(data, kind), as_fed(held_out, kind)
-            probe = draw_probe(held_out_images, probed_views, options.probe, options.seed, pixels)
+            pairs = draw_held_out_pairs(
+                held_out_images, pair_views(kind), options.probe, options.seed, pixels
+            )
+            bank = None
+            if options.evaluate:
+                images, queries = (crop_to_input(part, kind) for part in (data, held_out))
+                bank = neighbour_bank(images, queries, pixels, device)
             begun = time.perf_counter()
             train(
                 learner,
@@ -86,10 +84,8 @@ def train_network(options: TrainOptions) -> Path:
                 kind,
                 train_options,
                 folder,
-                probe=probe,
-                bank=neighbour_bank(plain, plain_held_out, pixels, device)
-                if options.evaluate
-                else None,
+                held_out=pairs,
+                bank=bank,
                 device=device,
                 progress=sys.stderr.isatty(),
             )
@@ -97,7 +93,7 @@ def train_network(options: TrainOptions) -> Path:
             if rank() != 0:
                 return folder
             records = read_arrays(folder / "records.npz")
-        steps = found_steps(records, options)
+        steps = recorded_steps(records, options)
         lines = read_lines(folder / "records.jsonl")
         result = {
             "method": options.method,
@@ -105,7 +101,7 @@ def train_network(options: TrainOptions) -> Path:
             "data": options.data,
             "views": kind,
             "dim": learner.encoder.dim,
-            "spectrum": watched_spectrum(options),
+            "spectrum": recorded_spectrum(options),
             "parameters": sum(p.numel() for p in learner.encoder.parameters()),
             "train_images": len(data.images),
             "held_out_images": len(held_out.images),
@@ -120,83 +116,37 @@ def train_network(options: TrainOptions) -> Path:
             "first_record": lines[0],
             "last_record": lines[-1],
         }
-        repeated = _is_finished(folder, options)
+        earlier = folder / "training.json"
+        repeated = earlier.exists() and read_json(earlier).get("steps") == options.steps
         write_json(folder / "training.json", result)
         if not repeated:  # what was compared was of fewer steps
             for name in _COMPARISON:
                 (folder / name).unlink(missing_ok=True)
-        probes = {}
         if options.evaluate:  # the result is safe by now
-            probing: dict[str, Any] = {"layers": options.layers, "seed": options.seed}
-            probes = probed_features(learner, plain, plain_held_out, pixels, **probing)
-            result["probes"] = {name: asdict(found) for name, found in probes.items()}
+            by_layer = probe_frozen(
+                FrozenEncoder(learner.encoder, pixels, kind),
+                data,
+                held_out,
+                layers=options.layers,
+                seed=options.seed,
+            )
+            result["probes"] = {
+                f"{name}_{layer}": asdict(probe)
+                for layer, probes in by_layer.items()
+                for name, probe in probes.items()
+            }
             write_json(folder / "training.json", result)
     return folder
 
 
-def probed_features(
-    learner: Learner,
-    data: Images,
-    held_out: Images,
-    pixels: PixelStatistics | None,
-    *,
-    layers: Sequence[str] = ("backbone", "projector"),
-    seed: int = 0,
-) -> dict[str, ProbeResult]:
-    """Probes of frozen features, fitted on training images and read on held-out ones.
-
-    >>> options = TrainOptions(limit=200)
-    >>> data, held_out = split_data(options)
-    >>> found = probed_features(initial_learner(options, data), data, held_out, None)
-    >>> sorted(found)
-    ['knn_backbone', 'knn_projector', 'linear_backbone', 'linear_projector']
-    """
-    if data.labels is None or held_out.labels is None or len(data.labels.unique()) < 2:
-        return {}
-    places = torch.linspace(0, len(data.images) - 1, min(_PROBED, len(data.images))).long()
-    y, y_read = data.labels[places], held_out.labels
-    device = next(learner.parameters()).device
-    parts = []
-    for part in (part_of(data, places), held_out):
-        images = part.images.to(device).float() / 255
-        images = images if pixels is None else pixels.standardise(images)
-        parts.append(features(learner.encoder, images, list(layers)))
-    found = {}
-    for layer in layers:
-        fitted, read = (part[layer].cpu() for part in parts)
-        calls = {
-            f"knn_{layer}": partial(knn_accuracy, k=min(20, len(fitted))),
-            f"linear_{layer}": partial(linear_probe, seed=seed),
-        }
-        for name, call in calls.items():
-            try:
-                with warnings.catch_warnings():
-                    # Of the solver's convergence: the accuracy is reported as it is.
-                    warnings.simplefilter("ignore")
-                    found[name] = call(fitted, y, read, y_read)
-            except ValueError as error:
-                warnings.warn(f"{name} is left out: {error}", stacklevel=2)
-    return found
-
-
-def _longer(options: TrainOptions, learner: Learner) -> bool:
+def _goes_beyond(options: TrainOptions, learner: Learner) -> bool:
     """Whether the folder's run goes on beyond its end; a run of other options is refused."""
-    check_folder(options.out, "train", _RESULTS)
-    if not holds_checkpoints(options.out):
-        return False
-    kept = stored_config(options.out)[1]
-    free = ("out", "root", "device", "evaluate", "layers", "steps")
-    check_same(options.out, kept, {k: v for k, v in asdict(options).items() if k not in free})
-    steps = kept.get("steps", options.steps)
+    free = ("root", "device", "evaluate", "layers", "steps")
+    stored = options_to_resume(options.out, "train", options, results=_RESULTS, free=free)
+    steps = options.steps if stored is None else stored.get("steps", options.steps)
     if steps != options.steps:
         check_longer(options.out, steps, training_options(options), learner)
     return bool(steps != options.steps)
-
-
-def _is_finished(folder: Path, options: TrainOptions) -> bool:
-    """Whether the folder has a result of as many steps."""
-    path = folder / "training.json"
-    return path.exists() and read_json(path).get("steps") == options.steps
 
 
 def _headline(

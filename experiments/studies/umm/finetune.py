@@ -12,35 +12,31 @@ from dataclasses import asdict
 from pathlib import Path
 
 from experiments.studies.umm.options import UmmCommand
-from experiments.studies.umm.start import measured, start_from
+from experiments.studies.umm.start import start_from
 from sslsim.core.files import write_json
-from sslsim.runs.folder import check_folder, check_same, holds_checkpoints, run_in_place
+from sslsim.runs.folder import options_to_resume, run_in_place
 from sslsim.runs.setup import chosen_device
-from sslsim.runs.stored import stored_config
 from sslsim.umm import undo_memorization
+from sslsim.umm.start import measure_network
 
 _RESULTS = ("umm.json", "umm.png", "records.jsonl", "records.npz")
 # What may differ when a run goes on: where things lie, and what is measured at the end.
-_FREE = ("run", "out", "root", "device", "test_images", "transfer", "transfer_limit")
+_FREE = ("run", "root", "device", "test_images", "transfer", "transfer_limit")
 
 
 def umm(options: UmmCommand) -> Path:
     """Fine-tune as the options say, or go on where an interrupted run stopped, and measure."""
-    check_folder(options.out, "umm", _RESULTS)
-    if holds_checkpoints(options.out):
-        kept = stored_config(options.out)[1]
-        given = {name: value for name, value in asdict(options).items() if name not in _FREE}
-        check_same(options.out, kept, given)
+    options_to_resume(options.out, "umm", options, results=_RESULTS, free=_FREE)
     device = chosen_device(options.device)
     start = start_from(options.run, options)
     with run_in_place(options.out, "umm", options, results=_RESULTS) as folder:
         start.learner.to(device)
-        before = measured(start, start.learner, options.test_images)
+        before = measure_network(start, start.learner, options.test_images)
         done = undo_memorization(
             start.learner,
-            start.data,
-            start.held_out,
-            start.kind,
+            start.run.images,
+            start.run.held_out,
+            start.run.views,
             start.options,
             folder,
             device=device,
@@ -51,21 +47,21 @@ def umm(options: UmmCommand) -> Path:
             convergence = {**asdict(done.convergence), "converges": done.convergence.converges}
         result = {
             "run": options.run,
-            "method": start.trained.method,
-            "encoder": start.trained.encoder,
-            "data": start.trained.data,
-            "views": start.kind,
+            "method": start.run.options.method,
+            "encoder": start.run.options.encoder,
+            "data": start.run.options.data,
+            "views": start.run.views,
             "transfer": options.transfer,
             # config.json keeps those of the first call.
             "transfer_limit": options.transfer_limit,
-            "test_images": min(options.test_images, len(start.held_out.images)),
+            "test_images": min(options.test_images, len(start.run.held_out.images)),
             "checkpoint": start.step,
             "split": start.options.split,
             "early": start.options.early or start.options.split,
             "alignment": start.options.alignment,
             "options": asdict(start.options),
             "before": before,
-            "after": measured(start, done.learner, options.test_images),
+            "after": measure_network(start, done.learner, options.test_images),
             "convergence": convergence,
         }
         write_json(folder / "umm.json", result)

@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from sslsim.core.names import Schedule
 from sslsim.runs.options import TrainOptions
 from sslsim.umm.options import Alignment, Features, Hypergradient, Optimizer, Solver, UmmOptions
-
-Variant = Literal[
-    "full",
-    "no_alignment",
-    "no_coding_rate",
-    "joint",
-    "control",
-    "align",
-    "spread",
-    "spread_held",
-]
-
-_VARIANTS: dict[str, dict[str, float | bool]] = {
-    "full": {},
-    "no_alignment": {"beta": 0.0},
-    "no_coding_rate": {"coding_rate": 0.0},
-    "joint": {"joint": True},
-    "control": {"joint": True, "beta": 0.0, "coding_rate": 0.0},
-    # Interventions: one level, one pressure each on top of the control's loss.
-    "align": {"joint": True, "coding_rate": 0.0},
-    "spread": {"joint": True, "beta": 0.0},
-    "spread_held": {"joint": True, "beta": 0.0},
-}
+from sslsim.umm.variants import Variant, variant_options
 
 
 @dataclass(frozen=True)
@@ -223,8 +200,8 @@ VARIED = tuple(name for name in (*_SAME, *RENAMED) if name != "checkpoint_every"
 
 def core_options(settings: UmmSettings, trained: TrainOptions) -> UmmOptions:
     """Options of the fine-tuning itself."""
-    given = {name: getattr(settings, name) for name in _SAME}
-    given |= {theirs: getattr(settings, ours) for ours, theirs in RENAMED.items()}
+    values = {name: getattr(settings, name) for name in _SAME}
+    values |= {theirs: getattr(settings, ours) for ours, theirs in RENAMED.items()}
     if trained.fixed_views and settings.seed not in (None, trained.seed):
         raise ValueError(
             f"seed is {settings.seed} for a run with fixed views, drawn by seed {trained.seed}; "
@@ -236,7 +213,7 @@ def core_options(settings: UmmSettings, trained: TrainOptions) -> UmmOptions:
             "expected a finite number of at least 0"
         )
     options = UmmOptions(
-        **given,
+        **values,
         seed=trained.seed if settings.seed is None else settings.seed,
         standardise=trained.standardise,
         fixed_views=trained.fixed_views,
@@ -254,22 +231,3 @@ def core_options(settings: UmmSettings, trained: TrainOptions) -> UmmOptions:
     for name, yes in (asked | {"control": settings.control}).items():
         options = variant_options(options, name) if yes else options
     return options
-
-
-def variant_options(
-    options: UmmOptions, variant: str, push: float = 100.0, hold: float = 1e5
-) -> UmmOptions:
-    """Options of a variant.
-
-    >>> changed = variant_options(UmmOptions(), "control")
-    >>> changed.joint, changed.beta, changed.coding_rate
-    (True, 0.0, 0.0)
-    """
-    if variant not in _VARIANTS:
-        raise ValueError(f"variant is {variant!r}; expected one of {', '.join(_VARIANTS)}")
-    changes: dict[str, float | bool] = dict(_VARIANTS[variant])
-    if variant == "align":
-        changes["beta"] = push
-    if variant == "spread_held":
-        changes["hold"] = hold
-    return replace(options, **changes)  # type: ignore[arg-type]

@@ -11,29 +11,30 @@ unit of means and intervals. The keys of ``table.json`` are explained in
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from experiments.studies.umm.options import RENAMED, VARIED, UmmSweepCommand, variant_options
-from experiments.studies.umm.start import Start, measured, start_from
+from experiments.studies.umm.options import RENAMED, VARIED, UmmSweepCommand
+from experiments.studies.umm.start import start_from
 from experiments.studies.umm.tables import group_names, sweep_summary, tabled
 from experiments.summary import as_text
-from sslsim.core.files import plain, read_json, whole_file, write_json
+from sslsim.core.files import plain, whole_file, write_json
+from sslsim.runs.cache import short_name, stored_part
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.networks import check_different
+from sslsim.runs.replicates import seed_groups
 from sslsim.runs.setup import chosen_device
 from sslsim.umm import UmmOptions, undo_memorization
 from sslsim.umm.convergence import Diverged
 from sslsim.umm.finetune import start_digest
+from sslsim.umm.start import Start, measure_network
+from sslsim.umm.variants import variant_options
 
 _RESULTS = ("table.json", "table.txt", "umm_sweep.png")
 _OF_CONTROL = ("split", "outer_lr", "optimizer", "schedule", "steps", "batch")  # of the control
@@ -75,8 +76,9 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
     check_folder(options.out, "umm-sweep", _RESULTS)
     device = chosen_device(options.device)
     starts = [start_from(run, options) for run in options.run]
-    groups = group_names([start.trained for start in starts])
-    _check_distinct(starts, groups)
+    trained = [start.run.options for start in starts]
+    groups = group_names(trained)
+    seed_groups(options.run, trained)  # raises where an interval would count a run twice
     settings = [settings_of(options, start.options) for start in starts]
     with new_results(options.out, "umm-sweep", options, results=_RESULTS, resumes=True) as folder:
         cells = []
@@ -85,15 +87,15 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
             work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
         ):
             start = starts[place]
-            found = _cell(start, setting, options, options.out / "cells", device)
+            cell = _cell(start, setting, options, options.out / "cells", device)
             cells.append(
                 {
-                    "run": str(start.run),
+                    "run": str(start.run.folder),
                     "group": groups[place],
-                    "seed": start.trained.seed,
+                    "seed": start.run.options.seed,
                     "setting": setting.name,
                     "control": setting.control,
-                    **found,
+                    **cell,
                 }
             )
         result = tabled(cells, options.interval_level)
@@ -106,48 +108,35 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
 def settings_of(options: UmmSweepCommand, base: UmmOptions) -> list[Setting]:
     """Settings of one run."""
     asked = [name for name in dict.fromkeys(options.variants) if name != CONTROL]
-    found = [
+    settings = [
         Setting(name, variant_options(base, name, options.push, options.hold), CONTROL)
         for name in asked
     ]
     controls = {CONTROL: variant_options(base, CONTROL)}
-    first = found[0].options if found else base
-    for given in options.vary:
-        ours, values = _varied(given)
+    first = settings[0].options if settings else base
+    for variation in options.vary:
+        ours, values = _varied(variation)
         name = RENAMED.get(ours, ours)
         for value in values:
-            told = f"{ours}={value}"
-            if any(one.name == told for one in found):
+            label = f"{ours}={value}"
+            if any(setting.name == label for setting in settings):
                 continue  # given twice, it would count as two runs
             against = CONTROL
             if name in _OF_CONTROL and value != getattr(base, name):
-                against = f"{CONTROL}, {told}"
+                against = f"{CONTROL}, {label}"
                 controls[against] = variant_options(replace(base, **{name: value}), CONTROL)
-            found.append(Setting(told, replace(first, **{name: value}), against))
-    return [*found, *(Setting(name, held, name) for name, held in controls.items())]
+            settings.append(Setting(label, replace(first, **{name: value}), against))
+    return [*settings, *(Setting(name, changed, name) for name, changed in controls.items())]
 
 
-def _check_distinct(starts: Sequence[Start], groups: Sequence[str]) -> None:
-    """Raise if two runs are alike down to their seed: an interval would count one of them twice."""
-    seen: dict[tuple[str, int], Path] = {}
-    for start, group in zip(starts, groups, strict=True):
-        seed = start.trained.seed
-        if (group, seed) in seen:
-            raise ValueError(
-                f"{seen[group, seed]} and {start.run} were trained alike, with seed {seed}; "
-                "expected runs of different seeds or options"
-            )
-        seen[group, seed] = start.run
-
-
-def _varied(given: str) -> tuple[str, list[Any]]:
+def _varied(variation: str) -> tuple[str, list[Any]]:
     """NAME and values of NAME=VALUE,VALUE, each of the type of the option."""
-    asked, _, values = given.partition("=")
+    asked, _, values = variation.partition("=")
     ours = asked.strip().replace("-", "_")
     if ours not in VARIED or not values:
         known = ", ".join(sorted(VARIED)).replace("_", "-")
         raise ValueError(
-            f"vary holds {given!r}; expected NAME=VALUE,VALUE with NAME one of {known}"
+            f"vary holds {variation!r}; expected NAME=VALUE,VALUE with NAME one of {known}"
         )
     name = RENAMED.get(ours, ours)
     default = getattr(UmmOptions(), name)
@@ -155,17 +144,17 @@ def _varied(given: str) -> tuple[str, list[Any]]:
     try:
         return ours, [kind(value.strip()) for value in values.split(",")]
     except ValueError as error:
-        raise ValueError(f"vary holds {given!r}; expected values like {default}") from error
+        raise ValueError(f"vary holds {variation!r}; expected values like {default}") from error
 
 
 def _cell(
     start: Start, setting: Setting, options: UmmSweepCommand, cells: Path, device: Any
 ) -> dict[str, Any]:
-    """Before and after of one cell: as found, or run now."""
+    """Before and after of one cell: as stored, or run now."""
     identity = plain(
         {
-            "start": start_digest(start.learner, start.data, start.held_out),
-            "views": start.kind,
+            "start": start_digest(start.learner, start.run.images, start.run.held_out),
+            "views": start.run.views,
             "options": asdict(setting.options),
             # By which all cells of the run are measured, whatever they vary.
             "measured": asdict(start.options) | {"steps": None, "checkpoint_every": None},
@@ -173,28 +162,28 @@ def _cell(
             "transfer": [options.transfer, options.transfer_limit],
         }
     )
-    folder = cells / _short(identity)
-    path = folder / "cell.json"
-    if path.exists():
-        kept = read_json(path)
-        if kept.get("identity") == identity and set(_CELL) <= set(kept):
-            return {key: kept[key] for key in _CELL}
+    folder = cells / short_name(identity)
+
+    def tuned() -> dict[str, Any]:
+        before = _before(start, identity, options, cells, device)
+        learner = copy.deepcopy(start.learner).to(device)
+        failed = after = None
+        try:
+            run = start.run
+            undo_memorization(
+                learner, run.images, run.held_out, run.views, setting.options, folder,
+                device=device, progress=sys.stderr.isatty(),
+            )  # fmt: skip
+            after = measure_network(start, learner, options.test_images)
+        except Diverged as error:
+            failed = str(error)
+        setting_of_run = {"run": start.run.folder, "setting": setting.name}
+        return {**setting_of_run, "failed": failed, "before": before, "after": after}
+
     folder.mkdir(parents=True, exist_ok=True)
-    before = _before(start, identity, options, cells, device)
-    learner = copy.deepcopy(start.learner).to(device)
-    failed = after = None
-    try:
-        undo_memorization(
-            learner, start.data, start.held_out, start.kind, setting.options, folder,
-            device=device, progress=sys.stderr.isatty(),
-        )  # fmt: skip
-        after = measured(start, learner, options.test_images)
-    except Diverged as error:
-        failed = str(error)
-    found = {"failed": failed, "before": before, "after": after}
-    write_json(path, {"identity": identity, "run": start.run, "setting": setting.name, **found})
+    cell = stored_part(folder / "cell.json", identity, _CELL, tuned)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # what it was for is measured
-    return plain(found)
+    return cell
 
 
 def _before(
@@ -202,16 +191,10 @@ def _before(
 ) -> dict[str, Any]:
     """What is measured of the run itself, once for all its cells."""
     same = {key: value for key, value in identity.items() if key != "options"}
-    path = cells / f"before-{_short(same)}.json"
-    if path.exists():
-        kept = read_json(path)
-        if kept.get("identity") == same and "before" in kept:
-            return kept["before"]
-    before = plain(measured(start, start.learner.to(device), options.test_images))
-    write_json(path, {"identity": same, "before": before})
-    return before
 
+    def before() -> dict[str, Any]:
+        return {"before": measure_network(start, start.learner.to(device), options.test_images)}
 
-def _short(identity: dict[str, Any]) -> str:
-    text = json.dumps(identity, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    return stored_part(cells / f"before-{short_name(same)}.json", same, ["before"], before)[
+        "before"
+    ]

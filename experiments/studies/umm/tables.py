@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from experiments.summary import Agreement, Number, Result, Summary, Table
 from experiments.tables import (
@@ -21,13 +20,9 @@ from experiments.tables import (
     sequence,
     words,
 )
+from sslsim.measures.intervals import mean_interval
 from sslsim.runs.options import TrainOptions
-
-# Options that do not make another kind of run.
-_FREE = (
-    "seed", "out", "root", "device", "evaluate", "layers", "records", "probe", "checkpoint_every",
-    "checkpoints_kept",
-)  # fmt: skip
+from sslsim.runs.replicates import learning_settings
 
 INTERVENTIONS = ("align", "spread", "spread_held")
 _WHOLE = ("coding_rate_reduction", "loss", "alignment")
@@ -35,9 +30,7 @@ _WHOLE = ("coding_rate_reduction", "loss", "alignment")
 
 def group_names(trained: Sequence[TrainOptions]) -> list[str]:
     """Name the groups of runs that differ by their seed only."""
-    kept = [
-        {name: value for name, value in asdict(one).items() if name not in _FREE} for one in trained
-    ]
+    kept = [learning_settings(asdict(one)) for one in trained]
     names = []
     for one in kept:
         alike = [other for other in kept if other["method"] == one["method"]]
@@ -53,18 +46,13 @@ def summed_up(values: Sequence[float], level: float) -> dict[str, Any]:
     >>> found["mean"], round(found["low"], 3), round(found["high"], 3), found["effect"]
     (2.0, 0.314, 3.686, 2.0)
     """
-    held = np.asarray(values, dtype=np.float64)
-    mean, count = float(held.mean()), len(held)
-    half = deviation = math.nan
-    if count > 1:
-        deviation = float(held.std(ddof=1))
-        half = float(student.ppf((1 + level) / 2, count - 1)) * deviation / math.sqrt(count)
+    over = mean_interval(values, level)
     return {
-        "mean": mean,
-        "low": mean - half,
-        "high": mean + half,
-        "effect": mean / deviation if deviation > 0 else math.nan,
-        "values": held,
+        "mean": float(over.mean),
+        "low": float(over.low),
+        "high": float(over.high),
+        "effect": float(over.mean / over.deviation) if over.deviation > 0 else math.nan,
+        "values": np.asarray(values, dtype=np.float64),
     }
 
 

@@ -98,7 +98,7 @@ def test_mean_and_spread_over_seeds(tmp_path):
             {"seed": seed, "out": str(seed)},
             training={**TRAINING, "detected_steps": steps},
         )
-    run_folder(tmp_path / "other", {"steps": 50})
+    run_folder(tmp_path / "other", {"steps": 50, "compile": True})
     groups = group_runs(find_runs([tmp_path]))
     assert [group.seeds for group in groups] == [("0",), ("0", "1", "2")]
     page = made(tmp_path / "run0", tmp_path / "run1", tmp_path / "run2")

@@ -34,7 +34,7 @@ from sslsim.core.distributed import (
 from sslsim.data.datasets import load_images
 from sslsim.data.views import Views
 from sslsim.encoders.build import build_encoder
-from sslsim.measures.snapshots import draw_probe
+from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.methods.learner import PairLearner, SupervisedLearner
 from sslsim.objectives import barlow_twins, simclr, vicreg
 from sslsim.training.loop import Interrupted, TrainingOptions, train
@@ -94,10 +94,10 @@ def gradients(method, batch_norm):
 
 def trained(folder, method, batch_norm, changes, **settings):
     settings = {"steps": 6, "batch": 24, "lr": 0.02, "records": 3, "checkpoint_every": 4} | settings
-    probe = draw_probe(load_images(split="test").images, "noise", 10, seed=1)
+    probe = draw_held_out_pairs(load_images(split="test").images, "noise", 10, seed=1)
     learner = make_learner(method, batch_norm, double="precision" not in changes)
     options = TrainingOptions(**(settings | changes))
-    train(learner, load_images(limit=60), "noise", options, folder, probe=probe)
+    train(learner, load_images(limit=60), "noise", options, folder, held_out=probe)
     return dict(learner.state_dict())
 
 

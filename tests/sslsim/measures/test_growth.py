@@ -9,8 +9,8 @@ from torch import nn
 from torch.func import functional_call
 
 from sslsim.encoders.build import build_encoder
-from sslsim.measures.growth import growth, hessian_product, moved
-from sslsim.measures.snapshots import ProbeSet
+from sslsim.measures.growth import gradient_flow_step, growth, hessian_product
+from sslsim.measures.snapshots import HeldOutPairs
 from sslsim.ntk import layer_ntks, pair_ntk
 from sslsim.objectives import barlow_twins, simclr, vicreg
 from theory.linear.two_factor import growth_rate, growth_time, two_factor_law
@@ -19,7 +19,7 @@ from theory.linear.two_factor import growth_rate, growth_time, two_factor_law
 def pairs_of(count, shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(count, *shape, generator=generator, dtype=torch.float64)
-    return ProbeSet(x, x + 0.3 * torch.randn(x.shape, generator=generator, dtype=torch.float64))
+    return HeldOutPairs(x, x + 0.3 * torch.randn(x.shape, generator=generator, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(("name", "widths"), [("convnet", (3, 4)), ("mlp", (5, 4))])
@@ -64,7 +64,7 @@ def test_the_network_is_left_as_it_was(spectrum):
     pairs = pairs_of(6, (1, 6, 6))
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     now = growth(encoder, pairs, vicreg, [0], spectrum=spectrum)
-    moved(encoder, pairs, vicreg, 1.0)
+    gradient_flow_step(encoder, pairs, vicreg, 1.0)
     product, size = hessian_product(encoder, [pairs], vicreg)
     product(torch.ones(size, dtype=torch.float64))
     assert encoder.training
@@ -87,7 +87,7 @@ def test_a_step_down_the_gradient_lowers_the_loss_by_the_slope():
     pairs = pairs_of(6, (1, 2, 3))
     losses = []
     for time in (1e-5, -1e-5):
-        later, slope = moved(encoder, pairs, simclr, time)
+        later, slope = gradient_flow_step(encoder, pairs, simclr, time)
         losses.append(float(simclr(later(pairs.x), later(pairs.x_prime)).detach()))
     assert (losses[1] - losses[0]) / 2e-5 == pytest.approx(slope, rel=1e-6)
 

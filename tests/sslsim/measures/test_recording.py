@@ -12,7 +12,7 @@ from sslsim.core.distributed import GlobalBatchNorm
 from sslsim.data.datasets import load_images
 from sslsim.encoders.build import Encoder, build_encoder
 from sslsim.measures.embeddings import alignment, lidar, uniformity
-from sslsim.measures.snapshots import RANK, ProbeSet, draw_probe, snapshot
+from sslsim.measures.snapshots import RANK, HeldOutPairs, draw_held_out_pairs, snapshot
 from sslsim.objectives import barlow_twins
 from sslsim.training.records import Recorder
 
@@ -22,7 +22,7 @@ def generator(seed=0):
 
 
 def probe_of(n=20):
-    return ProbeSet(*torch.rand(2, n, 1, 8, 8, generator=generator(1)))
+    return HeldOutPairs(*torch.rand(2, n, 1, 8, 8, generator=generator(1)))
 
 
 def batch_norm_encoder(layer):
@@ -137,7 +137,7 @@ def test_embeddings_that_are_not_finite_are_an_error_in_one_line():
 
 def test_the_probe_set_is_spread_over_the_images_and_drawn_from_its_seed():
     images = load_images(limit=40).images
-    one, again, other = (draw_probe(images, "noise", 10, seed) for seed in (3, 3, 4))
+    one, again, other = (draw_held_out_pairs(images, "noise", 10, seed) for seed in (3, 3, 4))
     assert torch.equal(one.x, again.x)
     assert torch.equal(one.x_prime, again.x_prime)
     assert not torch.equal(one.x, other.x)
@@ -145,9 +145,9 @@ def test_the_probe_set_is_spread_over_the_images_and_drawn_from_its_seed():
     # Noise of 0.1 does not hide which image it is.
     flat = images.flatten(1).float() / 255
     assert torch.cdist(one.x.flatten(1), flat).argmin(1).tolist() == list(range(0, 40, 4))
-    assert len(draw_probe(images, "noise", 100, seed=0).x) == 40
+    assert len(draw_held_out_pairs(images, "noise", 100, seed=0).x) == 40
     with pytest.raises(ValueError, match=r"the probe set has 1 image\(s\); expected at least 2"):
-        draw_probe(images[:1], "noise", 10, seed=0)
+        draw_held_out_pairs(images[:1], "noise", 10, seed=0)
 
 
 def fill(recorder, steps):
@@ -213,7 +213,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
 def test_the_second_view_of_a_probe_set_is_the_second_of_its_recipe():
     """Of ``strong`` every first view is blurred and no first view solarised."""
     images = load_images(limit=400).images.repeat_interleave(4, 2).repeat_interleave(4, 3)
-    probe = draw_probe(images, "strong", 400, seed=0)
+    probe = draw_held_out_pairs(images, "strong", 400, seed=0)
     # A tenth of the second views is blurred: they keep more of their sharp edges.
     sharp = [
         view.diff(dim=-1).abs().amax(dim=(1, 2, 3)).mean() for view in (probe.x, probe.x_prime)

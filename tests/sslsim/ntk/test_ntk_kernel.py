@@ -11,7 +11,7 @@ from sslsim.core.seeds import seeded
 from sslsim.encoders.build import build_encoder
 from sslsim.encoders.resnet import resnet
 from sslsim.encoders.vit import VisionTransformer
-from sslsim.measures.snapshots import probing
+from sslsim.measures.snapshots import batch_statistics
 from sslsim.ntk import empirical_ntk, layer_ntks, pair_ntk
 from theory.kernels.modes import kernel_modes
 from theory.prediction.predict import predict_steps
@@ -474,5 +474,5 @@ def test_parts_and_pairs_refuse_what_they_cannot_be():
 
 def test_statistics_of_the_batch_are_refused():
     encoder = build_encoder("resnet18", (1, 8, 8), 3, seed=0)
-    with probing(encoder), pytest.raises(ValueError, match="has no running statistics"):
+    with batch_statistics(encoder), pytest.raises(ValueError, match="has no running statistics"):
         empirical_ntk(encoder, torch.zeros(2, 1, 8, 8))

@@ -23,7 +23,7 @@ from torch import nn
 from sslsim.core import checkpoints
 from sslsim.data.datasets import load_images
 from sslsim.encoders.build import Encoder, build_encoder
-from sslsim.measures.snapshots import draw_probe
+from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.methods.build import build_learner
 from sslsim.methods.learner import PairLearner
 from sslsim.objectives import barlow_twins, simclr
@@ -61,10 +61,10 @@ def make_learner(name):
 
 def run(name, folder, learner=None, **changes):
     data = load_images(limit=80)  # epochs of three batches, eight images left over
-    probe = draw_probe(load_images(split="test").images, "noise", 12, seed=1)
+    probe = draw_held_out_pairs(load_images(split="test").images, "noise", 12, seed=1)
     options = TrainingOptions(**(COMMON | RUNS[name] | changes))
     learner = make_learner(name) if learner is None else learner
-    return train(learner, data, "noise", options, Path(folder), probe=probe)
+    return train(learner, data, "noise", options, Path(folder), held_out=probe)
 
 
 def final(folder):

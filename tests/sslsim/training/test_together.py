@@ -170,7 +170,7 @@ def test_joint_batches_are_those_of_data_sets_of_the_parts(kind, changes):
             assert len(found.views) == len(expected.views)
             for one, other in zip(found.views, expected.views, strict=True):
                 assert torch.equal(one[k], other)
-            for name in ("boxes", "kept", "masked"):
+            for name in ("boxes", "visible", "masked"):
                 one, other = getattr(found, name), getattr(expected, name)
                 assert (one is None) == (other is None)
                 assert one is None or torch.equal(one[k], other)

@@ -14,7 +14,7 @@ from sslsim.core.checkpoints import checkpoints, load_checkpoint, load_newest_ch
 from sslsim.core.interruption import noting_signals
 from sslsim.data.datasets import Images, load_images
 from sslsim.encoders.build import build_encoder
-from sslsim.measures.snapshots import draw_probe
+from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.methods.learner import PairLearner, SupervisedLearner
 from sslsim.objectives import simclr
 from sslsim.training.batches import training_batches
@@ -40,11 +40,11 @@ def run(folder, *, learner=None, data=None, probe=True, device="cpu", **changes)
     options = TrainingOptions(
         **({"steps": 12, "batch": 32, "lr": 0.05, "records": 4, "seed": 1} | changes)
     )
-    held_out = draw_probe(load_images(split="test").images.to(device), "noise", 16, seed=0)
+    held_out = draw_held_out_pairs(load_images(split="test").images.to(device), "noise", 16, seed=0)
     data = load_images(limit=100) if data is None else data
     learner = make_learner() if learner is None else learner
     probe = held_out if probe else None
-    return train(learner, data, "noise", options, folder, probe=probe, device=device)
+    return train(learner, data, "noise", options, folder, held_out=probe, device=device)
 
 
 def records(folder, name="cross_spectrum"):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from theory.linear import closed_form as cf
-from theory.linear import gradient_descent as descent
-from theory.linear import momentum
+from theory.linear import gradient_descent, momentum
 
 
 def literal_crossing(gamma, s, eta, mu):
@@ -59,7 +58,7 @@ def test_growth_root_is_the_largest_eigenvalue():
 
 
 def test_small_values_grow_by_the_root():
-    s = descent.descent_singular_values([200, 201], [1.0], [1e-200], 0.1, momentum=0.9)
+    s = gradient_descent.descent_singular_values([200, 201], [1.0], [1e-200], 0.1, momentum=0.9)
     assert s[1, 0] / s[0, 0] == pytest.approx(momentum.growth_root([1.0], 0.1, 0.9)[0], rel=1e-12)
 
 
@@ -77,10 +76,11 @@ def test_without_momentum_it_is_descent():
     gamma, s0 = [1.0, 0.01, 1e-7], [1e-3, 1e-3, 1e-3]
     assert np.array_equal(
         momentum.momentum_step_iterations(gamma, s0, 0.05, 0.0),
-        descent.descent_step_iterations(gamma, s0, 0.05),
+        gradient_descent.descent_step_iterations(gamma, s0, 0.05),
     )
     np.testing.assert_allclose(
-        momentum.growth_root(gamma, 0.05, 0.0) ** 2, descent.small_signal_growth(gamma, 0.05)
+        momentum.growth_root(gamma, 0.05, 0.0) ** 2,
+        gradient_descent.small_signal_growth(gamma, 0.05),
     )
 
 

@@ -6,7 +6,7 @@ import sympy
 from scipy.integrate import solve_ivp
 
 from theory.linear import closed_form as cf
-from theory.linear import gradient_descent as descent
+from theory.linear import gradient_descent
 from theory.linear import weight_decay as wd
 
 # Above, at and below the threshold b/2 = 0.1, at zero and below it.
@@ -74,9 +74,9 @@ def test_agrees_with_torch_style_training():
     np.testing.assert_allclose(
         s, wd.singular_values(2.0, gamma, s0, wd.from_torch(decay)), rtol=1e-3
     )
-    found = descent.descent_singular_values([20_000], gamma, s0, eta, penalty=wd.from_torch(decay))[
-        0
-    ]
+    found = gradient_descent.descent_singular_values(
+        [20_000], gamma, s0, eta, penalty=wd.from_torch(decay)
+    )[0]
     np.testing.assert_allclose(found, s, rtol=1e-10)
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from experiments.studies.training.train import train_network
-from sslsim.runs.networks import kept_steps, load_module, network_at
+from sslsim.runs.networks import kept_steps, load_module
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.setup import initial_learner, split_data
+from sslsim.runs.trained_run import TrainedRun
 
 SOURCE = """
 import torch
@@ -171,10 +172,11 @@ def test_a_run_gives_its_network_at_every_checkpoint_kept(tmp_path):
     train_network(options)
     assert kept_steps(tmp_path) == [0, 2, 4, 6]
     data = split_data(options)[0]
-    found = {step: network_at(tmp_path, step, data)[0].encoder for step in (0, 2, 4, 6)}
+    run = TrainedRun.open(tmp_path)
+    found = {step: run.learner(step).encoder for step in (0, 2, 4, 6)}
     assert all(not encoder.training for encoder in found.values())
-    newest, step = network_at(tmp_path)
-    assert step == 6
+    newest = run.learner()
+    assert run.step_at() == 6
     weights = {at: next(encoder.parameters()) for at, encoder in found.items()}
     assert torch.equal(weights[6], next(newest.encoder.parameters()))
     assert not torch.equal(weights[4], weights[6])
@@ -183,7 +185,7 @@ def test_a_run_gives_its_network_at_every_checkpoint_kept(tmp_path):
     kept = torch.load(tmp_path / "checkpoints/checkpoint-000000000.pt", weights_only=True)
     assert torch.equal(next(iter(kept["learner"].values())), start)
     with pytest.raises(ValueError, match=r"checkpoint is 3; .* holds 0, 2, 4, 6"):
-        network_at(tmp_path, 3)
+        run.learner(3)
 
 
 def test_an_identity_needs_no_weights():

@@ -11,13 +11,15 @@ from torch import nn
 from experiments.cli import main
 from experiments.options import NtkOptions
 from experiments.studies.kernels.across_runs import Network, alignment_matrix, by_group
-from experiments.studies.kernels.agreement import embedding_agreement, kernel_agreement, predictions
 from experiments.studies.kernels.ntk import ntk
-from experiments.studies.kernels.over_training import restarted_steps, spread_steps
-from experiments.studies.kernels.pairs import embedded, tangent_kernel
+from experiments.studies.kernels.over_training import restarted_steps
+from experiments.studies.kernels.pairs import predictions
 from experiments.studies.training.train import train_network
 from paper_figs.runs.kernels import draw_kernel
 from sslsim.core.files import read_arrays, read_json
+from sslsim.measures.agreement import embedding_agreement, kernel_agreement
+from sslsim.ntk.embedded_pairs import kernel_and_embeddings
+from sslsim.runs.networks import spread_steps
 from sslsim.runs.options import TrainOptions
 
 pytestmark = pytest.mark.slow
@@ -248,10 +250,10 @@ def test_a_module_of_ones_own_is_taken_with_its_weights(tmp_path, monkeypatch, c
 def test_combined_outputs_estimate_the_trace():
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 400, bias=False))
     x = torch.rand(6, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    exact = tangent_kernel(network, x[:3], x[3:], NtkOptions())
-    few = tangent_kernel(network, x[:3], x[3:], NtkOptions(outputs=8))
+    exact, few, one = (
+        kernel_and_embeddings(network, x[:3], x[3:], outputs=count)[0] for count in (None, 8, 400)
+    )
     np.testing.assert_allclose(few, exact, rtol=1e-5)  # a linear map: the same for any direction
-    one = tangent_kernel(network, x[:3], x[3:], NtkOptions(outputs=400))
     np.testing.assert_array_equal(one, exact)
 
 
@@ -264,7 +266,7 @@ def test_combined_outputs_estimate_the_trace():
 )
 def test_networks_that_give_no_embedding_are_refused(network, message):
     with pytest.raises(ValueError, match=message):
-        embedded(network, torch.ones(2, 1, 2, 2), torch.ones(2, 1, 2, 2))
+        kernel_and_embeddings(network, torch.ones(2, 1, 2, 2), torch.ones(2, 1, 2, 2))
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from experiments.options import CompareOptions
 from experiments.studies.linear.wide import power_law, wide
 from experiments.studies.linear.wide_networks import (
     WAYS,
-    follow,
     infinite_width_kernel,
     small_network,
+    train_and_predict,
 )
 from sslsim.core.files import read_arrays, read_json
 from sslsim.encoders.build import build_encoder
@@ -38,7 +38,7 @@ def test_a_linear_network_is_its_kernel(scale):
     stacked = views()
     network = build_encoder("linear", (1, 1, 4), 2, seed=0, parameterization="ntk").double()
     kernel = stacked @ stacked.T / 4
-    found = follow(Centred(network, scale), stacked, kernel, 0.1, most=20_000)
+    found = train_and_predict(Centred(network, scale), stacked, kernel, 0.1, most=20_000)
     measured = found.step_times["measured"]
     assert np.all(np.isfinite(measured))
     assert found.kernel_distance < 1e-12

@@ -14,12 +14,12 @@ from scipy.stats import t as student
 from experiments.cli import main
 from experiments.options import ForecastOptions
 from experiments.studies.training.forecast import forecast, summarise
-from experiments.studies.training.forecasters import SIZES, Forecast, _spread, passings
+from experiments.studies.training.forecasters import SIZES, Forecast, _spread, crossings
 from experiments.studies.training.train import train_network
 from paper_figs.runs.forecast import draw_forecast
 from sslsim.core.files import read_arrays, read_json
 from sslsim.data.pixels import pixel_statistics
-from sslsim.runs.history import WatchedRun, watch
+from sslsim.runs.history import RunHistory, read_history
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.setup import initial_learner, split_data
 from sslsim.training.batches import fixed_views
@@ -87,18 +87,17 @@ def planted(lam, times=None, ceiling=1.0):
     """A run that is nothing but its eigenvalues."""
     lam = np.array(lam, dtype=float)
     times = np.arange(len(lam)) if times is None else times
-    return WatchedRun(
-        Path("planted"), None, None, None, "cross", ceiling,
-        list(range(len(lam))), np.array(times, dtype=float), lam, None, {},
+    return RunHistory(
+        None, None, None, "cross", ceiling, list(range(len(lam))), np.array(times, dtype=float), lam
     )  # fmt: skip
 
 
 def test_a_run_is_watched_on_the_pairs_it_trained_on(run):
-    found = watch(run, 20)
+    found = read_history(run, 20)
     assert found.steps == list(range(0, 451, 10))
     np.testing.assert_allclose(found.times, 0.02 * np.array(found.steps), rtol=1e-12)
     assert (found.spectrum, found.ceiling) == ("cross", 1.0)
-    data, _ = split_data(found.trained)
+    data, _ = split_data(found.run.options)
     pixels = pixel_statistics(data.images)
     for view, kept in zip(
         fixed_views(data, "simclr", 1).views, (found.pairs.x, found.pairs.x_prime), strict=True
@@ -116,9 +115,11 @@ def test_a_run_is_watched_on_the_pairs_it_trained_on(run):
 
 def test_the_start_is_the_start_though_it_was_not_kept(tmp_path):
     folder = trained(tmp_path, steps=6, checkpoint_every=2, checkpoints_kept=2)
-    found = watch(folder, 10)
+    found = read_history(folder, 10)
     assert found.steps == [0, 4, 6]
-    start = initial_learner(found.trained, split_data(found.trained)[0]).encoder.state_dict()
+    start = initial_learner(
+        found.run.options, split_data(found.run.options)[0]
+    ).encoder.state_dict()
     for index in (0, 2, 0):
         state = found.encoder_at(index).state_dict()
         same = all(torch.equal(value, start[name]) for name, value in state.items())
@@ -141,26 +142,26 @@ def test_a_passing_lies_between_checkpoints_as_growth_is_exponential(value):
 
 def test_a_mode_is_forecast_where_it_first_passes_a_size():
     rise = planted([[3e-5], [2e-4], [5e-4], [2e-3], [4e-4], [3e-3], [0.05], [0.3], [0.9]])
-    assert passings(rise) == [(1, 0, 1e-4), (3, 0, 1e-3), (6, 0, 1e-2), (7, 0, 1e-1)]
-    assert passings(rise, until=6) == [(1, 0, 1e-4), (3, 0, 1e-3)]
-    assert passings(rise, until=0) == []
-    assert passings(planted([[2e-3], [5e-3], [2e-2]])) == [(2, 0, 1e-2)]  # above 1e-3 at the start
-    assert passings(planted([[0.0], [2e-2], [0.7]])) == [(1, 0, 1e-2)]  # sizes were jumped over
-    assert passings(planted([[0.05], [0.6], [1.1]])) == []  # learned at once
+    assert crossings(rise) == [(1, 0, 1e-4), (3, 0, 1e-3), (6, 0, 1e-2), (7, 0, 1e-1)]
+    assert crossings(rise, until=6) == [(1, 0, 1e-4), (3, 0, 1e-3)]
+    assert crossings(rise, until=0) == []
+    assert crossings(planted([[2e-3], [5e-3], [2e-2]])) == [(2, 0, 1e-2)]  # above 1e-3 at the start
+    assert crossings(planted([[0.0], [2e-2], [0.7]])) == [(1, 0, 1e-2)]  # sizes were jumped over
+    assert crossings(planted([[0.05], [0.6], [1.1]])) == []  # learned at once
     two = planted([[1e-5, 1e-6], [2e-4, 3e-4], [2e-3, 0.0]])
-    assert passings(two) == [(1, 0, 1e-4), (1, 1, 1e-4), (2, 0, 1e-3)]
+    assert crossings(two) == [(1, 0, 1e-4), (1, 1, 1e-4), (2, 0, 1e-3)]
 
 
 def test_without_theory_the_ceiling_is_where_the_last_mode_was_learned():
     lam = [[4.0, 0.01], [4.0, 0.05], [4.0, 0.3], [4.0, 0.5]]
-    assert passings(planted(lam, ceiling=None)) == [(1, 1, 1e-2), (3, 1, 1e-1)]
-    assert passings(planted(lam, ceiling=1.0)) == [(2, 1, 1e-1)]
+    assert crossings(planted(lam, ceiling=None)) == [(1, 1, 1e-2), (3, 1, 1e-1)]
+    assert crossings(planted(lam, ceiling=1.0)) == [(2, 1, 1e-1)]
     # Where it is at that moment, not where it will be.
     lam[3] = [8.0, 0.5]
-    assert passings(planted(lam, ceiling=None)) == [(1, 1, 1e-2)]
+    assert crossings(planted(lam, ceiling=None)) == [(1, 1, 1e-2)]
     lam[3] = [4.0, 0.5]
     # As long as none is learned, it is taken to be 1.
-    assert passings(planted(np.array(lam) / 40, ceiling=None)) == [(1, 1, 1e-3), (3, 1, 1e-2)]
+    assert crossings(planted(np.array(lam) / 40, ceiling=None)) == [(1, 1, 1e-3), (3, 1, 1e-2)]
 
 
 def test_intervals_follow_the_errors_seen():
@@ -337,7 +338,7 @@ def test_of_a_linear_map_forecasts_are_the_closed_form(linear, tmp_path):
     found = read_json(folder / "forecast.json")
     judged = [one for one in found["forecasts"] if one["size"] == 1e-3]
     assert [one["mode"] for one in judged] == [1, 2, 3]
-    pairs = watch(linear, 60).pairs
+    pairs = read_history(linear, 60).pairs
     x, x_prime = (view.flatten(1).double().numpy() for view in (pairs.x, pairs.x_prime))
     gamma = np.linalg.eigvalsh((x.T @ x_prime + x_prime.T @ x) / 120)[::-1][:3]
     for one, value in zip(judged, gamma, strict=True):
@@ -359,8 +360,8 @@ def test_of_a_linear_map_forecasts_are_the_closed_form(linear, tmp_path):
 
 
 def test_an_image_may_have_several_fresh_pairs_but_fixed_ones_are_all_there_are(simclr, run):
-    assert watch(run, 1000).pairs.x.shape[0] == 60
-    pairs = watch(simclr, 150).pairs
+    assert read_history(run, 1000).pairs.x.shape[0] == 60
+    pairs = read_history(simclr, 150).pairs
     assert len(pairs.x) == 150
     assert len(pairs.x.flatten(1).unique(dim=0)) == 150
 
