@@ -10,12 +10,10 @@ that losses are those of a trained map to the last digits, not only on average.
 
 from __future__ import annotations
 
-import math
 import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,14 +21,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from experiments.studies.memorization.encoders import Scored, trained_encoder
-from experiments.studies.memorization.evaluation import probed_families
-from experiments.studies.memorization.image_sets import ScoredImages, scored_views, trained_on
-from experiments.studies.memorization.options import MemorizationOptions
 from sslsim.core.seeds import derived_seed
 from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.data.single_view import NOISE, check_images, view_shape
 from sslsim.encoders.checks import check_count
+from sslsim.measures.frozen import FrozenEncoder
+from sslsim.memorization.image_sets import ScoredImages
+from sslsim.memorization.losses import ImageScores, Scoring
 from sslsim.memorization.views import number_blocks, view_batches
 from sslsim.ntk import empirical_ntk, pair_ntk
 from theory.memorization.first_order import (
@@ -103,10 +100,10 @@ class _Drawn:
     def both(self) -> torch.Tensor:
         """All views at once, (n, pairs, 2, c, h, w)."""
         shape = view_shape(self.kind, self.images.shape[1:])
-        held = self.images.new_empty(len(self.images), self.pairs, 2, *shape, dtype=self.dtype)
+        whole = self.images.new_empty(len(self.images), self.pairs, 2, *shape, dtype=self.dtype)
         for rows, views in self.blocks():
-            held[rows] = views
-        return held
+            whole[rows] = views
+        return whole
 
 
 def linear_scores(
@@ -239,87 +236,56 @@ def _check(
     return numbers.to(images.device)
 
 
-_DIM = 8  # where the options name none
+def score_closed_form(
+    images: ScoredImages,
+    scoring: Scoring,
+    dim: int,
+    *,
+    encoder: FrozenEncoder | None = None,
+    standardise: bool = True,
+    exact: bool = False,
+) -> tuple[ImageScores, dict[str, Any]]:
+    """Score a pool by leave-one-out of the linear model of its pixels, or of a network's kernel.
 
-
-def score_closed_form(options: MemorizationOptions, points: ScoredImages, folder: Path) -> Scored:
-    """Score the pool by leave-one-out of the linear model of its pixels, or of a network's kernel.
-
-    The linear model is that of Barlow Twins, whatever the method: of the pixels, or, of a trained
-    network, of its tangent kernel.
+    The linear model is that of Barlow Twins: of the pixels, or of a trained network's tangent
+    kernel, whatever method it was trained by. Also returned: what else goes to
+    ``memorization.json``.
     """
-    dim = options.dim or _DIM
-    shared: dict[str, Any] = {
-        "augmentations": options.augmentations,
-        "seed": options.draw_seed,
-        "numbers": points.numbers,
-        "exact": options.exact,
+    given: dict[str, Any] = {
+        "augmentations": scoring.pairs,
+        "seed": scoring.seed,
+        "numbers": images.numbers,
+        "exact": exact,
     }
-    details: dict[str, Any] = {"dim": dim, "kernel": options.kernel, "exact": options.exact}
-    if not options.kernel:
+    details: dict[str, Any] = {"dim": dim, "kernel": encoder is not None, "exact": exact}
+    if encoder is None:
         details |= {"method": "barlow_twins", "encoder": "linear"}  # whatever the options
-    pool = trained_on(points, torch.arange(len(points.images)))
-    if options.kernel:
-        trained = trained_encoder(options, pool, options.seed, folder / "encoders" / "0")
-        kind = scored_views(options, trained.views)
-        found = kernel_scores(
-            trained.encoder,
-            points.images,
-            kind,
-            dim,
-            pixels=trained.pixels,
-            progress=sys.stderr.isatty(),
-            **shared,
-        )
-        if options.evaluate:
-            details["accuracies"] = probed_families({"all": [trained]}, points, options)
+        pixels = pixel_statistics(images.images) if standardise else None
+        found = linear_scores(images.images, scoring.views, dim, pixels=pixels, **given)
     else:
-        kind = scored_views(options, options.views or "simclr")
-        pixels = pixel_statistics(pool.images) if options.standardise else None
-        found = linear_scores(points.images, kind, dim, pixels=pixels, **shared)
-    count = len(points.images)
-    return Scored(
+        found = kernel_scores(
+            encoder.encoder,
+            images.images,
+            scoring.views,
+            dim,
+            pixels=encoder.pixels,
+            progress=sys.stderr.isatty(),
+            **given,
+        )
+    count = len(images.images)
+    scores = ImageScores(
         scores=found.scores[None],
         standard_error=np.full((1, count), np.nan),
         units=np.empty((1, 0, count)),
         losses=found.losses[None, None],
         members=np.ones((1, count), dtype=bool),
-        details={
-            **details,
-            "views": kind,
-            "layers": ["projector"],
-            "distance": "sqeuclidean",
-            "normalise": False,
-            "gamma": found.gamma[: dim + 1],
-            "error_bound": None if found.errors is None else found.errors.max(),
-        },
     )
-
-
-def check_modes(options: MemorizationOptions, points: ScoredImages) -> None:
-    """Refuse more modes of the pixels than there are."""
-    kind = scored_views(options, options.views or "simclr")
-    pixels = math.prod(view_shape(kind, tuple(points.images.shape[1:])))
-    if not options.kernel and (options.dim or _DIM) > pixels:
-        raise ValueError(
-            f"dim is {options.dim or _DIM}; expected at most {pixels}, the pixels of a view"
-        )
-
-
-def check_closed_form(options: MemorizationOptions) -> None:
-    """Refuse options that a closed form has no answer to."""
-    if options.form != "raw":
-        raise ValueError(f"form is {options.form!r}; expected 'raw' in closed form")
-    if options.against != "view":
-        raise ValueError(f"against is {options.against!r}; expected 'view' in closed form")
-    if options.distance not in ("l2", "sqeuclidean"):  # the default of the other protocols
-        raise ValueError(f"distance is {options.distance!r}; expected 'sqeuclidean' in closed form")
-    if options.layers not in (("backbone",), ("projector",)):
-        raise ValueError(
-            f"layers is {', '.join(options.layers) or 'nothing'}; expected the embedding alone, "
-            "projector, in closed form"
-        )
-    if options.evaluate and not options.kernel:
-        raise ValueError("evaluate is asked without --kernel; expected a network to probe")
-    if options.dim is not None and options.dim < 1:
-        raise ValueError(f"dim is {options.dim}; expected at least 1")
+    return scores, {
+        **details,
+        "views": scoring.views,
+        "layers": ["projector"],
+        "distance": "sqeuclidean",
+        "normalise": False,
+        "gamma": found.gamma[: dim + 1],
+        "error_bound": None if found.errors is None else found.errors.max(),
+    }
