@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.studies.memorization.options import MemorizationOptions
-from experiments.studies.memorization.removal import left_images, removed_counts
+from experiments.studies.memorization.removal import removed_counts
 from sslsim.data.datasets import Images
+from sslsim.memorization import remaining_points
 from sslsim.runs.cache import training_identity
 from sslsim.runs.options import LearnerOptions
 
@@ -26,11 +27,13 @@ def test_removals_are_nested_and_the_ends_complementary(scores, data):
     seed = data.draw(st.integers(0, 5))
     everything = set(range(n))
     for which in ("most", "least", "random"):
-        one, other = (set(left_images(scores, which, k, seed).tolist()) for k in (small, large))
+        one, other = (
+            set(remaining_points(scores, k, which, seed=seed).tolist()) for k in (small, large)
+        )
         assert other <= one
         assert len(one) == n - small
     most, least = (
-        set(left_images(scores, which, k, seed).tolist())
+        set(remaining_points(scores, k, which, seed=seed).tolist())
         for which, k in (("most", small), ("least", n - small))
     )
     assert most | least == everything
@@ -39,12 +42,12 @@ def test_removals_are_nested_and_the_ends_complementary(scores, data):
     if removed and most:
         values = np.array(scores)
         assert values[list(removed)].min() >= values[list(most)].max()
-    assert left_images(scores, "none", 0, seed).tolist() == sorted(everything)
+    assert remaining_points(scores, 0, seed=seed).tolist() == sorted(everything)
 
 
 def test_random_removals_are_those_of_their_seed():
     scores = [0.5 * i for i in range(40)]
-    found = [left_images(scores, "random", 20, seed).tolist() for seed in (0, 1, 2, 1)]
+    found = [remaining_points(scores, 20, "random", seed=seed).tolist() for seed in (0, 1, 2, 1)]
     assert found[1] == found[3]
     assert found[0] != found[1] != found[2] != found[0]
 

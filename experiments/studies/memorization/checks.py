@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 
 from experiments.studies.memorization.options import MemorizationOptions
 from experiments.studies.memorization.settings import pool_members, scoring_of
-from experiments.studies.memorization.source_study import common_images
 from sslsim.core.files import plain, read_arrays
 from sslsim.data.single_view import view_shape
 from sslsim.measures.frozen import FrozenEncoder
@@ -16,6 +15,7 @@ from sslsim.memorization.losses import encoder_losses
 from sslsim.runs.folder import check_folder, check_same
 from sslsim.runs.networks import check_different
 from sslsim.runs.options import training_options
+from sslsim.runs.scores import common_images
 from sslsim.runs.stored import stored_config
 
 RESULTS = ("memorization.json", "scores.npz", "memorization.png")

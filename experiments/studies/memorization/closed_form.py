@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,12 @@ from torch import nn
 
 from sslsim.core.seeds import derived_seed
 from sslsim.data.pixels import PixelStatistics, pixel_statistics
-from sslsim.data.single_view import NOISE, check_images, view_shape
+from sslsim.data.single_view import NOISE
 from sslsim.encoders.checks import check_count
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.memorization.image_sets import ScoredImages
 from sslsim.memorization.losses import ImageScores, Scoring
-from sslsim.memorization.views import number_blocks, view_batches
+from sslsim.memorization.views import ViewPairs
 from sslsim.ntk import empirical_ntk, pair_ntk
 from theory.memorization.first_order import (
     Points,
@@ -67,45 +66,6 @@ class ClosedForm:
     gamma: Array
 
 
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """Pairs of views of every image, iterable any number of times."""
-
-    images: torch.Tensor
-    numbers: torch.Tensor
-    kind: str
-    pairs: int
-    seed: int
-    pixels: PixelStatistics | None
-    noise: float
-    dtype: torch.dtype = torch.float64
-
-    def blocks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield places of images (r,) and their views (r, pairs, 2, c, h, w)."""
-        for _, rows in number_blocks(self.numbers):
-            batches = view_batches(
-                self.images[rows], self.numbers[rows], self.kind, 2 * self.pairs,
-                noise=self.noise, seed=self.seed, dtype=self.dtype,
-            )  # fmt: skip
-            views = torch.cat(list(batches))
-            if self.pixels is not None:
-                views = self.pixels.standardise(views)
-            yield rows, views.unflatten(0, (self.pairs, 2, len(rows))).movedim(2, 0)
-
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        for _, views in self.blocks():
-            x, x_prime = views.flatten(3).flatten(0, 1).cpu().numpy().swapaxes(0, 1)
-            yield x, x_prime
-
-    def both(self) -> torch.Tensor:
-        """All views at once, (n, pairs, 2, c, h, w)."""
-        shape = view_shape(self.kind, self.images.shape[1:])
-        whole = self.images.new_empty(len(self.images), self.pairs, 2, *shape, dtype=self.dtype)
-        for rows, views in self.blocks():
-            whole[rows] = views
-        return whole
-
-
 def linear_scores(
     images: torch.Tensor,
     kind: str,
@@ -120,9 +80,9 @@ def linear_scores(
     exact: bool = False,
 ) -> ClosedForm:
     """Memorisation scores of the linear map that Barlow Twins learns from the pixels."""
-    numbers = _check(images, kind, pairs, augmentations, seed, numbers)
-    compared = _Drawn(images, numbers, kind, augmentations, seed, pixels, noise)
-    trained = _Drawn(images, numbers, kind, pairs, derived_seed(seed, _TRAINED, 0), pixels, noise)
+    trained, compared = _view_pairs(
+        images, kind, pairs, augmentations, seed, numbers, pixels=pixels, noise=noise
+    )
     modes = spectrum(read_pairs(trained), dim, route="dense")
     gamma, axes, positive = modes.eigenvalues, modes.eigenvectors, modes.positive_modes or 0
     if positive == 0:
@@ -173,18 +133,17 @@ def kernel_scores(
     progress: bool = False,
 ) -> ClosedForm:
     """Memorisation scores of the linear model that a network's tangent kernel is."""
-    numbers = _check(images, kind, pairs, augmentations, seed, numbers)
     dtype = next((p.dtype for p in network.parameters()), torch.float64)
-    key = derived_seed(seed, _TRAINED, 0)
-    seen = _Drawn(images, numbers, kind, pairs, key, pixels, noise, dtype).both()
-    further = _Drawn(images, numbers, kind, augmentations, seed, pixels, noise, dtype).both()
-    x, x_prime = seen.flatten(0, 1).unbind(1)
+    trained, compared = _view_pairs(
+        images, kind, pairs, augmentations, seed, numbers, pixels=pixels, noise=noise, dtype=dtype
+    )
+    x, x_prime = trained.stacked().flatten(0, 1).unbind(1)
     kernel = pair_ntk(network, x, x_prime, memory_budget=memory_budget, progress=progress)
     with torch.no_grad():
         outputs = network(x[:1].to(next(network.parameters()).device)).shape[1]
     cross = empirical_ntk(
         network,
-        further.flatten(0, 2),
+        compared.stacked().flatten(0, 2),
         torch.cat([x, x_prime]),
         memory_budget=memory_budget,
         progress=progress,
@@ -210,30 +169,23 @@ def _scored(points: Points, exact: bool) -> ClosedForm:
     return ClosedForm(found.scores, losses, found.errors, points.gamma)
 
 
-def _check(
+def _view_pairs(
     images: torch.Tensor,
     kind: str,
     pairs: int,
     augmentations: int,
     seed: int,
     numbers: torch.Tensor | None,
-) -> torch.Tensor:
-    check_images(images)
-    view_shape(kind, images.shape[1:])
-    check_count("pairs", pairs)
+    **others: Any,
+) -> tuple[ViewPairs, ViewPairs]:
+    """Pairs of views that are trained on, and those that are compared."""
     check_count("augmentations", augmentations)
     if len(images) < 3:
         raise ValueError(f"{len(images)} image(s) given; expected at least 3")
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"seed is {seed!r}; expected a whole number of at least 0")
-    if numbers is None:
-        return torch.arange(len(images), device=images.device)
-    if numbers.shape != (len(images),) or len(numbers.unique()) < len(images) or numbers.min() < 0:
-        raise ValueError(
-            f"numbers has shape {tuple(numbers.shape)} and {len(numbers.unique())} values; "
-            f"expected {len(images)} different ones from 0 on"
-        )
-    return numbers.to(images.device)
+    numbers = torch.arange(len(images)) if numbers is None else numbers
+    compared = ViewPairs(images, numbers.to(images.device), kind, augmentations, seed, **others)
+    own = derived_seed(seed, _TRAINED, 0)
+    return replace(compared, pairs=pairs, seed=own), compared
 
 
 def score_closed_form(

@@ -15,13 +15,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from experiments.studies.memorization.evaluation import evaluation_data
 from experiments.studies.memorization.options import PenaltyOptions
-from experiments.studies.memorization.removal import accuracies_of, accuracy_measures
 from experiments.studies.memorization.settings import scoring_of
 from experiments.studies.memorization.source_study import (
     SourceStudy,
     load_study,
+    probe_data,
     retraining_seeds,
 )
 from experiments.studies.memorization.tables import penalty_report, penalty_rows
@@ -35,6 +34,7 @@ from sslsim.memorization.split import memorization_by_set
 from sslsim.methods.learner import Learner
 from sslsim.runs.cache import Measures, digest_of, measured_cell, training_identity
 from sslsim.runs.encoders import train_encoder
+from sslsim.runs.evaluation import accuracies_of, accuracy_measures
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.setup import initial_learner
 
@@ -72,9 +72,8 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
             f"study of one of {', '.join(known)}"
         )
     scoring = replace(scoring_of(study.options, views), layers=(layer,))
-    data_sets = evaluation_data(
-        study, study.images.rows("f"), options.transfer, options.transfer_limit
-    )  # the same for all strengths
+    # The same for all strengths.
+    data_sets = probe_data(study, study.images.numbers[study.images.rows("f")], options)
     with new_results(
         options.out, "memorization-penalty", options, results=_RESULTS, resumes=True
     ) as folder:

@@ -6,31 +6,29 @@ The keys of ``removal.json`` are explained in ``experiments/docs/removal.md``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from experiments.studies.memorization.evaluation import evaluation_data
 from experiments.studies.memorization.options import RemovalOptions
 from experiments.studies.memorization.source_study import (
     SourceStudy,
     load_study,
+    probe_data,
     retraining_seeds,
 )
 from experiments.studies.memorization.tables import NONE, removal_curves, removal_report
 from sslsim.core.files import plain, write_json
-from sslsim.measures.frozen import EvaluationData, FrozenEncoder, linear_accuracies
+from sslsim.measures.frozen import EvaluationData
 from sslsim.memorization import remaining_points
-from sslsim.runs.cache import Measures, digest_of, measured_cell, training_identity
-from sslsim.runs.encoders import fine_tuned_accuracies, train_encoder
+from sslsim.runs.cache import measured_cell, training_identity
+from sslsim.runs.encoders import train_encoder
+from sslsim.runs.evaluation import accuracies_of, accuracy_measures
 from sslsim.runs.folder import check_folder, new_results
-from sslsim.runs.options import LearnerOptions
 from sslsim.runs.setup import initial_learner
 
 _RESULTS = ("removal.json", "removal.png")
@@ -44,7 +42,7 @@ def memorization_removal(options: RemovalOptions) -> Path:
     )
     pool = len(study.scores)
     sizes = removed_counts(options.which, options.remove, pool)
-    data_sets = evaluation_data(study, torch.arange(pool), options.transfer, options.transfer_limit)
+    data_sets = probe_data(study, study.images.numbers, options)
     initial_learner(study.options, study.images.data)  # raises if options do not fit together
     with new_results(
         options.out, "memorization-removal", options, results=_RESULTS, resumes=True
@@ -90,7 +88,9 @@ def _cells(
     for seed, which, share, removed in tqdm(
         work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
     ):
-        data = study.images.part(left_images(study.scores, which, removed, seed))
+        data = study.images.part(
+            remaining_points(study.scores, removed, "most" if which == NONE else which, seed=seed)
+        )
         training = replace(study.options, seed=seed)
         measures = measured_cell(
             options.out / "cells",
@@ -137,59 +137,3 @@ def removed_counts(
             )
         counts.append((share, removed))
     return counts
-
-
-def left_images(scores: ArrayLike, which: str, removed: int, seed: int) -> torch.Tensor:
-    """Images of the pool that an encoder is trained on.
-
-    >>> left_images([0.1, 0.3, 0.2], "most", 1, 0).tolist()
-    [0, 2]
-    """
-    return remaining_points(scores, removed, "most" if which == NONE else which, seed=seed)
-
-
-def accuracy_measures(
-    data_sets: Sequence[EvaluationData],
-    training: LearnerOptions,
-    updates: int = 0,
-    lr: float | None = None,
-) -> Measures[FrozenEncoder]:
-    """Accuracies of an encoder on every data set: linear, and fine-tuned if for some updates."""
-    measures: dict[str, Any] = {}
-    tuning = replace(
-        training,
-        steps=updates,
-        lr=training.lr if lr is None else lr,
-        warmup=min(training.warmup, updates // 10),
-    )
-    for data in data_sets:
-        images = {"data": data.name, "images": digest_of(data.train, *data.test.values())}
-        measures[f"linear: {data.name}"] = (images, partial(_linear, data))
-        if updates:
-            how = {**images, "steps": tuning.steps, "lr": tuning.lr}
-            measures[f"fine-tuned: {data.name}"] = (how, partial(_fine_tuned, data, tuning))
-    return measures
-
-
-def accuracies_of(measures: Mapping[str, Any]) -> dict[tuple[str, str], float]:
-    """Accuracies among the measures of a cell.
-
-    >>> accuracies_of({"alignment": [0.5], "linear: digits": {"digits": 0.75}})
-    {('linear', 'digits'): 0.75}
-    """
-    return {
-        (name.partition(": ")[0], data): accuracy
-        for name, accuracies in measures.items()
-        if ": " in name
-        for data, accuracy in accuracies.items()
-    }
-
-
-def _linear(data: EvaluationData, encoder: FrozenEncoder, folder: Path) -> dict[str, float]:
-    return linear_accuracies(encoder, data)
-
-
-def _fine_tuned(
-    data: EvaluationData, tuning: LearnerOptions, encoder: FrozenEncoder, folder: Path
-) -> dict[str, float]:
-    return fine_tuned_accuracies(encoder, data, tuning, folder)

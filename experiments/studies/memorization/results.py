@@ -5,7 +5,8 @@ Their keys and arrays are explained in ``experiments/docs/memorization.md``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.studies.memorization.options import MemorizationOptions
-from experiments.studies.memorization.source_study import agreement_with
+from experiments.studies.training.train import probed_features
 from experiments.studies.umm.tables import summed_up
 from sslsim.core.files import write_arrays, write_json
+from sslsim.data.views import as_fed
+from sslsim.measures.frozen import FrozenEncoder
 from sslsim.memorization import rank_points
 from sslsim.memorization.image_sets import ScoredImages, image_hashes
 from sslsim.memorization.losses import ImageScores
 from sslsim.memorization.outliers import KINDS, outlier_auc
 from sslsim.memorization.split import agreement_of_pairs
 from sslsim.memorization.statistics import split_tests
+from sslsim.methods.learner import Learner
+from sslsim.runs.scores import agreement_with
 
 _SHOWN = 24  # images at either end of the ranking that are stored for the picture
 _LEVEL = 0.9
@@ -78,6 +83,24 @@ def write_results(
     )
     write_json(folder / "memorization.json", result)
     return result
+
+
+def probe_accuracies(
+    families: Mapping[str, Sequence[FrozenEncoder]], images: ScoredImages, layers: Sequence[str]
+) -> dict[str, dict[str, list[float]]]:
+    """Accuracies of linear probes of every encoder, by family and layer."""
+    by_family: dict[str, dict[str, list[float]]] = {}
+    for name, encoders in families.items():
+        accuracies = by_family[name] = {layer: [] for layer in layers}
+        for each in encoders:
+            data, held_out = (as_fed(part, each.views) for part in (images.data, images.held_out))
+            probes = probed_features(
+                Learner(each.encoder), data, held_out, each.pixels, layers=layers, seed=0
+            )
+            for layer in layers:
+                probe = probes.get(f"linear_{layer}")
+                accuracies[layer].append(math.nan if probe is None else probe.accuracy)
+    return by_family
 
 
 def curve_point(step: int, scores: ImageScores, images: ScoredImages) -> dict[str, Any]:

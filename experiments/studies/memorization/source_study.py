@@ -4,83 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from experiments.studies.memorization.options import MemorizationOptions, RetrainOptions
 from experiments.studies.memorization.settings import scored_images
-from sslsim.memorization.image_sets import ScoredImages, image_hashes, is_ranked
-from sslsim.memorization.statistics import rank_agreement
+from sslsim.data.datasets import part_of
+from sslsim.measures.frozen import EvaluationData
+from sslsim.memorization.image_sets import ScoredImages, image_hashes
+from sslsim.runs.evaluation import evaluation_data
+from sslsim.runs.scores import read_scores
 from sslsim.runs.setup import chosen_device
-from sslsim.runs.stored import stored_arrays, stored_options, stored_result
-
-Array = NDArray[np.float64]
-
-_NEEDED = 4  # images in common
-
-
-def agreement_with(
-    other: Path, images: ScoredImages, scores: Array, layers: Sequence[str], top: int
-) -> dict[str, Any]:
-    """How far the ranking of another study of the same images agrees with this one."""
-    stored, _ = read_study(other)
-    rows, others = common_images(other, images)
-    both = [name for name in layers if name in stored["layers"]]
-    layer, other_layer = (both[0], both[0]) if both else (layers[0], stored["layers"][0])
-    k = min(top, len(rows) // 2)
-    agreement = rank_agreement(
-        scores[list(layers).index(layer)][rows], others[stored["layers"].index(other_layer)], k
-    )
-    same = {name: stored[name] for name in ("method", "encoder", "protocol")}
-    compared = {"layer": layer, "other_layer": other_layer, "points": len(rows), "top": k}
-    return {"run": other, **same, **compared, **asdict(agreement)}
-
-
-def read_study(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Result and arrays of a finished study.
-
-    >>> read_study(Path("nowhere"))
-    Traceback (most recent call last):
-    ValueError: nowhere/memorization.json cannot be read: No such file or directory
-    """
-    result = stored_result(
-        folder / "memorization.json",
-        {"method": str, "encoder": str, "protocol": str, "layers": list},
-    )
-    arrays = stored_arrays(
-        folder / "scores.npz", {"numbers": 1, "hashes": 1, "scores": 2, "sets": 1}
-    )
-    layers, count = len(result["layers"]), len(arrays["numbers"])
-    for name, shape in (("scores", (layers, count)), ("hashes", (count,)), ("sets", (count,))):
-        if arrays[name].shape != shape:
-            raise ValueError(
-                f"{folder}/scores.npz holds {name} of shape {arrays[name].shape}; expected "
-                f"{shape}, for {layers} layer(s) and {count} images"
-            )
-    return result, arrays
-
-
-def common_images(other: Path, images: ScoredImages) -> tuple[NDArray[np.int64], Array]:
-    """Places of images that another study ranks too, by number and pixels, and its scores."""
-    result, arrays = read_study(other)
-    keys = zip(arrays["numbers"].tolist(), arrays["hashes"].tolist(), strict=True)
-    ranked = is_ranked(arrays["sets"])
-    places = {key: place for place, key in enumerate(keys) if ranked[place]}
-    own = list(zip(images.numbers.tolist(), image_hashes(images.images).tolist(), strict=True))
-    ranked = images.ranked()
-    rows = np.array([i for i, key in enumerate(own) if key in places and ranked[i]], dtype=int)
-    if len(rows) < _NEEDED:
-        raise ValueError(
-            f"{other} scored {result.get('points')} images of {result.get('data')}, {len(rows)} of "
-            "them scored here too; expected a study of the same images (data, limit, sizes, "
-            "atypical, draw-seed)"
-        )
-    return rows, arrays["scores"][:, [places[own[row]] for row in rows]]
-
+from sslsim.runs.stored import stored_options
 
 # Options that belong to one method or one network.
 _OF_METHOD = (
@@ -125,7 +65,7 @@ def load_study(options: RetrainOptions, protocols: Sequence[str], why: str) -> S
             f"{folder} holds a study of protocol {study.protocol}; expected "
             f"{' or '.join(protocols)}, {why}"
         )
-    _, arrays = read_study(folder)
+    _, arrays = read_scores(folder)
     if options.root is not None:
         study = replace(study, root=options.root)
     images = scored_images(study)
@@ -151,6 +91,15 @@ def retraining_seeds(study: SourceStudy, count: int) -> list[int]:
     own = {"split": study.options.encoder_pairs, "subsample": study.options.encoders}
     first = study.options.seed + own.get(study.options.protocol, 1)
     return [first + i for i in range(count)]
+
+
+def probe_data(
+    study: SourceStudy, numbers: torch.Tensor, options: RetrainOptions
+) -> list[EvaluationData]:
+    """Images by which encoders are evaluated: some of the study's own, and other data sets."""
+    train, held_out = part_of(study.images.data, numbers), study.images.held_out
+    limit = options.transfer_limit
+    return evaluation_data(study.options, train, held_out, options.transfer, limit)
 
 
 def _check(options: RetrainOptions) -> None:

@@ -24,9 +24,12 @@ from experiments.studies.memorization.checks import (
     check_scoring,
 )
 from experiments.studies.memorization.closed_form import score_closed_form
-from experiments.studies.memorization.evaluation import probe_accuracies
 from experiments.studies.memorization.options import MemorizationOptions
-from experiments.studies.memorization.results import curve_point, write_results
+from experiments.studies.memorization.results import (
+    curve_point,
+    probe_accuracies,
+    write_results,
+)
 from experiments.studies.memorization.settings import pool_members, scored_images, scoring_of
 from experiments.tables import number, table
 from sslsim.measures.frozen import FrozenEncoder

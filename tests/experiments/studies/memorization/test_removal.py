@@ -12,15 +12,14 @@ import torch
 from studies import contents
 
 from experiments.cli import main
-from experiments.studies.memorization.evaluation import evaluation_data
 from experiments.studies.memorization.options import (
     MemorizationOptions,
     PenaltyOptions,
     RemovalOptions,
 )
 from experiments.studies.memorization.penalty import chosen_candidates, memorization_penalty
-from experiments.studies.memorization.removal import left_images, memorization_removal
-from experiments.studies.memorization.source_study import load_study
+from experiments.studies.memorization.removal import memorization_removal
+from experiments.studies.memorization.source_study import load_study, probe_data
 from experiments.studies.memorization.study import memorization
 from experiments.studies.memorization.tables import penalty_rows, removal_curves
 from paper_figs.runs.retraining import draw_penalty, draw_removal
@@ -29,8 +28,10 @@ from sslsim.data.datasets import load_images
 from sslsim.data.pixels import to_shape
 from sslsim.encoders.build import build_encoder
 from sslsim.measures.frozen import EvaluationData, FrozenEncoder, linear_accuracies
+from sslsim.memorization import remaining_points
 from sslsim.runs.cache import short_name, training_identity
-from sslsim.runs.encoders import fine_tuned_accuracies, train_encoder
+from sslsim.runs.encoders import train_encoder
+from sslsim.runs.evaluation import fine_tuned_accuracies
 from sslsim.runs.options import TrainOptions
 
 pytestmark = pytest.mark.slow
@@ -101,7 +102,7 @@ def test_nothing_removed_is_plain_training_on_the_pool_bit_by_bit(removed, pool)
     study = load_study(removing(pool, removed), ("subsample",), "")
     options = replace(study.options, seed=7)
     whole = train_encoder(options, study.images.part(torch.arange(60)), Path("x"))
-    data = study.images.part(left_images(study.scores, "none", 0, seed=7))
+    data = study.images.part(remaining_points(study.scores, 0))
     every = study.options.checkpoint_every
     name = short_name(training_identity(study.options, data, 7, checkpoint_every=every))
     state = torch.load(removed / "cells" / name / "checkpoints/checkpoint-000000006.pt")
@@ -142,7 +143,7 @@ def test_more_shares_train_only_what_is_new(removed, pool):
     after = contents(removed / "cells")
     assert {path: after[path] for path in before} == before
     study = load_study(removing(pool, removed), ("subsample",), "")
-    parts = {seed: study.images.part(left_images(study.scores, "most", 30, seed))
+    parts = {seed: study.images.part(remaining_points(study.scores, 30))
              for seed in (7, 8)}  # fmt: skip
     every = study.options.checkpoint_every
     assert trainings(removed) - known == {
@@ -398,7 +399,7 @@ def test_options_of_another_method_or_network_are_left_behind(pool, tmp_path):
     assert (study.options.method, study.options.encoder, study.options.steps) == ("byol", "mlp", 2)
     assert study.options.widths is None
     assert study.options.lr == 0.001  # as in the study
-    (data,) = evaluation_data(study, torch.arange(60), (), None)
+    (data,) = probe_data(study, study.images.numbers, options)
     assert list(data.test) == ["digits", "digits, outliers"]
     # Held-out images as they are, and those that were made outliers as they were made.
     plain, made = load_images(split="test").images, study.images.held_out.images
