@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,8 @@ from sslsim.data.pixels import pixel_statistics, to_shape
 from sslsim.data.views import as_fed
 from sslsim.encoders.build import Encoder
 from sslsim.measures.frozen import EvaluationData, FrozenEncoder, linear_accuracies
+from sslsim.memorization.image_sets import ScoredImages
+from sslsim.memorization.losses import Scoring, encoder_losses
 from sslsim.methods.learner import SupervisedLearner
 from sslsim.runs.cache import Measures, digest_of
 from sslsim.runs.options import LearnerOptions, TrainOptions, training_options
@@ -131,6 +133,50 @@ def accuracy_measures(
             how = {**images, "steps": tuning.steps, "lr": tuning.lr}
             measures[f"fine-tuned: {data.name}"] = (how, partial(_fine_tuned, data, tuning))
     return measures
+
+
+def alignment_measure(
+    images: ScoredImages, scoring: Scoring
+) -> tuple[dict[str, Any], Callable[[FrozenEncoder, Path], Any]]:
+    """Measure of an encoder for :func:`sslsim.runs.cache.measured_cell`: its alignment losses.
+
+    Parameters
+    ----------
+    images : ScoredImages
+        Images that are scored, n of them.
+    scoring : Scoring
+        Views and distance; the first layer is measured.
+
+    Returns
+    -------
+    identity : dict
+        All that the losses depend on beside the encoder.
+    measure : callable
+        Encoder, folder -> losses, Tensor of float64, shape (n,).
+
+    Examples
+    --------
+    >>> from sslsim.data.datasets import load_images
+    >>> from sslsim.memorization.image_sets import pool_images
+    >>> images = pool_images(load_images(limit=20), load_images(split="test"), 4)
+    >>> alignment_measure(images, Scoring("weak"))[0]["views"]
+    'weak'
+    """
+    first = replace(scoring, layers=scoring.layers[:1])
+
+    def losses(encoder: FrozenEncoder, folder: Path) -> Any:
+        return encoder_losses([encoder], images.images, first, numbers=images.numbers)[0, 0]
+
+    return {
+        "augmentations": scoring.pairs,
+        "against": scoring.against,
+        "distance": scoring.distance,
+        "normalise": scoring.normalise,
+        "draw_seed": scoring.seed,
+        "views": scoring.views,
+        "layer": scoring.layers[0],
+        "images": digest_of(Images(images.images, None, "")),
+    }, losses
 
 
 def accuracies_of(measures: Mapping[str, Any]) -> dict[tuple[str, str], float]:

@@ -25,16 +25,15 @@ from experiments.studies.memorization.source_study import (
 )
 from experiments.studies.memorization.tables import penalty_report, penalty_rows
 from sslsim.core.files import plain, write_json
-from sslsim.data.datasets import Images
 from sslsim.measures.frozen import EvaluationData, FrozenEncoder
-from sslsim.memorization.losses import Scoring, encoder_losses
+from sslsim.memorization.losses import Scoring
 from sslsim.memorization.penalty import AlignmentPenalty, check_strength
 from sslsim.memorization.ranking import chosen_points
 from sslsim.memorization.split import memorization_by_set
 from sslsim.methods.learner import Learner
-from sslsim.runs.cache import Measures, digest_of, measured_cell, training_identity
+from sslsim.runs.cache import Measures, measured_cell, training_identity
 from sslsim.runs.encoders import train_encoder
-from sslsim.runs.evaluation import accuracies_of, accuracy_measures
+from sslsim.runs.evaluation import accuracies_of, accuracy_measures, alignment_measure
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.setup import initial_learner
 
@@ -117,14 +116,14 @@ def _cells(
         rows = chosen_candidates(study, target, options.count, seed)
         numbers = None if rows is None else study.images.numbers[rows]
         # Chosen candidates are none of g's images.
-        of_g = Penalty(strength if rows is None else 0.0, None)
+        penalty_of_g = Penalty(strength if rows is None else 0.0, None)
         training = replace(study.options, seed=seed)
         accuracies = accuracy_measures(data_sets, training, options.fine_tune, options.fine_tune_lr)
         cell = partial(_cell, options.out / "cells", study, scoring, seed)
         f = cell("f", Penalty(strength, numbers), accuracies)
-        g = cell("g", of_g, {})
-        losses = (torch.tensor(each["alignment"], dtype=torch.float64) for each in (f, g))
-        measures = memorization_by_set(*losses, sets, rows)
+        g = cell("g", penalty_of_g, {})
+        of_f, of_g = (torch.tensor(each["alignment"], dtype=torch.float64) for each in (f, g))
+        measures = memorization_by_set(of_f, of_g, sets, rows)
         measures |= {f"{name}: {data}": value for (name, data), value in accuracies_of(f).items()}
         cells.append({"target": target, "strength": strength, "seed": seed, "measures": measures})
     return cells
@@ -199,25 +198,5 @@ def _cell(
             checkpoint_every=every,
             wrap=wrap,
         ),
-        {"alignment": (_identity_of(scoring, study), partial(_losses, study, scoring))}
-        | dict(accuracies),
+        {"alignment": alignment_measure(study.images, scoring), **accuracies},
     )
-
-
-def _identity_of(scoring: Scoring, study: SourceStudy) -> dict[str, Any]:
-    """All that alignment losses depend on beside the encoder."""
-    return {
-        "augmentations": scoring.pairs,
-        "against": scoring.against,
-        "distance": scoring.distance,
-        "normalise": scoring.normalise,
-        "draw_seed": scoring.seed,
-        "views": scoring.views,
-        "layer": scoring.layers[0],
-        "images": digest_of(Images(study.images.images, None, "")),
-    }
-
-
-def _losses(study: SourceStudy, scoring: Scoring, encoder: FrozenEncoder, folder: Path) -> Any:
-    images = study.images
-    return encoder_losses([encoder], images.images, scoring, numbers=images.numbers)[0, 0]
