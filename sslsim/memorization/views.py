@@ -107,17 +107,17 @@ def view_batches(
         return
     block = images.new_zeros(_BLOCK, *images.shape[1:])
     block[places] = images
-    held: list[torch.Tensor] = []
+    waiting: list[torch.Tensor] = []
     for number in range(views):
         which = number % turns
         view = draw_view(block, kind, generator, which=which, noise=noise, dtype=dtype)
-        held.append(view[places])
-        if sum(map(len, held)) >= batch_size:
-            *full, rest = torch.cat(held).split(batch_size)
-            held = [rest] if len(rest) < batch_size else []
-            yield from full if held else [*full, rest]
-    if held:
-        yield torch.cat(held)
+        waiting.append(view[places])
+        if sum(map(len, waiting)) >= batch_size:
+            *full, rest = torch.cat(waiting).split(batch_size)
+            waiting = [rest] if len(rest) < batch_size else []
+            yield from full if waiting else [*full, rest]
+    if waiting:
+        yield torch.cat(waiting)
 
 
 @dataclass(frozen=True, eq=False)

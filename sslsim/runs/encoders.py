@@ -12,6 +12,9 @@ import torch
 from sslsim.data.datasets import Images, part_of
 from sslsim.data.pixels import pixel_statistics
 from sslsim.measures.frozen import FrozenEncoder
+from sslsim.memorization.image_sets import ScoredImages
+from sslsim.memorization.scores import same_architecture
+from sslsim.memorization.split import check_training_sets
 from sslsim.methods.learner import Learner
 from sslsim.runs.networks import load_weights
 from sslsim.runs.options import LearnerOptions, training_options
@@ -158,6 +161,60 @@ def encoder_of_run(run: TrainedRun, device: str = "cpu") -> FrozenEncoder:
     return FrozenEncoder(encoder, run.pixels, run.options.views or learner.views)
 
 
+def encoders_of_runs(
+    f: Sequence[Path], g: Sequence[Path], images: ScoredImages, device: str = "cpu"
+) -> dict[str, list[FrozenEncoder]]:
+    """Encoders f and g of runs of ``sslsim train``, which have seen what the sets say.
+
+    Parameters
+    ----------
+    f, g : sequence of Path
+        Run folders, as many of either.
+    images : ScoredImages
+        Images of a split.
+    device : str
+        As for :func:`encoder_of_run`.
+
+    Returns
+    -------
+    dict
+        Encoders by family, ``f`` and ``g``.
+
+    Raises
+    ------
+    ValueError
+        If shapes or architectures differ, or an encoder was trained on other images than those of
+        its sets.
+
+    Examples
+    --------
+    >>> from sslsim.data.datasets import load_images
+    >>> from sslsim.memorization import split_images
+    >>> sizes = {"candidate": 4, "independent": 3, "shared": 10, "external": 2}
+    >>> images = split_images(load_images(limit=40), load_images(split="test", limit=20), sizes)
+    >>> encoders_of_runs([], [], images)
+    Traceback (most recent call last):
+    ValueError: 0 encoders f and 0 g were given; expected at least one
+    """
+    shape = tuple(images.images.shape[1:])
+    runs = {"f": list(map(TrainedRun.open, f)), "g": list(map(TrainedRun.open, g))}
+    families: dict[str, list[FrozenEncoder]] = {"f": [], "g": []}
+    for name, of_family in runs.items():
+        for run in of_family:
+            if tuple(run.images.images.shape[1:]) != shape:
+                raise ValueError(
+                    f"{run.folder} was trained on images of shape "
+                    f"{tuple(run.images.images.shape[1:])}; expected {shape}, that of the images "
+                    "to be scored"
+                )
+            families[name].append(encoder_of_run(run, device))
+    same_architecture(*([each.encoder for each in family] for family in families.values()))
+    for name, of_family in runs.items():
+        for run in of_family:
+            check_training_sets(run.images.images, name, images, run.folder)
+    return families
+
+
 def train_ensemble(
     options: LearnerOptions,
     data: Images,
@@ -215,7 +272,10 @@ def train_ensemble(
         device=chosen_device(options.device),
         progress=sys.stderr.isatty(),
     )
-    return [_frozen(*one) for one in zip(learners, each, parts, strict=True)]
+    return [
+        _frozen(learner, own, part)
+        for learner, own, part in zip(learners, each, parts, strict=True)
+    ]
 
 
 def trains_at_once(

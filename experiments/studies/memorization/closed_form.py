@@ -108,11 +108,11 @@ def linear_scores(
             differences=(x - x_prime) / 2,
             factors=gap / np.sqrt(2 * augmentations),
         )
-        found = _scored(points, exact)
+        block = _scored(points, exact)
         places = rows.cpu().numpy()
-        scores[places], losses[places] = found.scores, found.losses
+        scores[places], losses[places] = block.scores, block.losses
         if errors is not None:
-            errors[places] = found.errors
+            errors[places] = block.errors
     return ClosedForm(scores, losses, errors, gamma)
 
 
@@ -165,8 +165,8 @@ def _scored(points: Points, exact: bool) -> ClosedForm:
     losses = alignment_losses(points)
     if not exact:
         return ClosedForm(first_order_scores(points), losses, None, points.gamma)
-    found = leave_one_out_scores(points)
-    return ClosedForm(found.scores, losses, found.errors, points.gamma)
+    exact_scores = leave_one_out_scores(points)
+    return ClosedForm(exact_scores.scores, losses, exact_scores.errors, points.gamma)
 
 
 def _view_pairs(
@@ -203,7 +203,7 @@ def score_closed_form(
     kernel, whatever method it was trained by. Also returned: what else goes to
     ``memorization.json``.
     """
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "augmentations": scoring.pairs,
         "seed": scoring.seed,
         "numbers": images.numbers,
@@ -213,23 +213,23 @@ def score_closed_form(
     if encoder is None:
         details |= {"method": "barlow_twins", "encoder": "linear"}  # whatever the options
         pixels = pixel_statistics(images.images) if standardise else None
-        found = linear_scores(images.images, scoring.views, dim, pixels=pixels, **given)
+        result = linear_scores(images.images, scoring.views, dim, pixels=pixels, **options)
     else:
-        found = kernel_scores(
+        result = kernel_scores(
             encoder.encoder,
             images.images,
             scoring.views,
             dim,
             pixels=encoder.pixels,
             progress=sys.stderr.isatty(),
-            **given,
+            **options,
         )
     count = len(images.images)
     scores = ImageScores(
-        scores=found.scores[None],
+        scores=result.scores[None],
         standard_error=np.full((1, count), np.nan),
         units=np.empty((1, 0, count)),
-        losses=found.losses[None, None],
+        losses=result.losses[None, None],
         members=np.ones((1, count), dtype=bool),
     )
     return scores, {
@@ -238,6 +238,6 @@ def score_closed_form(
         "layers": ["projector"],
         "distance": "sqeuclidean",
         "normalise": False,
-        "gamma": found.gamma[: dim + 1],
-        "error_bound": None if found.errors is None else found.errors.max(),
+        "gamma": result.gamma[: dim + 1],
+        "error_bound": None if result.errors is None else result.errors.max(),
     }

@@ -33,22 +33,20 @@ from experiments.studies.memorization.results import (
 from experiments.studies.memorization.settings import pool_members, scored_images, scoring_of
 from experiments.tables import number, table
 from sslsim.measures.frozen import FrozenEncoder
-from sslsim.memorization import same_architecture
 from sslsim.memorization.image_sets import FAMILIES, ScoredImages
 from sslsim.memorization.losses import ImageScores
-from sslsim.memorization.split import check_training_sets, score_split
+from sslsim.memorization.split import score_split
 from sslsim.memorization.statistics import SETS
 from sslsim.memorization.subsampling import score_pool
 from sslsim.runs.encoders import (
     encoder_at,
-    encoder_of_run,
+    encoders_of_runs,
     train_encoder,
     train_ensemble,
     trains_at_once,
 )
 from sslsim.runs.folder import new_results
 from sslsim.runs.networks import kept_steps
-from sslsim.runs.trained_run import TrainedRun
 
 _DIM = 8  # modes in closed form, where the options name no number
 Families = Mapping[str, list[FrozenEncoder]]
@@ -60,7 +58,9 @@ def memorization(options: MemorizationOptions) -> Path:
     check_own_folder(options)
     images = scored_images(options)
     check_images(options, images)
-    of_runs = encoders_of_runs(options, images) if options.f else None
+    of_runs = None
+    if options.f:
+        of_runs = encoders_of_runs(options.f, options.g, images, options.device)
     encoder = of_runs["f"][0] if of_runs else None
     if encoder is None and (options.protocol != "closed-form" or options.kernel):
         encoder = encoder_at(options, images.data)
@@ -76,27 +76,6 @@ def memorization(options: MemorizationOptions) -> Path:
         result = write_results(folder, options, images, scores, details)
     print(_report(result))
     return options.out
-
-
-def encoders_of_runs(options: MemorizationOptions, images: ScoredImages) -> Families:
-    """Encoders f and g of runs of ``sslsim train``, which must have seen what the sets say."""
-    shape = tuple(images.images.shape[1:])
-    runs = {"f": list(map(TrainedRun.open, options.f)), "g": list(map(TrainedRun.open, options.g))}
-    families: dict[str, list[FrozenEncoder]] = {"f": [], "g": []}
-    for name, of_family in runs.items():
-        for run in of_family:
-            if tuple(run.images.images.shape[1:]) != shape:
-                raise ValueError(
-                    f"{run.folder} was trained on images of shape "
-                    f"{tuple(run.images.images.shape[1:])}; expected {shape}, that of the images "
-                    "to be scored"
-                )
-            families[name].append(encoder_of_run(run, options.device))
-    same_architecture(*([each.encoder for each in family] for family in families.values()))
-    for name, of_family in runs.items():
-        for run in of_family:
-            check_training_sets(run.images.images, name, images, run.folder)
-    return families
 
 
 def trained_encoders(options: MemorizationOptions, images: ScoredImages, at_once: bool) -> Families:
