@@ -24,9 +24,9 @@ from experiments.options import OverfittingOptions
 from experiments.studies.overfitting.summary import summarise_groups
 from sslsim.core.files import plain, write_json
 from sslsim.runs.cache import stored_line, stored_lines
-from sslsim.runs.checkpoint_layers import LayerSamples, draw_layer_samples, measure_layers
 from sslsim.runs.folder import check_folder, check_same, new_results
-from sslsim.runs.layer_curves import read_curves, summarise_run
+from sslsim.runs.layers.checkpoint import LayerSamples, draw_layer_samples, measure_layers
+from sslsim.runs.layers.curves import read_curves, summarise_run
 from sslsim.runs.networks import check_different, spread_steps
 from sslsim.runs.stored import stored_config
 from sslsim.runs.trained_run import TrainedRun

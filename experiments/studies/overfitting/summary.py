@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sslsim.measures.intervals import mean_interval
-from sslsim.runs.layer_curves import ACCURACIES, LayerCurves, falls_by_other_peaks
+from sslsim.runs.layers.curves import ACCURACIES, LayerCurves, falls_by_other_peaks
 from sslsim.runs.replicates import learning_settings, seed_groups
 
 

@@ -17,8 +17,8 @@ from experiments.studies.training.train import train_network
 from paper_figs.runs.overfitting import draw_overfitting
 from sslsim.core.files import read_json, read_lines, write_arrays
 from sslsim.measures.layers import accuracies, probe_layers
-from sslsim.runs.checkpoint_layers import draw_layer_samples, split_rates
-from sslsim.runs.layer_curves import LayerCurves, summarise_run
+from sslsim.runs.layers.checkpoint import draw_layer_samples, split_rates
+from sslsim.runs.layers.curves import LayerCurves, summarise_run
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.trained_run import TrainedRun
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from sslsim.runs.checkpoint_layers import GROUPS, SPLITS
+from sslsim.runs.layers.checkpoint import GROUPS, SPLITS
 from sslsim.runs.options import TrainOptions, training_options
 from sslsim.training.options import flow_time
 
@@ -81,7 +81,7 @@ def read_curves(
         Options of the run.
     lines : sequence of mapping
         One for each checkpoint: ``step``, ``images``, and ``layers`` as by
-        :func:`sslsim.runs.checkpoint_layers.measure_layers`.
+        :func:`sslsim.runs.layers.checkpoint.measure_layers`.
 
     Returns
     -------
