@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -95,8 +95,10 @@ class Study:
 
     def summary_of(self, result: Result) -> Summary | None:
         """What is shown of a result; None for a command without tables."""
-        tables: Summary | None = self.tables and imported(self.tables)(result)
-        return tables
+        if self.tables is None:
+            return None
+        summary: Summary = imported(self.tables)(result)
+        return summary
 
     def text_of(self, folder: Path) -> str:
         """What the terminal shows of the result in a folder."""
@@ -136,16 +138,14 @@ def speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def variants(studies: tuple[Study, ...]) -> Iterator[Study]:
+def variants(studies: Sequence[Study]) -> list[Study]:
     """Every study and those that take its place.
 
     >>> study = Study("ntk", "Predict.", "", "", instead={"run ...": Study("ntk", "All.", "", "")})
-    >>> [one.summary for one in variants((study,))]
+    >>> [variant.summary for variant in variants((study,))]
     ['Predict.', 'All.']
     """
-    for study in studies:
-        yield study
-        yield from study.instead.values()
+    return [variant for study in studies for variant in (study, *study.instead.values())]
 
 
 def imported(name: str) -> Any:

@@ -164,8 +164,8 @@ def interval_of(value: Any, *keys: str, scale: float = 1.0, digits: int = 3) -> 
     >>> interval_of({"gain": {"mean": 0.5, "low": 0.4, "high": 0.6}}, "gain", scale=10)
     '5 [4, 6]'
     """
-    ends = (finite(value, *keys, name) for name in ("mean", "low", "high"))
-    return interval(*ends, scale=scale, digits=digits)
+    mean, low, high = (finite(value, *keys, name) for name in ("mean", "low", "high"))
+    return interval(mean, low, high, scale, digits)
 
 
 def entries(value: Any, *keys: str) -> list[dict[str, Any]]:

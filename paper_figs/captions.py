@@ -54,6 +54,21 @@ def percent(share: float) -> str:
     return f"{100 * share:.2g} %" if abs(share) < 0.1 else f"{100 * share:.0f} %"
 
 
+def interval(estimate: Mapping[str, Any] | None, factor: float, digits: int, unit: str = "") -> str:
+    """A change with its interval, if it has one.
+
+    >>> interval({"mean": 0.25, "low": 0.125, "high": 0.5}, 100.0, 1, " points")
+    '+25.0 points [12.5, 50.0]'
+    """
+    if estimate is None or estimate["mean"] is None:
+        return "-"
+    text = f"{factor * estimate['mean']:+.{digits}f}{unit}"
+    if estimate["low"] is not None:
+        low, high = (f"{factor * estimate[end]:.{digits}f}" for end in ("low", "high"))
+        text += f" [{low}, {high}]"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
 def listed(words: Iterable[Any]) -> str:
     """Words in a row, each once.
 

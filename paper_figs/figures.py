@@ -82,8 +82,8 @@ def _drawn(number: int, source: Path) -> tuple[Figure, str]:
         if isinstance(error, ValueError) and str(source) in str(error):  # names its file
             raise
         names = _READ.get(number, ())
-        found = misfit(source, names)
-        if found is None:
+        reason = misfit(source, names)
+        if reason is None:
             places = captions.listed(str(source / name) for name in names) or str(source)
-            found = f"{places} cannot be drawn ({type(error).__name__}: {error})"
-        raise ValueError(f"{found}; expected results as figure {number} is drawn of") from error
+            reason = f"{places} cannot be drawn ({type(error).__name__}: {error})"
+        raise ValueError(f"{reason}; expected results as figure {number} is drawn of") from error

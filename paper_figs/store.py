@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from sslsim.core.files import read_arrays, read_json, read_lines, whole_file, write_json
+
+Key = TypeVar("Key")
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _SPLITS = ("train", "test", "val")  # folders whose own name says nothing of the data
@@ -39,32 +41,32 @@ def store(
     >>> import tempfile
     >>> run = Path(tempfile.mkdtemp())
     >>> write_json(run / "config.json", {"options": {"seed": 3, "out": run}})
-    >>> write_json(run / "found.json", {"times": [1.0], "long": [2.0]})
-    >>> kept = store(run, "mine", ["found.json"], drop=["long"], results=tempfile.mkdtemp())
-    >>> read_json(kept / "found.json"), read_json(kept / "config.json")["options"]["seed"]
+    >>> write_json(run / "prediction.json", {"times": [1.0], "long": [2.0]})
+    >>> folder = store(run, "mine", ["prediction.json"], drop=["long"], results=tempfile.mkdtemp())
+    >>> read_json(folder / "prediction.json"), read_json(folder / "config.json")["options"]["seed"]
     ({'times': [1.0]}, 3)
     """
     run, folder = Path(run), Path(results) / name
-    kept: dict[str, Any] = {"config.json": _without_kernel(read_json(run / "config.json"))}
+    contents: dict[str, Any] = {"config.json": _without_kernel(read_json(run / "config.json"))}
     for file in files:
         kind = Path(file).suffix
         if kind == ".json":
-            kept[file] = read_json(run / file)
+            contents[file] = read_json(run / file)
             for path in drop:
-                _leave_out(kept[file], path.split("."))
+                _leave_out(contents[file], path.split("."))
         elif kind == ".jsonl":
-            kept[file] = read_lines(run / file)
+            contents[file] = read_lines(run / file)
         elif kind == ".npz":
-            kept[file] = _thinned(read_arrays(run / file), run / file, arrays, points, records)
+            contents[file] = _thinned(read_arrays(run / file), run / file, arrays, points, records)
             if single:
-                kept[file] = {name: _single(array) for name, array in kept[file].items()}
+                contents[file] = {name: _single(array) for name, array in contents[file].items()}
         else:
             raise ValueError(f"{file} cannot be stored: expected .json, .jsonl or .npz")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"{folder} cannot be made: {error.strerror}") from error
-    for file, values in kept.items():
+    for file, values in contents.items():
         _write(folder / file, values)
     return folder
 
@@ -112,23 +114,23 @@ def _leave_out(value: Any, keys: list[str]) -> None:
 
 
 def _thinned(
-    found: dict[str, Any],
+    stored: dict[str, Any],
     path: Path,
     arrays: Sequence[str] | None,
     points: int | None,
     records: int | None,
 ) -> dict[str, Any]:
-    missing = [name for name in arrays or () if name not in found]
+    missing = [name for name in arrays or () if name not in stored]
     if missing:
-        raise ValueError(f"{path} has no array {missing[0]!r}; it has {', '.join(sorted(found))}")
-    kept = found if arrays is None else {name: found[name] for name in arrays}
-    if points is not None and "scores" in kept:
-        kept = {**kept, "scores": kept["scores"][:, :points]}
+        raise ValueError(f"{path} has no array {missing[0]!r}; it has {', '.join(sorted(stored))}")
+    chosen = stored if arrays is None else {name: stored[name] for name in arrays}
+    if points is not None and "scores" in chosen:
+        chosen = {**chosen, "scores": chosen["scores"][:, :points]}
     if records is not None:
-        length = min(len(array) for array in kept.values())
+        length = min(len(array) for array in chosen.values())
         places = np.unique(np.linspace(0, length - 1, min(records, length)).round().astype(int))
-        kept = {name: array[places] for name, array in kept.items()}
-    return kept
+        chosen = {name: array[places] for name, array in chosen.items()}
+    return chosen
 
 
 def _single(array: Any) -> Any:
@@ -161,6 +163,37 @@ def read_result(results: Path, name: str, file: str, command: str) -> Mapping[st
     return read_arrays(path) if path.suffix == ".npz" else read_json(path)
 
 
+def read_results(
+    results: Path, name: str, file: str, holds: str, command: str
+) -> list[dict[str, Any]]:
+    """Read the same file of every result in a folder of results, with its ``config``.
+
+    >>> read_results(Path("nowhere"), "kernels", "ntk.json", "kernel", "sslsim ntk --out DIR")
+    Traceback (most recent call last):
+    ValueError: nowhere/kernels holds no kernel; one is made by: sslsim ntk --out DIR
+    """
+    paths = sorted((Path(results) / name).glob(f"*/{file}"))
+    if not paths:
+        raise ValueError(f"{Path(results) / name} holds no {holds}; one is made by: {command}")
+    return [
+        {**read_json(path), "config": read_json(path.with_name("config.json"))} for path in paths
+    ]
+
+
+def grouped(
+    results: Iterable[Mapping[str, Any]], key: Callable[[Mapping[str, Any]], Key]
+) -> dict[Key, list[Mapping[str, Any]]]:
+    """Results by a key, both in the order in which they come.
+
+    >>> grouped([{"data": "digits", "seed": 0}, {"data": "mnist"}], lambda result: result["data"])
+    {'digits': [{'data': 'digits', 'seed': 0}], 'mnist': [{'data': 'mnist'}]}
+    """
+    groups: dict[Key, list[Mapping[str, Any]]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
+    return groups
+
+
 def misfit(results: Path, names: Sequence[str], installed: Path = RESULTS) -> str | None:
     """Find a file that lacks what every installed one of its kind has.
 
@@ -170,8 +203,8 @@ def misfit(results: Path, names: Sequence[str], installed: Path = RESULTS) -> st
     for name in names:
         needed: dict[str, set[str]] = {}
         for path in _files(Path(installed) / name):
-            held = _keys(path)
-            needed[path.name] = needed.get(path.name, held) & held
+            keys = _keys(path)
+            needed[path.name] = needed.get(path.name, keys) & keys
         for path in _files(Path(results) / name):
             if missing := sorted(needed.get(path.name, set()) - _keys(path)):
                 return f"{path} has no {missing[0]!r}"
@@ -194,8 +227,8 @@ def _keys(path: Path) -> set[str]:
     """Top-level keys of a file, those that all of its lines have, or the names of its arrays."""
     try:
         if path.suffix == ".npz":
-            with zipfile.ZipFile(path) as held:
-                return {name.removesuffix(".npy") for name in held.namelist()}
+            with zipfile.ZipFile(path) as arrays:
+                return {name.removesuffix(".npy") for name in arrays.namelist()}
         if path.suffix == ".json":
             return set(read_json(path))
         lines = [set(line) if isinstance(line, dict) else set() for line in read_lines(path)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -73,6 +74,11 @@ def letter(place: int) -> str:
     ('a', 'c')
     """
     return "abcdefghijklmnopqrstuvwxyz"[place]
+
+
+def entitle(axes: Axes, mark: str, words: str | None = None, **look: Any) -> None:
+    """Give a panel its letter, and words after it, for a title."""
+    axes.set_title(rf"$\bf{{{mark}}}$" + ("" if words is None else f"  {words}"), **look)
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -4,8 +4,8 @@ r"""Coding rate and its reduction by groups (arXiv 2006.08558).
     R^c(Z)   = sum_k n_k / (2n) logdet(I + d / (n_k eps^2) Z^T diag(w_k) Z),      n_k = sum_i w_ik
     Delta R  = R - R^c
 
-How many nats an embedding needs at a distortion eps as one whole, and how many fewer when every
-group k is coded by itself; w_ik is the share of sample i in group k. Several published codes pass
+R is the number of nats that code an embedding at distortion eps; Delta R is the reduction if every
+group k is coded separately. w_ik is the share of sample i in group k. Several published codes pass
 eps^2 under the name eps.
 """
 
@@ -19,31 +19,31 @@ from numpy.typing import ArrayLike
 
 from sslsim.core.checks import finite_matrix
 
-# Forming a Z^T Z rounds it by about machine epsilon * a ||Z||_F^2, and as no eigenvalue of
-# I + a Z^T Z lies below 1, each log is off by no more than that.
+# Rounding of a Z^T Z is about machine epsilon * a ||Z||_F^2. No eigenvalue of I + a Z^T Z is below
+# 1, so the error of each logarithm is at most that.
 _CHOLESKY_ERROR = 1e-10
-# The same for G / sqrt(a), of norm at most 1/2, multiplied out in the type of Z: its machine
-# epsilon * sqrt(a) ||Z||_F, as ||B|| <= 1, were each sum of products rounded once.
+# The same for G / sqrt(a), of norm at most 1/2, computed in the type of Z: the error is machine
+# epsilon * sqrt(a) ||Z||_F, since ||B|| <= 1, if each sum of products is rounded once.
 _PRODUCT_ERROR = 5e-6
-_ROWS, _COLUMNS = 256, 96  # of a block of a Gram matrix, to stay in the cache
+_ROWS, _COLUMNS = 256, 96  # size of a block of a Gram matrix, to stay in the cache
 
 
 def half_logdet(z: torch.Tensor, root: float) -> torch.Tensor:
-    """``1/2 logdet(I + root^2 Z^T Z)`` of one matrix or of many.
+    """``1/2 logdet(I + root^2 Z^T Z)`` of one or many matrices.
 
     Parameters
     ----------
     z : Tensor, shape (..., n, d)
-        Matrices of floats, finite.
+        Matrices of finite floats.
     root : float
-        Above zero: the square root of a, which a small distortion does not let overflow.
+        Square root of the factor a, above zero. The root does not overflow at small distortions.
 
     Returns
     -------
     Tensor of float64, shape (...)
-        Differentiable any number of times, by torch.autograd and by torch.func's grad, vjp, jvp,
-        jacrev, jacfwd and hessian. torch.func.vmap over ``z`` is refused by torch, as the route
-        depends on the values: leading dimensions are there instead.
+        Values, infinitely differentiable by torch.autograd and by torch.func's grad, vjp, jvp,
+        jacrev, jacfwd and hessian. torch does not allow torch.func.vmap over ``z``, because the
+        algorithm depends on the values: use leading dimensions instead.
 
     Raises
     ------
@@ -52,11 +52,11 @@ def half_logdet(z: torch.Tensor, root: float) -> torch.Tensor:
 
     Notes
     -----
-    A logarithm, of which there are min(n, d), is off by at most about 1e-10 up to ``a
-    ||Z||_F^2 = 4.5e5`` and by 1e-16 times the root of that number beyond. Derivatives have the
-    type of ``z``; those of float32 are multiplied out in float32 up to ``a ||Z||_F^2 = 1.7e3``,
-    which costs some 1e-6 of the bound ``sqrt(a) / 2`` of their norm, up to 5e-5 where all of Z is
-    one direction, and in float64 beyond.
+    The error of each of the min(n, d) logarithms is at most about 1e-10 up to
+    ``a ||Z||_F^2 = 4.5e5``, and 1e-16 times the root of that number beyond. Derivatives have the
+    type of ``z``. Those of float32 are computed in float32 up to ``a ||Z||_F^2 = 1.7e3``, with an
+    error of about 1e-6 relative to the bound ``sqrt(a) / 2`` of their norm (up to 5e-5 if Z has a
+    single direction), and in float64 beyond.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def half_logdet(z: torch.Tensor, root: float) -> torch.Tensor:
 
 
 class _Rate(torch.autograd.Function):
-    """The value by a Cholesky factor of float64, which is kept for the gradient."""
+    """Value by a Cholesky factor in float64, which is stored for the gradient."""
 
     generate_vmap_rule = True
 
@@ -116,7 +116,7 @@ class _Rate(torch.autograd.Function):
 
 
 class _Gradient(torch.autograd.Function):
-    """G and B of the module's head, whose derivatives are made of Z, G and B alone."""
+    """Gradient G = a Z B and B = (I + a Z^T Z)^-1; their derivatives need only Z, G and B."""
 
     generate_vmap_rule = True
 
@@ -139,27 +139,27 @@ class _Gradient(torch.autograd.Function):
     ) -> tuple[torch.Tensor, None, None, None]:
         z, gradient, inverse = (saved.to(change.dtype) for saved in ctx.saved_tensors)
         both = change + change.mT
-        found = _hessian(z, gradient, inverse, v.to(z.dtype), ctx.scale)
-        return (found - gradient @ (both @ inverse)).to(v.dtype), None, None, None
+        curvature = _hessian(z, gradient, inverse, v.to(z.dtype), ctx.scale)
+        return (curvature - gradient @ (both @ inverse)).to(v.dtype), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, dz: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
         dtype = ctx.saved_tensors[2].dtype
         z, gradient, inverse = (saved.to(dtype) for saved in ctx.saved_tensors)
         half = inverse @ (dz.to(dtype).mT @ gradient)
-        found = _hessian(z, gradient, inverse, dz.to(dtype), ctx.scale)
-        return found.to(dz.dtype), -(half + half.mT)
+        curvature = _hessian(z, gradient, inverse, dz.to(dtype), ctx.scale)
+        return curvature.to(dz.dtype), -(half + half.mT)
 
 
 def _hessian(
     z: torch.Tensor, gradient: torch.Tensor, inverse: torch.Tensor, v: torch.Tensor, scale: float
 ) -> torch.Tensor:
-    kept = v - gradient @ (z.mT @ v)
-    return scale * kept @ inverse - gradient @ (v.mT @ gradient)
+    projected = v - gradient @ (z.mT @ v)
+    return scale * projected @ inverse - gradient @ (v.mT @ gradient)
 
 
 def _lower_gram(z: torch.Tensor) -> torch.Tensor:
-    """``Z^T Z`` in float64 up to its upper triangle, which a Cholesky factor does not need."""
+    """Lower triangle of ``Z^T Z`` in float64, all that a Cholesky factor needs."""
     side = z.shape[-1]
     if z.ndim > 2 or side < 2 * _COLUMNS:
         z = z.double()
@@ -173,7 +173,7 @@ def _lower_gram(z: torch.Tensor) -> torch.Tensor:
     return gram
 
 
-_SHARES_ERROR = 1e-5  # of a sum of shares, above the rounding of a softmax in float32
+_SHARES_ERROR = 1e-5  # error of a sum of shares, above the rounding of a softmax in float32
 
 
 def coding_rate(z: torch.Tensor, eps: float) -> torch.Tensor:
@@ -182,27 +182,27 @@ def coding_rate(z: torch.Tensor, eps: float) -> torch.Tensor:
     Parameters
     ----------
     z : Tensor, shape (n, d)
-        Embeddings, samples in rows; computed in float64 whatever their type.
+        Embeddings, samples in rows, of any floating type; the computation is in float64.
     eps : float
-        Distortion, in the unit of the embeddings; squared here, not by the caller.
+        Distortion in the unit of the embeddings; it is squared here, not by the caller.
 
     Returns
     -------
     Tensor of float64, shape ()
-        In nats, differentiable any number of times. Zero for an embedding of zeros.
+        Coding rate in nats, infinitely differentiable. It is zero for an embedding of zeros.
 
     Raises
     ------
     ValueError
-        If ``z`` is no matrix or not finite, ``eps`` is not a finite number above zero, or z / eps
+        If ``z`` is not a finite matrix, ``eps`` is not a finite number above zero, or z / eps
         overflows.
 
     Notes
     -----
-    arXiv 2006.08558, equation 1 (there with samples in columns). The error is at most about 1e-10 a
-    dimension up to ``d ||Z||_F^2 / (n eps^2) = 4e5`` and 1e-16 times the root of that number
-    beyond, about 1e-8 for unit-norm rows, d = 512 and eps = 1e-6; derivatives, and transforms of
-    torch.func, as :func:`sslsim.coding_rate.half_logdet`.
+    arXiv 2006.08558, equation 1 (there with samples in columns). The error for each dimension is at
+    most about 1e-10 up to ``d ||Z||_F^2 / (n eps^2) = 4e5``, and 1e-16 times the root of that
+    number beyond: about 1e-8 for unit-norm rows, d = 512 and eps = 1e-6. For derivatives and
+    transforms of torch.func see :func:`sslsim.coding_rate.half_logdet`.
 
     Examples
     --------
@@ -217,42 +217,41 @@ def coding_rate(z: torch.Tensor, eps: float) -> torch.Tensor:
 def coding_rate_reduction(
     z: torch.Tensor, groups: torch.Tensor | ArrayLike, eps: float
 ) -> torch.Tensor:
-    """Coding rate of embeddings less the mean rate of their groups coded one by one.
+    """Coding rate of embeddings minus the mean rate of their groups, coded separately.
 
     Parameters
     ----------
     z : Tensor, shape (n, d)
-        Embeddings, samples in rows; computed in float64 whatever their type. The reduction grows
-        with their scale: compare embeddings of one norm.
+        Embeddings, samples in rows, of any floating type; the computation is in float64. The
+        reduction grows with their scale, so compare embeddings of equal norm.
     groups : Tensor of int, shape (n,), or of float, shape (n, k)
-        A label a sample, any integers, each that occurs a group; or the shares of the samples in k
-        groups, rows not negative and of sum 1, which are constants to derivatives.
+        A label for each sample: equal integers form a group. Or the shares of the samples in k
+        groups: not negative, each row with sum 1. Derivatives treat shares as constants.
     eps : float
-        Distortion, in the unit of the embeddings; squared here, not by the caller.
+        Distortion in the unit of the embeddings; it is squared here, not by the caller.
 
     Returns
     -------
     Tensor of float64, shape ()
-        In nats, at least 0 but for rounding, differentiable any number of times.
+        Reduction in nats, at least 0 up to rounding, infinitely differentiable.
 
     Raises
     ------
     ValueError
-        If ``z`` is no matrix of at least two samples or not finite, ``groups`` does not fit it, a
-        share is negative, rows of shares do not sum to 1, a group is empty, or ``eps`` is not a
-        finite number above zero.
+        If ``z`` is not a finite matrix of at least two samples, ``groups`` does not fit it, a share
+        is negative, rows of shares do not sum to 1, a group is empty, or ``eps`` is not a finite
+        number above zero.
 
     Notes
     -----
-    arXiv 2006.08558, section 2. Groups of labels that have the same size are computed at
-    once, on the smaller side of a group; shares group by group, which holds k copies of the rows
-    that have a share until their gradient is taken. Errors add up from those of
-    :func:`coding_rate`.
+    arXiv 2006.08558, section 2. Groups of labels with equal size are computed at once, on the
+    smaller side of a group. Shares are computed group by group; until the gradient is taken, up to
+    k copies of the rows are in memory. The errors of :func:`coding_rate` add up.
 
     Examples
     --------
     >>> z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    >>> coding_rate_reduction(z, torch.tensor([0, 0, 1, 1]), eps=1.0)  # log 2 less 1/2 log 3
+    >>> coding_rate_reduction(z, torch.tensor([0, 0, 1, 1]), eps=1.0)  # log 2 - 1/2 log 3
     tensor(0.1438, dtype=torch.float64)
     >>> coding_rate_reduction(z, torch.full((4, 2), 0.5), eps=1.0).abs() < 1e-12  # all groups alike
     tensor(True)
@@ -264,26 +263,26 @@ def coding_rate_reduction(
 def grouped_coding_rate(
     z: torch.Tensor, groups: torch.Tensor | ArrayLike, eps: float
 ) -> torch.Tensor:
-    """Mean coding rate R^c of groups coded one by one, weighted by their sizes.
+    """Mean coding rate R^c of groups that are coded separately, weighted by their sizes.
 
     Parameters
     ----------
     z : Tensor, shape (n, d)
         Embeddings, samples in rows.
     groups : Tensor of int, shape (n,), or of float, shape (n, k)
-        Labels or shares, as :func:`coding_rate_reduction`.
+        Labels or shares, as in :func:`coding_rate_reduction`.
     eps : float
-        Distortion, in the unit of the embeddings.
+        Distortion in the unit of the embeddings.
 
     Returns
     -------
     Tensor of float64, shape ()
-        In nats, differentiable any number of times.
+        Mean rate in nats, infinitely differentiable.
 
     Raises
     ------
     ValueError
-        As :func:`coding_rate_reduction`.
+        As in :func:`coding_rate_reduction`.
 
     Examples
     --------
@@ -304,19 +303,19 @@ def grouped_coding_rate(
 
 
 def instance_groups(n: int, views: int) -> torch.Tensor:
-    """Labels of embeddings of which every image is a group of its own.
+    """Labels of embeddings where every image is a separate group.
 
     Parameters
     ----------
     n : int
         Number of images, at least 1.
     views : int
-        Views of each, at least 1.
+        Number of views of each image, at least 1.
 
     Returns
     -------
     Tensor of int64, shape (views * n,)
-        Of embeddings stacked view by view, ``torch.cat([z, z_prime])``.
+        Labels of embeddings that are stacked view by view, ``torch.cat([z, z_prime])``.
 
     Raises
     ------

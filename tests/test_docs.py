@@ -10,8 +10,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from documented import undocumented
 
 from experiments.command_line import parsed
+from experiments.registry import STUDIES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -89,6 +91,10 @@ def test_examples_of_the_readme_run() -> None:
     assert blocks
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
+
+
+def test_every_command_is_shown_on_a_page() -> None:
+    assert undocumented(STUDIES, [page.read_text() for page in PAGES]) == []
 
 
 def test_commands_are_found_in_the_readme() -> None:

@@ -163,6 +163,15 @@ def test_tests_are_not_installed():
     assert {name_of(path.parent / "__init__.py") for path in MODULES} <= set(found)
 
 
+def test_what_lies_beside_the_code_is_installed():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for room, patterns in settings["tool"]["setuptools"]["package-data"].items():
+        installed = {path for pattern in patterns for path in (ROOT / room).glob(pattern)}
+        beside = {ROOT / name for name in tracked() if name.startswith(f"{room}/")}
+        code = {path for path in beside if path.suffix in (".py", ".md") or "gallery" in path.parts}
+        assert beside - code <= installed, room
+
+
 def test_no_text_names_a_home_folder():
     pattern = re.compile(r"(?<![\w.~$}])/(?:home|Users|root|work)/\w")
     for name in tracked():

@@ -1,7 +1,7 @@
 """What mathematics predicts about self-supervised learning: closed forms, bounds, derivations.
 
-NumPy, SciPy and SymPy alone: no network, no file, no picture. ``predict_steps`` is the front door;
-the rooms behind it are ``pairs``, ``linear``, ``kernels``, ``losses``, ``prediction``,
+It uses only NumPy, SciPy and SymPy: no networks, files or pictures. ``predict_steps`` is the main
+function. The packages are ``pairs``, ``linear``, ``kernels``, ``losses``, ``prediction``,
 ``coding_rate``, ``memorization``, ``metrics`` and ``symbolic``.
 
 Examples
@@ -46,7 +46,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # A room is imported when it is entered.
+    # A package is imported at its first use.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(f"{__name__}.{name}")

@@ -1,4 +1,4 @@
-"""Checks of what a caller hands in: every message says what was given and what is expected."""
+"""Checks of arguments. Every message says what was given and what is expected."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ def real_array(name: str, value: ArrayLike) -> NDArray[np.float64]:
     Parameters
     ----------
     name : str
-        How the caller calls the argument; it opens the error message.
+        Name of the argument in the message.
     value : array_like
         The argument.
 
     Returns
     -------
     ndarray
-        Float64, not copied when it was float64 already.
+        The array; a float64 array is not copied.
 
     Raises
     ------
     ValueError
-        If it is complex or not an array of numbers.
+        If ``value`` is complex or not an array of numbers.
 
     Examples
     --------
@@ -47,21 +47,21 @@ def finite_array(name: str, value: ArrayLike, ndim: int) -> NDArray[np.float64]:
     Parameters
     ----------
     name : str
-        How the caller calls the argument; it opens the error message.
+        Name of the argument in the message.
     value : array_like
         The argument.
     ndim : int
-        Number of dimensions expected.
+        Expected number of dimensions.
 
     Returns
     -------
     ndarray
-        Float64, not copied when it was float64 already.
+        The array; a float64 array is not copied.
 
     Raises
     ------
     ValueError
-        If it is complex, the number of dimensions differs, or an entry is NaN or infinite.
+        If ``value`` is complex, the number of dimensions differs, or an entry is NaN or infinite.
 
     Examples
     --------
@@ -83,19 +83,19 @@ def positive_number(name: str, value: float) -> float:
     Parameters
     ----------
     name : str
-        How the caller calls the argument.
+        Name of the argument in the message.
     value : float
         The argument.
 
     Returns
     -------
     float
-        The same number.
+        The number.
 
     Raises
     ------
     ValueError
-        If it is zero, negative, NaN or infinite.
+        If ``value`` is zero, negative, NaN or infinite.
 
     Examples
     --------
@@ -114,19 +114,19 @@ def non_negative_number(name: str, value: float) -> float:
     Parameters
     ----------
     name : str
-        How the caller calls the argument.
+        Name of the argument in the message.
     value : float
         The argument.
 
     Returns
     -------
     float
-        The same number.
+        The number.
 
     Raises
     ------
     ValueError
-        If it is negative, NaN or infinite.
+        If ``value`` is negative, NaN or infinite.
 
     Examples
     --------
@@ -145,21 +145,21 @@ def whole_number(name: str, value: int, low: int, high: int | None = None) -> in
     Parameters
     ----------
     name : str
-        How the caller calls the argument.
+        Name of the argument in the message.
     value : int
         The argument.
     low, high : int
-        Inclusive bounds; ``high`` None means none.
+        Inclusive bounds; None is no upper bound.
 
     Returns
     -------
     int
-        The same number.
+        The number.
 
     Raises
     ------
     ValueError
-        If it is not whole or out of bounds.
+        If ``value`` is not whole or out of bounds.
 
     Examples
     --------
@@ -183,7 +183,7 @@ def _number(name: str, value: float) -> float:
 
 
 def _short(value: object) -> str:
-    """A value in at most half a line."""
+    """Text of a value, at most half a line."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 40 else f"a {type(value).__name__}"
 
@@ -202,12 +202,12 @@ def paired_views(x: ArrayLike, x_prime: ArrayLike) -> tuple[Array, Array]:
     Returns
     -------
     x, x_prime : ndarray, shape (n, m)
-        The same as float64.
+        The views as float64.
 
     Raises
     ------
     ValueError
-        If the shapes differ, there are fewer than two samples or no inputs, or a value is not
+        If the shapes differ, there are fewer than two samples or no features, or a value is not
         finite.
 
     Examples
@@ -226,16 +226,16 @@ def paired_views(x: ArrayLike, x_prime: ArrayLike) -> tuple[Array, Array]:
 
 
 def symmetric_matrix(name: str, value: ArrayLike, tolerance: float = 1e-10) -> Array:
-    """Check a matrix that must be symmetric, and remove what asymmetry rounding left.
+    """Check that a matrix is symmetric, and remove the asymmetry of rounding.
 
     Parameters
     ----------
     name : str
-        How the caller calls the argument.
+        Name of the argument in the message.
     value : array_like, shape (k, k)
         The matrix.
     tolerance : float
-        Largest asymmetry accepted, as a fraction of the largest entry.
+        Largest accepted asymmetry, as a fraction of the largest entry.
 
     Returns
     -------
@@ -245,7 +245,7 @@ def symmetric_matrix(name: str, value: ArrayLike, tolerance: float = 1e-10) -> A
     Raises
     ------
     ValueError
-        If it is not square, empty, not finite, or less symmetric than asked.
+        If the matrix is not square, empty, not finite, or not symmetric within the tolerance.
 
     Examples
     --------

@@ -12,25 +12,23 @@ Three measurements go into ``bench.json``:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 
-from experiments.bench.checks import check_least
+from experiments.bench.harness import Timed, check_least, in_turns, medians, run_bench, timed
 from experiments.bench.options import BenchCodingRateOptions
 from experiments.tables import table
 from sslsim.coding_rate import coding_rate, grouped_coding_rate
-from sslsim.core.files import write_json
-from sslsim.runs.folder import new_results
 from theory.coding_rate.rate import coding_rate as exact_coding_rate
 
 _EPS = 0.5**0.5  # eps^2 of 1/2, as published for self-supervised learning
 _TINY_EPS = 1e-6
 _RANK = 32
+
+Rate = Callable[[torch.Tensor], torch.Tensor]
 
 
 def bench_coding_rate(options: BenchCodingRateOptions) -> Path:
@@ -40,37 +38,28 @@ def bench_coding_rate(options: BenchCodingRateOptions) -> Path:
         raise ValueError(
             f"groups is {options.groups}; expected at most the {options.samples} samples"
         )
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
-        found: dict[str, Any] = {}
-        for name, measure in {"whole": _whole, "groups": _groups, "tiny_eps": _tiny_eps}.items():
-            found[name] = measure(options)
-            write_json(folder / "bench.json", found)
-        print(_report(found))
-    return options.out
+    return run_bench(options, _measured, _report)
+
+
+def _measured(options: BenchCodingRateOptions) -> dict[str, Any]:
+    return {"whole": _whole(options), "groups": _groups(options), "tiny_eps": _tiny_eps(options)}
 
 
 def _whole(options: BenchCodingRateOptions) -> dict[str, Any]:
-    z = _embeddings(options)
-    return _compared(
-        z, lambda z: coding_rate(z, _EPS), lambda z: published_rate(z, _EPS**2), options.repeats
-    )
+    return _compared(options, lambda z: coding_rate(z, _EPS), lambda z: published_rate(z, _EPS**2))
 
 
 def _groups(options: BenchCodingRateOptions) -> dict[str, Any]:
-    z = _embeddings(options)
     draw = torch.Generator().manual_seed(1)
     labels = torch.randperm(options.samples, generator=draw) % options.groups
     memberships = torch.zeros(options.groups, options.samples, options.samples)
     memberships[labels, torch.arange(options.samples), torch.arange(options.samples)] = 1
-    found = _compared(
-        z,
+    comparison = _compared(
+        options,
         lambda z: grouped_coding_rate(z, labels, _EPS),
         lambda z: published_grouped_rate(z, memberships, _EPS**2),
-        options.repeats,
     )
-    return {**found, "membership_bytes": memberships.nbytes}
+    return {**comparison, "membership_bytes": memberships.nbytes}
 
 
 def _tiny_eps(options: BenchCodingRateOptions) -> dict[str, Any]:
@@ -115,36 +104,28 @@ def published_grouped_rate(
     return rate
 
 
-def _embeddings(options: BenchCodingRateOptions) -> torch.Tensor:
+def _compared(options: BenchCodingRateOptions, ours: Rate, published: Rate) -> dict[str, Any]:
+    """Value and gradient of both sides for normalised embeddings."""
     draw = torch.Generator().manual_seed(0)
     z = torch.randn(options.samples, options.dim, generator=draw)
-    return torch.nn.functional.normalize(z, dim=1)
+    z = torch.nn.functional.normalize(z, dim=1)
 
+    def run(rate: Rate) -> Timed:
+        leaf = z.clone().requires_grad_()
 
-def _compared(
-    z: torch.Tensor,
-    ours: Callable[[torch.Tensor], torch.Tensor],
-    published: Callable[[torch.Tensor], torch.Tensor],
-    repeats: int,
-) -> dict[str, Any]:
-    """Value and gradient of both sides in turns, after one turn that does not count."""
-    wall: dict[str, list[float]] = {"ours": [], "published": []}
-    processor: dict[str, list[float]] = {"ours": [], "published": []}
-    values, gradients = {}, {}
-    for turn in range(repeats + 1):
-        for side, rate in {"ours": ours, "published": published}.items():
-            leaf = z.clone().requires_grad_()
-            begun, spent = time.perf_counter(), time.process_time()
+        def value_and_gradient() -> tuple[torch.Tensor, Any]:
             value = rate(leaf)
             value.backward()
-            if turn:
-                wall[side].append(time.perf_counter() - begun)
-                processor[side].append(time.process_time() - spent)
-            assert leaf.grad is not None
-            values[side], gradients[side] = value.item(), leaf.grad
+            return value, leaf.grad
+
+        return timed(value_and_gradient)
+
+    sides = {"ours": lambda: run(ours), "published": lambda: run(published)}
+    runs = in_turns(sides, options.repeats)
+    seconds, on_processor = medians(runs), medians(runs, "processor_seconds")
+    values = {side: timings[-1].result[0].item() for side, timings in runs.items()}
+    gradients = {side: timings[-1].result[1] for side, timings in runs.items()}
     off = (gradients["ours"] - gradients["published"]).norm() / gradients["ours"].norm()
-    seconds = {side: median(each) for side, each in wall.items()}
-    on_processor = {side: median(each) for side, each in processor.items()}
     return {
         "seconds": seconds,
         "ratio": seconds["ours"] / seconds["published"],
@@ -155,18 +136,14 @@ def _compared(
     }
 
 
-def _report(found: dict[str, Any]) -> str:
+def _report(results: dict[str, Any]) -> str:
     rows = []
     for part in ("whole", "groups"):
-        seconds = found[part]["seconds"]
+        seconds = results[part]["seconds"]
         times = [f"{1e3 * seconds[side]:.4g} ms" for side in ("ours", "published")]
-        ratios = [f"{found[part][key]:.3g}" for key in ("ratio", "processor_ratio")]
+        ratios = [f"{results[part][key]:.3g}" for key in ("ratio", "processor_ratio")]
         rows.append([part, *times, *ratios])
-    errors = found["tiny_eps"]["relative_error"]
+    errors = results["tiny_eps"]["relative_error"]
     wrong = ", ".join(f"{side} {error:.1e}" for side, error in errors.items())
-    return "\n".join(
-        [
-            table(["value and gradient", "ours", "published", "ratio", "of processor time"], rows),
-            f"relative error in float32 at eps = {_TINY_EPS:g}: {wrong}",
-        ]
-    )
+    headers = ["value and gradient", "ours", "published", "ratio", "of processor time"]
+    return f"{table(headers, rows)}\nrelative error in float32 at eps = {_TINY_EPS:g}: {wrong}"

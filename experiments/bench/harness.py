@@ -1,35 +1,93 @@
-"""What a process holds in memory, for benchmarks that measure it in processes of their own."""
+"""What benchmarks share: sides that take turns, processes of their own, and the run folder."""
 
 from __future__ import annotations
 
-import resource
-import sys
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+
+from sslsim.core.files import write_json
+from sslsim.data.datasets import Images
+from sslsim.runs.folder import new_results
+
+Run = TypeVar("Run")
 
 
-def peak_bytes() -> int:
-    """Largest resident memory of this process so far.
+class Timed(NamedTuple):
+    """What a piece of work gave, with its wall and its processor time."""
 
-    >>> peak_bytes() > 0
-    True
+    result: Any
+    seconds: float
+    processor_seconds: float
+
+
+def timed(work: Callable[[], Any]) -> Timed:
+    """Do a piece of work by the clock."""
+    begun, spent = time.perf_counter(), time.process_time()
+    result = work()
+    return Timed(result, time.perf_counter() - begun, time.process_time() - spent)
+
+
+def in_turns(
+    sides: Mapping[str, Callable[[], Run]], repeats: int, warm_up: bool = True
+) -> dict[str, list[Run]]:
+    """Run the sides in turns, after one turn that does not count.
+
+    >>> in_turns({"ours": lambda: 1, "other": lambda: 2}, 2)
+    {'ours': [1, 1], 'other': [2, 2]}
     """
-    # What getrusage gives is inherited from the process that started this one.
-    known = _status("VmHWM:")
-    if known is not None:
-        return known
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    turns = [{side: run() for side, run in sides.items()} for _ in range(repeats + warm_up)]
+    return {side: [turn[side] for turn in turns[int(warm_up) :]] for side in sides}
 
 
-def resident_bytes() -> int:
-    """Resident memory of this process now, or the largest so far where the system tells no more."""
-    known = _status("VmRSS:")
-    return peak_bytes() if known is None else known
+def medians(runs: Mapping[str, Sequence[Timed]], of: str = "seconds") -> dict[str, float]:
+    """Median time of every side."""
+    return {side: median(getattr(run, of) for run in timings) for side, timings in runs.items()}
 
 
-def _status(key: str) -> int | None:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key)), None)
+def in_own_process(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Result of work in a fresh process, whose memory is its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(work, *arguments).result()
+        except BrokenProcessPool:
+            raise MemoryError(f"{arguments[:2]} was ended by the system") from None
+
+
+def run_bench(
+    options: Any,
+    measure: Callable[[Any], dict[str, Any]],
+    report: Callable[[dict[str, Any]], str],
+) -> Path:
+    """Measure by the options, write the results and print the report."""
+    if getattr(options, "threads", None) is not None:
+        torch.set_num_threads(options.threads)
+    with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
+        results = measure(options)
+        write_json(folder / "bench.json", results)
+        print(report(results))
+    return options.out
+
+
+def check_least(options: Any, **least: int) -> None:
+    """Refuse numbers that are too small; None, for a default, is not."""
+    for name, bound in least.items():
+        value = getattr(options, name)
+        values = value if isinstance(value, tuple) else (value,)
+        if not values or any(number is not None and number < bound for number in values):
+            each = " each" if isinstance(value, tuple) else ""
+            raise ValueError(f"{name} is {value}; expected at least {bound}{each}")
+
+
+def random_images(count: int, *shape: int) -> Images:
+    """Images of random pixels, without labels."""
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (count, *shape), generator=draw, dtype=torch.uint8)
+    return Images(pixels, None, "random")

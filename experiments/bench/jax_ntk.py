@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
+import runpy
 import sys
 import time
 from pathlib import Path
@@ -33,6 +33,7 @@ def main(folder: Path, threads: int) -> None:
     import jax
     import neural_tangents as nt
 
+    memory = runpy.run_path(str(Path(__file__).with_name("memory.py")))
     given = dict(np.load(folder / "given.npz"))
     x = jax.numpy.asarray(given.pop("images").transpose(0, 2, 3, 1))  # XLA wants channels last
     statistics = {k: v for k, v in given.items() if "running_" in k}
@@ -48,7 +49,7 @@ def main(folder: Path, threads: int) -> None:
         vmap_axes=0,
         implementation=nt.NtkImplementation.STRUCTURED_DERIVATIVES,
     )
-    before = _status("VmRSS:")
+    before = memory["resident_bytes"]()
     begun = time.perf_counter()
     compiled = jax.jit(lambda images, parameters: kernel_of(images, None, parameters))
     compiled = compiled.lower(x, values).compile()
@@ -60,7 +61,7 @@ def main(folder: Path, threads: int) -> None:
         "processor_seconds": time.process_time() - spent,
         "compile_seconds": compiling,
         # With what compiling takes, which cannot be told apart.
-        "extra_bytes": _status("VmHWM:") - before,
+        "extra_bytes": memory["peak_bytes"]() - before,
     }
     # neural-tangents divides by the number of outputs traced over.
     np.save(
@@ -102,14 +103,6 @@ def _resnet18(p: dict[str, Any], statistics: dict[str, Any], x: Any) -> Any:
                 x = norm(f"{name}.downsample.1", x)
             x = relu(x + inner)
     return x.mean((1, 2)) @ p["projector.0.weight"].T
-
-
-def _status(key: str) -> int:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
 
 if __name__ == "__main__":

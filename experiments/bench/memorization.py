@@ -14,26 +14,30 @@ Two measurements go into ``bench.json``:
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 
-from experiments.bench.checks import check_least
+from experiments.bench.harness import (
+    Timed,
+    check_least,
+    in_turns,
+    medians,
+    random_images,
+    run_bench,
+    timed,
+)
 from experiments.bench.options import NETWORKS, BenchMemorizationOptions
-from experiments.tables import table
-from sslsim.core.files import write_json
+from experiments.tables import number, table
 from sslsim.data.datasets import Images
 from sslsim.data.single_view import view_shape
 from sslsim.encoders.build import build_encoder
 from sslsim.memorization import alignment_losses, draw_members, representations
 from sslsim.methods.build import build_learner
 from sslsim.methods.learner import Learner
-from sslsim.runs.folder import new_results
 from sslsim.training.ensemble import train_together
 from sslsim.training.loop import train
 from sslsim.training.options import TrainingOptions
@@ -48,27 +52,26 @@ def bench_memorization(options: BenchMemorizationOptions) -> Path:
     view_shape(options.views, (1, min(options.sides), min(options.sides)))  # checks the kind
     if unknown := [name for name in options.networks if name not in NETWORKS]:
         raise ValueError(f"networks holds {unknown}; expected some of {', '.join(NETWORKS)}")
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
-        found: dict[str, Any] = {"together": [], "scoring": []}
-        for side in options.sides:
-            for network in options.networks:
-                for batch in options.batches:
-                    for encoders in options.encoders:
-                        found["together"].append(_together(options, network, side, batch, encoders))
-                        write_json(folder / "bench.json", found)
-        for network in options.scored:
-            found["scoring"].append(_scoring(options, network))
-            write_json(folder / "bench.json", found)
-        print(_report(found))
-    return options.out
+    return run_bench(options, _measured, _report)
+
+
+def _measured(options: BenchMemorizationOptions) -> dict[str, Any]:
+    return {
+        "together": [
+            _together(options, network, side, batch, encoders)
+            for side in options.sides
+            for network in options.networks
+            for batch in options.batches
+            for encoders in options.encoders
+        ],
+        "scoring": [_scoring(options, network) for network in options.scored],
+    }
 
 
 def _together(
     options: BenchMemorizationOptions, network: str, side: int, batch: int, encoders: int
 ) -> dict[str, Any]:
-    data = _pictures(2 * batch, 1 if side < 32 else 3, side)
+    data = random_images(2 * batch, 1 if side < 32 else 3, side, side)
     members = draw_members(encoders, len(data.images))
     training = TrainingOptions(
         steps=options.steps, batch=batch, lr=1e-4, checkpoint_every=options.steps
@@ -76,27 +79,26 @@ def _together(
     name, widths = NETWORKS[network]
     parts = [Images(data.images[inside], None, data.name) for inside in members]
 
-    def learners() -> list[Learner]:
+    def trained(run: Callable[[list[Learner], Path], object]) -> Timed:
         shape = tuple(data.images.shape[1:])
-        return [
+        learners = [
             build_learner("barlow_twins", shape, _DIM, encoder=name, seed=k, widths=widths)
             for k in range(encoders)
         ]
+        with tempfile.TemporaryDirectory() as folder:
+            return timed(lambda: run(learners, Path(folder)))
 
-    def together() -> Callable[[Path], object]:
-        made = learners()
-        return lambda folder: train_together(
-            made, data, members, options.views, training, folder, seeds=range(encoders)
-        )
+    def together(learners: list[Learner], folder: Path) -> None:
+        seeds = range(encoders)
+        train_together(learners, data, members, options.views, training, folder, seeds=seeds)
 
-    def alone() -> Callable[[Path], object]:
-        made = learners()
-        return lambda folder: [
-            train(one, part, options.views, replace(training, seed=k), folder / str(k))
-            for k, (one, part) in enumerate(zip(made, parts, strict=True))
-        ]
+    def alone(learners: list[Learner], folder: Path) -> None:
+        for k, (learner, part) in enumerate(zip(learners, parts, strict=True)):
+            train(learner, part, options.views, replace(training, seed=k), folder / str(k))
 
-    wall, processor = _in_turns({"together": together, "alone": alone}, options.repeats)
+    sides = {"together": lambda: trained(together), "alone": lambda: trained(alone)}
+    runs = in_turns(sides, options.repeats)
+    wall, processor = medians(runs), medians(runs, "processor_seconds")
     return {
         "network": network,
         "side": side,
@@ -109,39 +111,41 @@ def _together(
 
 
 def _scoring(options: BenchMemorizationOptions, network: str) -> dict[str, Any]:
-    images = _pictures(options.images, 3, 32).images
+    images = random_images(options.images, 3, 32, 32).images
     encoder = build_encoder(network, tuple(images.shape[1:]), _DIM, seed=0).eval()
     batches: list[torch.Tensor] = []
 
     def keep(views: torch.Tensor) -> list[torch.Tensor]:
         batches.append(views)
+        return first_pixels(views)
+
+    def first_pixels(views: torch.Tensor) -> list[torch.Tensor]:
+        """Stand in for a network: all that scoring does but the passes."""
         return [views[:, 0, 0, :2]]
 
-    alignment_losses(keep, images, options.views, pairs=options.pairs)
+    def scored(represent: Callable[[torch.Tensor], Sequence[torch.Tensor]]) -> Timed:
+        return timed(
+            lambda: alignment_losses(represent, images, options.views, pairs=options.pairs)
+        )
 
-    def ours() -> Callable[[Path], object]:
-        represent = representations([encoder])
-        return lambda _: alignment_losses(represent, images, options.views, pairs=options.pairs)
+    @torch.no_grad()
+    def passes() -> None:
+        for views in batches:
+            encoder.backbone(views)
 
-    def bare() -> Callable[[Path], object]:
-        def run(_: Path) -> None:
-            with torch.no_grad():
-                for views in batches:
-                    encoder.backbone(views)
-
-        return run
-
-    def drawn() -> Callable[[Path], object]:
-        """All that scoring does but the passes: the first pixels are what is compared."""
-        represent = lambda views: [views[:, 0, 0, :2]]  # noqa: E731
-        return lambda _: alignment_losses(represent, images, options.views, pairs=options.pairs)
-
-    wall, processor = _in_turns({"ours": ours, "bare": bare, "drawing": drawn}, options.repeats)
-    passed = 2 * options.pairs * len(images)
+    scored(keep)
+    sides = {
+        "ours": lambda: scored(representations([encoder])),
+        "bare": lambda: timed(passes),
+        "drawing": lambda: scored(first_pixels),
+    }
+    runs = in_turns(sides, options.repeats)
+    wall, processor = medians(runs), medians(runs, "processor_seconds")
+    views = 2 * options.pairs * len(images)
     return {
         "network": network,
-        "views": passed,
-        "views_per_second": {name: passed / wall[name] for name in ("ours", "bare")},
+        "views": views,
+        "views_per_second": {name: views / wall[name] for name in ("ours", "bare")},
         "ratio": wall["bare"] / wall["ours"],
         "processor_ratio": processor["bare"] / processor["ours"],
         "drawing_share": processor["drawing"] / processor["ours"],
@@ -150,65 +154,30 @@ def _scoring(options: BenchMemorizationOptions, network: str) -> dict[str, Any]:
     }
 
 
-def _pictures(count: int, channels: int, side: int) -> Images:
-    draw = torch.Generator().manual_seed(0)
-    shape = (count, channels, side, side)
-    return Images(torch.randint(256, shape, generator=draw, dtype=torch.uint8), None, "random")
-
-
-def _in_turns(
-    sides: dict[str, Callable[[], Callable[[Path], object]]], repeats: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Median seconds of each side, of the wall and the processor, after a turn that is not one.
-
-    A side makes what it needs, and what it gives is timed.
-    """
-    wall: dict[str, list[float]] = {name: [] for name in sides}
-    processor: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(repeats + 1):
-        for name, make in sides.items():
-            call = make()
-            with tempfile.TemporaryDirectory() as folder:
-                begun = time.perf_counter(), time.process_time()
-                call(Path(folder))
-                ended = time.perf_counter(), time.process_time()
-            if turn:
-                wall[name].append(ended[0] - begun[0])
-                processor[name].append(ended[1] - begun[1])
-    return (
-        {name: median(values) for name, values in wall.items()},
-        {name: median(values) for name, values in processor.items()},
-    )
-
-
-def _report(found: dict[str, Any]) -> str:
-    together = [
-        [
-            entry["network"],
-            str(entry["side"]),
-            str(entry["batch"]),
-            str(entry["encoders"]),
-            *(f"{entry['milliseconds_a_step'][name]:.4g}" for name in ("together", "alone")),
-            f"{entry['ratio']:.3g}",
-            f"{entry['processor_ratio']:.3g}",
-        ]
-        for entry in found["together"]
-    ]
-    scoring = [
-        [
-            entry["network"],
-            *(f"{entry['views_per_second'][name]:.4g}" for name in ("ours", "bare")),
-            f"{entry['ratio']:.3g}",
-            f"{entry['processor_ratio']:.3g}",
-            f"{entry['drawing_share']:.2g}",
-            f"{entry['processor_ratio_without_drawing']:.3g}",
-        ]
-        for entry in found["scoring"]
-    ]
-    heads = (
-        ["network", "side", "batch", "K", "ms together", "alone", "ratio", "of processor"],
-        ["network", "views/s scored", "bare", "ratio", "of processor", "drawing", "without it"],
-    )
+def _report(results: dict[str, Any]) -> str:
+    together = ["side", "batch", "encoders", "milliseconds_a_step", "ratio", "processor_ratio"]
+    scoring = ["views_per_second", "ratio", "processor_ratio", "drawing_share"]
     return "\n\n".join(
-        table(head, rows) for head, rows in zip(heads, (together, scoring), strict=True)
+        [
+            _table(
+                results["together"],
+                together,
+                ["side", "batch", "K", "ms together", "alone", "ratio", "of processor"],
+            ),
+            _table(
+                results["scoring"],
+                [*scoring, "processor_ratio_without_drawing"],
+                ["views/s scored", "bare", "ratio", "of processor", "drawing", "without it"],
+            ),
+        ]
     )
+
+
+def _table(entries: list[dict[str, Any]], keys: list[str], headers: list[str]) -> str:
+    """Table of entries by network; a key whose value has sides fills a column a side."""
+    rows = []
+    for entry in entries:
+        values = [entry[key] for key in keys]
+        flat = [v for value in values for v in (value.values() if type(value) is dict else [value])]
+        rows.append([entry["network"], *(number(value, 3) for value in flat)])
+    return table(["network", *headers], rows)

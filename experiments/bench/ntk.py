@@ -14,13 +14,10 @@ turns, so that its peak memory is its own; two measurements go into ``bench.json
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,56 +27,54 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, jacrev, vmap
 
-from experiments.bench.checks import check_least
-from experiments.bench.harness import peak_bytes, resident_bytes
+from experiments.bench.harness import check_least, in_own_process, in_turns, run_bench, timed
+from experiments.bench.memory import peak_bytes, resident_bytes
 from experiments.bench.options import BenchNtkOptions
 from experiments.tables import table
-from sslsim.core.files import read_json, write_json
+from sslsim.core.files import read_json
 from sslsim.encoders.build import build_encoder
 from sslsim.ntk import empirical_ntk
-from sslsim.runs.folder import new_results
 
 _SHAPE = (3, 32, 32)
 _JAX_NETWORK = "resnet18"
 _JAX_SCRIPT = Path(__file__).with_name("jax_ntk.py")
 
+Apart = Callable[..., dict[str, Any]]
+Parameters = dict[str, torch.Tensor]
 
-def bench_ntk(options: BenchNtkOptions) -> Path:
-    """Run the measurements and print them."""
+
+def bench_ntk(options: BenchNtkOptions, apart: Apart = in_own_process) -> Path:
+    """Run the measurements and print them, each piece of work apart from the others."""
     check_least(options, samples=1, outputs=1, repeats=1, threads=1, large_samples=1, budget=1)
     for name in (*options.networks, *([options.large_network] if options.large else [])):
-        _network(name, 1)  # a name that is unknown is told before an hour of work
+        _network(name, 1)  # an unknown name is refused before an hour of work
     if options.jax_python is not None and _JAX_NETWORK not in options.networks:
         raise ValueError(
             f"jax_python is given for networks {' '.join(options.networks)}; expected "
             f"{_JAX_NETWORK} among them, the one that neural-tangents is asked about"
         )
-    with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
-        found: dict[str, Any] = {"networks": {}}
-        for name in options.networks:
-            found["networks"][name] = _compared(name, options)
-            write_json(folder / "bench.json", found)
+
+    def measured(_: BenchNtkOptions) -> dict[str, Any]:
+        results: dict[str, Any] = {
+            "networks": {name: _compared(name, options, apart) for name in options.networks}
+        }
         if options.large:
-            found["large"] = _alone(_large, "large", options)
-            write_json(folder / "bench.json", found)
-        print(_report(found))
-    return options.out
+            results["large"] = apart(_large, "large", options)
+        return results
+
+    return run_bench(options, measured, _report)
 
 
-def _compared(name: str, options: BenchNtkOptions) -> dict[str, Any]:
+def _compared(name: str, options: BenchNtkOptions, apart: Apart) -> dict[str, Any]:
     sides: dict[str, Callable[[], dict[str, Any]]] = {
-        side: lambda side=side: _alone(_side, side, name, options)  # type: ignore[misc]
-        for side in _SIDES
+        side: partial(apart, _side, side, name, options) for side in _SIDES
     }
     if options.jax_python is not None and name == _JAX_NETWORK:
-        sides["neural_tangents"] = lambda: _neural_tangents(options)
-    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
-    for _ in range(options.repeats):
-        for side, run in sides.items():
-            runs[side].append(run())
+        sides["neural_tangents"] = partial(_neural_tangents, options)
+    runs = in_turns(sides, options.repeats, warm_up=False)
     kernels = {side: done[-1]["kernel"] for side, done in runs.items()}
     ours = kernels["hooks"]
-    found = {
+    costs = {
         side: {key: median(run[key] for run in done) for key in done[0] if key != "kernel"}
         | {
             "all_seconds": [run["seconds"] for run in done],
@@ -87,43 +82,40 @@ def _compared(name: str, options: BenchNtkOptions) -> dict[str, Any]:
         }
         for side, done in runs.items()
     }
+
+    def ratios(key: str) -> dict[str, float]:
+        return {side: values[key] / costs["hooks"][key] for side, values in costs.items()}
+
     return {
         "n": options.samples,
         "outputs": options.outputs,
-        "sides": found,
-        "time_ratio": {side: v["seconds"] / found["hooks"]["seconds"] for side, v in found.items()},
-        "memory_ratio": {
-            side: v["extra_bytes"] / found["hooks"]["extra_bytes"] for side, v in found.items()
-        },
+        "sides": costs,
+        "time_ratio": ratios("seconds"),
+        "memory_ratio": ratios("extra_bytes"),
     }
 
 
-def _alone(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """Result of work in a fresh process."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        try:
-            return pool.submit(work, *arguments).result()
-        except BrokenProcessPool:
-            raise MemoryError(f"{arguments[:2]} was ended by the system") from None
-
-
 def _side(side: str, name: str, options: BenchNtkOptions) -> dict[str, Any]:
-    torch.set_num_threads(options.threads)
-    compute = _SIDES[side]
     module, x = _network(name, options.outputs), _images(options.samples)
+    return _weighed(_SIDES[side], module, x, options)
+
+
+def _weighed(
+    compute: Callable[[nn.Module, torch.Tensor], torch.Tensor],
+    module: nn.Module,
+    x: torch.Tensor,
+    options: BenchNtkOptions,
+) -> dict[str, Any]:
+    torch.set_num_threads(options.threads)
     # Loads libraries and starts threads; small, so that nothing large is left of it.
-    compute(build_encoder("convnet", _SHAPE, 2, seed=0, widths=(4,)).eval(), x[:2])
-    return _weighed(lambda: compute(module, x))
-
-
-def _weighed(compute: Callable[[], torch.Tensor]) -> dict[str, Any]:
+    small = build_encoder("convnet", _SHAPE, options.outputs, seed=0, widths=(4,)).eval()
+    compute(small, x[:2])
     gc.collect()
     before = resident_bytes()
-    begun, spent = time.perf_counter(), time.process_time()
-    kernel = compute()
+    kernel, seconds, processor_seconds = timed(lambda: compute(module, x))
     return {
-        "seconds": time.perf_counter() - begun,
-        "processor_seconds": time.process_time() - spent,
+        "seconds": seconds,
+        "processor_seconds": processor_seconds,
         "extra_bytes": max(peak_bytes() - before, 1),
         "kernel": kernel.numpy(),
     }
@@ -132,13 +124,8 @@ def _weighed(compute: Callable[[], torch.Tensor]) -> dict[str, Any]:
 def _jacobians(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Contraction of full Jacobians, literally: all in memory, one einsum a parameter."""
     parameters, outputs = _function(module)
-
-    def one(values: dict[str, torch.Tensor], row: torch.Tensor) -> torch.Tensor:
-        return outputs(values, row)
-
-    found = vmap(jacrev(one), (None, 0))(parameters, x)
     kernel = torch.zeros(len(x), len(x), dtype=torch.float64)
-    for jacobian in found.values():
+    for jacobian in vmap(jacrev(outputs), (None, 0))(parameters, x).values():
         flat = jacobian.flatten(2)
         kernel += torch.einsum("ikp,jkp->ij", flat, flat)
     return kernel
@@ -150,11 +137,10 @@ def _gradients(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     kernel = torch.zeros(len(x), len(x), dtype=torch.float64)
     for k in range(len(outputs(parameters, x[0]))):
 
-        def one(values: dict[str, torch.Tensor], row: torch.Tensor, k: int = k) -> torch.Tensor:
+        def output(values: Parameters, row: torch.Tensor, k: int = k) -> torch.Tensor:
             return outputs(values, row)[k]
 
-        found = vmap(grad(one), (None, 0))(parameters, x)
-        for gradient in found.values():
+        for gradient in vmap(grad(output), (None, 0))(parameters, x).values():
             flat = gradient.flatten(1)
             kernel += flat @ flat.T
     return kernel
@@ -162,12 +148,10 @@ def _gradients(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 def _function(
     module: nn.Module,
-) -> tuple[
-    dict[str, torch.Tensor], Callable[[dict[str, torch.Tensor], torch.Tensor], torch.Tensor]
-]:
+) -> tuple[Parameters, Callable[[Parameters, torch.Tensor], torch.Tensor]]:
     parameters = {name: p.detach() for name, p in module.named_parameters()}
 
-    def outputs(values: dict[str, torch.Tensor], row: torch.Tensor) -> torch.Tensor:
+    def outputs(values: Parameters, row: torch.Tensor) -> torch.Tensor:
         return functional_call(module, values, (row[None],))[0]
 
     return parameters, outputs
@@ -202,21 +186,17 @@ def _neural_tangents(options: BenchNtkOptions) -> dict[str, Any]:
 
 
 def _large(_: str, options: BenchNtkOptions) -> dict[str, Any]:
-    torch.set_num_threads(options.threads)
     module = _network(options.large_network, options.outputs)
-    x = _images(options.large_samples)
     draw = torch.Generator().manual_seed(1)
     direction = torch.randn(options.outputs, 1, generator=draw)
-    empirical_ntk(build_encoder("convnet", _SHAPE, 2, seed=0, widths=(4,)).eval(), x[:2])
     budget = options.budget * 2**20
-    found = _weighed(
-        lambda: empirical_ntk(
-            module, x, output=direction / direction.norm(), memory_budget=budget, progress=True
-        )
+    compute = partial(
+        empirical_ntk, output=direction / direction.norm(), memory_budget=budget, progress=True
     )
-    found.pop("kernel")
+    cost = _weighed(compute, module, _images(options.large_samples), options)
+    del cost["kernel"]
     sizes = {"network": options.large_network, "n": options.large_samples, "budget_bytes": budget}
-    return sizes | {"parameters": sum(p.numel() for p in module.parameters())} | found
+    return sizes | {"parameters": sum(p.numel() for p in module.parameters())} | cost
 
 
 def _network(name: str, outputs: int) -> nn.Module:
@@ -227,35 +207,18 @@ def _images(count: int) -> torch.Tensor:
     return torch.rand(count, *_SHAPE, generator=torch.Generator().manual_seed(0))
 
 
-def _report(found: dict[str, Any]) -> str:
-    rows = []
-    for name, part in found["networks"].items():
-        for side, values in part["sides"].items():
-            rows.append(
-                [
-                    name,
-                    side,
-                    f"{values['seconds']:.3g}",
-                    f"{part['time_ratio'][side]:.3g}",
-                    f"{values['processor_seconds']:.3g}",
-                    f"{values['extra_bytes'] / 2**20:.0f}",
-                    f"{part['memory_ratio'][side]:.3g}",
-                    f"{values['difference']:.1e}",
-                ]
-            )
-    headers = [
-        "network",
-        "side",
-        "seconds",
-        "ratio",
-        "processor s",
-        "extra MiB",
-        "ratio",
-        "difference",
-    ]
-    lines = [table(headers, rows)]
-    if "large" in found:
-        large = found["large"]
+def _report(results: dict[str, Any]) -> str:
+    rows = [
+        [name, side, f"{cost['seconds']:.3g}", f"{part['time_ratio'][side]:.3g}",
+         f"{cost['processor_seconds']:.3g}", f"{cost['extra_bytes'] / 2**20:.0f}",
+         f"{part['memory_ratio'][side]:.3g}", f"{cost['difference']:.1e}"]
+        for name, part in results["networks"].items()
+        for side, cost in part["sides"].items()
+    ]  # fmt: skip
+    costs = ["seconds", "ratio", "processor s", "extra MiB", "ratio", "difference"]
+    lines = [table(["network", "side", *costs], rows)]
+    if "large" in results:
+        large = results["large"]
         lines.append(
             f"{large['network']}, n = {large['n']}, one projection: {large['seconds']:.0f} s, "
             f"{large['extra_bytes'] / 2**20:.0f} MiB of {large['budget_bytes'] / 2**20:.0f}"

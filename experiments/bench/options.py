@@ -18,7 +18,36 @@ NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
 
 
 @dataclass(frozen=True)
-class BenchTheoryOptions:
+class BenchOptions:
+    """What every benchmark takes.
+
+    Attributes
+    ----------
+    repeats : int
+        Times that each side is run, in turns; medians are reported.
+    out : Path
+        Run folder: config.json, bench.json.
+    """
+
+    repeats: int = 3
+    out: Path = Path("runs/bench")
+
+
+@dataclass(frozen=True)
+class ThreadedOptions(BenchOptions):
+    """What benchmarks in one process of torch take.
+
+    Attributes
+    ----------
+    threads : int or None
+        Threads of torch. Default: its own choice.
+    """
+
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class BenchTheoryOptions(BenchOptions):
     """Time predictions against a plain diagonalisation, a matrix too large to form, and training.
 
     Attributes
@@ -31,8 +60,6 @@ class BenchTheoryOptions:
         Number of pairs of views. Default: one per image.
     dim : int
         Embedding dimension d.
-    repeats : int
-        Number of runs of each alternative, in turns; medians are reported.
     streamed_edge : int
         Side in pixels of the images of the matrix-free measurement.
     streamed_pairs : int
@@ -41,15 +68,12 @@ class BenchTheoryOptions:
         Number of pairs of digits whose eigenvalue curves are trained.
     seed : int
         Seed of all random draws.
-    out : Path
-        Run folder: config.json, bench.json.
     """
 
     data: str = "cifar10"
     root: Path | None = None
     pairs: int | None = None
     dim: int = 64
-    repeats: int = 3
     streamed_edge: int = 96
     streamed_pairs: int = 4000
     curve_pairs: int = 500
@@ -58,7 +82,7 @@ class BenchTheoryOptions:
 
 
 @dataclass(frozen=True)
-class BenchTrainOptions:
+class BenchTrainOptions(ThreadedOptions):
     """Time losses, augmentations and training steps against those of other packages.
 
     Attributes
@@ -73,12 +97,6 @@ class BenchTrainOptions:
         Number of images in a batch of the training step; images are 32 pixels wide.
     steps : int
         Number of training steps timed at once.
-    repeats : int
-        Number of runs of each alternative, in turns; medians are reported.
-    threads : int or None
-        Number of threads of torch. Default: torch's own choice.
-    out : Path
-        Run folder: config.json, bench.json.
     """
 
     batch: int = 256
@@ -87,12 +105,11 @@ class BenchTrainOptions:
     step_batch: int = 64
     steps: int = 6
     repeats: int = 5
-    threads: int | None = None
     out: Path = Path("runs/bench-train")
 
 
 @dataclass(frozen=True)
-class BenchThroughputOptions:
+class BenchThroughputOptions(BenchOptions):
     """Time training, with views and updates, against bare passes of the same network.
 
     Attributes
@@ -115,12 +132,8 @@ class BenchThroughputOptions:
         Memory layout as for `sslsim train`, for training and bare passes.
     steps : int
         Number of updates, or passes, timed at once, after as many that are not timed.
-    repeats : int
-        Number of runs of each alternative, in turns; medians are reported.
     device : str
         Device: cpu, cuda, or auto (cuda if there is one).
-    out : Path
-        Run folder: config.json, bench.json.
     """
 
     encoder: str = "resnet50"
@@ -132,13 +145,12 @@ class BenchThroughputOptions:
     precision: Precision = "float32"
     channels_last: bool = False
     steps: int = 40
-    repeats: int = 3
     device: str = "auto"
     out: Path = Path("runs/bench-throughput")
 
 
 @dataclass(frozen=True)
-class BenchNtkOptions:
+class BenchNtkOptions(BenchOptions):
     """Measure time and memory of exact tangent kernels against other ways to compute them.
 
     Attributes
@@ -149,10 +161,6 @@ class BenchNtkOptions:
         Number of outputs over which the kernel is summed.
     networks : tuple of str
         Encoders by name.
-    repeats : int
-        Number of runs of each alternative, in turns; medians are reported.
-    threads : int
-        Number of threads of every alternative.
     jax_python : Path or None
         Python interpreter that has neural-tangents, which is then measured on resnet18 too.
         Default: not measured.
@@ -164,14 +172,11 @@ class BenchNtkOptions:
         Number of images of the large network.
     budget : int
         Memory budget of the large network's kernel in MiB.
-    out : Path
-        Run folder: config.json, bench.json.
     """
 
     samples: int = 32
     outputs: int = 10
     networks: tuple[str, ...] = ("convnet", "resnet18")
-    repeats: int = 3
     threads: int = 1
     jax_python: Path | None = None
     large: bool = False
@@ -182,7 +187,7 @@ class BenchNtkOptions:
 
 
 @dataclass(frozen=True)
-class BenchCodingRateOptions:
+class BenchCodingRateOptions(ThreadedOptions):
     """Time the coding rate and its gradient against the published formula.
 
     Attributes
@@ -193,24 +198,17 @@ class BenchCodingRateOptions:
         Embedding dimension d.
     groups : int
         Number of classes; their membership matrices take 4 n^2 bytes each.
-    repeats : int
-        Number of runs of each alternative, in turns; medians are reported.
-    threads : int or None
-        Number of threads of torch. Default: torch's own choice.
-    out : Path
-        Run folder: config.json, bench.json.
     """
 
     samples: int = 2048
     dim: int = 512
     groups: int = 100
     repeats: int = 15
-    threads: int | None = None
     out: Path = Path("runs/bench-coding-rate")
 
 
 @dataclass(frozen=True)
-class BenchMemorizationOptions:
+class BenchMemorizationOptions(ThreadedOptions):
     """Time encoders trained together, and scoring against bare forward passes.
 
     Attributes
@@ -233,12 +231,6 @@ class BenchMemorizationOptions:
         Number of images scored.
     pairs : int
         Number of pairs of views of each image.
-    repeats : int
-        Number of runs of each alternative, in turns; medians are reported.
-    threads : int or None
-        Number of threads of torch. Default: torch's own choice.
-    out : Path
-        Run folder: config.json, bench.json.
     """
 
     networks: tuple[str, ...] = tuple(NETWORKS)
@@ -250,6 +242,4 @@ class BenchMemorizationOptions:
     scored: tuple[str, ...] = ("convnet", "resnet18")
     images: int = 128
     pairs: int = 10
-    repeats: int = 3
-    threads: int | None = None
     out: Path = Path("runs/bench-memorization")

@@ -15,31 +15,31 @@ Three measurements go into ``bench.json``:
 
 from __future__ import annotations
 
-import multiprocessing
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import theory
-from experiments.bench.checks import check_least
-from experiments.bench.harness import peak_bytes
+from experiments.bench.harness import (
+    check_least,
+    in_own_process,
+    in_turns,
+    medians,
+    run_bench,
+    timed,
+)
+from experiments.bench.memory import peak_bytes
 from experiments.bench.options import BenchTheoryOptions
 from experiments.tables import table
-from sslsim.core.files import write_json
 from sslsim.data.datasets import load_images
 from sslsim.data.pairs import draw_pairs
-from sslsim.runs.folder import new_results
 from sslsim.training.full_batch import train_linear
 from theory.pairs.gamma import read_pairs
 from theory.pairs.spectrum import spectrum
 
-Result = TypeVar("Result")
 Bytes = NDArray[np.uint8]
 
 
@@ -47,15 +47,17 @@ def bench_theory(options: BenchTheoryOptions) -> Path:
     """Run the three measurements and print them."""
     check_least(options, dim=1, repeats=1, streamed_edge=1, seed=0)
     check_least(options, streamed_pairs=2, curve_pairs=2, pairs=2)
-    load_images(options.data, options.root, limit=2)  # what is not there is told now
-    with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
-        found: dict[str, Any] = {}
-        measures = {"streamed": _streamed, "curves": _curves, "dense": _dense}
-        for name, measure in measures.items():  # the one with the largest arrays last
-            found[name] = measure(options)
-            write_json(folder / "bench.json", found)
-        print(_report(found))
-    return options.out
+    load_images(options.data, options.root, limit=2)  # refuses what is not there now
+    return run_bench(options, _measured, _report)
+
+
+def _measured(options: BenchTheoryOptions) -> dict[str, Any]:
+    """Take the measurements, the one with the largest arrays last."""
+    return {
+        "streamed": _streamed(options),
+        "curves": _curves(options),
+        "dense": _dense(options),
+    }
 
 
 def _dense(options: BenchTheoryOptions) -> dict[str, Any]:
@@ -70,42 +72,39 @@ def _dense(options: BenchTheoryOptions) -> dict[str, Any]:
         product = x.T @ x_prime
         return np.linalg.eigh((product + product.T) / (2 * len(x)))[0][: -options.dim - 1 : -1]
 
-    seconds: dict[str, list[float]] = {"predict": [], "bare": []}
-    for _ in range(options.repeats):
-        mine, spent = _timed(ours)
-        seconds["predict"].append(spent)
-        reference, spent = _timed(bare)
-        seconds["bare"].append(spent)
+    sides = {"predict": lambda: timed(ours), "bare": lambda: timed(bare)}
+    runs = in_turns(sides, options.repeats, warm_up=False)
+    seconds = medians(runs)
+    predicted, reference = (runs[side][-1].result for side in ("predict", "bare"))
     return {
         "data": options.data,
         "n": x.shape[0],
         "m": x.shape[1],
         "dim": options.dim,
         "dtype": str(x.dtype),
-        "predict_seconds": median(seconds["predict"]),
-        "bare_seconds": median(seconds["bare"]),
-        "ratio": median(seconds["predict"]) / median(seconds["bare"]),
-        "all_seconds": seconds,
-        "eigenvalue_difference": float(np.max(np.abs(mine - reference) / np.abs(reference))),
+        "predict_seconds": seconds["predict"],
+        "bare_seconds": seconds["bare"],
+        "ratio": seconds["predict"] / seconds["bare"],
+        "all_seconds": {side: [run.seconds for run in timings] for side, timings in runs.items()},
+        "eigenvalue_difference": float(np.max(np.abs(predicted - reference) / np.abs(reference))),
     }
 
 
 def _streamed(options: BenchTheoryOptions) -> dict[str, Any]:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        found = pool.apply(_streamed_alone, (options,))
-    n, m = found["n"], found["m"]
+    streamed = in_own_process(_streamed_alone, options)
+    n, m = streamed["n"], streamed["m"]
     edge = min(m, 1536)
     rng = np.random.default_rng(options.seed)
     x = rng.standard_normal((min(n, 4 * edge), edge))
-    product, gemm = _timed(lambda: x.T @ x)
-    _, eigh = _timed(lambda: np.linalg.eigh(product))
+    product, gemm, _ = timed(lambda: x.T @ x)
+    _, eigh, _ = timed(lambda: np.linalg.eigh(product))
     dense = gemm * (n / len(x)) * (m / edge) ** 2 + eigh * (m / edge) ** 3
     return {
-        **found,
+        **streamed,
         "measured_m": edge,
         "dense_seconds_extrapolated": dense,
         "dense_matrix_bytes": 8 * m * m,
-        "ratio": found["seconds"] / dense,
+        "ratio": streamed["seconds"] / dense,
     }
 
 
@@ -122,14 +121,14 @@ def _streamed_alone(options: BenchTheoryOptions) -> dict[str, Any]:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        found, seconds = _timed(run)
+        modes, seconds, _ = timed(run)
     return {
         "n": n,
         "m": m,
         "dim": dim,
         "seconds": seconds,
-        "passes": found.passes,
-        "largest_residual": float(found.residuals.max() / np.abs(found.eigenvalues).max()),
+        "passes": modes.passes,
+        "largest_residual": float(modes.residuals.max() / np.abs(modes.eigenvalues).max()),
         "converged": not caught,
         "data_bytes": 2 * x.nbytes,
         "peak_bytes_before": before,
@@ -161,10 +160,10 @@ def _curves(options: BenchTheoryOptions) -> dict[str, Any]:
     mean = (x.mean(axis=0) + x_prime.mean(axis=0)) / 2.0
     x, x_prime = x - mean, x_prime - mean
     dim = min(options.dim, 10)
-    predicted, predicting = _timed(lambda: theory.predict_steps(x, x_prime, dim=dim))
+    predicted, predicting, _ = timed(lambda: theory.predict_steps(x, x_prime, dim=dim))
     last = predicted.step_iterations[np.isfinite(predicted.step_iterations)].max()
     iterations = int(1.2 * last)
-    run, training = _timed(
+    run, training, _ = timed(
         lambda: train_linear(
             x,
             x_prime,
@@ -174,7 +173,7 @@ def _curves(options: BenchTheoryOptions) -> dict[str, Any]:
             record_every=max(iterations // 200, 1),
         )
     )
-    curves, evaluating = _timed(lambda: predicted.eigenvalue_curves(run.times))
+    curves, evaluating, _ = timed(lambda: predicted.eigenvalue_curves(run.times))
     difference = np.abs(-np.sort(-curves, axis=1) - run.eigenvalues)
     return {
         "n": len(x),
@@ -189,42 +188,25 @@ def _curves(options: BenchTheoryOptions) -> dict[str, Any]:
     }
 
 
-def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    start = time.perf_counter()
-    result = work()
-    return result, time.perf_counter() - start
-
-
-def _report(found: dict[str, Any]) -> str:
-    dense, streamed, curves = found["dense"], found["streamed"], found["curves"]
-
-    def row(name: str, values: dict[str, Any], ours: float, other: float, what: str) -> list[str]:
-        size = f"{values['n']} x {values['m']}, d = {values['dim']}"
-        return [name, size, f"{ours:.3g} s", f"{other:.3g} s", f"{values['ratio']:.3g}", what]
-
+def _report(results: dict[str, Any]) -> str:
+    dense, streamed, curves = (results[part] for part in ("dense", "streamed", "curves"))
+    memory = (
+        f"peak {streamed['peak_bytes'] / 2**30:.2f} GiB, of it data "
+        f"{streamed['data_bytes'] / 2**30:.2f}; "
+        f"the matrix alone {streamed['dense_matrix_bytes'] / 2**30:.2f}"
+    )
+    ours = curves["predict_seconds"] + curves["curves_seconds"]
+    parts = [
+        ("predict against a bare eigh", dense, dense["predict_seconds"], dense["bare_seconds"],
+         f"eigenvalues differ by {dense['eigenvalue_difference']:.1e}"),
+        ("streamed against dense, extrapolated", streamed, streamed["seconds"],
+         streamed["dense_seconds_extrapolated"], memory),
+        ("curves against descent", curves, ours, curves["train_seconds"],
+         f"mean difference {curves['mean_difference']:.1e}"),
+    ]  # fmt: skip
     rows = [
-        row(
-            "predict against a bare eigh",
-            dense,
-            dense["predict_seconds"],
-            dense["bare_seconds"],
-            f"eigenvalues differ by {dense['eigenvalue_difference']:.1e}",
-        ),
-        row(
-            "streamed against dense, extrapolated",
-            streamed,
-            streamed["seconds"],
-            streamed["dense_seconds_extrapolated"],
-            f"peak {streamed['peak_bytes'] / 2**30:.2f} GiB, of it data "
-            f"{streamed['data_bytes'] / 2**30:.2f}; "
-            f"the matrix alone {streamed['dense_matrix_bytes'] / 2**30:.2f}",
-        ),
-        row(
-            "curves against descent",
-            curves,
-            curves["predict_seconds"] + curves["curves_seconds"],
-            curves["train_seconds"],
-            f"mean difference {curves['mean_difference']:.1e}",
-        ),
-    ]
+        [name, f"{part['n']} x {part['m']}, d = {part['dim']}", f"{ours:.3g} s", f"{other:.3g} s",
+         f"{part['ratio']:.3g}", note]
+        for name, part, ours, other, note in parts
+    ]  # fmt: skip
     return table(["measurement", "n x m", "ours", "other", "ratio", "beside it"], rows)

@@ -11,27 +11,26 @@ from typing import Any
 
 import torch
 
-from experiments.bench.checks import check_least
+from experiments.bench.harness import check_least, in_turns, random_images, run_bench
 from experiments.bench.options import BenchThroughputOptions
 from experiments.tables import table
-from sslsim.core.files import write_json
-from sslsim.data.datasets import Images
 from sslsim.data.single_view import view_shape
 from sslsim.encoders.build import Encoder, build_encoder
 from sslsim.methods.learner import PairLearner
 from sslsim.objectives import barlow_twins
-from sslsim.runs.folder import new_results
 from sslsim.runs.setup import chosen_device
 from sslsim.training.loop import train
 from sslsim.training.options import TrainingOptions
+
+Clock = Callable[[torch.device], float]
 
 
 class _Timed(PairLearner):
     """Barlow Twins that notes when the first and the last half of its updates are done."""
 
-    def __init__(self, encoder: Encoder, device: torch.device, steps: int) -> None:
+    def __init__(self, encoder: Encoder, steps: int, now: Callable[[], float]) -> None:
         super().__init__(encoder, barlow_twins)
-        self.device, self.steps = device, steps
+        self.steps, self.now = steps, now
         self.done = 0
         self.moments: list[float] = []
 
@@ -39,47 +38,51 @@ class _Timed(PairLearner):
         super().after_step(progress)
         self.done += 1
         if self.done % self.steps == 0:
-            self.moments.append(_now(self.device))
+            self.moments.append(self.now())
 
 
-def bench_throughput(options: BenchThroughputOptions) -> Path:
+def synchronised(device: torch.device) -> float:
+    """Seconds on the clock when a device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def bench_throughput(options: BenchThroughputOptions, clock: Clock = synchronised) -> Path:
     """Measure both sides in turns."""
     check_least(options, size=8, batch=2, images=2, steps=1, repeats=1)
     view_shape(options.views, _shape(options))  # checks the kind
     device = chosen_device(options.device)
-    sides: dict[str, Callable[[], float]] = {
-        "training": lambda: _training(options, device),
-        "bare": lambda: _bare(options, device),
-    }
-    build_encoder(options.encoder, _shape(options), options.dim, seed=0)  # unfit ones are told now
-    with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
-        seconds: dict[str, list[float]] = {side: [] for side in sides}
-        for _ in range(options.repeats):
-            for side, call in sides.items():
-                seconds[side].append(call())
-        middle = {side: median(values) for side, values in seconds.items()}
-        found: dict[str, Any] = {
-            "seconds": middle,
-            "views_per_second": {
-                side: 2 * _batch(options) / value for side, value in middle.items()
-            },
-            "share": middle["bare"] / middle["training"],
+    build_encoder(options.encoder, _shape(options), options.dim, seed=0)  # refuses unfit ones now
+
+    def measured(_: BenchThroughputOptions) -> dict[str, Any]:
+        sides = {
+            "training": lambda: _training(options, device, clock),
+            "bare": lambda: _bare(options, device, clock),
+        }
+        runs = in_turns(sides, options.repeats, warm_up=False)
+        seconds = {side: median(values) for side, values in runs.items()}
+        return {
+            "seconds": seconds,
+            "views_per_second": {side: 2 * _batch(options) / t for side, t in seconds.items()},
+            "share": seconds["bare"] / seconds["training"],
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         }
-        write_json(folder / "bench.json", found)
-        rows = [[side, f"{rate:.4g}"] for side, rate in found["views_per_second"].items()]
-        print(table(["side", "views a second"], rows))
-        print(f"training reaches {100 * found['share']:.0f} % of bare passes on {found['device']}")
-    return options.out
+
+    return run_bench(options, measured, _report)
 
 
-def _training(options: BenchThroughputOptions, device: torch.device) -> float:
+def _report(results: dict[str, Any]) -> str:
+    rows = [[side, f"{rate:.4g}"] for side, rate in results["views_per_second"].items()]
+    share = f"{100 * results['share']:.0f} % of bare passes on {results['device']}"
+    return f"{table(['side', 'views a second'], rows)}\ntraining reaches {share}"
+
+
+def _training(options: BenchThroughputOptions, device: torch.device, clock: Clock) -> float:
     """Seconds an update, without building, warming up and saving."""
-    draw = torch.Generator().manual_seed(0)
-    shape = (options.images, *_shape(options))
-    images = torch.randint(256, shape, generator=draw, dtype=torch.uint8)
+    data = random_images(options.images, *_shape(options))
     network = build_encoder(options.encoder, _shape(options), options.dim, seed=0)
-    learner = _Timed(network, device, options.steps)
+    learner = _Timed(network, options.steps, lambda: clock(device))
     training = TrainingOptions(
         steps=2 * options.steps,
         batch=options.batch,
@@ -89,13 +92,12 @@ def _training(options: BenchThroughputOptions, device: torch.device) -> float:
         checkpoint_every=2 * options.steps + 1,
     )
     with tempfile.TemporaryDirectory() as folder:
-        data = Images(images, None, "random")
         train(learner, data, options.views, training, Path(folder), device=device)
     begun, ended = learner.moments
     return (ended - begun) / options.steps
 
 
-def _bare(options: BenchThroughputOptions, device: torch.device) -> float:
+def _bare(options: BenchThroughputOptions, device: torch.device, clock: Clock) -> float:
     """Seconds of a forward and backward pass of both views."""
     network = build_encoder(options.encoder, _shape(options), options.dim, seed=0).to(device)
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
@@ -105,12 +107,12 @@ def _bare(options: BenchThroughputOptions, device: torch.device) -> float:
     begun = 0.0
     for step in range(2 * options.steps):
         if step == options.steps:
-            begun = _now(device)
+            begun = clock(device)
         network.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
             z, z_prime = network(x), network(x_prime)
         (z.sum() + z_prime.sum()).backward()
-    return (_now(device) - begun) / options.steps
+    return (clock(device) - begun) / options.steps
 
 
 def _shape(options: BenchThroughputOptions) -> tuple[int, int, int]:
@@ -119,9 +121,3 @@ def _shape(options: BenchThroughputOptions) -> tuple[int, int, int]:
 
 def _batch(options: BenchThroughputOptions) -> int:
     return min(options.batch, options.images)
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

@@ -18,26 +18,29 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 
-from experiments.bench.checks import check_least
+from experiments.bench.harness import (
+    check_least,
+    in_turns,
+    medians,
+    random_images,
+    run_bench,
+    timed,
+)
 from experiments.bench.options import BenchTrainOptions
 from experiments.tables import table
-from sslsim.core.files import write_json
 from sslsim.core.torchvision import torchvision
-from sslsim.data.datasets import Images
 from sslsim.data.views import draw_view
-from sslsim.encoders.build import build_encoder
+from sslsim.encoders.build import Encoder, build_encoder
 from sslsim.measures.snapshots import draw_held_out_pairs, snapshot
 from sslsim.methods.learner import PairLearner
 from sslsim.objectives import barlow_twins, simclr, vicreg
-from sslsim.runs.folder import new_results
 from sslsim.training.batches import training_batches
 from sslsim.training.loop import train
 from sslsim.training.options import TrainingOptions
@@ -48,22 +51,21 @@ Call = Callable[[], Any]
 def bench_train(options: BenchTrainOptions) -> Path:
     """Run the four measurements."""
     check_least(options, dim=1, steps=1, repeats=1, threads=1, batch=2, step_batch=2)
-    build_encoder(options.encoder, (3, 32, 32), 128, seed=0)  # an unfit one is told now
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    with new_results(options.out, "bench", options, results=("bench.json",)) as folder:
-        found: dict[str, Any] = {}
-        measures = {
-            "losses": _losses,
-            "augmentations": _augmentations,
-            "step": _step,
-            "snapshot": _snapshot,
-        }
-        for name, measure in measures.items():
-            found[name] = measure(options)
-            write_json(folder / "bench.json", found)
-        print(_report(found))
-    return options.out
+    _encoder(options)  # refuses an unfit one now
+    return run_bench(options, _measured, _report)
+
+
+def _measured(options: BenchTrainOptions) -> dict[str, Any]:
+    return {
+        "losses": _losses(options),
+        "augmentations": {str(side): _augmented(side, options) for side in (32, 96)},
+        "step": _step(options),
+        "snapshot": _snapshot(options),
+    }
+
+
+def _encoder(options: BenchTrainOptions) -> Encoder:
+    return build_encoder(options.encoder, (3, 32, 32), 128, seed=0)
 
 
 def _losses(options: BenchTrainOptions) -> dict[str, Any]:
@@ -79,28 +81,20 @@ def _losses(options: BenchTrainOptions) -> dict[str, Any]:
         sides["barlow_twins"]["lightly"] = lightly.BarlowTwinsLoss()
         sides["vicreg"]["lightly"] = lightly.VICRegLoss()
         sides["simclr"]["lightly"] = lightly.NTXentLoss(temperature=0.5)
-    found = {}
-    for name, losses in sides.items():
-        calls = {side: _both_ways(loss, z, z_prime) for side, loss in losses.items()}
-        found[name] = _compared(calls, options.repeats, options.batch)
-    return found
 
-
-def _both_ways(loss: Any, z: torch.Tensor, z_prime: torch.Tensor) -> Call:
-    def call() -> None:
+    def both_ways(loss: Any) -> None:
         a, b = z.clone().requires_grad_(), z_prime.clone().requires_grad_()
         loss(a, b).backward()
 
-    return call
-
-
-def _augmentations(options: BenchTrainOptions) -> dict[str, Any]:
-    return {str(side): _augmented(side, options) for side in (32, 96)}
+    results = {}
+    for name, losses in sides.items():
+        calls = {side: partial(both_ways, loss) for side, loss in losses.items()}
+        results[name] = _compared(calls, options.repeats, options.batch)
+    return results
 
 
 def _augmented(side: int, options: BenchTrainOptions) -> dict[str, Any]:
-    draw = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (options.batch, 3, side, side), generator=draw, dtype=torch.uint8)
+    images = random_images(options.batch, 3, side, side).images
     generator = torch.Generator().manual_seed(1)
     kernel = max(3, side // 10 | 1)
     t = torchvision.transforms
@@ -135,18 +129,16 @@ def _augmented(side: int, options: BenchTrainOptions) -> dict[str, Any]:
 
 
 def _step(options: BenchTrainOptions) -> dict[str, Any]:
-    data = _pictures(4 * options.step_batch)
+    data = random_images(4 * options.step_batch, 3, 32, 32)
     training = TrainingOptions(steps=options.steps, batch=options.step_batch, lr=1e-6)
 
     def ours() -> None:
-        learner = PairLearner(
-            build_encoder(options.encoder, (3, 32, 32), 128, seed=0), barlow_twins
-        )
+        learner = PairLearner(_encoder(options), barlow_twins)
         with tempfile.TemporaryDirectory() as folder:
             train(learner, data, "simclr", training, Path(folder))
 
     def bare() -> None:
-        encoder = build_encoder(options.encoder, (3, 32, 32), 128, seed=0)
+        encoder = _encoder(options)
         optimizer = torch.optim.SGD(encoder.parameters(), training.lr, training.momentum)
         batches = training_batches(data, "simclr", training, torch.device("cpu"))
         for step in range(training.steps):
@@ -164,11 +156,11 @@ def _step(options: BenchTrainOptions) -> dict[str, Any]:
 
 
 def _snapshot(options: BenchTrainOptions) -> dict[str, Any]:
-    data = _pictures(max(256, options.step_batch))
-    encoder = build_encoder(options.encoder, (3, 32, 32), 128, seed=0)
+    data = random_images(max(256, options.step_batch), 3, 32, 32)
+    encoder = _encoder(options)
     probe = draw_held_out_pairs(data.images, "simclr", 256, seed=0)
     x = torch.rand(options.step_batch, 3, 32, 32)
-    taken = _compared(
+    comparison = _compared(
         {
             "ours": lambda: snapshot(encoder, probe, barlow_twins),
             "training step": lambda: barlow_twins(encoder(x), encoder(x)).backward(),
@@ -176,30 +168,20 @@ def _snapshot(options: BenchTrainOptions) -> dict[str, Any]:
         options.repeats,
         1,
     )
-    share = taken["seconds"]["ours"] / taken["seconds"]["training step"]
-    return {**taken, "steps_a_snapshot": share, "steps_for_two_percent": 100 * share / 0.02}
+    share = comparison["seconds"]["ours"] / comparison["seconds"]["training step"]
+    return {**comparison, "steps_a_snapshot": share, "steps_for_two_percent": 100 * share / 0.02}
 
 
-def _pictures(count: int) -> Images:
-    draw = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (count, 3, 32, 32), generator=draw, dtype=torch.uint8)
-    return Images(images, None, "random")
-
-
-def _compared(calls: dict[str, Call], repeats: int, images: int) -> dict[str, Any]:
-    """Median seconds of each side, run in turns after one turn that does not count."""
-    seconds: dict[str, list[float]] = {side: [] for side in calls}
-    for turn in range(repeats + 1):
-        for side, call in calls.items():
-            begun = time.perf_counter()
-            call()
-            if turn:
-                seconds[side].append(time.perf_counter() - begun)
-    middle = {side: median(values) for side, values in seconds.items()}
+def _compared(calls: Mapping[str, Call], repeats: int, images: int) -> dict[str, Any]:
+    """Median seconds of each side."""
+    runs = in_turns({side: partial(timed, call) for side, call in calls.items()}, repeats)
+    seconds = medians(runs)
     return {
-        "seconds": middle,
-        "images_per_second": {side: images / value for side, value in middle.items()},
-        "ratio": {side: value / middle["ours"] for side, value in middle.items() if side != "ours"},
+        "seconds": seconds,
+        "images_per_second": {side: images / value for side, value in seconds.items()},
+        "ratio": {
+            side: value / seconds["ours"] for side, value in seconds.items() if side != "ours"
+        },
     }
 
 
@@ -210,16 +192,16 @@ def _installed(name: str) -> Any:
         return None
 
 
-def _report(found: dict[str, Any]) -> str:
+def _report(results: dict[str, Any]) -> str:
     rows = []
-    for part, sizes in found.items():
-        entries = sizes.items() if "seconds" not in sizes else [("", sizes)]
-        for name, entry in entries:
-            for side, ratio in entry["ratio"].items():
-                ours, other = (entry["images_per_second"][s] for s in ("ours", side))
+    for part, entry in results.items():
+        for name, sides in [("", entry)] if "seconds" in entry else entry.items():
+            speeds = sides["images_per_second"]
+            for side, ratio in sides["ratio"].items():
                 label = f"{part} {name}".strip()
-                rows.append([label, f"{ours:.4g}", side, f"{other:.4g}", f"{ratio:.3g}"])
+                ours, other = f"{speeds['ours']:.4g}", f"{speeds[side]:.4g}"
+                rows.append([label, ours, side, other, f"{ratio:.3g}"])
     lines = [table(["measurement", "ours a second", "other", "its", "ratio"], rows)]
-    needed = found["snapshot"]["steps_for_two_percent"]
+    needed = results["snapshot"]["steps_for_two_percent"]
     lines.append(f"100 snapshots are 2 % of a run of {needed:.0f} steps")
     return "\n".join(lines)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.options import ReportOptions
+from experiments.registry import STUDIES
+from experiments.study import Study
 from sslsim.core.errors import reason
 
 __all__ = ["ReportOptions", "report"]
 
 
-def report(options: ReportOptions) -> Path:
+def report(options: ReportOptions, studies: Sequence[Study] = STUDIES) -> Path:
     """Make a page of run folders.
 
     >>> import tempfile
@@ -30,7 +33,7 @@ def report(options: ReportOptions) -> Path:
     limit = options.picture_limit
     if not (math.isfinite(limit) and limit > 0):
         raise ValueError(f"picture-limit is {limit:g}; expected a positive number of megabytes")
-    runs = find_runs(options.folders)
+    runs = find_runs(options.folders, studies)
     path = options.out
     if path.suffix.lower() not in (".html", ".htm"):
         path = path / "report.html"

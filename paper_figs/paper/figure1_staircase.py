@@ -15,7 +15,7 @@ from paper_figs.runs.embeddings import animate as animate_embeddings
 from paper_figs.runs.embeddings import principal_points
 from paper_figs.runs.training import draw_records, losses
 from paper_figs.store import read_result
-from paper_figs.style import INK, QUIET, WIDTH, letter
+from paper_figs.style import INK, QUIET, WIDTH, entitle, letter
 
 NAME = "convnet"
 COMMAND = (
@@ -48,7 +48,7 @@ def figure(results: Path) -> tuple[Figure, str]:
         axes = drawn.add_subplot(grid[0, number])
         _draw_points(axes, points[place], points[places[-1]], centre, reach)
         time = float(records["times"][place])
-        axes.set_title(rf"$\bf{{{letter(number)}}}$  {_opened(result, time)}", fontsize=8.5)
+        entitle(axes, letter(number), _opened(result, time), fontsize=8.5)
         above.plot(time, loss[place], "o", ms=4, mfc="white", mec=INK, zorder=5)
         above.annotate(
             letter(number),

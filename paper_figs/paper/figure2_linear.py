@@ -13,9 +13,8 @@ from matplotlib.lines import Line2D
 
 from paper_figs import captions
 from paper_figs.runs.linear import draw_staircase
-from paper_figs.store import read_result
-from paper_figs.style import BAND, INK, QUIET, WIDTH, letter, mode_colours
-from sslsim.core.files import read_json
+from paper_figs.store import grouped, read_result, read_results
+from paper_figs.style import BAND, INK, QUIET, WIDTH, entitle, letter, mode_colours
 
 NAME = "linear"
 COMMAND = "sslsim compare --out DIR/linear/SOME_NAME (DIR as in --results DIR)"
@@ -25,14 +24,8 @@ _MARKERS = "osD^vP"
 
 def comparisons(results: Path) -> list[dict[str, Any]]:
     """Read every comparison under ``linear``."""
-    folders = sorted(path.parent for path in (Path(results) / NAME).glob("*/comparison.json"))
-    if not folders:
-        raise ValueError(f"{Path(results) / NAME} holds no comparison; one is made by: {COMMAND}")
-    found = [
-        {**read_json(folder / "comparison.json"), "config": read_json(folder / "config.json")}
-        for folder in folders
-    ]
-    return sorted(found, key=lambda one: (one["data"], -one["init_scale"], one["seed"]))
+    every = read_results(results, NAME, "comparison.json", "comparison", COMMAND)
+    return sorted(every, key=lambda result: (result["data"], -result["init_scale"], result["seed"]))
 
 
 def figure(results: Path) -> tuple[Figure, str]:
@@ -52,15 +45,12 @@ def figure(results: Path) -> tuple[Figure, str]:
     _draw_times(times, every)
     _draw_errors(errors, every)
     for place, axes in enumerate((above, below, times, errors)):
-        axes.set_title(rf"$\bf{{{letter(place)}}}$")
+        entitle(axes, letter(place))
     return drawn, _caption(every, shown)
 
 
 def _by_data(every: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    kinds: dict[str, list[Mapping[str, Any]]] = {}
-    for one in every:
-        kinds.setdefault(captions.name_of(one["data"]), []).append(one)
-    return kinds
+    return grouped(every, lambda comparison: captions.name_of(comparison["data"]))
 
 
 def _draw_times(axes: Axes, every: Sequence[Mapping[str, Any]]) -> None:
@@ -70,9 +60,9 @@ def _draw_times(axes: Axes, every: Sequence[Mapping[str, Any]]) -> None:
     ):
         points = [
             (measured, predicted)
-            for one in some
+            for comparison in some
             for measured, predicted in zip(
-                one["measured_step_times"], one["predicted_step_times"], strict=True
+                comparison["measured_step_times"], comparison["predicted_step_times"], strict=True
             )
             if measured and predicted
         ]
@@ -95,9 +85,13 @@ def _draw_errors(axes: Axes, every: Sequence[Mapping[str, Any]]) -> None:
             ("mean_relative_error", "-", colour),
             ("naive_mean_relative_error", (0, (1, 1.5)), "white"),
         ):
-            scales = sorted({one["init_scale"] for one in some})
+            scales = sorted({comparison["init_scale"] for comparison in some})
             values = [
-                [100 * one[key] for one in some if one["init_scale"] == scale and one[key]]
+                [
+                    100 * comparison[key]
+                    for comparison in some
+                    if comparison["init_scale"] == scale and comparison[key]
+                ]
                 for scale in scales
             ]
             for scale, row in zip(scales, values, strict=True):
@@ -121,19 +115,19 @@ def _draw_errors(axes: Axes, every: Sequence[Mapping[str, Any]]) -> None:
 def _caption(every: list[dict[str, Any]], shown: Mapping[str, Any]) -> str:
     kinds = _by_data(every)
     data = captions.listed(
-        f"{name} ({captions.listed(sorted({one['n_pairs'] for one in some}))} pairs, views by "
-        f"{captions.listed(captions.name_of(one['views']) for one in some)})"
+        f"{name} ({captions.listed(sorted({comparison['n_pairs'] for comparison in some}))} pairs, "
+        f"views by {captions.listed(captions.name_of(comparison['views']) for comparison in some)})"
         for name, some in kinds.items()
     )
-    scales = sorted({one["init_scale"] for one in every}, reverse=True)
-    worst = max(one["mean_relative_error"] or 0.0 for one in every)
-    smallest = [one for one in every if one["init_scale"] == scales[-1]]
-    middle = np.median([one["mean_relative_error"] for one in smallest])
+    scales = sorted({comparison["init_scale"] for comparison in every}, reverse=True)
+    worst = max(comparison["mean_relative_error"] or 0.0 for comparison in every)
+    smallest = [comparison for comparison in every if comparison["init_scale"] == scales[-1]]
+    middle = np.median([comparison["mean_relative_error"] for comparison in smallest])
     count = sum(
         bool(measured and predicted)
-        for one in every
+        for comparison in every
         for measured, predicted in zip(
-            one["measured_step_times"], one["predicted_step_times"], strict=True
+            comparison["measured_step_times"], comparison["predicted_step_times"], strict=True
         )
     )
     return (
@@ -144,10 +138,10 @@ def _caption(every: list[dict[str, Any]], shown: Mapping[str, Any]) -> str:
         "predicted from W(0) (dashed), predicted step times (vertical). Mean error of these: "
         f"{100 * shown['mean_relative_error']:.2g} %. c: all {count} steps of {len(every)} "
         f"comparisons: {data}; initial scales {captions.listed(map(captions.number, scales))}; "
-        f"{captions.seeds(one['seed'] for one in every)}, which draw views and W(0). d: mean "
-        "relative error of a comparison's step times (dashes), geometric means over seeds; hollow "
-        "and dotted: modes growing from column norms of W(0) as if alone, the negative control. "
-        f"At scale {captions.number(scales[-1])} the median error is {100 * middle:.2g} %; the "
-        f"largest of all is {100 * worst:.2g} %. Run "
-        f"{captions.device([one['config'] for one in every])}."
+        f"{captions.seeds(comparison['seed'] for comparison in every)}, which draw views and W(0). "
+        "d: mean relative error of a comparison's step times (dashes), geometric means over seeds; "
+        "hollow and dotted: modes growing from column norms of W(0) as if alone, the negative "
+        f"control. At scale {captions.number(scales[-1])} the median error is "
+        f"{100 * middle:.2g} %; the largest of all is {100 * worst:.2g} %. Run "
+        f"{captions.device([comparison['config'] for comparison in every])}."
     )

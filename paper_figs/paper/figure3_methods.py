@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from paper_figs import captions
 from paper_figs.runs.training import draw_records
-from paper_figs.style import WIDTH, letter
+from paper_figs.style import WIDTH, entitle, letter
 from sslsim.core.files import read_json
 
 NAME = "methods"
@@ -31,7 +31,7 @@ def figure(results: Path) -> tuple[Figure, str]:
     for column, (result, folder) in enumerate(runs):
         above, below = panels[:, column]
         draw_records(above, below, folder, result, result["step_times"])
-        above.set_title(rf"$\bf{{{letter(column)}}}$  {captions.name_of(result['method'])}")
+        entitle(above, letter(column), captions.name_of(result["method"]))
         above.get_legend().remove()
         below.set_xlabel("")
         if column:

@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 
 from paper_figs import captions
 from paper_figs.runs.kernels import draw_matrix
-from paper_figs.store import read_result
-from paper_figs.style import INK, QUIET, WIDTH, letter, mode_colours
-from sslsim.core.files import read_json
+from paper_figs.store import grouped, read_result, read_results
+from paper_figs.style import INK, QUIET, WIDTH, entitle, letter, mode_colours
 
 WITHIN, ACROSS = "kernels", "kernels_across"
 COMMAND = "sslsim ntk --run RUN --out DIR/kernels/SOME_NAME (DIR as in --results DIR)"
@@ -22,17 +21,15 @@ COMMAND_ACROSS = "sslsim ntk --run RUN RUN ... --out DIR/kernels_across (DIR as 
 _MARKERS = "osD^vP"
 _ORDER = ("barlow_twins", "simclr", "vicreg")
 
+Kinds = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]  # networks by encoder and method
+
 
 def networks(results: Path) -> list[dict[str, Any]]:
     """Read every network's result under ``kernels``."""
-    folders = sorted(path.parent for path in (Path(results) / WITHIN).glob("*/ntk.json"))
-    if not folders:
-        raise ValueError(f"{Path(results) / WITHIN} holds no kernel; one is made by: {COMMAND}")
-    found = [
-        {**read_json(folder / "ntk.json"), "config": read_json(folder / "config.json")}
-        for folder in folders
-    ]
-    return sorted(found, key=lambda one: (one["encoder"], _place(one["method"]), one["method"]))
+    every = read_results(results, WITHIN, "ntk.json", "kernel", COMMAND)
+    return sorted(
+        every, key=lambda result: (result["encoder"], _place(result["method"]), result["method"])
+    )
 
 
 def figure(results: Path) -> tuple[Figure, str]:
@@ -51,8 +48,8 @@ def figure(results: Path) -> tuple[Figure, str]:
     matrix = bottom.subplots()
     draw_matrix(matrix, across, [captions.name_of(name) for name in across["methods"]])
     for place, axes in enumerate((modes, spaces)):
-        axes.set_title(rf"$\bf{{{letter(place)}}}$")
-    matrix.set_title(rf"$\bf{{{letter(2)}}}$", x=-0.15, y=1.03)
+        entitle(axes, letter(place))
+    entitle(matrix, letter(2), x=-0.15, y=1.03)
     return drawn, _caption(every, across, config)
 
 
@@ -60,11 +57,8 @@ def _place(method: str) -> int:
     return _ORDER.index(method) if method in _ORDER else len(_ORDER)
 
 
-def _kinds(every: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for one in every:
-        kinds.setdefault((one["encoder"], one["method"]), []).append(one)
-    return kinds
+def _kinds(every: Sequence[dict[str, Any]]) -> Kinds:
+    return grouped(every, lambda network: (network["encoder"], network["method"]))
 
 
 def _looks(
@@ -87,9 +81,9 @@ def _looks(
     return looks
 
 
-def _draw_modes(axes: Axes, kinds: Mapping[tuple[str, str], list[dict[str, Any]]]) -> None:
+def _draw_modes(axes: Axes, kinds: Kinds) -> None:
     for kind, (colour, marker, dash, face) in _looks(kinds).items():
-        shares = np.array([one["mode_alignment"] for one in kinds[kind]])
+        shares = np.array([network["mode_alignment"] for network in kinds[kind]])
         modes = np.arange(1, shares.shape[1] + 1)
         if len(shares) > 1:
             axes.fill_between(modes, shares.min(0), shares.max(0), color=colour, alpha=0.15, lw=0)
@@ -97,23 +91,23 @@ def _draw_modes(axes: Axes, kinds: Mapping[tuple[str, str], list[dict[str, Any]]
         axes.plot(
             modes, shares.mean(0), color=colour, marker=marker, ms=4, ls=dash, mfc=face, label=name
         )
-    chance = max(one["chance"] for some in kinds.values() for one in some)
+    chance = max(network["chance"] for some in kinds.values() for network in some)
     axes.axhline(chance, color=QUIET, lw=1.0, ls=(0, (1, 2)))
     axes.text(1, chance + 0.02, "chance", color=INK, fontsize=7.5)
     axes.set(xlabel="mode of the kernel", ylabel="share in the embedding", ylim=(0, 1.03))
     axes.figure.legend(loc="outside lower center", ncols=3, fontsize=7.5)
 
 
-def _draw_subspaces(axes: Axes, kinds: Mapping[tuple[str, str], list[dict[str, Any]]]) -> None:
+def _draw_subspaces(axes: Axes, kinds: Kinds) -> None:
     encoders = list(dict.fromkeys(encoder for encoder, _ in kinds))
     for kind, (colour, marker, _, face) in _looks(kinds).items():
-        values = [one["subspace_alignment"] for one in kinds[kind]]
+        values = [network["subspace_alignment"] for network in kinds[kind]]
         methods = [method for encoder, method in kinds if encoder == kind[0]]
         middle = encoders.index(kind[0]) + 0.2 * (methods.index(kind[1]) - len(methods) / 2 + 0.5)
         offsets = 0.04 * (np.arange(len(values)) - (len(values) - 1) / 2)
         axes.plot(middle + offsets, values, marker, ms=4.5, color=colour, mfc=face)
     axes.axhline(
-        max(one["chance"] for some in kinds.values() for one in some),
+        max(network["chance"] for some in kinds.values() for network in some),
         color=QUIET,
         lw=1.0,
         ls=(0, (1, 2)),
@@ -129,13 +123,13 @@ def _caption(
     runs = captions.listed(
         f"{captions.name_of(method)}, {captions.name_of(encoder)} ({len(some)} network"
         f"{'s' if len(some) > 1 else ''}, subspace alignment "
-        + ", ".join(f"{one['subspace_alignment']:.2f}" for one in some)
+        + ", ".join(f"{network['subspace_alignment']:.2f}" for network in some)
         + ")"
         for (encoder, method), some in kinds.items()
     )
-    pairs = captions.listed(sorted({one["n_pairs"] for one in every}))
-    data = captions.listed(captions.name_of(one["data"]) for one in every)
-    configs = [one["config"] for one in every]
+    pairs = captions.listed(sorted({network["n_pairs"] for network in every}))
+    data = captions.listed(captions.name_of(network["data"]) for network in every)
+    configs = [network["config"] for network in every]
     return (
         "Embeddings predicted by tangent kernels. a: how far each mode that a trained network's "
         "kernel predicts lies in the network's embedding, in the order of the kernel's "

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from paper_figs import captions
 from paper_figs.paper import figure2_linear, figure4_kernels
-from paper_figs.store import read_result
-from paper_figs.style import INK, QUIET, WIDTH, letter, mode_colours
+from paper_figs.store import grouped, read_result
+from paper_figs.style import INK, QUIET, WIDTH, entitle, letter, mode_colours
 from sslsim.core.files import read_json
 
 WIDE, FORECAST = "wide", "forecast"
@@ -65,7 +65,7 @@ def figure(results: Path) -> tuple[Figure, str]:
     _draw_scatter(scatter, kinds)
     _draw_ratios(ratios, kinds)
     for place, axes in enumerate((scatter, ratios)):
-        axes.set_title(rf"$\bf{{{letter(place)}}}$")
+        entitle(axes, letter(place))
     return drawn, _caption(kinds)
 
 
@@ -76,7 +76,7 @@ def _numbers(values: Sequence[float | None], missing: float = np.nan) -> NDArray
 def _linear(results: Path) -> list[Predictions]:
     every = figure2_linear.comparisons(results)
     measured, predicted, low, high = (
-        np.concatenate([_numbers(one[key], missing) for one in every])
+        np.concatenate([_numbers(comparison[key], missing) for comparison in every])
         for key, missing in (
             ("measured_step_times", np.nan),
             ("predicted_step_times", np.nan),
@@ -84,7 +84,7 @@ def _linear(results: Path) -> list[Predictions]:
             ("predicted_high", np.inf),
         )
     )
-    configs = [one["config"] for one in every]
+    configs = [comparison["config"] for comparison in every]
     return [_both("linear: closed form", measured, predicted, low, high, len(every), configs)]
 
 
@@ -92,12 +92,15 @@ def _wide(results: Path) -> list[Predictions]:
     result, config = (
         read_result(results, WIDE, file, COMMAND_WIDE) for file in ("wide.json", "config.json")
     )
-    found = result["ways"]["last"]
+    times_by_kernel = result["ways"]["last"]
     rows = []
     for place in (0, len(result["widths"]) - 1):
         measured, predicted = (
             _numbers(np.ravel(np.array(times[place], dtype=object)).tolist())
-            for times in (found["measured_step_times"], found["kernel"]["step_times"])
+            for times in (
+                times_by_kernel["measured_step_times"],
+                times_by_kernel["kernel"]["step_times"],
+            )
         )
         name = f"one hidden layer of {result['widths'][place]}: initial kernel"
         none = np.full_like(measured, np.nan)
@@ -109,15 +112,14 @@ def _wide(results: Path) -> list[Predictions]:
 def _kernels(results: Path) -> list[Predictions]:
     every = figure4_kernels.networks(results)
     rows = []
-    for encoder in dict.fromkeys(one["encoder"] for one in every):
-        some = [one for one in every if one["encoder"] == encoder]
+    for encoder, some in grouped(every, lambda network: network["encoder"]).items():
         measured, predicted = (
-            np.concatenate([_numbers(one[key]) for one in some])
+            np.concatenate([_numbers(network[key]) for network in some])
             for key in ("measured_step_times", "predicted_step_times")
         )
         none = np.full_like(measured, np.nan)
         name = f"{captions.name_of(encoder)}: initial kernel"
-        configs = [one["config"] for one in some]
+        configs = [network["config"] for network in some]
         rows.append(_both(name, measured, predicted, none, none, len(some), configs))
     return rows
 
@@ -125,22 +127,23 @@ def _kernels(results: Path) -> list[Predictions]:
 def _forecasts(results: Path) -> list[Predictions]:
     result = read_result(results, FORECAST, "forecast.json", COMMAND_FORECAST)
     config = read_json(Path(results) / FORECAST / "config.json")
-    came = [one for one in result["forecasts"] if one["size"] == result["judged_at"]]
+    judged = [
+        forecast for forecast in result["forecasts"] if forecast["size"] == result["judged_at"]
+    ]
     rows = []
-    for encoder in dict.fromkeys(one["encoder"] for one in came):
-        some = [one for one in came if one["encoder"] == encoder]
-        now = _numbers([one["time"] for one in some])
+    for encoder, some in grouped(judged, lambda forecast: forecast["encoder"]).items():
+        now = _numbers([forecast["time"] for forecast in some])
         measured, predicted, low, high = (
             _numbers(values, missing) - now
             for values, missing in (
-                ([one["measured_step_time"] for one in some], np.nan),
-                ([one["step_times"]["two_factor"] for one in some], np.nan),
-                ([one["low"] for one in some], np.nan),
-                ([one["high"] for one in some], np.inf),
+                ([forecast["measured_step_time"] for forecast in some], np.nan),
+                ([forecast["step_times"]["two_factor"] for forecast in some], np.nan),
+                ([forecast["low"] for forecast in some], np.nan),
+                ([forecast["high"] for forecast in some], np.inf),
             )
         )
         name = f"{captions.name_of(encoder)}: forecast in training"
-        runs = len({one["run"] for one in some})
+        runs = len({forecast["run"] for forecast in some})
         rows.append(_both(name, measured, predicted, low, high, runs, [config]))
     return rows
 
@@ -156,8 +159,8 @@ def _both(
 ) -> Predictions:
     """Only steps that were predicted and came."""
     known = (measured > 0) & np.isfinite(predicted) & (predicted > 0)
-    kept = [row[known] for row in (measured, predicted, low, high)]
-    return Predictions(name, kept[0], kept[1], kept[2], kept[3], runs, configs)
+    steps = [row[known] for row in (measured, predicted, low, high)]
+    return Predictions(name, steps[0], steps[1], steps[2], steps[3], runs, configs)
 
 
 def _looks(kinds: Sequence[Predictions]) -> list[tuple[str, str, str]]:
@@ -170,23 +173,26 @@ def _looks(kinds: Sequence[Predictions]) -> list[tuple[str, str, str]]:
 
 
 def _draw_scatter(axes: Axes, kinds: Sequence[Predictions]) -> None:
-    both = np.concatenate([np.concatenate([one.measured, one.predicted]) for one in kinds])
+    both = np.concatenate([np.concatenate([kind.measured, kind.predicted]) for kind in kinds])
     ends = np.array([both.min() / 2, both.max() * 2])
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
-    for one, (marker, colour, face) in zip(kinds, _looks(kinds), strict=True):
-        held = ~np.isnan(one.low)
+    for kind, (marker, colour, face) in zip(kinds, _looks(kinds), strict=True):
+        bounded = _bounded(kind)
         # Those without an end leave the picture, as they should.
-        low, high = np.maximum(one.low[held], ends[0] / 9), np.minimum(one.high[held], ends[1] * 9)
-        axes.vlines(one.measured[held], low, high, color=colour, lw=0.6, alpha=0.5)
+        low, high = (
+            np.maximum(kind.low[bounded], ends[0] / 9),
+            np.minimum(kind.high[bounded], ends[1] * 9),
+        )
+        axes.vlines(kind.measured[bounded], low, high, color=colour, lw=0.6, alpha=0.5)
         axes.plot(
-            one.measured,
-            one.predicted,
+            kind.measured,
+            kind.predicted,
             marker,
             ms=4,
             mec=colour,
             mfc=face,
             mew=0.8,
-            label=one.name,
+            label=kind.name,
             zorder=3,
         )
     axes.plot(ends, ends, color=INK, lw=0.8, zorder=1)
@@ -195,14 +201,14 @@ def _draw_scatter(axes: Axes, kinds: Sequence[Predictions]) -> None:
 
 def _draw_ratios(axes: Axes, kinds: Sequence[Predictions]) -> None:
     axes.axvline(1.0, color=INK, lw=0.8, zorder=0)
-    for place, (one, (marker, colour, face)) in enumerate(zip(kinds, _looks(kinds), strict=True)):
-        ratio = one.predicted / one.measured
+    for place, (kind, (marker, colour, face)) in enumerate(zip(kinds, _looks(kinds), strict=True)):
+        ratio = kind.predicted / kind.measured
         spread = 0.5 * (np.argsort(np.argsort(ratio)) / max(len(ratio) - 1, 1) - 0.5)
         axes.plot(ratio, place + spread, marker, ms=3.5, mec=colour, mfc=face, mew=0.7)
         low, middle, high = np.quantile(ratio, [0.1, 0.5, 0.9])
         axes.plot([low, high], [place + 0.38] * 2, color=QUIET, lw=1.2)
         axes.plot(middle, place + 0.38, "|", color=INK, ms=7, mew=1.4)
-    names = [one.name.replace(": ", ":\n") for one in kinds]
+    names = [kind.name.replace(": ", ":\n") for kind in kinds]
     axes.set_yticks(range(len(kinds)), names)
     axes.tick_params(axis="y", labelsize=7.5, length=0)
     axes.set(xscale="log", ylim=(len(kinds) - 0.4, -0.5), xlabel="predicted / measured")
@@ -214,12 +220,16 @@ def _draw_ratios(axes: Axes, kinds: Sequence[Predictions]) -> None:
 
 
 def _caption(kinds: Sequence[Predictions]) -> str:
-    configs = [config for one in kinds for config in one.configs]
-    told = "; ".join(
-        f"{one.name}, {len(one.measured)} steps of {one.runs} runs, median error "
-        + captions.percent(float(np.median(np.abs(one.predicted / one.measured - 1))))
-        + (f", {captions.percent(_covered(one))} inside the interval" if _held(one).any() else "")
-        for one in kinds
+    configs = [config for kind in kinds for config in kind.configs]
+    medians = "; ".join(
+        f"{kind.name}, {len(kind.measured)} steps of {kind.runs} runs, median error "
+        + captions.percent(float(np.median(np.abs(kind.predicted / kind.measured - 1))))
+        + (
+            f", {captions.percent(_covered(kind))} inside the interval"
+            if _bounded(kind).any()
+            else ""
+        )
+        for kind in kinds
     )
     return (
         "Step times predicted against measured, over all models. a: all steps; upright lines, "
@@ -228,16 +238,16 @@ def _caption(kinds: Sequence[Predictions]) -> str:
         "W(0) before training, with intervals for the population that the pairs were drawn from; "
         "by initial kernels, from the network at initialisation, nothing fitted; forecasts, from a "
         "checkpoint as the mode's eigenvalue is still small, where times are those left from then "
-        f"on and intervals those of the forecast. {told[0].upper()}{told[1:]}. Run "
+        f"on and intervals those of the forecast. {medians[0].upper()}{medians[1:]}. Run "
         f"{captions.device(configs)}."
     )
 
 
-def _held(one: Predictions) -> NDArray[np.bool_]:
-    return ~np.isnan(one.low)
+def _bounded(kind: Predictions) -> NDArray[np.bool_]:
+    return ~np.isnan(kind.low)
 
 
-def _covered(one: Predictions) -> float:
-    held = _held(one)
-    inside = (one.low <= one.measured) & (one.measured <= one.high)
-    return float(inside[held].mean())
+def _covered(kind: Predictions) -> float:
+    bounded = _bounded(kind)
+    inside = (kind.low <= kind.measured) & (kind.measured <= kind.high)
+    return float(inside[bounded].mean())

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from paper_figs import captions
 from paper_figs.runs.overfitting import draw_correlations, draw_group, eps_shown, runs_shown
 from paper_figs.store import read_result
-from paper_figs.style import WIDTH, letter
+from paper_figs.style import WIDTH, entitle, letter
 
 NAME = "overfitting"
 COMMAND = "sslsim overfitting --run RUN RUN ... --out DIR/overfitting (DIR as in --results DIR)"
@@ -30,13 +30,13 @@ def figure(results: Path) -> tuple[Figure, str]:
     panels = parts[0].subplots(2, 2, height_ratios=[1.0, 1.3])
     draw_group(panels, result, 0)
     for place, axes in enumerate(panels.flat):
-        axes.set_title(rf"$\bf{{{letter(place)}}}$  {axes.get_title(loc='left')}")
+        entitle(axes, letter(place), axes.get_title(loc="left"))
     if several:
         draw_correlations(parts[1], result, labels(groups))
         parts[1].suptitle("")
         for place, axes in enumerate(parts[1].axes):
             title = axes.get_title(loc="left")
-            axes.set_title(rf"$\bf{{{letter(4 + place)}}}$  {title}", fontsize=8.5)
+            entitle(axes, letter(4 + place), title, fontsize=8.5)
     return drawn, _caption(result, config)
 
 
@@ -48,7 +48,7 @@ def labels(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     >>> labels([{"options": options, "label": "a"}, {"options": other, "label": "b"}])
     ['SimCLR, CIFAR-10, 500, fixed', 'SimCLR, CIFAR-10, 500, fresh, cosine']
     """
-    found = []
+    names = []
     for group in groups:
         options = group["options"]
         words = [captions.name_of(options[key]) for key in ("method", "data") if key in options]
@@ -58,10 +58,10 @@ def labels(groups: Sequence[Mapping[str, Any]]) -> list[str]:
             words.append("fixed" if options["fixed_views"] else "fresh")
         if options.get("schedule", "constant") != "constant":
             words.append(options["schedule"])
-        found.append(", ".join(words))
-    if len(set(found)) < len(found) or not all(found):
+        names.append(", ".join(words))
+    if len(set(names)) < len(names) or not all(names):
         return [group["label"].replace("_", " ") for group in groups]
-    return found
+    return names
 
 
 def _caption(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from paper_figs import captions
 from paper_figs.runs.umm import draw_changes
 from paper_figs.store import read_result
-from paper_figs.style import INK, WIDTH, letter
+from paper_figs.style import INK, WIDTH, entitle, letter
 
 NAME = "umm_sweep"
 COMMAND = "sslsim umm-sweep --run RUN RUN ... --out DIR/umm_sweep (DIR as in --results DIR)"
@@ -47,7 +47,7 @@ def figure(results: Path) -> tuple[Figure, str]:
     draw_changes(panels, result, names)
     titles = ("linear, points", "neighbours, points", r"$\Delta R$, nats", "distance")
     for place, (axes, title) in enumerate(zip(panels, titles, strict=True)):
-        axes.set_title(rf"$\bf{{{letter(place + 1)}}}$  {title}", fontsize=8.5)
+        entitle(axes, letter(place + 1), title, fontsize=8.5)
         axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
         axes.tick_params(axis="x", labelsize=7)
     panels[0].set_yticks(range(len(panels[0].get_yticks())), _readable(panels[0]))
@@ -69,48 +69,38 @@ def table(result: Mapping[str, Any]) -> list[list[str]]:
             continue
         control: Mapping[str, Any] = next(
             (
-                one["measures"]
-                for one in result["rows"]
-                if one["group"] == row["group"] and one["setting"] == row["control"]
+                other["measures"]
+                for other in result["rows"]
+                if other["group"] == row["group"] and other["setting"] == row["control"]
             ),
             {},
         )
         name = captions.name_of(row["group"])
         for key, words, factor, digits in _MEASURES:
-            found = row["measures"].get(key)
-            if found is None:
+            measure = row["measures"].get(key)
+            if measure is None:
                 continue
-            before = found["before"]
-            told = before["mean"] if isinstance(before, dict) else before
+            before = measure["before"]
+            mean = before["mean"] if isinstance(before, dict) else before
             rows.append(
                 [
                     name,
                     words,
-                    "-" if told is None else f"{factor * told:.{digits}f}",
-                    _interval(found["change"], factor, digits),
-                    _interval(control.get(key, {}).get("change"), factor, digits),
-                    _interval(found.get("from_control"), factor, digits),
+                    "-" if mean is None else f"{factor * mean:.{digits}f}",
+                    captions.interval(measure["change"], factor, digits),
+                    captions.interval(control.get(key, {}).get("change"), factor, digits),
+                    captions.interval(measure.get("from_control"), factor, digits),
                 ]
             )
             name = ""
     return rows
 
 
-def _interval(found: Mapping[str, Any] | None, factor: float, digits: int) -> str:
-    if found is None or found["mean"] is None:
-        return "-"
-    told = f"{factor * found['mean']:+.{digits}f}"
-    if found["low"] is not None:
-        low, high = (f"{factor * found[end]:.{digits}f}" for end in ("low", "high"))
-        told += f" [{low}, {high}]"
-    return told.replace("-", "\N{MINUS SIGN}")
-
-
 def _draw_table(axes: Axes, rows: list[list[str]]) -> None:
     axes.set_axis_off()
     places = (0.0, 0.115, 0.405, 0.605, 0.805, 1.0)  # left, left, then right edges
     axes.set(xlim=(0, 1), ylim=(len(rows) + 0.2, -1.4))
-    axes.set_title(r"$\bf{a}$")
+    entitle(axes, letter(0))
     for place, words in zip(places[2:], _COLUMNS, strict=True):
         axes.text(place, -0.6, words, ha="right", va="center", fontsize=7.5)
     for height, width in ((-1.2, 1.0), (-0.05, 0.7), (len(rows) - 0.0, 1.0)):
@@ -142,7 +132,7 @@ def _caption(
         f"{captions.name_of(row['group'])} ({captions.seeds(row['seeds'])})" for row in rows
     )
     failed = sum(len(row["failed"]) for row in result["rows"])
-    told = f" {failed} cells failed and are left out." if failed else ""
+    lacking = f" {failed} cells failed and are left out." if failed else ""
     return (
         f"Undoing memorisation: {runs}, layers behind {options['split']} fine-tuned for "
         f"{options['steps']} outer steps of {options['batch']} images, eps "
@@ -154,5 +144,5 @@ def _caption(
         "held-out images, of representation and embedding; Delta R, distance and loss on "
         f"{options['held_out']} held-out ones. b to e: the difference for every setting: ablations "
         f"and single pressures; ticks are runs, lines {level} intervals, accuracies those of the "
-        f"representation.{told}"
+        f"representation.{lacking}"
     )

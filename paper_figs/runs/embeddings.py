@@ -21,15 +21,18 @@ from PIL import Image
 from paper_figs.style import BAND, INK, QUIET, styled
 from sslsim.core.files import read_arrays, read_json, whole_file
 
-_FRAMES = 60
 
-
-def animate(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
-    """Animate the embeddings of the probe set over training."""
+def animate(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    count: int = 60,
+) -> Path:
+    """Animate the embeddings of the probe set over training, in so many frames at most."""
     result = read_json(Path(folder) / "training.json")
     records = read_arrays(Path(folder) / "records.npz")
     points = principal_points(records)
-    shown = _frames(records["times"], _FRAMES)
+    shown = _frames(records["times"], count)
     opened = [step for step in result["step_times"] if step is not None]
     frames = []
     with styled():

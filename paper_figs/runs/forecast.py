@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from paper_figs.store import grouped
 from paper_figs.style import BAND, INK, QUIET, mode_colours, save, styled
 from sslsim.core.files import read_arrays, read_json
 from theory.linear.two_factor import growth_time, two_factor_law
@@ -34,32 +35,33 @@ def draw_forecast(folder: str | os.PathLike[str]) -> Path:
 
 
 def _draw_scatter(axes: Axes, result: dict[str, Any]) -> None:
-    came = [
-        one
-        for one in result["forecasts"]
-        if one["size"] == result["judged_at"] and one["measured_step_time"] is not None
+    judged = [
+        forecast
+        for forecast in result["forecasts"]
+        if forecast["size"] == result["judged_at"] and forecast["measured_step_time"] is not None
     ]
-    kinds = list(dict.fromkeys((one["method"], one["encoder"]) for one in came))
+    kinds = grouped(judged, lambda forecast: (forecast["method"], forecast["encoder"]))
     colours = mode_colours(max(len(kinds), 1))
     everything = []
-    for place, kind in enumerate(kinds):
-        of_kind = [one for one in came if (one["method"], one["encoder"]) == kind]
-        remaining = np.array([one["measured_step_time"] - one["time"] for one in of_kind])
-        told, low, high, naive = (
+    for place, (kind, of_kind) in enumerate(kinds.items()):
+        remaining = np.array(
+            [forecast["measured_step_time"] - forecast["time"] for forecast in of_kind]
+        )
+        predicted, low, high, naive = (
             np.array([np.inf if value is None else value for value in values])
-            - np.array([one["time"] for one in of_kind])
+            - np.array([forecast["time"] for forecast in of_kind])
             for values in (
-                [one["step_times"]["two_factor"] for one in of_kind],
-                [one["low"] for one in of_kind],
-                [one["high"] for one in of_kind],
-                [one["step_times"][_NAIVE] for one in of_kind],
+                [forecast["step_times"]["two_factor"] for forecast in of_kind],
+                [forecast["low"] for forecast in of_kind],
+                [forecast["high"] for forecast in of_kind],
+                [forecast["step_times"][_NAIVE] for forecast in of_kind],
             )
         )
         marker = _MARKERS[place % len(_MARKERS)]
         axes.errorbar(
             remaining,
-            told,
-            yerr=np.abs(np.stack([told - low, high - told])),
+            predicted,
+            yerr=np.abs(np.stack([predicted - low, high - predicted])),
             fmt=marker,
             ms=4.5,
             color=colours[place],
@@ -68,7 +70,7 @@ def _draw_scatter(axes: Axes, result: dict[str, Any]) -> None:
             label=", ".join(kind),
         )
         axes.plot(remaining, naive, marker, ms=4.5, mfc="none", mec=QUIET, mew=0.8, ls="none")
-        shown = np.concatenate([remaining, told, naive])
+        shown = np.concatenate([remaining, predicted, naive])
         everything += shown[np.isfinite(shown) & (shown > 0)].tolist()
     axes.set(xlabel="time to the step, measured", ylabel="forecast")
     axes.set_title(f"forecast at $\\lambda$ = {result['judged_at']:g}")
@@ -84,29 +86,30 @@ def _draw_scatter(axes: Axes, result: dict[str, Any]) -> None:
 
 def _draw_tightening(axes: Axes, result: dict[str, Any]) -> None:
     """Forecasts over what happened, by the eigenvalue at which they were made."""
-    sizes = sorted({one["size"] for one in result["forecasts"]})
+    sizes = sorted({forecast["size"] for forecast in result["forecasts"]})
     names = {"two_factor": (INK, "o", "two factors"), _NAIVE: (QUIET, "s", "last rate kept up")}
     for name, (colour, marker, label) in names.items():
-        middle, low, high, held = [], [], [], []
+        middle, low, high, judged_sizes = [], [], [], []
         for size in sizes:
             ratios = [
-                (one["step_times"][name] - one["time"]) / (one["measured_step_time"] - one["time"])
-                for one in result["forecasts"]
-                if one["size"] == size
-                and one["measured_step_time"] is not None
-                and one["step_times"].get(name) is not None
-                and one["measured_step_time"] > one["time"]
+                (forecast["step_times"][name] - forecast["time"])
+                / (forecast["measured_step_time"] - forecast["time"])
+                for forecast in result["forecasts"]
+                if forecast["size"] == size
+                and forecast["measured_step_time"] is not None
+                and forecast["step_times"].get(name) is not None
+                and forecast["measured_step_time"] > forecast["time"]
             ]
             if ratios:
-                held.append(size)
+                judged_sizes.append(size)
                 middle.append(np.median(ratios))
                 low.append(np.quantile(ratios, 0.1))
                 high.append(np.quantile(ratios, 0.9))
-        if not held:
+        if not judged_sizes:
             continue
         axes.set(xscale="log", yscale="log")
-        axes.plot(held, middle, marker=marker, ms=4, color=colour, label=label)
-        axes.fill_between(held, low, high, color=colour, alpha=0.18, lw=0)
+        axes.plot(judged_sizes, middle, marker=marker, ms=4, color=colour, label=label)
+        axes.fill_between(judged_sizes, low, high, color=colour, alpha=0.18, lw=0)
     axes.axhline(1.0, color=INK, lw=0.8)
     axes.set(
         xlabel=r"eigenvalue $\lambda$ at the forecast",
@@ -119,24 +122,26 @@ def _draw_tightening(axes: Axes, result: dict[str, Any]) -> None:
 
 def _draw_future(axes: Axes, result: dict[str, Any], curves: dict[str, Any]) -> None:
     times, lam = curves["times_0"], curves["eigenvalues_0"]
-    told = result["forecasts"]
-    now = told[0]["time"] if told else times[-1]
+    forecasts = result["forecasts"]
+    now = forecasts[0]["time"] if forecasts else times[-1]
     colours = mode_colours(lam.shape[1])
     past, rest = times <= now, times >= now
     for mode, colour in enumerate(colours):
         values = np.where(lam[:, mode] > 0, lam[:, mode], np.nan)
         axes.plot(times[past], values[past], color=colour)
         axes.plot(times[rest], values[rest], color=colour, lw=0.8, ls=":")
-    for one in told:
-        law = two_factor_law(one["lam"], one["late_rate"], one["early_rate"])
-        rise = np.geomspace(one["lam"], 0.98, 60)
-        when = now + growth_time(law, one["lam"], rise)
-        colour = colours[one["mode"] - 1]
-        axes.plot(when, one["ceiling"] * rise, color=colour, lw=1.0, ls=(0, (5, 2)))
-        height = 0.5 * one["ceiling"]
-        axes.plot([one["low"], one["high"]], [height, height], color=colour, lw=0.8, marker="|")
+    for forecast in forecasts:
+        law = two_factor_law(forecast["lam"], forecast["late_rate"], forecast["early_rate"])
+        rise = np.geomspace(forecast["lam"], 0.98, 60)
+        when = now + growth_time(law, forecast["lam"], rise)
+        colour = colours[forecast["mode"] - 1]
+        axes.plot(when, forecast["ceiling"] * rise, color=colour, lw=1.0, ls=(0, (5, 2)))
+        height = 0.5 * forecast["ceiling"]
+        axes.plot(
+            [forecast["low"], forecast["high"]], [height, height], color=colour, lw=0.8, marker="|"
+        )
     axes.axvspan(times[0], now, color=BAND, alpha=0.35, lw=0)
-    ends = [one["high"] for one in told[:3] if one["high"] is not None]
+    ends = [forecast["high"] for forecast in forecasts[:3] if forecast["high"] is not None]
     axes.set(
         yscale="log",
         xlabel="flow time",

@@ -129,8 +129,8 @@ def draw_matrix(axes: Axes, result: Mapping[str, Any], names: Sequence[str]) -> 
         place = row - (0.14 if several else 0)
         axes.text(column, place, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
         if several:
-            told = f"{low[row, column]:.2f}-{high[row, column]:.2f}"
-            axes.text(column, row + 0.24, told, ha="center", va="center", color=ink, fontsize=5.8)
+            words = f"{low[row, column]:.2f}-{high[row, column]:.2f}"
+            axes.text(column, row + 0.24, words, ha="center", va="center", color=ink, fontsize=5.8)
     for line in (axes.axhline, axes.axvline):
         line(count - 0.5, color=INK, lw=1.4)
     axes.set_xticks(range(2 * count), ticks * 2, rotation=45, ha="right")
@@ -144,10 +144,10 @@ def draw_matrix(axes: Axes, result: Mapping[str, Any], names: Sequence[str]) -> 
     for level in ("chance", "chance_alike"):
         bar.ax.axhline(result[level], color=INK, lw=1.2)
     middle = (result["chance"] + result["chance_alike"]) / 2
-    told = f"chance {result['chance']:.2f} to {result['chance_alike']:.2f}"
+    words = f"chance {result['chance']:.2f} to {result['chance_alike']:.2f}"
     marks = {0.25: "0.25", 0.5: "0.5", 0.75: "0.75", 1.0: "1"}
     marks = {place: mark for place, mark in marks.items() if place > middle + 0.06}
-    bar.set_ticks([middle, *marks], labels=[told, *marks.values()])
+    bar.set_ticks([middle, *marks], labels=[words, *marks.values()])
 
 
 _SHOWN = 32  # modes drawn at most

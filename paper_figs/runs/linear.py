@@ -167,13 +167,15 @@ def _errors(axes: Axes, result: dict[str, Any], way: str, title: str) -> None:
     order = np.argsort(widths)
     axes.axhline(0.05, color=BAND, lw=1.0, zorder=0)
     for place, (name, (label, marker, colour)) in enumerate(_PREDICTIONS.items()):
-        found = result["ways"][way][name]
+        by_width = result["ways"][way][name]
         at = widths * _APART ** (place - 1)
-        errors = _floats(found["mean_relative_error"])
+        errors = _floats(by_width["mean_relative_error"])
         seeds = np.repeat(at, errors.shape[1])
         axes.plot(seeds, errors.ravel(), "o", ms=2.2, mew=0.6, mfc="white", color=colour, zorder=3)
-        mean, low, high = (_floats(found[key])[order] for key in ("geometric_mean", "low", "high"))
-        exponent = found["exponent"]
+        mean, low, high = (
+            _floats(by_width[key])[order] for key in ("geometric_mean", "low", "high")
+        )
+        exponent = by_width["exponent"]
         law = "" if exponent is None else f" (width$^{{{exponent:.2f}}}$)"
         axes.errorbar(
             at[order],

@@ -75,17 +75,17 @@ def draw_distributions(axes: Axes, result: Mapping[str, Any], arrays: Mapping[st
 
 def draw_comparisons(axes: Axes, result: Mapping[str, Any]) -> None:
     """Draw differences of sets: pairs of encoders as dots, means with 90 % intervals."""
-    found = result["sets"][0]
-    count, labels = len(found["means"]["shared"]), []
-    for place, test in enumerate(found["comparisons"]):
-        differences = np.subtract(found["means"][test["above"]], found["means"][test["below"]])
+    scores = result["sets"][0]
+    count, labels = len(scores["means"]["shared"]), []
+    for place, test in enumerate(scores["comparisons"]):
+        differences = np.subtract(scores["means"][test["above"]], scores["means"][test["below"]])
         _spread(axes, differences, place)
         labels.append(f"{test['above']}\nless {test['below']}")
-        told = "p < 0.0001" if test["p"] < 1e-4 else f"p {test['p']:.2g}"
+        p_value = "p < 0.0001" if test["p"] < 1e-4 else f"p {test['p']:.2g}"
         axes.text(
             1.0,
             place - 0.3,
-            told,
+            p_value,
             fontsize=7,
             ha="right",
             transform=axes.get_yaxis_transform(),
@@ -99,14 +99,14 @@ def draw_comparisons(axes: Axes, result: Mapping[str, Any]) -> None:
 
 def draw_outliers(axes: Axes, result: Mapping[str, Any], group: str) -> None:
     """Draw how well scores tell planted outliers of each kind."""
-    found = result["atypical"][group]
-    for place, one in enumerate(found.values()):
-        _spread(axes, np.asarray(one["units"]), place)
-        axes.plot(one["auc"], place, "D", color=INK, ms=4.5, mfc="white", zorder=4)
-    _rows(axes, [f"{kind} ({one['points']})" for kind, one in found.items()])
+    kinds = result["atypical"][group]
+    for place, outliers in enumerate(kinds.values()):
+        _spread(axes, np.asarray(outliers["units"]), place)
+        axes.plot(outliers["auc"], place, "D", color=INK, ms=4.5, mfc="white", zorder=4)
+    _rows(axes, [f"{kind} ({outliers['points']})" for kind, outliers in kinds.items()])
     axes.axvline(0.5, color=QUIET, lw=0.8, zorder=0)
     axes.set(xlim=(min(0.35, axes.get_xlim()[0]), 1.02))
-    several = any(len(one["units"]) for one in found.values())
+    several = any(len(outliers["units"]) for outliers in kinds.values())
     axes.set_xlabel("AUC of outliers" + (" (diamond: of mean scores)" if several else ""))
     axes.set_title("Outliers among " + ("candidates" if group == "candidate" else "all images"))
 
@@ -117,8 +117,8 @@ def draw_layers(axes: Axes, result: Mapping[str, Any]) -> None:
     order = sorted(range(len(layers)), key=lambda place: _depth(layers[place]))
     places = np.arange(len(layers))
     if result["sets"]:
-        found = [result["sets"][place]["means"] for place in order]
-        lines = np.array([[np.subtract(s[a], s[b]) for s in found] for a, b in _CURVES])
+        by_layer = [result["sets"][place]["means"] for place in order]
+        lines = np.array([[np.subtract(s[a], s[b]) for s in by_layer] for a, b in _CURVES])
         for pair, (above, below) in enumerate(_CURVES):
             _interval_line(axes, places + 0.06 * (2 * pair - 1), lines[pair], _LINES[pair])
             axes.plot([], [], **_LINES[pair], label=f"{above} less {below}")
@@ -143,7 +143,7 @@ def draw_curve(axes: Axes, result: Mapping[str, Any]) -> None:
     steps = np.array([point["step"] for point in result["curve"]])
     means = [point["means"] for point in result["curve"]]
     for name, look in _SET_LINES.items():
-        values = np.array([np.subtract(one[name], one["shared"]) for one in means])
+        values = np.array([np.subtract(point[name], point["shared"]) for point in means])
         _interval_line(axes, steps, values, look)
         axes.plot([], [], **look, label=name)
     axes.axhline(0, color=QUIET, lw=0.8, zorder=0)
@@ -175,7 +175,7 @@ def draw_agreement(axes: Axes, result: Mapping[str, Any]) -> None:
 def draw_images(axes: Sequence[Axes], arrays: Mapping[str, Array], count: int = 16) -> None:
     """Draw the most and the least memorised images, outliers framed and named."""
     order = arrays["order"]
-    for one, name, places in ((axes[0], "most", order), (axes[1], "least", order[::-1])):
+    for panel, name, places in ((axes[0], "most", order), (axes[1], "least", order[::-1])):
         images = arrays[name][:count]
         shown, _, height, width = images.shape
         gap = max(1, width // 12)
@@ -189,12 +189,14 @@ def draw_images(axes: Sequence[Axes], arrays: Mapping[str, Array], count: int = 
                     [frame[0][k] for k in (0, 1, 1, 0, 0)],
                     [frame[1][k] for k in (0, 0, 1, 1, 0)],
                 )
-                one.plot(x, y, color="white", lw=3.0, clip_on=False)
-                one.plot(x, y, color="#d1495b", lw=1.6, clip_on=False)
-                one.text(left + width / 2, height, _KINDS[kind], fontsize=6, ha="center", va="top")
-        one.imshow(strip, interpolation="nearest")
-        one.set_title(f"{name.capitalize()} memorised", fontsize=8.5)
-        one.axis("off")
+                panel.plot(x, y, color="white", lw=3.0, clip_on=False)
+                panel.plot(x, y, color="#d1495b", lw=1.6, clip_on=False)
+                panel.text(
+                    left + width / 2, height, _KINDS[kind], fontsize=6, ha="center", va="top"
+                )
+        panel.imshow(strip, interpolation="nearest")
+        panel.set_title(f"{name.capitalize()} memorised", fontsize=8.5)
+        panel.axis("off")
 
 
 def _groups(result: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[tuple[Array, str, str]]:
@@ -227,7 +229,7 @@ def _range(groups: Sequence[Array]) -> tuple[float, float]:
 def _half(values: Array) -> Array:
     """Half of the interval of means over the last axis; none of fewer than two."""
     over = mean_interval(values, LEVEL, axis=-1)
-    return np.where(over.count > 1, over.high - over.mean, 0.0)
+    return np.where(over.n > 1, over.high - over.mean, 0.0)
 
 
 def _spread(axes: Axes, values: Array, place: float) -> None:
@@ -315,5 +317,7 @@ def _panels(result: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[Pane
 
 
 def _headline(result: Mapping[str, Any]) -> str:
-    told = f"{result['method']}, {result['encoder']} on {result['data']}, {result['views']} views"
-    return f"{told}; {result['protocol']}, {result['layers'][0]}".replace("_", " ")
+    trained = (
+        f"{result['method']}, {result['encoder']} on {result['data']}, {result['views']} views"
+    )
+    return f"{trained}; {result['protocol']}, {result['layers'][0]}".replace("_", " ")

@@ -55,14 +55,14 @@ def overlaps(results: Path) -> list[Overlap]:
     >>> overlaps(Path("nowhere"))
     []
     """
-    found = []
+    rows = []
     for path in sorted(Path(results).glob("*/memorization.json")):
         config = read_json(path.parent / "config.json")
         for other in read_json(path)["agreement"]:
-            kept = path.parent.parent / Path(other["run"]).name / "config.json"
-            theirs = read_json(kept)["options"] if kept.exists() else other
+            their_config = path.parent.parent / Path(other["run"]).name / "config.json"
+            theirs = read_json(their_config)["options"] if their_config.exists() else other
             kind, label = _difference(config["options"], theirs, path.parent.name)
-            found.append(
+            rows.append(
                 Overlap(
                     kind,
                     label,
@@ -73,7 +73,7 @@ def overlaps(results: Path) -> list[Overlap]:
                     config,
                 )
             )
-    return sorted(found, key=lambda one: _KINDS.index(one.kind))
+    return sorted(rows, key=lambda row: _KINDS.index(row.kind))
 
 
 def chance(points: int, top: int) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -92,11 +92,11 @@ def chance(points: int, top: int) -> tuple[tuple[float, float], tuple[float, flo
 def draw_overlaps(panels: Sequence[Axes], rows: Sequence[Overlap], between: float | None) -> None:
     """Draw the agreement of rankings, a row a pair of studies, against chance."""
     measures: tuple[list[float | None], ...] = (
-        [one.tau for one in rows],
-        [one.share for one in rows],
+        [row.tau for row in rows],
+        [row.share for row in rows],
     )
     for which, (axes, values) in enumerate(zip(panels, measures, strict=True)):
-        bands = [chance(one.points, one.top)[which] for one in rows]
+        bands = [chance(row.points, row.top)[which] for row in rows]
         for place, (value, (low, high)) in enumerate(zip(values, bands, strict=True)):
             axes.barh(place, high - low, 0.62, left=low, color=BAND, lw=0)
             if value is not None:
@@ -109,10 +109,10 @@ def draw_overlaps(panels: Sequence[Axes], rows: Sequence[Overlap], between: floa
         axes.set_yticks(range(len(rows)), [])
     if between is not None:
         panels[0].axvline(between, color=QUIET, ls=(0, (4, 2)), lw=0.9, zorder=0)
-    panels[0].set_yticks(range(len(rows)), [one.label for one in rows], fontsize=7.5)
+    panels[0].set_yticks(range(len(rows)), [row.label for row in rows], fontsize=7.5)
     panels[0].axvline(0, color=QUIET, lw=0.8, zorder=0)
     panels[0].set_xlabel("Kendall's tau")
-    tops = captions.listed(sorted({one.top for one in rows}))
+    tops = captions.listed(sorted({row.top for row in rows}))
     panels[1].set_xlabel(f"top {tops} in common")
 
 
@@ -122,7 +122,9 @@ def _difference(own: Mapping[str, Any], other: Mapping[str, Any], name: str) -> 
         key: own.get(key) for key in other if key in _KINDS and own.get(key) != other[key]
     }
     if "protocol" in differing:
-        here, there = (_PROTOCOLS.get(one["protocol"], one["protocol"]) for one in (own, other))
+        here, there = (
+            _PROTOCOLS.get(study["protocol"], study["protocol"]) for study in (own, other)
+        )
         return "protocol", f"{here}, {there}"
     if differing.get("method") == "supervised":
         return "supervised", "supervised"

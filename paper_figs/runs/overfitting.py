@@ -35,11 +35,11 @@ def draw_overfitting(folder: str | os.PathLike[str], group: int = 0) -> Path:
         figure = Figure(figsize=(7.4, sum(heights)), layout="constrained")
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         label, runs = groups[group]["label"].replace("_", " "), runs_shown(result, group)
-        told = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
-        parts[0].suptitle(f"{label} ({told})", x=0.01, ha="left", fontsize=10)
+        seeds = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
+        parts[0].suptitle(f"{label} ({seeds})", x=0.01, ha="left", fontsize=10)
         draw_group(parts[0].subplots(2, 2, height_ratios=[1.0, 1.3]), result, group)
         if several:
-            labels = [fill(one["label"].replace("_", " "), _LABEL) for one in groups]
+            labels = [fill(group["label"].replace("_", " "), _LABEL) for group in groups]
             draw_correlations(parts[1], result, labels)
         return save(figure, folder / "overfitting.png")
 
@@ -163,8 +163,8 @@ def _draw_correlations(axes: Axes, result: Mapping[str, Any], layer: str, span: 
         row = group["layers"].index(layer)
         for offset, (signal, scale, marker, colour, _) in zip(offsets, marks, strict=True):
             height = place + offset
-            found = group["correlations"]["linear"][signal][span]
-            mean, low, high = (found[key][scale][row] for key in ("mean", "low", "high"))
+            correlation = group["correlations"]["linear"][signal][span]
+            mean, low, high = (correlation[key][scale][row] for key in ("mean", "low", "high"))
             if mean is None:
                 continue
             if low is not None:
@@ -175,5 +175,5 @@ def _draw_correlations(axes: Axes, result: Mapping[str, Any], layer: str, span: 
         axes.plot([], [], marker, color=colour, ms=3.5, ls="none", label=label)
     axes.set(xlim=(-1.08, 1.08), ylim=(len(groups) - 0.5, -0.5))
     axes.tick_params(axis="y", labelsize=6.5, length=0)
-    told = "all checkpoints" if span == "all" else "from its peak on"
-    axes.set_title(f"{_name(layer)}, {told}", fontsize=8.5)
+    words = "all checkpoints" if span == "all" else "from its peak on"
+    axes.set_title(f"{_name(layer)}, {words}", fontsize=8.5)

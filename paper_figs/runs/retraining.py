@@ -24,19 +24,19 @@ _APART = 1.06  # factor by which markers of one share are moved, not to hide eac
 def draw_removal(folder: str | os.PathLike[str]) -> Path:
     """Draw what ``sslsim memorization-removal`` found."""
     result = read_json(Path(folder) / "removal.json")
-    found = result["results"]
-    compared = any(_differences(curve) for one in found for curve in one["curves"])
+    results = result["results"]
+    compared = any(_differences(curve) for part in results for curve in part["curves"])
     with styled():
         rows = 2 if compared else 1
-        size = (1.0 + 2.5 * max(len(found), 2), 1.2 + 2.0 * rows)
+        size = (1.0 + 2.5 * max(len(results), 2), 1.2 + 2.0 * rows)
         figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(rows, len(found), squeeze=False, sharex=True)
-        for place, one in enumerate(found):
-            draw_accuracies(panels[0, place], one)
-            panels[0, place].set_title(f"{Path(one['data']).name}\n{one['measure']}")
+        panels = figure.subplots(rows, len(results), squeeze=False, sharex=True)
+        for place, part in enumerate(results):
+            draw_accuracies(panels[0, place], part)
+            panels[0, place].set_title(f"{Path(part['data']).name}\n{part['measure']}")
             if compared:
-                _draw_differences(panels[1, place], one)
-            label_shares(panels[-1, place], one)
+                _draw_differences(panels[1, place], part)
+            label_shares(panels[-1, place], part)
         panels[0, 0].set_ylabel("accuracy, %")
         if compared:
             panels[1, 0].set_ylabel("less random removed, points")
@@ -46,20 +46,20 @@ def draw_removal(folder: str | os.PathLike[str]) -> Path:
         return save(figure, Path(folder) / "removal.png")
 
 
-def draw_accuracies(axes: Axes, one: Mapping[str, Any]) -> None:
+def draw_accuracies(axes: Axes, result: Mapping[str, Any]) -> None:
     """Draw accuracies against the share removed."""
-    none = one["none"]
+    none = result["none"]
     if none is not None:
         if none["low"] is not None:
             axes.axhspan(100 * none["low"], 100 * none["high"], color=BAND, alpha=0.5, lw=0)
         axes.axhline(100 * none["mean"], color=INK, lw=0.8, ls=":", label="nothing removed")
-    for curve in one["curves"]:
+    for curve in result["curves"]:
         _draw_curve(axes, curve["which"], curve["points"], "accuracy")
 
 
-def _draw_differences(axes: Axes, one: Mapping[str, Any]) -> None:
+def _draw_differences(axes: Axes, result: Mapping[str, Any]) -> None:
     axes.axhline(0.0, color=QUIET, lw=0.8)
-    for curve in one["curves"]:
+    for curve in result["curves"]:
         if points := _differences(curve):
             _draw_curve(axes, curve["which"], points, "from_random")
 
@@ -80,9 +80,9 @@ def _draw_curve(axes: Axes, which: str, points: Sequence[Mapping[str, Any]], key
             axes.plot([share, share], ends, color=colour, lw=0.9)
 
 
-def label_shares(axes: Axes, one: Mapping[str, Any]) -> None:
+def label_shares(axes: Axes, result: Mapping[str, Any]) -> None:
     """Give the shares that were removed for ticks, in percent, on a logarithmic scale."""
-    shares = sorted({point["share"] for curve in one["curves"] for point in curve["points"]})
+    shares = sorted({point["share"] for curve in result["curves"] for point in curve["points"]})
     axes.set_xscale("log")
     axes.set_xticks([100 * share for share in shares], [f"{100 * share:g}" for share in shares])
     axes.minorticks_off()

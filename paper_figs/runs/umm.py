@@ -76,10 +76,10 @@ def draw_changes(
                 continue
             group = groups.index(row["group"])
             offset = (group - (len(groups) - 1) / 2) * 0.6 / len(groups)
-            found = row["measures"].get(key, {}).get("from_control")
-            if found is not None:
+            estimate = row["measures"].get(key, {}).get("from_control")
+            if estimate is not None:
                 place = settings.index(row["setting"]) + offset
-                _draw_interval(axes, found, factor, place, colours[group], _MARKERS[group % 6])
+                _draw_interval(axes, estimate, factor, place, colours[group], _MARKERS[group % 6])
         axes.set_title(title)
         axes.margins(x=0.1)
         for place in range(0, len(settings), 2):
@@ -99,13 +99,15 @@ def _compared(result: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def _draw_interval(
-    axes: Axes, found: dict[str, Any], factor: float, place: float, colour: str, marker: str
+    axes: Axes, estimate: dict[str, Any], factor: float, place: float, colour: str, marker: str
 ) -> None:
-    if found["low"] is not None:
-        ends = [factor * found["low"], factor * found["high"]]
+    if estimate["low"] is not None:
+        ends = [factor * estimate["low"], factor * estimate["high"]]
         axes.plot(ends, [place, place], color=colour, lw=1.0)
-    axes.plot(factor * np.array(found["values"]), [place] * len(found["values"]), "|", color=QUIET)
-    axes.plot(factor * found["mean"], place, marker, ms=4, color=colour)
+    axes.plot(
+        factor * np.array(estimate["values"]), [place] * len(estimate["values"]), "|", color=QUIET
+    )
+    axes.plot(factor * estimate["mean"], place, marker, ms=4, color=colour)
 
 
 def _draw_layers(axes: Axes, result: dict[str, Any], key: str, factor: float) -> None:
@@ -134,6 +136,6 @@ def _draw_course(panels: Any, records: list[dict[str, Any]], result: dict[str, A
     below.plot(steps, [line["alignment"] for line in records], color=INK, lw=1.0)
     below.set_title(f"distance ({result['alignment']}) of the batches")
     below.set_xlabel("outer step")
-    found = result["convergence"]
-    if found is not None and not found["converges"]:
+    estimate = result["convergence"]
+    if estimate is not None and not estimate["converges"]:
         top.text(0.02, 0.92, "does not converge", transform=top.transAxes, fontsize=8)

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, newest first, with a fall-back to the one before."""
+"""Checkpoints: written completely or not at all; a damaged one falls back to the previous one."""
 
 from __future__ import annotations
 
@@ -19,32 +19,33 @@ _NAME = re.compile(r"checkpoint-(\d{9})\.pt")
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int = 2) -> Path:
-    """Write a checkpoint and remove the oldest beyond ``keep``, and any of a later step.
+    """Write a checkpoint; remove old checkpoints beyond ``keep`` and all of later steps.
 
-    The file appears under its name only when all of it is on the disk: it is written beside,
-    flushed, and renamed. Killed at any moment, the folder holds whole checkpoints. A later one must
-    have been damaged, since training went on from before it.
+    The file appears under its name only when it is complete on the disk. If the process is killed
+    at any moment, the folder contains complete checkpoints. Checkpoints of later steps must be
+    damaged, because training resumed before them.
 
     Parameters
     ----------
     folder : Path
-        Where checkpoints lie; made if need be.
+        Folder of the checkpoints, created if missing.
     step : int
-        Updates done so far.
+        Number of updates so far.
     state : dict
-        Of tensors, numbers, strings, lists and dictionaries.
+        Tensors, numbers, strings, lists and dictionaries.
     keep : int
-        Checkpoints to keep; two let a damaged one fall back, 0 keeps all.
+        Number of checkpoints to keep, 0 for all. With two, a damaged one can fall back to the
+        other.
 
     Returns
     -------
     Path
-        ``checkpoint-<step>.pt``, a plain file of ``torch.save``.
+        ``checkpoint-<step>.pt``, a file of ``torch.save``.
 
     Raises
     ------
     ValueError
-        If it cannot be written.
+        If the checkpoint cannot be written.
 
     Examples
     --------
@@ -62,16 +63,16 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
         raise ValueError(f"{path} cannot be written: {error.strerror}") from error
     with whole_file(path) as file:
         _save(state, file)
-    found = checkpoints(folder)
-    place = found.index(path)
-    for other in (*found[:place], *(found[place + keep :] if keep else ())):
+    paths = checkpoints(folder)
+    place = paths.index(path)
+    for other in (*paths[:place], *(paths[place + keep :] if keep else ())):
         other.unlink()
     sweep(folder)
     return path
 
 
 def _save(state: dict[str, Any], file: IO[bytes]) -> None:
-    """Save into a file, with the system's own words if it cannot be written."""
+    """Save into a file; if that fails, raise the error of the system."""
     failed: list[OSError] = []
 
     class Noting(io.RawIOBase):
@@ -87,7 +88,7 @@ def _save(state: dict[str, Any], file: IO[bytes]) -> None:
 
     try:
         torch.save(state, cast(IO[bytes], Noting()))
-    except RuntimeError as error:  # torch names its own code, not the reason
+    except RuntimeError as error:  # torch names its source code, not the reason
         raise (failed or [OSError(str(error).partition("\n")[0])])[0] from error
 
 
@@ -97,20 +98,24 @@ def checkpoints(folder: Path) -> list[Path]:
     Parameters
     ----------
     folder : Path
-        May not exist.
+        Folder; it need not exist.
 
     Returns
     -------
     list of Path
-        Newest first.
+        Paths, newest first.
 
     Examples
     --------
-    >>> checkpoints(Path("nowhere"))
-    []
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for step in (5, 40):
+    ...     path = save_checkpoint(folder, step, {})
+    >>> [path.name for path in checkpoints(folder)]
+    ['checkpoint-000000040.pt', 'checkpoint-000000005.pt']
     """
-    found = [path for path in folder.glob("checkpoint-*.pt") if _NAME.fullmatch(path.name)]
-    return sorted(found, reverse=True)
+    paths = [path for path in folder.glob("checkpoint-*.pt") if _NAME.fullmatch(path.name)]
+    return sorted(paths, reverse=True)
 
 
 def load_newest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
@@ -119,14 +124,14 @@ def load_newest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]
     Parameters
     ----------
     folder : Path
-        Where checkpoints lie.
+        Folder of the checkpoints.
     device : torch.device
-        On which tensors are wanted.
+        Device of the tensors.
 
     Returns
     -------
     dict or None
-        What was saved; None where there is no checkpoint.
+        The saved state; None if there is no checkpoint.
 
     Raises
     ------
@@ -136,49 +141,54 @@ def load_newest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]
     Warns
     -----
     UserWarning
-        If a damaged one is passed over.
+        If a checkpoint is damaged and the previous one is used.
 
     Examples
     --------
-    >>> load_newest_checkpoint(Path("nowhere"), torch.device("cpu")) is None
-    True
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for step in (5, 40):
+    ...     path = save_checkpoint(folder, step, {"step": step})
+    >>> load_newest_checkpoint(folder, torch.device("cpu"))
+    {'step': 40}
     """
-    found = checkpoints(folder)
-    for path in found:
+    paths = checkpoints(folder)
+    for path in paths:
         try:
             return load_checkpoint(path, device)
         except ValueError as error:
             warnings.warn(f"{error}; falling back to the checkpoint before", stacklevel=2)
-    if found:
-        raise ValueError(f"{folder} holds {len(found)} checkpoint(s), none of them intact")
+    if paths:
+        raise ValueError(f"{folder} holds {len(paths)} checkpoint(s), none of them intact")
     return None
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Load one checkpoint after verifying its check sums.
+    """Load one checkpoint and verify its check sums.
 
     Parameters
     ----------
     path : Path
         The file.
     device : torch.device
-        On which tensors are wanted.
+        Device of the tensors.
 
     Returns
     -------
     dict
-        What was saved.
+        The saved state.
 
     Raises
     ------
     ValueError
-        If it is missing or damaged.
+        If the file is missing or damaged.
 
     Examples
     --------
-    >>> load_checkpoint(Path("nowhere.pt"), torch.device("cpu"))
-    Traceback (most recent call last):
-    ValueError: nowhere.pt is not an intact checkpoint: No such file or directory
+    >>> import tempfile
+    >>> path = save_checkpoint(Path(tempfile.mkdtemp()), 5, {"weight": torch.ones(2)})
+    >>> load_checkpoint(path, torch.device("cpu"))
+    {'weight': tensor([1., 1.])}
     """
     try:
         # torch does not verify the check sums of its own archives: a flipped bit would pass.
@@ -189,24 +199,24 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         state = torch.load(path, map_location=device, weights_only=True)
         if not isinstance(state, dict):
             raise TypeError(f"it holds a {type(state).__name__}")
-    except Exception as error:  # damage shows in many ways: pickle, zip, struct, key, OS errors
+    except Exception as error:  # damage: errors of pickle, zip, struct, keys or the system
         reason = (isinstance(error, OSError) and error.strerror) or str(error).split("\n")[0]
         raise ValueError(f"{path} is not an intact checkpoint: {reason}") from error
     return state
 
 
 def fingerprint(tensors: Iterable[torch.Tensor | None]) -> str:
-    """Digest of what a run is made with, to tell whether a checkpoint is of the same.
+    """Hash of the tensors that define a run, to check that a checkpoint belongs to it.
 
     Parameters
     ----------
     tensors : iterable of Tensor or None
-        In an order of their own; None counts for nothing.
+        Tensors in a fixed order; None is skipped.
 
     Returns
     -------
     str
-        32 hexadecimal digits of their shapes and bytes.
+        Hash of their shapes and bytes, 32 hexadecimal digits.
 
     Examples
     --------

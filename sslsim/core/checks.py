@@ -1,4 +1,4 @@
-"""Checks of tensors a caller hands in: every message says what was given and what is expected."""
+"""Checks of arrays and tensors. Every message says what was given and what is expected."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ def real_array(name: str, value: ArrayLike) -> NDArray[np.float64]:
     Parameters
     ----------
     name : str
-        How the caller calls the argument; it opens the error message.
+        Name of the argument in the message.
     value : array_like
         The argument.
 
     Returns
     -------
     ndarray
-        Float64, not copied when it was float64 already.
+        The array; a float64 array is not copied.
 
     Raises
     ------
     ValueError
-        If it is complex.
+        If ``value`` is complex.
 
     Examples
     --------
@@ -43,19 +43,19 @@ def real_tensor(name: str, value: torch.Tensor | ArrayLike) -> torch.Tensor:
     Parameters
     ----------
     name : str
-        How the caller calls the argument; it opens the error message.
+        Name of the argument in the message.
     value : Tensor or array_like
         The argument.
 
     Returns
     -------
     Tensor of float64
-        On the same device and part of the same graph.
+        The tensor, on the same device and in the same graph.
 
     Raises
     ------
     ValueError
-        If it is complex.
+        If ``value`` is complex.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def real_tensor(name: str, value: torch.Tensor | ArrayLike) -> torch.Tensor:
     if not isinstance(value, torch.Tensor):
         if np.iscomplexobj(value):
             raise ValueError(f"{name} is complex; expected real numbers")
-        # At once: torch makes float32 of Python's numbers by default.
+        # With the type: by default torch makes float32 of Python's numbers.
         return torch.as_tensor(value, dtype=torch.float64)
     if value.is_complex():
         raise ValueError(f"{name} is complex; expected real numbers")
@@ -78,23 +78,23 @@ def finite_matrix(name: str, value: torch.Tensor | ArrayLike, rows: int = 1) -> 
     Parameters
     ----------
     name : str
-        How the caller calls the argument; it opens the error message.
+        Name of the argument in the message.
     value : Tensor or array_like, shape (n, d)
         The argument, samples in rows.
     rows : int
-        Least number of rows.
+        Minimum number of rows.
 
     Returns
     -------
     Tensor, shape (n, d)
-        On the same device and part of the same graph; integers become float64, floats keep their
-        type.
+        The matrix, on the same device and in the same graph; integers become float64, floats keep
+        their type.
 
     Raises
     ------
     ValueError
-        If it is no matrix, has fewer rows or no columns, is complex, or an entry is NaN or
-        infinite.
+        If ``value`` is not a matrix, has too few rows or no columns, is complex, or has an entry
+        that is NaN or infinite.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def finite_matrix(name: str, value: torch.Tensor | ArrayLike, rows: int = 1) -> 
         raise ValueError(f"{name} is complex; expected real numbers")
     if not matrix.is_floating_point():
         matrix = matrix.double()
-    # A sum is finite only if all of it is, and faster; one that overflows is no proof.
+    # A finite sum proves that all entries are finite, and is fast. It may overflow, so check again.
     total = matrix.detach().sum()
     if not (bool(total.isfinite()) or bool(torch.isfinite(matrix).all())):
         raise ValueError(f"{name} holds NaN or infinite values; expected finite numbers")
@@ -119,12 +119,12 @@ def finite_matrix(name: str, value: torch.Tensor | ArrayLike, rows: int = 1) -> 
 
 
 def equal_shapes(name: str, first: torch.Tensor, other: str, second: torch.Tensor) -> None:
-    """Raise if two tensors differ in shape.
+    """Raise an error if two tensors differ in shape.
 
     Parameters
     ----------
     name, other : str
-        How the caller calls the two arguments.
+        Names of the two arguments in the message.
     first, second : Tensor
         The arguments.
 

@@ -1,10 +1,10 @@
-r"""One global batch on many processes, with the numbers of one process.
+r"""One global batch on many processes, with the same numbers as on one process.
 
 Every process embeds its rows of the global batch; :func:`gather` joins the embeddings, and each
-process computes the same loss L of all of them. Automatic differentiation then differentiates the
-sum of the losses of all W processes, W L, and DistributedDataParallel divides summed gradients by
-W: what comes out is the gradient of L. Statistics inside the network follow the same rule
-(:class:`GlobalBatchNorm`). Without a process group everything here does nothing.
+process computes the same loss L of all of them. Automatic differentiation then differentiates W L,
+the sum of the losses of all W processes, and DistributedDataParallel divides the summed gradients
+by W. The result is the gradient of L. Statistics inside the network follow the same rule
+(:class:`GlobalBatchNorm`). Without a process group, all functions here do nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     Parameters
     ----------
     device : torch.device
-        Asked for; under torchrun ``cuda`` becomes the device of this process.
+        Requested device; under torchrun ``cuda`` becomes the device of this process.
 
     Yields
     ------
@@ -73,7 +73,7 @@ def rows_of_rank(batch: int) -> slice:
     Returns
     -------
     slice
-        Of equal length on every process.
+        Rows of this process; the number of rows is the same on every process.
 
     Raises
     ------
@@ -99,12 +99,12 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     rows : Tensor, shape (n, ...)
-        Rows of this process, as many on every one.
+        Rows of this process; n is the same on every process.
 
     Returns
     -------
     Tensor, shape (W n, ...)
-        The same on every process; the very argument without a process group.
+        All rows, the same on every process. Without a process group, the argument itself.
 
     Examples
     --------
@@ -120,12 +120,12 @@ def global_mean(value: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     value : Tensor
-        Of equal shape on every process.
+        Value of this process; the shape is the same on every process.
 
     Returns
     -------
     Tensor
-        The same on every process.
+        Mean, the same on every process.
 
     Examples
     --------
@@ -141,12 +141,12 @@ def largest(value: float) -> float:
     Parameters
     ----------
     value : float
-        Of this process.
+        Value of this process.
 
     Returns
     -------
     float
-        The same on every process.
+        Largest value, the same on every process.
 
     Examples
     --------
@@ -155,11 +155,11 @@ def largest(value: float) -> float:
     """
     if world_size() == 1:
         return value
-    held = torch.tensor(value, dtype=torch.float64)
+    maximum = torch.tensor(value, dtype=torch.float64)
     if dist.get_backend() == "nccl":
-        held = held.to("cuda")
-    dist.all_reduce(held, op=dist.ReduceOp.MAX)
-    return float(held)
+        maximum = maximum.to("cuda")
+    dist.all_reduce(maximum, op=dist.ReduceOp.MAX)
+    return float(maximum)
 
 
 class _Gather(torch.autograd.Function):
@@ -195,8 +195,8 @@ def _summed(value: torch.Tensor) -> torch.Tensor:
 class GlobalBatchNorm(nn.Module):
     """Batch normalisation with the statistics of the global batch, on any backend.
 
-    torch's SyncBatchNorm wants a GPU; this one needs all-reduce alone. It shares parameters,
-    running statistics and their names with the layer it replaces.
+    torch's SyncBatchNorm needs a GPU; this layer needs all-reduce only. It shares parameters,
+    running statistics and their names with the layer that it replaces.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ class GlobalBatchNorm(nn.Module):
     Raises
     ------
     ValueError
-        If the layer has no gain, keeps no running statistics or averages them without a momentum.
+        If the layer has no affine parameters, no running statistics or no momentum.
 
     Examples
     --------
@@ -237,8 +237,10 @@ class GlobalBatchNorm(nn.Module):
             return nn.functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        kept = x.dtype
-        x = x.to(torch.promote_types(kept, self.running_mean.dtype))  # statistics of half precision
+        dtype = x.dtype
+        x = x.to(
+            torch.promote_types(dtype, self.running_mean.dtype)
+        )  # statistics of half precision
         places = [axis for axis in range(x.ndim) if axis != 1]
         shape = [-1 if axis == 1 else 1 for axis in range(x.ndim)]
         # Two passes: a mean of squares less a squared mean would cancel.
@@ -248,7 +250,7 @@ class GlobalBatchNorm(nn.Module):
         if self.momentum:
             self._remember(mean, variance, x.numel() // x.shape[1] * world_size())
         scaled = centred * torch.rsqrt(variance + self.eps).view(shape)
-        return (scaled * self.weight.view(shape) + self.bias.view(shape)).to(kept)
+        return (scaled * self.weight.view(shape) + self.bias.view(shape)).to(dtype)
 
     @torch.no_grad()
     def _remember(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
@@ -258,20 +260,20 @@ class GlobalBatchNorm(nn.Module):
 
 
 def synchronise_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
-    """Let every BatchNorm of a module use the statistics of the global batch.
+    """Make every BatchNorm of a module use the statistics of the global batch.
 
     Parameters
     ----------
     module : nn.Module
-        Changed in place where it can be.
+        Module, changed in place if possible.
     device : torch.device
-        Decides between torch's SyncBatchNorm and :class:`GlobalBatchNorm`.
+        Device; it decides between torch's SyncBatchNorm and :class:`GlobalBatchNorm`.
 
     Returns
     -------
     nn.Module
-        The same module, or its replacement if it is a BatchNorm itself. Untouched when there is
-        one process.
+        The same module, or its replacement if it is itself a BatchNorm. With one process the
+        module does not change.
 
     Examples
     --------

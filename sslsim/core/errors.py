@@ -1,20 +1,20 @@
-"""Errors of the system, in words for one line."""
+"""Errors of the operating system, described in one line."""
 
 from __future__ import annotations
 
 
 def reason(error: OSError) -> str:
-    """What the system says of a failure, without the path.
+    """Reason of a failure in the words of the system, without the path.
 
     Parameters
     ----------
     error : OSError
-        As raised.
+        The error.
 
     Returns
     -------
     str
-        Never empty.
+        The reason, never empty.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Files of run folders: strict JSON, lines of it, arrays.
+"""Files of run folders: strict JSON, JSON lines and arrays.
 
-Every file is written whole or not at all: into a temporary file in the same folder, flushed to the
-disk, then renamed. A failed write leaves the file that was there before, and no temporary one.
-JSON is strict: infinities and NaN become ``null``.
+Every file is written completely or not at all: into a temporary file in the same folder, flushed to
+the disk, then renamed. A failed write leaves the old file, and no temporary file. JSON is strict:
+infinities and NaN become ``null``.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from sslsim.core.errors import reason
 from sslsim.core.locks import take_lock
 
-# Damage shows in many ways; a flipped bit may name a compression or an encryption that zipfile
-# does not know, or a length that no memory holds.
+# Errors of a damaged file: a flipped bit may name a compression or an encryption that zipfile does
+# not know, or a length that does not fit into memory.
 DAMAGE = (
     OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, MemoryError,
     SyntaxError, zipfile.BadZipFile, zlib.error,
@@ -45,18 +45,20 @@ def npz_names(path: str | os.PathLike[str]) -> list[str]:
     Returns
     -------
     list of str
-        As they were saved.
+        Names, in the order of the file.
 
     Raises
     ------
     ValueError
-        If it is missing or no readable ``.npz`` file.
+        If the file is missing or is not a readable ``.npz`` file.
 
     Examples
     --------
-    >>> npz_names("nowhere.npz")
-    Traceback (most recent call last):
-    ValueError: nowhere.npz cannot be read: No such file or directory
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "curves.npz"
+    >>> np.savez(path, times=[0.0, 1.0], losses=[2.0, 1.0])
+    >>> npz_names(path)
+    ['times', 'losses']
     """
     path = Path(path)
     try:
@@ -80,18 +82,18 @@ def read_npz(
     path : path
         The file.
     names : collection of str, optional
-        Read those of these names that are there. Default: all.
+        Names to read; names that the file does not have are left out. Default: all arrays.
 
     Returns
     -------
     dict of str to ndarray
-        By name.
+        Arrays by name.
 
     Raises
     ------
     ValueError
-        If the file is missing, damaged or no ``.npz`` file, or an array holds Python objects, which
-        are never unpickled.
+        If the file is missing, damaged or not an ``.npz`` file, or an array contains Python
+        objects, which are never unpickled.
 
     Examples
     --------
@@ -102,44 +104,45 @@ def read_npz(
     ({'times': array([0., 1.])}, {})
     """
     path = Path(path)
-    held = npz_names(path)
-    found = {}
-    for name in held if names is None else [name for name in held if name in names]:
+    arrays = {}
+    for name in npz_names(path):
+        if names is not None and name not in names:
+            continue
         try:
             # Opened here: numpy leaves a damaged file open.
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                found[name] = file[name]
+                arrays[name] = file[name]
         except DAMAGE as error:
             cause = _line(error)
             if "allow_pickle" in cause:
                 cause = "it holds Python objects, which are never unpickled"
             raise ValueError(f"{path}: {name} cannot be read: {cause}") from error
-        if not isinstance(found[name], np.ndarray):  # no array at all: numpy gives the bytes
+        if not isinstance(arrays[name], np.ndarray):  # not an array: numpy returns the bytes
             raise ValueError(f"{path}: {name} is no array; expected one of numpy.savez")
-    return found
+    return arrays
 
 
 def _line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-# Earlier versions wrote the number of the process; none of theirs are still being written.
+# Earlier versions put the number of the process here.
 _TEMPORARY = re.compile(r"\..+\.(?:[0-9a-f]{16}|\d+)\.tmp")
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file that appears under its name once it is complete.
+    """Open a file that appears under its name when it is complete.
 
     Parameters
     ----------
     path : path
-        Where it shall be. A file there is replaced; a link there is replaced too, not followed.
+        Path of the file. An existing file or link is replaced; a link is not followed.
 
     Yields
     ------
     file
-        Open for writing bytes. If the block raises, nothing is left of it.
+        Temporary file, open for writing bytes. It is removed if the block raises an error.
 
     Raises
     ------
@@ -148,17 +151,19 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     Notes
     -----
-    The temporary file has a random name, is made anew (O_EXCL) and is locked while it is written,
-    so that :func:`sweep` can tell it from one that a killed process left behind.
+    The temporary file has a random name, must be new (O_EXCL) and is locked while it is written.
+    :func:`sweep` can so distinguish it from a file that a killed process left behind.
 
     Examples
     --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "note"
     >>> with whole_file(path) as file:
-    ...     count = file.write(b"kept")
+    ...     count = file.write(b"complete")
+    ...     path.exists()
+    False
     >>> path.read_bytes()
-    b'kept'
+    b'complete'
     """
     path = Path(path)
     try:
@@ -177,12 +182,12 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files whose writer is dead.
+    """Remove temporary files whose process has ended.
 
     Parameters
     ----------
     folder : Path
-        Files in it are looked at, not those in folders below.
+        Folder to clean; folders inside it are not searched.
 
     Examples
     --------
@@ -199,7 +204,7 @@ def sweep(folder: Path) -> None:
             continue
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:  # gone, a link, or of somebody else
+        except OSError:  # removed, a link, or the file of another user
             continue
         try:
             if take_lock(descriptor):
@@ -209,27 +214,27 @@ def sweep(folder: Path) -> None:
 
 
 def _new_file(path: Path) -> tuple[int, Path]:
-    """Make and lock a temporary file beside a file."""
+    """Create and lock a temporary file beside a file."""
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o666)
-        # Swept before it was locked: try another.
+        # Removed before it was locked: try another.
         if take_lock(descriptor) and os.fstat(descriptor).st_nlink > 0:
             return descriptor, temporary
         os.close(descriptor)
 
 
 def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
-    """Write a dictionary as strict JSON, whole or not at all.
+    """Write a dictionary as strict JSON, completely or not at all.
 
     Parameters
     ----------
     path : path
         The file.
     values : mapping
-        Of numbers, strings, lists, dictionaries, dataclasses, paths, numpy or torch arrays and
-        scalars, nested at will.
+        Numbers, strings, lists, dictionaries, dataclasses, paths, and arrays and scalars of numpy
+        or torch, at any depth.
 
     Raises
     ------
@@ -262,18 +267,20 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Its content; ``None`` stands for what was infinite or NaN.
+        Content of the file; infinities and NaN were written as None.
 
     Raises
     ------
     ValueError
-        If the file is missing, cannot be read or does not hold a JSON object.
+        If the file is missing, cannot be read or does not contain a JSON object.
 
     Examples
     --------
-    >>> read_json("nowhere.json")
-    Traceback (most recent call last):
-    ValueError: nowhere.json cannot be read: No such file or directory
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "times.json"
+    >>> write_json(path, {"times": np.linspace(0.0, 1.0, 3), "data": Path("digits")})
+    >>> read_json(path)
+    {'times': [0.0, 0.5, 1.0], 'data': 'digits'}
     """
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -287,7 +294,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Read a file of one JSON object a line.
+    r"""Read a file with one JSON object in each line.
 
     Parameters
     ----------
@@ -297,7 +304,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``None`` stands for what was infinite or NaN.
+        Objects of the lines; infinities and NaN were written as None.
 
     Raises
     ------
@@ -306,9 +313,11 @@ def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Examples
     --------
-    >>> read_lines("nowhere.jsonl")
-    Traceback (most recent call last):
-    ValueError: nowhere.jsonl cannot be read: No such file or directory
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "records.jsonl"
+    >>> _ = path.write_text('{"step": 0}\n{"step": 5}\n')
+    >>> read_lines(path)
+    [{'step': 0}, {'step': 5}]
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -320,14 +329,14 @@ def read_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def write_arrays(path: str | os.PathLike[str], **arrays: Any) -> None:
-    """Write arrays into an ``.npz`` file, whole or not at all.
+    """Write arrays into an ``.npz`` file, completely or not at all.
 
     Parameters
     ----------
     path : path
         The file.
     **arrays : array_like
-        By name.
+        Arrays by name.
 
     Raises
     ------
@@ -343,8 +352,8 @@ def write_arrays(path: str | os.PathLike[str], **arrays: Any) -> None:
     {'times': array([0., 1.])}
     """
     with whole_file(path) as file:
-        held: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
-        np.savez(file, **held)
+        converted: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+        np.savez(file, **converted)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -367,25 +376,27 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 
     Examples
     --------
-    >>> read_arrays("nowhere.npz")
-    Traceback (most recent call last):
-    ValueError: nowhere.npz cannot be read: No such file or directory
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "curves.npz"
+    >>> write_arrays(path, modes=np.arange(2), gamma=0.5)
+    >>> read_arrays(path)
+    {'modes': array([0, 1]), 'gamma': array(0.5)}
     """
     return read_npz(path)
 
 
 def plain(value: Any) -> Any:
-    """Turn a value into what strict JSON can hold.
+    """Convert a value to types of strict JSON.
 
     Parameters
     ----------
     value : object
-        As in :func:`write_json`.
+        Value, as in :func:`write_json`.
 
     Returns
     -------
     object
-        Of dict, list, str, int, float, bool and None only; infinities and NaN become None.
+        Value of dict, list, str, int, float, bool and None only; infinities and NaN become None.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Stopping on request: signals are noted, and all processes stop at the same step."""
+"""Interruption: signals are noted, and all processes stop at the same step."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Interrupted(Exception):
 
 @contextmanager
 def noting_signals() -> Iterator[list[int]]:
-    """Note SIGINT and SIGTERM instead of dying of them; a second one is taken at its word.
+    """Note the first SIGINT or SIGTERM; stop at once at the second.
 
     Yields
     ------
     list of int
-        Empty until a signal comes, then its number.
+        Empty until a signal arrives, then the number of the signal.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def noting_signals() -> Iterator[list[int]]:
     Warns
     -----
     UserWarning
-        If this is not the main thread, where Python does not deliver signals.
+        If this is not the main thread: Python delivers signals to the main thread only.
 
     Examples
     --------
@@ -45,32 +45,32 @@ def noting_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         noted.append(number)
 
-    kept = {}
+    handlers = {}
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
-            kept[number] = signal.signal(number, note)
+            handlers[number] = signal.signal(number, note)
         except ValueError:
             warnings.warn("not in the main thread: interruptions are not noted", stacklevel=3)
             break
     try:
         yield noted
     finally:
-        for number, handler in kept.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def any_stopped(noted: list[int]) -> bool:
-    """Whether any process was told to stop.
+    """Whether any process has received a signal to stop.
 
     Parameters
     ----------
     noted : list of int
-        Signals noted by this process, of :func:`noting_signals`.
+        Signals of this process, from :func:`noting_signals`.
 
     Returns
     -------
     bool
-        The same on every process of a group, so that all stop at the same step.
+        The same value on all processes of a group, so that all stop at the same step.
 
     Examples
     --------

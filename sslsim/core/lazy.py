@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used."""
+"""Names of a package that are imported at their first use."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     Parameters
     ----------
     package : str
-        Its ``__name__``.
+        ``__name__`` of the package.
     homes : mapping of str to str
-        Module of every name, relative to the package; empty for a name that is a module itself.
+        Module of every name, relative to the package; empty if the name is a module.
 
     Returns
     -------
     callable
-        Name -> attribute.
+        Function from a name to the attribute.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Locks on files, which the kernel releases when their process ends, however it ends."""
+"""Locks on files. The kernel releases a lock when its process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from sslsim.core.errors import reason
 
 _NAME = ".writer"
-_TRIES = 100  # at a folder that others remove; in some, as /proc, no file can ever be made
+_TRIES = 100  # while others remove the folder; in some (as /proc) no file can be created
 
 
 def take_lock(descriptor: int) -> bool:
@@ -22,7 +22,7 @@ def take_lock(descriptor: int) -> bool:
     Parameters
     ----------
     descriptor : int
-        Of the open file. The lock is released when it is closed.
+        Descriptor of the open file. Closing it releases the lock.
 
     Returns
     -------
@@ -47,23 +47,24 @@ def take_lock(descriptor: int) -> bool:
 
 @contextmanager
 def only_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Be the only process that writes into a folder.
+    """Make this process the only one that writes into a folder.
 
     Parameters
     ----------
     folder : path
-        Made with its parents if missing. Folders made here that are empty at the end are removed.
+        Folder, created with its parents if missing. New folders that are empty at the end are
+        removed.
 
     Raises
     ------
     ValueError
-        If another process writes into the folder (its number is named), or the folder cannot be
-        made or written to.
+        If another process writes into the folder (the message gives its number), or the folder
+        cannot be created or written to.
 
     Notes
     -----
-    The lock is on ``.writer`` in the folder, which names the process and is removed at the end. A
-    file that a killed process left behind is not locked, and is taken over.
+    The lock is on the file ``.writer`` in the folder, which names the process and is removed at the
+    end. A file that a killed process left behind is not locked, and is reused.
 
     Examples
     --------
@@ -86,12 +87,12 @@ def only_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
             os.close(descriptor)
     finally:
         for path in reversed(made):
-            with suppress(OSError):  # it holds something
+            with suppress(OSError):  # it is not empty
                 path.rmdir()
 
 
 def _locked_file(folder: Path, made: list[Path]) -> int:
-    """Descriptor of the folder's locked file; folders made on the way are appended to ``made``."""
+    """Descriptor of the folder's locked file; new folders are appended to ``made``."""
     path = folder / _NAME
     for tries in count(1):
         try:
@@ -119,14 +120,14 @@ def _locked_file(folder: Path, made: list[Path]) -> int:
 
 
 def _make_folder(folder: Path, made: list[Path]) -> None:
-    """Make a folder with its parents, one by one, to know which are new."""
+    """Create a folder and its parents one by one, to know which are new."""
     missing = []
     for path in (folder, *folder.parents):
         if path.exists():
             break
         missing.append(path)
     for path in reversed(missing):
-        with suppress(FileExistsError):  # made by another process meanwhile
+        with suppress(FileExistsError):  # created by another process in the meantime
             path.mkdir()
             made.append(path)
     if not folder.is_dir():

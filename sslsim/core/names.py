@@ -1,4 +1,4 @@
-"""What is chosen by name: methods, encoders, views and the like, each list written once, here."""
+"""Names of methods, encoders, views and other choices, each list in one place."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ VIEWS: tuple[str, ...] = get_args(View)
 TRAINING_VIEWS: tuple[str, ...] = get_args(TrainingView)
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
-"""``constant``. ``cosine``: half a cosine down to zero (1608.03983). ``step``: a tenth after 60 %
-and again after 80 % of the run. ``exponential``: a constant factor a step, down to a hundredth."""
+"""``constant``. ``cosine``: half a cosine down to zero (1608.03983). ``step``: divided by ten after
+60 % and again after 80 % of the run. ``exponential``: a constant factor per step, down to 1/100."""
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 DISTANCES: tuple[str, ...] = get_args(Distance)
 FORMS: tuple[str, ...] = get_args(Form)

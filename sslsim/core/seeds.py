@@ -1,4 +1,4 @@
-"""Seeds derived from a seed, a purpose and a number, so that draws need no state to resume."""
+"""Seeds derived from a seed, a purpose and a number, so that a resumed run needs no saved state."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import torch
 def derived_generator(
     seed: int, purpose: int, number: int, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """A generator of its own for every purpose and number.
+    """A separate generator for every purpose and number.
 
     Parameters
     ----------
     seed : int
-        Of the whole run, at least 0.
+        Seed of the whole run, at least 0.
     purpose : int
-        What is drawn, at least 0.
+        Number that stands for the kind of draws, at least 0.
     number : int
-        Which of the draws: a step, an epoch, a chunk.
+        Number of the draw: a step, an epoch or a chunk.
     device : torch.device or str
-        Of the generator.
+        Device of the generator.
 
     Returns
     -------
     torch.Generator
-        Seeded with 64 well-mixed bits.
+        Generator seeded with 64 well-mixed bits.
 
     Examples
     --------
@@ -40,22 +40,22 @@ def derived_generator(
 
 
 def derived_seed(seed: int, purpose: int, number: int) -> int:
-    """A seed of 64 bits of its own for every purpose and number.
+    """A separate 64-bit seed for every purpose and number.
 
     Parameters
     ----------
     seed, purpose, number : int
-        As for :func:`derived_generator`.
+        As in :func:`derived_generator`.
 
     Returns
     -------
     int
-        From numpy's SeedSequence.
+        Seed from numpy's SeedSequence.
 
     Raises
     ------
     ValueError
-        If the seed is no whole number of at least 0.
+        If the seed is not a whole number of at least 0.
 
     Examples
     --------
@@ -70,16 +70,16 @@ def derived_seed(seed: int, purpose: int, number: int) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Build modules whose initial parameters depend on the seed alone.
+    """Build modules whose initial parameters depend on the seed only.
 
-    Inside, parameters are made and drawn on the CPU, whatever the default device; torch's CPU
-    generator is as it was afterwards, and the generators of other devices are never touched
+    Inside the block, parameters are created on the CPU, for any default device. Afterwards torch's
+    CPU generator is restored; the generators of other devices do not change
     (``torch.manual_seed`` would seed them too).
 
     Parameters
     ----------
     seed : int
-        At least 0, less than 2^63.
+        Seed, at least 0 and less than 2^63.
 
     Raises
     ------
@@ -89,10 +89,10 @@ def seeded(seed: int) -> Iterator[None]:
     Examples
     --------
     >>> with seeded(0):
-    ...     one = torch.nn.Linear(3, 2)
+    ...     layer = torch.nn.Linear(3, 2)
     >>> with seeded(0):
-    ...     other = torch.nn.Linear(3, 2)
-    >>> torch.equal(one.weight, other.weight)
+    ...     again = torch.nn.Linear(3, 2)
+    >>> torch.equal(layer.weight, again.weight)
     True
     """
     if not (type(seed) is int and 0 <= seed < 2**63):

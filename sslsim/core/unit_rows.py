@@ -1,4 +1,4 @@
-"""Rows of unit norm, differentiable any number of times also where a row is zero."""
+"""Rows of unit norm, infinitely differentiable even at rows of zeros."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import torch
 
 
 def unit_rows(z: torch.Tensor) -> torch.Tensor:
-    """Divide every row by its norm; rows of zeros stay, and have no gradient.
+    """Divide every row by its norm; rows of zeros stay zero and have no gradient.
 
     Parameters
     ----------
     z : Tensor, shape (n, d)
-        Any rows.
+        Rows to scale.
 
     Returns
     -------
     Tensor, shape (n, d)
-        As ``torch.nn.functional.normalize`` gives it but for derivatives at rows of zeros, which
-        are 1e12 there at first order and NaN at second: one dead row, whatever its weight in a
-        loss, would spoil the second derivatives of all.
+        Scaled rows, equal to ``torch.nn.functional.normalize`` except for derivatives at rows of
+        zeros. Those of torch are 1e12 at first order and NaN at second order: a single row of zeros
+        would make all second derivatives of a loss NaN.
 
     Examples
     --------
@@ -26,6 +26,6 @@ def unit_rows(z: torch.Tensor) -> torch.Tensor:
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     zero = (z == 0).all(dim=1, keepdim=True)
-    # Both times by a constant: no gradient enters or leaves a row of zeros.
+    # Constants replace rows of zeros before and after, so no gradient flows through them.
     filled = torch.where(zero, 1.0, z)
     return torch.where(zero, 0.0, torch.nn.functional.normalize(filled, dim=1))

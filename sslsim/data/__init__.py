@@ -1,4 +1,4 @@
-"""Images, pairs and their views: every draw from a generator, the same bits in every batch."""
+"""Images, pairs and augmented views, drawn from generators and independent of batch sizes."""
 
 from typing import TYPE_CHECKING
 

@@ -1,22 +1,23 @@
-"""Augmentation in batches, every sample with its own draw.
+"""Augmentation of batches, with separate draws for every sample.
 
-A :class:`Recipe` says how likely and how strong each change is, :func:`draw_changes` draws the
-:class:`Changes` of a batch from one generator, :func:`change_images` applies them. Draws are a few
-numbers an image, so that a process draws them for the whole batch and computes its own rows only.
-Whatever calls exp, sqrt or cos is part of the draw; pixels are resampled, multiplied and added one
-operation after the other, so that a view has the same bits in every batch. Of the images a second
-that matrix products would give, this costs a sixth at 32 pixels and nothing at 96. One resampling
-does the crop and the flip, one 3x3 matrix and offset an image all of the colour.
-The differences from a chain of torchvision's transforms on one image at a time (2002.05709,
+A :class:`Recipe` gives the probability and strength of each change, :func:`draw_changes` draws the
+:class:`Changes` of a batch from one generator, and :func:`change_images` applies them. The draws of
+an image are a few numbers, so a process makes them for the whole batch and computes only its own
+rows. All calls of exp, sqrt and cos belong to the draws. Pixels are resampled, multiplied and added
+one operation after the other, so that a view has the same bits in every batch. Compared with matrix
+products, this costs a sixth of the speed at 32 pixels and nothing at 96. Crop and flip are one
+resampling; all changes of colour are one 3x3 matrix and one offset for each image.
+There are four differences from a chain of torchvision's transforms on single images (2002.05709,
 appendix A):
 
 - crop boxes are not rounded to whole pixels, and shrinking is bilinear without antialiasing;
-- colour changes come in the fixed order brightness, contrast, saturation, hue, greyscale, and
-  values are clamped to [0, 1] once, after the last;
-- hue is a rotation about the grey axis, not a shift of the angle in HSV: the two agree at thirds of
-  a turn, in between one keeps the mean of the channels and the other their extremes (within the
-  range of the jitter their changes have a cosine of 0.8 and more);
-- images whose shorter side is below 32 pixels are not blurred: a tenth of it is no kernel.
+- colour changes have the fixed order brightness, contrast, saturation, hue, greyscale, and values
+  are clamped to [0, 1] once, at the end;
+- hue is a rotation about the grey axis, not a shift of the angle in HSV. The two agree at thirds of
+  a turn; in between, the rotation keeps the mean of the channels, the shift their extremes. Within
+  the range of the jitter, their changes have a cosine of at least 0.8;
+- images whose shorter side is below 32 pixels are not blurred, since the kernel would be too
+  small.
 """
 
 from __future__ import annotations
@@ -38,19 +39,19 @@ from sslsim.data.photometric import (
 BLUR_FROM = 32  # pixels of the shorter side of a view
 BLUR_SIGMA = (0.1, 2.0)  # pixels
 
-_CHUNK = 2**19  # values changed at a time by a thread on the CPU, to stay in its cache
+_CHUNK = 2**19  # values that a thread on the CPU changes at a time, to stay in its cache
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How strong and how likely the changes of one view are.
+    """Probability and strength of the changes of one view.
 
     Attributes
     ----------
     area : tuple of float
-        Least and greatest area of the crop, as a share of the image's.
+        Smallest and largest area of the crop, as a share of the image.
     jitter : tuple of float
-        Greatest change of brightness, contrast and saturation (factors are uniform in 1 - j to
+        Largest change of brightness, contrast and saturation (factors are uniform in 1 - j to
         1 + j) and of hue (in full turns, uniform in -j to j).
     jitter_share, grey_share, blur_share, solarise_share, flip_share : float
         Probability of each change, from 0 to 1.
@@ -96,23 +97,23 @@ MASK = Recipe(area=(0.2, 1.0))  # masked autoencoders crop and flip only (2111.0
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """The drawn changes of n images, one row an image.
+    """The drawn changes of n images, one row for each image.
 
     Attributes
     ----------
     boxes : Tensor of float32, shape (n, 4)
         Top, left, height and width of the crop in pixels.
     flip : Tensor of bool, shape (n,)
-        Which are mirrored.
+        Whether an image is mirrored.
     factors : Tensor of float64, shape (n, 5), or None
-        Of :func:`sslsim.data.photometric.colour_factors`; None where the recipe has neither jitter
-        nor greyscale.
+        Colour factors of :func:`sslsim.data.photometric.colour_factors`; None if the recipe has
+        neither jitter nor greyscale.
     grey : Tensor of bool, shape (n,)
-        Which lose their colour.
+        Whether an image becomes grey.
     kernels : Tensor of float64, shape (n, r + 1), or None
-        Of :func:`sslsim.data.photometric.gaussian_kernels`; None where no image is blurred.
+        Kernels of :func:`sslsim.data.photometric.gaussian_kernels`; None without blur.
     solarised : Tensor of bool, shape (n,), or None
-        Which are solarised; None where no image is.
+        Whether an image is solarised; None without solarising.
     """
 
     boxes: torch.Tensor
@@ -139,18 +140,19 @@ def draw_changes(
     n : int
         Number of images.
     height, width : int
-        Their size.
+        Size of the images.
     recipe : Recipe
-        What to draw.
+        Probability and strength of the changes.
     generator : torch.Generator
-        Advanced; the draws are on its device.
+        Generator of the draws, which are on its device.
     size : tuple of int
-        Height and width of the views. Default: those of the images. It decides whether views are
-        large enough to blur, and by which kernels.
+        Height and width of the views. Default: those of the images. They determine whether views
+        are blurred, and the size of the kernels.
 
     Returns
     -------
     Changes
+        Drawn changes.
 
     Examples
     --------
@@ -168,9 +170,9 @@ def draw_changes(
     kernels = solarised = None
     views = size or (height, width)
     if recipe.blur_share > 0 and min(views) >= BLUR_FROM:
-        blurred, width_of = torch.rand(2, n, generator=generator, device=device)
+        blurred, position = torch.rand(2, n, generator=generator, device=device)
         low, high = BLUR_SIGMA
-        sigma = (low + (high - low) * width_of) * (blurred < recipe.blur_share)
+        sigma = (low + (high - low) * position) * (blurred < recipe.blur_share)
         kernels = gaussian_kernels(sigma, blur_edge(*views))
     if recipe.solarise_share > 0:
         draws = torch.rand(n, generator=generator, device=device)
@@ -188,18 +190,19 @@ def draw_changes(
 
 
 def take_rows(changes: Changes, rows: slice | torch.Tensor) -> Changes:
-    """The changes of some of the images.
+    """Select the changes of some images.
 
     Parameters
     ----------
     changes : Changes
-        Of n images.
+        Changes of n images.
     rows : slice or Tensor of int64
-        Which of them.
+        Images to select.
 
     Returns
     -------
     Changes
+        Changes of the selected images.
 
     Examples
     --------
@@ -225,14 +228,14 @@ def change_images(
     size: tuple[int, int] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """Crop, flip, jitter, grey, blur and solarise images as drawn.
+    """Apply drawn changes to images: crop, flip, jitter, greyscale, blur, solarise.
 
     Parameters
     ----------
     images : Tensor, shape (n, c, h, w)
-        Bytes, or floats in [0, 1]; c of 1 or 3. Grey images change in brightness and contrast only.
+        Bytes, or floats in [0, 1]; c is 1 or 3. Grey images change only in brightness and contrast.
     changes : Changes
-        Of these n images, on their device.
+        Changes of these n images, on their device.
     size : tuple of int
         Height and width of the views. Default: those of the images.
     dtype : torch.dtype
@@ -241,8 +244,8 @@ def change_images(
     Returns
     -------
     Tensor, shape (n, c, h', w')
-        In [0, 1]. A row depends on its image and its changes alone: the same bits on the CPU
-        whichever other rows are computed beside it, by any number of threads.
+        Views with pixels in [0, 1]. A row depends only on its image and its changes: on the CPU its
+        bits do not depend on the other rows or on the number of threads.
 
     Examples
     --------
@@ -254,8 +257,8 @@ def change_images(
     n, channels, *whole = images.shape
     height, width = size or (whole[0], whole[1])
     views = torch.empty(n, channels, height, width, dtype=dtype, device=images.device)
-    together = _CHUNK * torch.get_num_threads() // max(1, channels * height * width)
-    step = max(1, together if images.device.type == "cpu" else n)
+    chunk_rows = _CHUNK * torch.get_num_threads() // max(1, channels * height * width)
+    step = max(1, chunk_rows if images.device.type == "cpu" else n)
     for start in range(0, n, step):
         rows = slice(start, start + step)
         pixels = images[rows].to(dtype)
@@ -275,19 +278,19 @@ def _change(pixels: torch.Tensor, changes: Changes, size: tuple[int, int]) -> to
 
 
 def simclr_view(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """One view of every image by the recipe ``SIMCLR``.
+    """Draw one view of every image by the recipe ``SIMCLR``.
 
     Parameters
     ----------
     images : Tensor, shape (n, c, h, w)
-        Floats in [0, 1], c of 1 or 3. Grey images change in brightness and contrast only.
+        Floats in [0, 1]; c is 1 or 3. Grey images change only in brightness and contrast.
     generator : torch.Generator
-        On the device of the images; advanced.
+        Generator on the device of the images.
 
     Returns
     -------
     Tensor, shape (n, c, h, w)
-        In [0, 1].
+        Views with pixels in [0, 1].
 
     Examples
     --------

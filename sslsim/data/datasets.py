@@ -1,8 +1,8 @@
 """Images and pairs by name, by folder or by file.
 
 Known names are ``digits`` (ships with scikit-learn, nothing to download), ``cifar10``,
-``cifar100``, ``stl10``, ``fashion_mnist`` and ``imagenette`` (by way of torchvision). Anything else
-is the path of a folder of images or of an ``.npz`` file.
+``cifar100``, ``stl10``, ``fashion_mnist`` and ``imagenette`` (from torchvision). All other names
+are paths of a folder of images or of an ``.npz`` file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sslsim.core.files import npz_names, read_npz
 from sslsim.encoders.checks import check_count
 
-# What is large is imported where it is used: pairs from a file need numpy alone.
+# Large packages are imported where they are used: pairs from a file need only numpy.
 if TYPE_CHECKING:
     import torch
 
@@ -32,16 +32,16 @@ _DIGITS_TRAIN = 1437  # of 1797: four fifths
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A data set held in memory.
+    """A data set in memory.
 
     Attributes
     ----------
     images : Tensor of uint8, shape (n, c, h, w)
-        Channels are 1 (grey) or 3 (red, green, blue).
+        Images with 1 channel (grey) or 3 (red, green, blue).
     labels : Tensor of int64, shape (n,), or None
-        Classes from 0; None where there are none.
+        Classes from 0; None without labels.
     name : str
-        Name or path it was loaded by.
+        Name or path of the data set.
     """
 
     images: torch.Tensor
@@ -62,35 +62,35 @@ def load_images(
     Parameters
     ----------
     name : str or path
-        A known name (see the module), a folder of images (links to folders are followed, EXIF
-        orientations applied, files of other endings counted in a warning), or an ``.npz`` file
-        with ``images`` and optionally ``labels``.
+        Known name (see the module), folder of images, or ``.npz`` file with ``images`` and
+        optionally ``labels``. In a folder, links to folders are followed, EXIF orientations are
+        applied, and files with other endings are counted in a warning.
     root : path, optional
-        Folder that holds or receives the torchvision data sets. Default: the environment variable
-        ``SSLSIM_DATA``, else ``~/.cache/sslsim``. What is not there is downloaded. A folder given
-        here must exist. Of no account to digits, folders and files.
+        Folder of the torchvision data sets; missing data are downloaded to it. Default: the
+        environment variable ``SSLSIM_DATA``, else ``~/.cache/sslsim``. A folder given here must
+        exist. It is not used for digits, folders and files.
     split : {"train", "test", "all", "unlabeled"}
         ``digits``: train is the first 1437 images, test the last 360. ``imagenette``: test is its
-        ``val``. ``stl10`` alone has "unlabeled" (and all is train and test). A folder with
-        subfolders ``train`` and ``val`` or ``test`` is split so; other folders and files have no
-        "test".
+        ``val``. Only ``stl10`` has "unlabeled"; its "all" is train and test. A folder with
+        subfolders ``train`` and ``val`` or ``test`` has these splits; other folders and files have
+        no "test".
     size : int, optional
-        Bring images to this square: shorter edge resized (bicubic), centre cut out. Default: keep
-        them if all have one size, else 96 pixels.
+        Side of the square that images are scaled to: the shorter edge is resized (bicubic), the
+        centre is cut out. Default: no change if all have one size, else 96.
     limit : int, optional
-        Keep at most so many images, spread evenly over the data set.
+        Maximum number of images, spread evenly over the data set.
 
     Returns
     -------
     Images
-        With pixels as uint8: digits' grey values 0..16 become ``round(255 v / 16)``, floats of an
-        ``.npz`` in [0, 1] ``round(255 v)``.
+        Images with pixels as uint8: grey values 0..16 of digits become ``round(255 v / 16)``,
+        floats in [0, 1] of an ``.npz`` file become ``round(255 v)``.
 
     Raises
     ------
     ValueError
-        If the data set, split or root is unknown, a download fails, a folder holds no image, a file
-        cannot be read, or an ``.npz`` does not hold what is expected.
+        If the data set, split or root is unknown, a download fails, a folder contains no image, a
+        file cannot be read, or an ``.npz`` file does not contain the expected arrays.
 
     Examples
     --------
@@ -106,10 +106,10 @@ def load_images(
     import torch
 
     images, labels = _load(os.fspath(name), root, split, size, limit)
-    kept = _spread(len(images), limit)
+    places = _spread(len(images), limit)
     if labels is not None:
-        labels = torch.as_tensor(labels, dtype=torch.int64)[kept]
-    images = torch.as_tensor(images)[kept]
+        labels = torch.as_tensor(labels, dtype=torch.int64)[places]
+    images = torch.as_tensor(images)[places]
     if size is not None and images.shape[2:] != (size, size):
         from sslsim.data.photos import resized
 
@@ -118,12 +118,12 @@ def load_images(
 
 
 def holds_pairs(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a file holds pairs (``x`` and ``x_prime``) rather than images.
+    """Whether a file contains pairs (``x`` and ``x_prime``) instead of images.
 
     Parameters
     ----------
     path : path
-        Anything that may be given to :func:`load_images`; only an ``.npz`` file can hold pairs.
+        Name or path, as in :func:`load_images`; only an ``.npz`` file can contain pairs.
 
     Returns
     -------
@@ -137,8 +137,11 @@ def holds_pairs(path: str | os.PathLike[str]) -> bool:
 
     Examples
     --------
-    >>> holds_pairs("digits")
-    False
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "pairs.npz"
+    >>> np.savez(path, x=np.eye(3), x_prime=np.ones((3, 3)))
+    >>> holds_pairs(path), holds_pairs("digits")
+    (True, False)
     """
     if Path(path).suffix.lower() != ".npz" or Path(path).is_dir():
         return False
@@ -151,12 +154,12 @@ def load_pairs(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[Any]
     Parameters
     ----------
     path : path
-        File with ``x`` and ``x_prime``, both (n, m), float64, float32 or uint8.
+        File with ``x`` and ``x_prime``, both (n, m), of type float64, float32 or uint8.
 
     Returns
     -------
     x, x_prime : ndarray, shape (n, m)
-        In the type they were saved in, neither scaled nor centred.
+        Views in the type of the file, neither scaled nor centred.
 
     Raises
     ------
@@ -184,20 +187,20 @@ def load_pairs(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[Any]
 def _load(
     name: str, root: str | os.PathLike[str] | None, split: str, size: int | None, limit: int | None
 ) -> tuple[Any, Any]:
-    """Images (n, c, h, w) and labels; only photographs are limited before they are read."""
+    """Images (n, c, h, w) and labels; only photographs are limited before reading."""
     splits = (*_SPLITS, "unlabeled") if name == "stl10" else _SPLITS
     if split not in splits:
         raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(splits)}")
     if name == "digits":
         pixels, labels = _digits()
         part = {"train": slice(_DIGITS_TRAIN), "test": slice(_DIGITS_TRAIN, None)}
-        kept = part.get(split, slice(None))
-        return pixels[kept].copy(), labels[kept].copy()
+        places = part.get(split, slice(None))
+        return pixels[places].copy(), labels[places].copy()
     if name in DATA_SETS:
         parts = _SPLITS[:2] if split == "all" else (split,)
         if name == "imagenette":
-            found = [_imagenette_files(root, part) for part in parts]
-            return _photos(*_joined(found), size, limit)
+            files = [_imagenette_files(root, part) for part in parts]
+            return _photos(*_joined(files), size, limit)
         return _joined([_torchvision_images(name, root, part) for part in parts])
     if Path(name).is_dir():
         from sslsim.data.photos import find_photos
@@ -222,13 +225,13 @@ def _load(
 def _digits() -> tuple[Any, Any]:
     """Pixels and labels of all digits that ship with scikit-learn, read once.
 
-    The file is read where it lies: importing scikit-learn takes ten times as long.
+    The file is read directly: importing scikit-learn takes ten times as long.
     """
     package = find_spec("sklearn")
     folders = (package and package.submodule_search_locations) or ()
     paths = (Path(folder, "datasets", "data", "digits.csv.gz") for folder in folders)
     path = next((path for path in paths if path.is_file()), None)
-    if path is None:  # a version that keeps it elsewhere
+    if path is None:  # a version that stores it elsewhere
         from sklearn.datasets import load_digits
 
         grey, labels = load_digits(return_X_y=True)
@@ -239,7 +242,7 @@ def _digits() -> tuple[Any, Any]:
 
 
 def _spread(n: int, limit: int | None) -> slice | NDArray[np.int64]:
-    """Places of at most ``limit`` of n things, evenly spread."""
+    """Indices of at most ``limit`` of n items, spread evenly."""
     if limit is None or limit >= n:
         return slice(None)
     return np.arange(limit) * n // limit
@@ -255,14 +258,14 @@ def _joined(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
 def _photos(paths: Any, labels: Any, size: int | None, limit: int | None) -> tuple[Any, Any]:
     from sslsim.data.photos import read_photos
 
-    kept = np.arange(len(paths))[_spread(len(paths), limit)]
-    labels = None if labels is None else np.asarray(labels)[kept]
-    return read_photos([paths[k] for k in kept], size), labels
+    places = np.arange(len(paths))[_spread(len(paths), limit)]
+    labels = None if labels is None else np.asarray(labels)[places]
+    return read_photos([paths[k] for k in places], size), labels
 
 
 def _imagenette_files(root: str | os.PathLike[str] | None, split: str) -> tuple[Any, Any]:
     split = {"test": "val"}.get(split, split)
-    # The loader hands the paths through: the files are decoded by threads, not one at a time.
+    # The loader returns the paths: files are decoded by threads, not one after another.
     files = _torchvision("Imagenette", root, split=split, size="160px", loader=str)
     paths, labels = zip(*(files[k] for k in range(len(files))), strict=True)
     return np.array(paths), np.array(labels)
@@ -271,15 +274,15 @@ def _imagenette_files(root: str | os.PathLike[str] | None, split: str) -> tuple[
 def _torchvision_images(
     name: str, root: str | os.PathLike[str] | None, split: str
 ) -> tuple[Any, Any]:
-    """Images (n, c, h, w) and labels of a data set that torchvision holds in memory."""
+    """Images (n, c, h, w) and labels of a data set that torchvision loads into memory."""
     if name == "stl10":
-        found = _torchvision("STL10", root, split=split)
-        return found.data, None if split == "unlabeled" else found.labels
+        stl10 = _torchvision("STL10", root, split=split)
+        return stl10.data, None if split == "unlabeled" else stl10.labels
     known = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "fashion_mnist": "FashionMNIST"}
-    found = _torchvision(known[name], root, train=split == "train")
-    pixels = np.asarray(found.data)
+    data_set = _torchvision(known[name], root, train=split == "train")
+    pixels = np.asarray(data_set.data)
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(pixels), np.asarray(found.targets)
+    return np.ascontiguousarray(pixels), np.asarray(data_set.targets)
 
 
 def _torchvision(kind: str, root: str | os.PathLike[str] | None, **options: Any) -> Any:
@@ -308,7 +311,7 @@ def _torchvision(kind: str, root: str | os.PathLike[str] | None, **options: Any)
 def _npz_images(path: str) -> tuple[Any, Any]:
     images = _array(path, "images")
     shape = images.shape
-    # Which of axes 1 and 3 holds the channels; both or neither is a riddle.
+    # The channels are axis 1 or 3; if both or neither fit, they are unknown.
     channels = [axis for axis in (1, 3) if len(shape) == 4 and shape[axis] in (1, 3)]
     if len(shape) == 3:
         images = images[:, None]
@@ -341,8 +344,8 @@ def _array(path: str | os.PathLike[str], key: str) -> NDArray[Any]:
     """Floats or uint8 of an ``.npz`` file, checked for finiteness."""
     array = read_npz(path, [key]).get(key)
     if array is None:
-        held = ", ".join(npz_names(path)) or "nothing"
-        raise ValueError(f"{path} holds {held}; expected images (and labels), or x and x_prime")
+        names = ", ".join(npz_names(path)) or "nothing"
+        raise ValueError(f"{path} holds {names}; expected images (and labels), or x and x_prime")
     if array.dtype not in (np.float64, np.float32, np.uint8):
         raise ValueError(f"{path}: {key} is {array.dtype}; expected float64, float32 or uint8")
     bad = array.size - int(np.isfinite(array).sum())
@@ -352,19 +355,19 @@ def _array(path: str | os.PathLike[str], key: str) -> NDArray[Any]:
 
 
 def part_of(data: Images, chosen: torch.Tensor) -> Images:
-    """Some images of a data set.
+    """Select images of a data set.
 
     Parameters
     ----------
     data : Images
         The data set.
     chosen : Tensor
-        Places, or a mask of bools.
+        Indices, or a mask of bools.
 
     Returns
     -------
     Images
-        With their labels.
+        Selected images with their labels.
 
     Examples
     --------
@@ -378,19 +381,19 @@ def part_of(data: Images, chosen: torch.Tensor) -> Images:
 
 
 def spread_over(data: Images, count: int) -> Images:
-    """Some images of a data set, spread evenly over it.
+    """Select images that are spread evenly over a data set.
 
     Parameters
     ----------
     data : Images
         The data set.
     count : int
-        How many; all where there are fewer.
+        Number of images; all if there are fewer.
 
     Returns
     -------
     Images
-        With their labels.
+        Selected images with their labels.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Random boxes, and cutting them out of a batch of images by one resampling."""
+"""Random boxes, and resampled crops of a batch of images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 CROP_AREA = (0.2, 1.0)  # share of the image's area
 CROP_RATIO = (3 / 4, 4 / 3)  # width over height
 
-_ATTEMPTS = 10  # boxes drawn for an image before the whole of it is taken
+_ATTEMPTS = 10  # boxes drawn for an image before the whole image is used
 
 
 def crop_boxes(
@@ -29,17 +29,17 @@ def crop_boxes(
     height, width : int
         Size of the images.
     generator : torch.Generator
-        Advanced; the boxes are on its device.
+        Generator of the draws; the boxes are on its device.
     area : tuple of float
-        Least and greatest area of a box, as a share of the image's.
+        Smallest and largest area of a box, as a share of the image.
 
     Returns
     -------
     Tensor of float32, shape (n, 4)
-        Top, left, height and width in pixels, not rounded. The area is uniform in ``area`` of the
-        image, the logarithm of width over height uniform in ``CROP_RATIO``, given that the box
-        fits into the image; after 10 draws that do not fit, the whole image (torchvision: its
-        largest centred box of that range of shapes).
+        Top, left, height and width in pixels, not rounded. The share of the area is uniform in
+        ``area``, the logarithm of width over height is uniform in the range of ``CROP_RATIO``, both
+        conditional on a box that fits into the image. If 10 draws do not fit, the box is the whole
+        image (torchvision: its largest centred box in that range of shapes).
 
     Raises
     ------
@@ -55,7 +55,7 @@ def crop_boxes(
     if not 0 < area[0] <= area[1] <= 1:
         raise ValueError(f"area is {area}; expected two ascending shares above 0 and at most 1")
     device = generator.device
-    # In float64: rounded to float32 at the end, machines hardly ever differ in a bit.
+    # In float64, rounded to float32 at the end: machines then rarely differ in a bit.
     share, shape = torch.rand(2, n, _ATTEMPTS, generator=generator, device=device).double()
     pixels = height * width * (area[0] + (area[1] - area[0]) * share)
     low, high = math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])
@@ -84,26 +84,27 @@ def resized_crop(
     Parameters
     ----------
     images : Tensor, shape (n, c, h, w)
-        Floats.
+        Images as floats.
     boxes : Tensor, shape (n, 4)
-        Top, left, height and width in pixels, of the images' type.
+        Top, left, height and width in pixels, in the type of the images.
     flip : Tensor of bool, shape (n,)
-        Which of them to mirror left to right.
+        Whether to mirror an image left to right.
     size : tuple of int
         Height and width of the result. Default: those of the images.
 
     Returns
     -------
     Tensor, shape (n, c, h', w')
-        Bilinear without antialiasing; the box of the whole image returns the image up to rounding.
+        Crops, bilinear without antialiasing. The box of the whole image returns the image up to
+        rounding.
 
     Notes
     -----
-    On the CPU ``grid_sample`` samples every image by itself, in an order set by the size of the
-    grid: the bits of a row do not depend on the other rows nor on the number of threads.
+    On the CPU ``grid_sample`` samples every image separately, in an order that depends only on the
+    size of the grid: the bits of a row do not depend on the other rows or on the number of threads.
 
-    Within half a pixel (of the result) of the border of a box the interpolation reads the image
-    beyond it; torchvision, which cuts first, repeats the outermost pixels.
+    Within half a pixel (of the result) of the border of a box, the interpolation uses pixels
+    outside it; torchvision, which cuts first, repeats the outermost pixels.
 
     Examples
     --------
@@ -126,6 +127,6 @@ def resized_crop(
 
 
 def _places(scale: torch.Tensor, centre: torch.Tensor, count: int) -> torch.Tensor:
-    """Where in [-1, 1] the centres of ``count`` pixels lie, (n, count)."""
+    """Coordinates in [-1, 1] of the centres of ``count`` pixels, (n, count)."""
     pixels = torch.arange(1 - count, count, 2, dtype=scale.dtype, device=scale.device) / count
     return scale[:, None] * pixels + centre[:, None]

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Streams of positive pairs of views, drawn chunk by chunk."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from sslsim.data.single_view import (
     view_shape,
 )
 
-CHUNK_BYTES = 64 * 2**20  # of the two views of a chunk, counted in float64
+CHUNK_BYTES = 64 * 2**20  # size of the two views of a chunk, counted in float64
 
 
 @dataclass(frozen=True, eq=False)
 class PairStream:
-    """Positive pairs drawn chunk by chunk, the same bits at every iteration.
+    """Positive pairs drawn chunk by chunk, with the same bits at every iteration.
 
-    Made by :func:`draw_pairs`. Iterating yields ``(x, x_prime)``, two arrays of shape
-    (n_chunk, m), views flattened and in rows; the chunks together are the ``n_pairs`` rows.
+    It is the result of :func:`draw_pairs`. An iteration yields ``(x, x_prime)``, two arrays of
+    shape (n_chunk, m) with flattened views in rows; all chunks have ``n_pairs`` rows in total.
 
     Attributes
     ----------
     images : Tensor of uint8, shape (k, c, h, w)
-        The images drawn from the data set, on the device that draws the views.
+        Images drawn from the data set, on the device that draws the views.
     kind : str
-        One of ``VIEWS``.
+        Kind of the views, one of ``VIEWS``.
     groups : ndarray of int, shape (n_pairs,)
-        Place of each pair's image in the data set; pairs of one image follow one another.
+        Index of each pair's image in the data set; pairs of one image are adjacent.
     pairs_per_image : int
-        Disjoint pairs of every image (fewer of the last one where they do not divide ``n_pairs``).
+        Number of disjoint pairs of every image; the last image may have fewer.
     images_per_chunk : int
-        Images whose views are drawn together.
+        Number of images in a chunk.
     seed : int
-        Together with the number of a chunk it seeds that chunk's generator.
+        Seed; the generator of a chunk depends on it and on the number of the chunk.
     dtype : torch.dtype
         Type of the arrays.
     noise : float
-        Of :func:`draw_view`.
+        Standard deviation of the noise, as in :func:`draw_view`.
     """
 
     images: torch.Tensor
@@ -60,7 +60,7 @@ class PairStream:
 
     @property
     def n_pairs(self) -> int:
-        """Number of pairs in all."""
+        """Total number of pairs."""
         return len(self.groups)
 
     @property
@@ -97,15 +97,15 @@ class PairStream:
         Returns
         -------
         x, x_prime : ndarray of float64, shape (n_pairs, m)
-            The chunks one after another.
+            All chunks in order.
         """
         x = np.empty((self.n_pairs, self.dim))
         x_prime = np.empty_like(x)
         start = 0
-        for one, other in self:
-            rows = slice(start, start + len(one))
-            x[rows], x_prime[rows] = one, other
-            start += len(one)
+        for first, second in self:
+            rows = slice(start, start + len(first))
+            x[rows], x_prime[rows] = first, second
+            start += len(first)
         return x, x_prime
 
 
@@ -120,37 +120,37 @@ def draw_pairs(
     dtype: torch.dtype = torch.float64,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> PairStream:
-    """Draw positive pairs of views from images taken without replacement.
+    """Draw positive pairs of views from images that are drawn without replacement.
 
     Parameters
     ----------
     images : Tensor of uint8, shape (n, c, h, w)
         The data set, for instance ``load_images(...).images``.
     kind : str
-        One of ``VIEWS``, described at :func:`draw_view`.
+        Kind of the views, one of ``VIEWS``, see :func:`draw_view`.
     pairs : int
-        Number of pairs in all, from ``ceil(2 pairs / views_per_image)`` images.
+        Total number of pairs, from ``ceil(2 pairs / views_per_image)`` images.
     views_per_image : int
-        Even number V of views of every image, paired into V/2 disjoint pairs.
+        Even number V of views of every image; they form V/2 disjoint pairs.
     seed : int
-        Of the choice of images and of all views, at least 0.
+        Seed of the choice of images and of all views, at least 0.
     noise : float
-        Of :func:`draw_view`.
+        Standard deviation of the noise, as in :func:`draw_view`.
     dtype : torch.dtype
         Type of the chunks: torch.float64 or torch.float32.
     chunk_bytes : int
-        Upper bound on the two views of a chunk, counted in float64; a chunk holds one image at
-        least. Views depend on it, since every chunk has a generator of its own.
+        Upper bound on the size of the two views of a chunk, counted in float64; a chunk has at
+        least one image. Views depend on it, since every chunk has its own generator.
 
     Returns
     -------
     PairStream
-        Iterable any number of times.
+        Stream, which can be iterated any number of times.
 
     Raises
     ------
     ValueError
-        If there are too few images, an option is out of range, or as :func:`draw_view`.
+        If there are too few images or an option is out of range, and as in :func:`draw_view`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Changes of colour in batches: jitter and greyscale by one matrix an image, and solarising."""
+"""Changes of colour and blur in batches: jitter, greyscale, solarising, Gaussian blur."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AROUND_GREY = ((0.0, -_THIRD, _THIRD), (_THIRD, 0.0, -_THIRD), (-_THIRD, _THIRD
 def colour_factors(
     brightness: torch.Tensor, contrast: torch.Tensor, saturation: torch.Tensor, hue: torch.Tensor
 ) -> torch.Tensor:
-    """What :func:`colour_jitter` multiplies by.
+    """Factors of :func:`colour_jitter`.
 
     Parameters
     ----------
@@ -26,12 +26,12 @@ def colour_factors(
     Returns
     -------
     Tensor of float64, shape (n, 5)
-        The three factors, cosine and sine of the rotation.
+        The three factors, and cosine and sine of the rotation.
 
     Examples
     --------
-    >>> one, none = torch.ones(1), torch.zeros(1)
-    >>> colour_factors(one, one, one / 2, none).tolist()
+    >>> same, none = torch.ones(1), torch.zeros(1)
+    >>> colour_factors(same, same, same / 2, none).tolist()
     [[1.0, 1.0, 0.5, 1.0, 0.0]]
     """
     angle = 2 * math.pi * hue.double()
@@ -47,30 +47,28 @@ def colour_jitter(images: torch.Tensor, factors: torch.Tensor, grey: torch.Tenso
     images : Tensor, shape (n, c, h, w)
         Floats in [0, 1]; with c = 1 saturation, hue and greyscale do nothing.
     factors : Tensor, shape (n, 5)
-        As :func:`colour_factors` gives them.
+        Factors from :func:`colour_factors`.
     grey : Tensor of bool, shape (n,)
-        Which images lose their colour.
+        Whether an image becomes grey.
 
     Returns
     -------
     Tensor, shape (n, c, h, w)
-        Clamped to [0, 1].
+        Changed images, clamped to [0, 1].
 
     Notes
     -----
-    Contrast blends with the mean grey of the brightened image. Saturation, hue and greyscale leave
-    grey as it is, so that this offset passes through them.
+    Contrast blends with the mean grey of the brightened image. Saturation, hue and greyscale do not
+    change grey, so they leave this offset as it is.
 
-    Products and sums are rounded one by one, the mean adds the halves of an image, their halves and
-    so on: the bits of a row do not depend on the other rows nor on the processor.
+    Products and sums are rounded one by one, and the mean adds the halves of an image, their halves
+    and so on: the bits of a row do not depend on the other rows or on the processor.
 
     Examples
     --------
-    >>> one, none = torch.ones(1), torch.zeros(1)
-    >>> dim = colour_jitter(
-    ...     torch.ones(1, 3, 1, 1), colour_factors(one / 2, one, one, none), none > 0
-    ... )
-    >>> dim.ravel().tolist()
+    >>> same, none = torch.ones(1), torch.zeros(1)
+    >>> factors = colour_factors(same / 2, same, same, none)
+    >>> colour_jitter(torch.ones(1, 3, 1, 1), factors, none > 0).ravel().tolist()
     [0.5, 0.5, 0.5]
     """
     channels = images.shape[1]
@@ -103,7 +101,7 @@ def _grey_of(colours: torch.Tensor) -> torch.Tensor:
 
 
 def _halved_sum(values: torch.Tensor) -> torch.Tensor:
-    """Sum over the last axis in an order that its length alone decides."""
+    """Sum over the last axis, in an order that depends only on its length."""
     while values.shape[-1] > 1:
         half, odd = divmod(values.shape[-1], 2)
         total = values[..., :half] + values[..., half : 2 * half]
@@ -114,19 +112,19 @@ def _halved_sum(values: torch.Tensor) -> torch.Tensor:
 
 
 def solarise(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Invert the pixels from one half up in the chosen images (2006.07733, appendix B).
+    """Invert the pixels of at least one half in the chosen images (2006.07733, appendix B).
 
     Parameters
     ----------
     images : Tensor, shape (n, c, h, w)
         Floats in [0, 1].
     chosen : Tensor of bool, shape (n,)
-        Which of them to change.
+        Whether to change an image.
 
     Returns
     -------
     Tensor, shape (n, c, h, w)
-        In [0, 1/2] where chosen; the others as they are.
+        Chosen images with pixels in [0, 1/2]; the others as they are.
 
     Examples
     --------
@@ -134,7 +132,7 @@ def solarise(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     >>> solarise(image, torch.tensor([True])).ravel().tolist()
     [0.25, 0.5, 0.0]
     """
-    # Of x and 1 - x the lesser: continuous at the threshold, and without a mask of all pixels.
+    # The minimum of x and 1 - x is continuous at the threshold and needs no mask of pixels.
     limit = torch.where(chosen, 0.0, 1.0).to(images)[:, None, None, None]
     return torch.minimum(images, torch.maximum(1 - images, limit))
 
@@ -150,7 +148,7 @@ def blur_edge(height: int, width: int) -> int:
     Returns
     -------
     int
-        Odd, at least 1.
+        Edge in pixels, odd and at least 1.
 
     Examples
     --------
@@ -161,20 +159,20 @@ def blur_edge(height: int, width: int) -> int:
 
 
 def gaussian_kernels(sigma: torch.Tensor, edge: int) -> torch.Tensor:
-    """Gaussian kernels along one axis, from the centre on.
+    """Gaussian kernels along one axis, from the centre outwards.
 
     Parameters
     ----------
     sigma : Tensor, shape (n,)
         Standard deviations in pixels; 0 for no blur.
     edge : int
-        Edge of the kernels in pixels, odd; they are cut off there.
+        Edge of the kernels in pixels, odd.
 
     Returns
     -------
     Tensor of float64, shape (n, edge // 2 + 1)
-        Weights of the centre and of the pixels 1, 2, ... away. The centre and twice the others sum
-        to 1.
+        Weights of the centre and of the pixels at distance 1, 2, ... The centre and twice the
+        others sum to 1.
 
     Raises
     ------
@@ -196,30 +194,31 @@ def gaussian_kernels(sigma: torch.Tensor, edge: int) -> torch.Tensor:
 
 
 def gaussian_blur(images: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    """Blur every image by a kernel of its own.
+    """Blur every image with its own kernel.
 
     Parameters
     ----------
     images : Tensor, shape (n, c, h, w)
-        Floats.
+        Images as floats.
     kernels : Tensor, shape (n, r + 1)
-        As :func:`gaussian_kernels` gives them; images without weight beside the centre are left as
-        they are.
+        Kernels from :func:`gaussian_kernels`; images whose kernel is only the centre do not
+        change.
 
     Returns
     -------
     Tensor, shape (n, c, h, w)
-        Borders are reflected about the outermost pixels, as in torchvision.
+        Blurred images. Borders are reflected about the outermost pixels, as in torchvision.
 
     Raises
     ------
     ValueError
-        If a kernel reaches across an image.
+        If a kernel is larger than an image allows.
 
     Notes
     -----
-    A sum of shifted images: as fast as a depthwise convolution. Products and sums are rounded one
-    by one, so that the bits of a row do not depend on the other rows nor on the processor.
+    The blur is a sum of shifted images, as fast as a depthwise convolution. Products and sums are
+    rounded one by one, so that the bits of a row do not depend on the other rows or on the
+    processor.
 
     Examples
     --------
@@ -250,7 +249,7 @@ def _blurred(images: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
     row = width + 2 * reach
     padded = torch.nn.functional.pad(images, (reach,) * 4, mode="reflect").flatten(2)
     weights = kernels.T[:, :, None, None]
-    # Rows one behind the other: a shift by a row and one by a pixel are shifts of one long row.
+    # All rows form one long row: a shift by a row and one by a pixel are both shifts of it.
     down = _shifted_sum(padded, weights, row, height * row)
     across = _shifted_sum(down, weights, 1, height * row - 2 * reach)
     each = across.shape[2]  # the ends of rows, which mix two rows, are left out

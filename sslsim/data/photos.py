@@ -18,47 +18,47 @@ from tqdm import tqdm
 
 from sslsim.core.torchvision import torchvision
 
-DEFAULT_SIZE = 96  # edge that images of different sizes are brought to
+DEFAULT_SIZE = 96  # edge that images of different sizes are scaled to
 
 _SUFFIXES = torchvision.datasets.folder.IMG_EXTENSIONS
 _TEST_FOLDERS = ("val", "test")
 _GREY_MODES = ("1", "L", "LA")
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _ORIENTATION = 0x0112  # EXIF tag
-_FILES_AT_ONCE = 256  # files handed to the threads together
+_FILES_AT_ONCE = 256  # files in one block for the threads
 
 
 def find_photos(
     folder: str | os.PathLike[str], split: str
 ) -> tuple[list[Path], NDArray[np.int64] | None]:
-    """List the image files of a folder, with their classes if it has any.
+    """List the image files of a folder, with their classes if there are any.
 
     Parameters
     ----------
     folder : path
-        Searched at any depth, through links to folders too; hidden files and folders are passed
-        over. A folder with a subfolder ``train`` and one named ``val`` or ``test`` is taken as
-        split.
+        Folder to search at any depth, including links to folders; hidden files and folders are
+        skipped. A folder with a subfolder ``train`` and one named ``val`` or ``test`` has these
+        splits.
     split : {"train", "test", "all"}
-        Part of a split folder; one that is not split has no "test".
+        Split of the folder; a folder without splits has no "test".
 
     Returns
     -------
     paths : list of Path
-        Sorted.
+        Paths in sorted order.
     labels : ndarray of int, shape (n,), or None
-        Place of each file's class among the sorted names of the first-level subfolders that hold
-        images. None if images lie in the folder itself or in a single subfolder.
+        Class of each file: the index of its first-level subfolder among the sorted subfolders with
+        images. None if images are in the folder itself or in a single subfolder.
 
     Raises
     ------
     ValueError
-        If the folder holds no image or has no such split.
+        If the folder contains no image or has no such split.
 
     Warns
     -----
     UserWarning
-        If there are files that are no images by their endings: they are passed over and counted.
+        If there are files whose endings are not those of images: they are skipped and counted.
 
     Examples
     --------
@@ -79,33 +79,33 @@ def find_photos(
     if split not in parts:
         raise ValueError(f"{folder} has no split {split!r}; expected one of {', '.join(parts)}")
 
-    places: dict[str, list[Path]] = {}  # of each part's photos inside it
-    others: Counter[str] = Counter()  # endings of what is passed over
+    places: dict[str, list[Path]] = {}  # paths of each part's photos inside it
+    others: Counter[str] = Counter()  # endings of the skipped files
     for part in parts["all"]:
         files = _files_inside(folder / part, Path())
         places[part] = sorted(path for path in files if path.suffix.lower() in _SUFFIXES)
         if part in parts[split]:
             others.update(path.suffix for path in files if path.suffix.lower() not in _SUFFIXES)
-    found = [(folder / part / inside, inside) for part in parts[split] for inside in places[part]]
-    if not found:
+    photos = [(folder / part / file, file) for part in parts[split] for file in places[part]]
+    if not photos:
         raise ValueError(f"{folder} holds no images; expected files {', '.join(_SUFFIXES)}")
     if others:
-        told = ", ".join(
+        counts = ", ".join(
             f"{count} {suffix or 'without'}" for suffix, count in others.most_common(5)
         )
         warnings.warn(
-            f"{folder}: {others.total()} file(s) of other endings are passed over ({told}); images "
-            f"are files {', '.join(_SUFFIXES)}",
+            f"{folder}: {others.total()} file(s) of other endings are passed over ({counts}); "
+            f"images are files {', '.join(_SUFFIXES)}",
             stacklevel=2,
         )
-    paths = [path for path, _ in found]
-    # A class has one number in all parts, also where one of them lacks it.
+    paths = [path for path, _ in photos]
+    # A class has the same number in all parts, even if a part has no images of it.
     everywhere = [inside for part in places.values() for inside in part]
     classes = sorted({inside.parts[0] for inside in everywhere if len(inside.parts) > 1})
     if len(classes) < 2 or any(len(inside.parts) == 1 for inside in everywhere):
         return paths, None
     number = {name: k for k, name in enumerate(classes)}
-    return paths, np.array([number[inside.parts[0]] for _, inside in found], dtype=np.int64)
+    return paths, np.array([number[inside.parts[0]] for _, inside in photos], dtype=np.int64)
 
 
 def read_photos(paths: Sequence[str | os.PathLike[str]], size: int | None = None) -> torch.Tensor:
@@ -114,21 +114,21 @@ def read_photos(paths: Sequence[str | os.PathLike[str]], size: int | None = None
     Parameters
     ----------
     paths : sequence of path
-        The files, 8 bits a channel.
+        Image files with 8 bits per channel.
     size : int, optional
-        Bring every image to this square: shorter edge resized (bicubic), centre cut out. Default:
-        keep the images as they are if all have one size, else 96.
+        Side of the square that every image is scaled to: the shorter edge is resized (bicubic), the
+        centre is cut out. Default: no change if all have one size, else 96.
 
     Returns
     -------
     Tensor of uint8, shape (n, c, h, w)
-        c is 1 if every file is greyscale, else 3; transparency is dropped. Photographs are turned
-        as their EXIF orientation says.
+        Images; c is 1 if every file is greyscale, else 3. Transparency is dropped, and the EXIF
+        orientation is applied.
 
     Raises
     ------
     ValueError
-        If a file cannot be read as an image of 8 bits a channel; it is named.
+        If a file cannot be read as an image of 8 bits per channel; the message names it.
 
     Examples
     --------
@@ -189,23 +189,23 @@ def resized(images: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _files_inside(folder: Path, inside: Path, above: frozenset[str] = frozenset()) -> list[Path]:
-    """Files in a folder and below it that are not hidden, by their paths inside it.
+    """Paths of all files in a folder and its subfolders, relative to it, without hidden ones.
 
-    Links to folders are followed, but not back into a folder that the way leads through.
+    Links to folders are followed, except to a folder above.
     """
     real = os.path.realpath(folder)
     if real in above:
         return []
-    found = []
+    files = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                found += _files_inside(folder / entry.name, inside / entry.name, above | {real})
+                files += _files_inside(folder / entry.name, inside / entry.name, above | {real})
             elif entry.is_file():
-                found.append(inside / entry.name)
-    return found
+                files.append(inside / entry.name)
+    return files
 
 
 def _in_order(
@@ -224,7 +224,7 @@ def _header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], bool]:
     try:
         with Image.open(path) as image:
             size, mode = image.size, image.mode
-            if _orientation(image) > 4:  # turned by a quarter
+            if _orientation(image) > 4:  # rotated by 90 degrees
                 size = size[::-1]
     except _UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as an image: {_line(error)}") from error
@@ -236,7 +236,7 @@ def _header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], bool]:
 def _decode(path: str | os.PathLike[str], mode: str, size: tuple[int, int]) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as opened:
-            # A large JPEG is decoded at a fraction of its size, never below twice what is needed.
+            # A large JPEG is decoded at a fraction of its size, at least twice the target size.
             opened.draft(None, (2 * max(size), 2 * max(size)))
             image: Image.Image = opened
             if _orientation(opened) > 1:
@@ -252,14 +252,14 @@ def _decode(path: str | os.PathLike[str], mode: str, size: tuple[int, int]) -> N
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 where there is none or none that can be read."""
-    if "exif" not in image.info:  # asking for it would decode a whole PNG
+    """EXIF orientation, 1 if it is missing or unreadable."""
+    if "exif" not in image.info:  # getexif would decode a whole PNG
         return 1
     try:
-        found = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damage in a part that says nothing about pixels
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damage outside the pixels
         return 1
-    return found if found in range(1, 9) else 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Pixels as networks are fed with them, standardised: the mean image is no mode to learn."""
+"""Standardised pixels, the input of networks: the mean image is then not a mode to learn."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-_CHUNK = 2**24  # pixels summed at once
+_CHUNK = 2**24  # pixels in one sum
 _GREY = (0.299, 0.587, 0.114)  # luminance of red, green, blue (ITU-R BT.601)
 
 
 @dataclass(frozen=True, eq=False)
 class PixelStatistics:
-    """Mean and standard deviation of the pixels of each channel, of values in [0, 1].
+    """Mean and standard deviation of the pixels of each channel, for values in [0, 1].
 
     Attributes
     ----------
     mean, std : Tensor of float64, shape (c,)
-        Over all images and places; a constant channel has a ``std`` of one.
+        Statistics over all images and places; a constant channel has a ``std`` of one.
     """
 
     mean: torch.Tensor
@@ -30,12 +30,12 @@ class PixelStatistics:
         Parameters
         ----------
         view : Tensor, shape (..., c, h, w)
-            Pixels in [0, 1], floating.
+            Pixels in [0, 1] as floats.
 
         Returns
         -------
         Tensor, shape (..., c, h, w)
-            Of the same type and device.
+            Standardised pixels of the same type, on the same device.
         """
         mean, std = (value.to(view)[:, None, None] for value in (self.mean, self.std))
         return (view - mean) / std
@@ -52,7 +52,7 @@ def pixel_statistics(images: torch.Tensor) -> PixelStatistics:
     Returns
     -------
     PixelStatistics
-        On the CPU; from integer sums, so that every device gives the same.
+        Statistics on the CPU. They come from integer sums, so they are the same on all devices.
 
     Raises
     ------
@@ -62,10 +62,10 @@ def pixel_statistics(images: torch.Tensor) -> PixelStatistics:
     Examples
     --------
     >>> images = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1)
-    >>> found = pixel_statistics(images)
-    >>> found.mean.tolist(), found.std.tolist()
+    >>> pixels = pixel_statistics(images)
+    >>> pixels.mean.tolist(), pixels.std.tolist()
     ([0.5], [0.5])
-    >>> found.standardise(images / 255).flatten().tolist()
+    >>> pixels.standardise(images / 255).flatten().tolist()
     [-1.0, 1.0]
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.numel() == 0:

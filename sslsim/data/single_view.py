@@ -16,14 +16,14 @@ from sslsim.data.augmentation import (
     take_rows,
 )
 
-RECIPES: dict[str, tuple[Recipe, Recipe]] = {  # of the first and the second view
+RECIPES: dict[str, tuple[Recipe, Recipe]] = {  # recipes of the first and the second view
     "simclr": (SIMCLR, SIMCLR),
     "weak": (WEAK, WEAK),
     "strong": STRONG,
     "mask": (MASK, MASK),
 }
 
-NOISE = 0.1  # standard deviation of the noise view, pixels in [0, 1]
+NOISE = 0.1  # standard deviation of the noise view, for pixels in [0, 1]
 
 
 def view_shape(kind: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -32,7 +32,7 @@ def view_shape(kind: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     Parameters
     ----------
     kind : str
-        One of ``VIEWS``.
+        Kind of the views, one of ``VIEWS``.
     shape : tuple of int or torch.Size, length 3
         Channels, height and width of the image.
 
@@ -80,13 +80,14 @@ def draw_view(
     kind : {"crops", "noise", "simclr", "weak", "strong", "mask"}
         ``crops``: a square of 3/4 of the shorter edge (24 of 32 pixels) at a uniform place,
         mirrored left to right with probability 1/2. ``noise``: the image plus independent normal
-        noise on every pixel, not clamped. The others are the recipes of
-        :mod:`sslsim.data.augmentation`: SimCLR's, crop and flip only, the asymmetric one of BYOL
-        and Barlow Twins, and the crop and flip of masked autoencoders.
+        noise on every pixel, not clamped. The others are recipes of
+        :mod:`sslsim.data.augmentation`: SimCLR's (``simclr``), crop and flip only (``weak``), the
+        asymmetric one of BYOL and Barlow Twins (``strong``), and the crop and flip of masked
+        autoencoders (``mask``).
     generator : torch.Generator
-        On the device of the images; advanced.
+        Generator on the device of the images.
     which : {0, 1}
-        The first or the second view of a pair; they differ in ``strong`` only.
+        First or second view of a pair; they differ only for ``strong``.
     dtype : torch.dtype
         Floating type of the result. The draws do not depend on it.
     noise : float
@@ -95,7 +96,8 @@ def draw_view(
     Returns
     -------
     Tensor, shape (n, c, h', w')
-        Pixels in [0, 1], of noise views around it; the shape is that of :func:`view_shape`.
+        Views of the shape of :func:`view_shape`. Pixels are in [0, 1]; those of noise views may
+        leave it.
 
     Raises
     ------
@@ -105,8 +107,8 @@ def draw_view(
 
     Notes
     -----
-    Draws belong to places in the batch: sample i of the result depends on the state of the
-    generator, the batch size, i and image i, and on no other image.
+    Sample i of the result depends on the state of the generator, the batch size, i and image i, but
+    not on other images.
 
     Examples
     --------
@@ -128,28 +130,28 @@ def placed_view(
     noise: float = NOISE,
     rows: slice = slice(None),
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Draw one view of some rows of a batch, and where in its image each lies.
+    """Draw one view of some rows of a batch, with its position in the image.
 
     Parameters
     ----------
     images, kind, generator, which, dtype, noise
-        Of :func:`draw_view`; all images of the batch.
+        As in :func:`draw_view`; ``images`` are all images of the batch.
     rows : slice
-        Which rows to compute. Draws are made for all, so that on the CPU the result has the bits
-        of these rows of the whole.
+        Rows to compute. Draws are made for all rows, so that on the CPU the result has the same
+        bits as these rows of the whole batch.
 
     Returns
     -------
     view : Tensor, shape (r, c, h', w')
-        The view of these rows.
+        Views of these rows.
     boxes : Tensor of float32, shape (r, 5), or None
-        Top, left, height and width in pixels of the image, and 1 where it is mirrored, else 0.
+        Top, left, height and width in pixels of the image, and 1 if the view is mirrored, else 0.
         None for noise, which moves nothing.
 
     Raises
     ------
     ValueError
-        As :func:`draw_view`.
+        As in :func:`draw_view`.
 
     Examples
     --------
@@ -189,22 +191,22 @@ def recipe_view(
     images : Tensor of uint8, shape (n, c, h, w)
         All images of the batch.
     recipe : Recipe
-        Of :mod:`sslsim.data.augmentation`.
+        Recipe, as in :mod:`sslsim.data.augmentation`.
     generator : torch.Generator
-        On the device of the images; advanced.
+        Generator on the device of the images.
     size : tuple of int
         Height and width of the view. Default: those of the images.
     dtype : torch.dtype
         Floating type of the view.
     rows : slice
-        Which rows to compute.
+        Rows to compute.
 
     Returns
     -------
     view : Tensor, shape (r, c, h', w')
-        In [0, 1].
+        Views with pixels in [0, 1].
     boxes : Tensor of float32, shape (r, 5)
-        As :func:`placed_view`.
+        Boxes, as in :func:`placed_view`.
 
     Raises
     ------
@@ -226,17 +228,17 @@ def recipe_view(
 
 
 def check_images(images: torch.Tensor) -> None:
-    """Refuse images that are not bytes of one or three channels.
+    """Raise an error unless images are bytes with one or three channels.
 
     Parameters
     ----------
     images : Tensor
-        What was given.
+        Images to check.
 
     Raises
     ------
     ValueError
-        If it is not uint8 of shape (n, c, h, w) with c of 1 or 3.
+        If ``images`` is not uint8 of shape (n, c, h, w) with c of 1 or 3.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Views for training, sliceable by rows, and streams of pairs of views."""
+"""Augmented views of the images of a training step, and the size of a network's input."""
 
 from __future__ import annotations
 
@@ -22,56 +22,6 @@ from sslsim.data.single_view import (
 )
 from sslsim.encoders.vit import default_patch_size
 
-
-def mask_patches(
-    n: int, patches: int, share: float, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Choose the patches to keep and to mask, uniformly without replacement (2111.06377, 3).
-
-    Parameters
-    ----------
-    n : int
-        Number of images.
-    patches : int
-        Patches of an image.
-    share : float
-        Share of them to mask, rounded to whole patches; 3/4 in the paper.
-    generator : torch.Generator
-        Advanced; the result is on its device.
-
-    Returns
-    -------
-    kept : Tensor of int64, shape (n, p - m)
-        Places of the patches to keep, ascending in every row.
-    masked : Tensor of int64, shape (n, m)
-        Places of the others, ascending in every row.
-
-    Raises
-    ------
-    ValueError
-        If there is no image or not at least one patch to keep and one to mask.
-
-    Notes
-    -----
-    Row i belongs to image i: a process that trains on rows of a batch takes those rows.
-
-    Examples
-    --------
-    >>> kept, masked = mask_patches(2, 16, 0.75, torch.Generator().manual_seed(0))
-    >>> kept.shape, masked.shape
-    (torch.Size([2, 4]), torch.Size([2, 12]))
-    """
-    m = round(share * patches) if 0 < share < 1 else 0
-    if n < 1 or not 1 <= m < patches:
-        raise ValueError(
-            f"share {share} of {patches} patches of {n} images; "
-            "expected a share that keeps and masks at least one patch of at least one image"
-        )
-    draws = torch.rand(n, patches, generator=generator, device=generator.device)
-    order = draws.argsort(dim=1, stable=True)
-    return order[:, m:].sort(dim=1).values, order[:, :m].sort(dim=1).values
-
-
 __all__ = [
     "NOISE",
     "TRAINING_VIEWS",
@@ -88,40 +38,89 @@ LOCAL_VIEWS = 6
 LOCAL_SHARE = 3 / 7  # of the side of an image: 96 of 224 pixels
 MASKED_SHARE = 0.75  # of the patches (2111.06377, section 3)
 
-
 _LEAST_AREA = 0.05  # of a local crop
+
+
+def mask_patches(
+    n: int, patches: int, share: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Choose the visible and the masked patches, uniformly without replacement.
+
+    Parameters
+    ----------
+    n : int
+        Number of images.
+    patches : int
+        Number of patches of an image.
+    share : float
+        Share of patches to mask, rounded to whole patches; 3/4 in the paper.
+    generator : torch.Generator
+        Generator of the draws; the result is on its device.
+
+    Returns
+    -------
+    visible : Tensor of int64, shape (n, p - m)
+        Indices of the visible patches, ascending in every row.
+    masked : Tensor of int64, shape (n, m)
+        Indices of the masked patches, ascending in every row.
+
+    Raises
+    ------
+    ValueError
+        If there is no image, no visible patch or no masked patch.
+
+    Notes
+    -----
+    arXiv 2111.06377, section 3. Row i belongs to image i: a process that trains on some rows of a
+    batch uses these rows.
+
+    Examples
+    --------
+    >>> visible, masked = mask_patches(2, 16, 0.75, torch.Generator().manual_seed(0))
+    >>> visible.shape, masked.shape
+    (torch.Size([2, 4]), torch.Size([2, 12]))
+    """
+    m = round(share * patches) if 0 < share < 1 else 0
+    if n < 1 or not 1 <= m < patches:
+        raise ValueError(
+            f"share {share} of {patches} patches of {n} images; "
+            "expected a share that keeps and masks at least one patch of at least one image"
+        )
+    draws = torch.rand(n, patches, generator=generator, device=generator.device)
+    order = draws.argsort(dim=1, stable=True)
+    return order[:, m:].sort(dim=1).values, order[:, :m].sort(dim=1).values
 
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Views of the rows of a batch. Made by :func:`draw_views`.
+    """Views of some rows of a batch, the result of :func:`draw_views`.
 
     Attributes
     ----------
     views : tuple of Tensor, each of shape (r, c, h', w')
-        Two of a pair, one of ``mask``; of ``multicrop`` the two global ones, then the local ones,
-        which are smaller.
+        The two views of a pair, or the single view of ``mask``. For ``multicrop`` the two global
+        views, then the smaller local views.
     boxes : Tensor of float32, shape (r, v, 5), or None
-        Where view v lies in its image: top, left, height and width in pixels of the image, and 1
-        where it is mirrored, else 0. None for noise, which moves nothing.
-    kept, masked : Tensor of int64, shape (r, k) and (r, p - k), or None
-        Which patches of a view of ``mask`` to see and which to hide, three quarters of them, as
-        :func:`sslsim.data.views.mask_patches` draws them; patches are squares of
-        ``sslsim.encoders.vit.default_patch_size``. None of other kinds, and where patches do
-        not tile the image or are no more than one.
+        Position of view v in its image: top, left, height and width in pixels of the image, and 1
+        if it is mirrored, else 0. None for noise, which moves nothing.
+    visible, masked : Tensor of int64, shape (r, k) and (r, p - k), or None
+        Visible and masked patches of a view of ``mask``, from :func:`mask_patches`; three quarters
+        are masked. Patches are squares of ``sslsim.encoders.vit.default_patch_size``. None for
+        other kinds, and if patches do not tile the image or there is only one.
     """
 
     views: tuple[torch.Tensor, ...]
     boxes: torch.Tensor | None
-    kept: torch.Tensor | None = None
+    visible: torch.Tensor | None = None
     masked: torch.Tensor | None = None
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Views:
-        """Change every tensor, for instance take rows or move to a device."""
-        boxes, kept, masked = (
-            None if held is None else change(held) for held in (self.boxes, self.kept, self.masked)
+        """Apply a function to every tensor, for instance select rows or move to a device."""
+        boxes, visible, masked = (
+            None if tensor is None else change(tensor)
+            for tensor in (self.boxes, self.visible, self.masked)
         )
-        return Views(tuple(map(change, self.views)), boxes, kept, masked)
+        return Views(tuple(map(change, self.views)), boxes, visible, masked)
 
 
 def draw_views(
@@ -143,31 +142,32 @@ def draw_views(
     images : Tensor of uint8, shape (n, c, h, w)
         The images of the whole batch.
     kind : str
-        One of ``TRAINING_VIEWS``: those described at :func:`draw_view`, and ``multicrop``, two
-        global views at the size of the images and several local ones at a smaller size, with the
-        colour changes of ``strong``, local ones blurred in half of the cases (2006.09882, section
-        3; 2104.14294, section 3.1).
+        Kind of the views, one of ``TRAINING_VIEWS``: those of :func:`draw_view`, and ``multicrop``:
+        two global views at the size of the images and several smaller local views, with the colour
+        changes of ``strong``; half of the local views are blurred (2006.09882, section 3;
+        2104.14294, section 3.1).
     generator : torch.Generator
-        On the device of the images; advanced by the same draws whatever the rows.
+        Generator on the device of the images; its draws do not depend on ``rows``.
     dtype : torch.dtype
         Floating type of the views. The draws do not depend on it.
     noise : float
-        Of :func:`draw_view`.
+        Standard deviation of the noise, as in :func:`draw_view`.
     rows : slice
-        Which rows of the batch to compute: on the CPU the views have the bits of these rows of the
-        views of the whole batch. Pixels of other rows are not computed; only noise, whose draws are
-        as many as the pixels, is drawn for all.
+        Rows of the batch to compute. On the CPU the views have the same bits as these rows of the
+        views of the whole batch. Pixels of other rows are not computed; only noise, which has one
+        draw for each pixel, is drawn for all rows.
     local_views : int
         Number of local views of ``multicrop``, at least 0.
     local_size : tuple of int
-        Their height and width. Default: 3/7 of the images', rounded, at least 1.
+        Height and width of local views. Default: 3/7 of the images', rounded, at least 1.
     split : float
-        Area of the smallest global and the greatest local crop, as a share of the image's; local
-        ones start at 0.05.
+        Area of the smallest global and the largest local crop, as a share of the image; the
+        smallest local crop has 0.05.
 
     Returns
     -------
     Views
+        The views, with their boxes or patches.
 
     Raises
     ------
@@ -177,8 +177,8 @@ def draw_views(
     Examples
     --------
     >>> images = torch.zeros(4, 3, 14, 14, dtype=torch.uint8)
-    >>> found = draw_views(images, "multicrop", torch.Generator(), rows=slice(0, 2), local_views=1)
-    >>> [tuple(view.shape) for view in found.views], tuple(found.boxes.shape)
+    >>> batch = draw_views(images, "multicrop", torch.Generator(), rows=slice(0, 2), local_views=1)
+    >>> [tuple(view.shape) for view in batch.views], tuple(batch.boxes.shape)
     ([(2, 3, 14, 14), (2, 3, 14, 14), (2, 3, 6, 6)], (2, 3, 5))
     """
     if kind not in TRAINING_VIEWS:
@@ -188,8 +188,8 @@ def draw_views(
             placed_view(images, kind, generator, which=i, dtype=dtype, noise=noise, rows=rows)
             for i in range(1 if kind == "mask" else 2)
         ]
-        found = _gather(drawn)
-        return _mask(found, images, generator, rows) if kind == "mask" else found
+        views = _gather(drawn)
+        return _mask(views, images, generator, rows) if kind == "mask" else views
     check_images(images)
     height, width = images.shape[2:]
     small = local_size or (max(1, round(LOCAL_SHARE * height)), max(1, round(LOCAL_SHARE * width)))
@@ -211,13 +211,13 @@ def draw_views(
     )
 
 
-def _mask(found: Views, images: torch.Tensor, generator: torch.Generator, rows: slice) -> Views:
+def _mask(views: Views, images: torch.Tensor, generator: torch.Generator, rows: slice) -> Views:
     n, _, height, width = images.shape
     size = default_patch_size(height, width)
     if height % size or width % size or height * width == size**2:
-        return found
-    kept, masked = mask_patches(n, height * width // size**2, MASKED_SHARE, generator)
-    return replace(found, kept=kept[rows], masked=masked[rows])
+        return views
+    visible, masked = mask_patches(n, height * width // size**2, MASKED_SHARE, generator)
+    return replace(views, visible=visible[rows], masked=masked[rows])
 
 
 def _gather(drawn: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> Views:
@@ -226,19 +226,19 @@ def _gather(drawn: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> Views:
 
 
 def crop_to_input(data: Images, kind: str) -> Images:
-    """Plain images at the size of the views that a network was built for.
+    """Crop plain images to the size of a network's input.
 
     Parameters
     ----------
     data : Images
-        Of any split.
+        Images of any split.
     kind : str
-        Kind of the views.
+        Kind of the views that the network was built for.
 
     Returns
     -------
     Images
-        The centre of each image where views are smaller crops, else the images.
+        The centre of each image if views are smaller crops, else the images.
 
     Examples
     --------
@@ -252,7 +252,7 @@ def crop_to_input(data: Images, kind: str) -> Images:
 
 
 def fed_shape(data: Images, kind: str) -> tuple[int, int, int]:
-    """Shape of what a network is fed with.
+    """Shape of a network's input.
 
     Parameters
     ----------
@@ -264,7 +264,7 @@ def fed_shape(data: Images, kind: str) -> tuple[int, int, int]:
     Returns
     -------
     tuple of int
-        Channels, height and width of a view; of multi-crop those of the global ones.
+        Channels, height and width of a view; for multi-crop those of the global views.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Encoders, from one linear map to ResNets and vision transformers, and their initialisation."""
+"""Encoders, from a linear map to ResNets and vision transformers, and their initialisation."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Encoders by name: a backbone that gives representations, a projector that gives embeddings."""
+"""Encoders by name: a backbone for representations and a projector for embeddings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Encoder(nn.Module):
     Attributes
     ----------
     backbone, projector, feature_dim, dim, layers
-        As given.
+        The arguments.
 
     Raises
     ------
@@ -88,29 +88,30 @@ def build_encoder(
     stem: str | None = None,
     residual_gain: float | None = None,
 ) -> Encoder:
-    """Build an encoder whose initial parameters depend on the seed alone.
+    """Build an encoder whose initial parameters depend only on the seed.
 
     Parameters
     ----------
     name : str
-        One of ``ENCODERS``. Vision transformers have patches of 4 pixels below 64 pixels (longer
-        side), 8 below 128, else 16; other patch sizes and poolings by ``Encoder`` with
+        Encoder, one of ``ENCODERS``. Vision transformers have patches of 4 pixels below 64 pixels
+        (longer side), 8 below 128, else 16. Other patch sizes and poolings: ``Encoder`` with
         ``vit.VisionTransformer``.
     shape : (int, int, int)
         Channels, height and width of the images.
     dim : int
         Dimension of the embedding.
     seed : int
-        At least 0. The caller's random state is left as it is.
+        Seed, at least 0. The caller's random state does not change.
     widths : sequence of int, optional
         Widths of the layers of linear (default ``(dim,)``: one map), mlp (default 512, 512) and
-        convnet (default 32, 64, 128); of ResNets the one width of the first stage (default 64).
+        convnet (default 32, 64, 128). For ResNets, the width of the first stage (default 64).
     parameterization : {"standard", "ntk"}
-        See ``sslsim.encoders.small``; "ntk" for linear, mlp and convnet without an mlp projector.
+        Parameterisation, see ``sslsim.encoders.small``; "ntk" for linear, mlp and convnet without
+        an mlp projector.
     projector : {"linear", "mlp", "none"}, optional
         "linear": one map without bias. "mlp": ``heads.projector``. "none": the embedding is the
-        representation. By default "none" for linear, so that its embedding is W x with one W, and
-        "linear" for all others.
+        representation. The default is "none" for linear, so that its embedding is W x with a single
+        W, and "linear" for all others.
     projector_widths : sequence of int, optional
         Hidden widths of the mlp projector, by default 2048, 2048.
     norm : {"batch", "none"}, optional
@@ -123,7 +124,7 @@ def build_encoder(
     Returns
     -------
     Encoder
-        On the CPU, in torch's default type, in training mode.
+        Encoder on the CPU, in torch's default type and in training mode.
 
     Raises
     ------

@@ -1,11 +1,11 @@
-r"""A network minus most of what it was at initialisation: small outputs, the whole tangent kernel.
+r"""A network minus most of its initial output: small outputs with the whole tangent kernel.
 
     f(x) = h_theta(x) - (1 - alpha) h_theta0(x)
 
-starts at ``alpha h_theta0(x)``, with the gradients of h itself: a wide network stays in its linear
-regime however small alpha is (Chizat, Oyallon and Bach, arXiv 1812.07956, section 2). Scaling all
-weights leaves that regime; scaling the last layer alone by alpha keeps it, but leaves of the
-kernel of the layers before the share alpha^2.
+starts at ``alpha h_theta0(x)``, with the gradients of h: a wide network stays in its linear regime
+for any small alpha (Chizat, Oyallon and Bach, arXiv 1812.07956, section 2). If all weights are
+scaled, the network leaves that regime. If only the last layer is scaled by alpha, it stays there,
+but the kernel of the layers before shrinks by alpha^2.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class Centred(nn.Module):
     Parameters
     ----------
     module : nn.Module
-        Any whose output depends on parameters and input alone. Its parameters are those trained; a
-        frozen copy of it as it is now is kept.
+        Module whose output depends only on parameters and input. Its parameters are trained; a
+        frozen copy of its current state is stored.
     scale : float
-        Factor alpha on the outputs at the start, from 0 on.
+        Factor alpha on the initial outputs, at least 0.
 
     Attributes
     ----------
     module, scale
-        As given.
+        The arguments.
     reference : nn.Module
-        The frozen copy.
+        Frozen copy of the module.
 
     Raises
     ------
@@ -42,7 +42,7 @@ class Centred(nn.Module):
 
     Notes
     -----
-    Computed as ``(h - h_0) + alpha h_0``, so that outputs start at ``alpha h_0`` to the last bit.
+    It is computed as ``(h - h_0) + alpha h_0``, so that outputs start at exactly ``alpha h_0``.
 
     Examples
     --------
@@ -61,6 +61,6 @@ class Centred(nn.Module):
         self.scale = scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Embed."""
+        """Embed inputs."""
         start = self.reference(x)
         return (self.module(x) - start) + self.scale * start

@@ -1,4 +1,4 @@
-"""Checks of what encoders are built from."""
+"""Checks of the sizes of encoders, and of their architecture."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ def check_count(name: str, value: int) -> int:
     Parameters
     ----------
     name : str
-        How the caller calls it; it opens the error message.
+        Name of the value in the message.
     value : int
-        A size, a width, a number of layers.
+        Size, width or number of layers.
 
     Returns
     -------
     int
+        The value.
 
     Raises
     ------
     ValueError
-        If it is no whole number above zero.
+        If the value is not a whole number above zero.
 
     Examples
     --------
@@ -44,20 +45,21 @@ def check_counts(name: str, values: Sequence[int], length: int | None = None) ->
     Parameters
     ----------
     name : str
-        How the caller calls them; it opens the error message.
+        Name of the values in the message.
     values : sequence of int
         Sizes or widths.
     length : int, optional
-        How many are expected; by default one or more.
+        Expected number of values; by default one or more.
 
     Returns
     -------
     tuple of int
+        The values.
 
     Raises
     ------
     ValueError
-        If there are none, not ``length`` of them, or one is no whole number above zero.
+        If the number of values is wrong, or one is not a whole number above zero.
 
     Examples
     --------
@@ -75,7 +77,7 @@ def check_counts(name: str, values: Sequence[int], length: int | None = None) ->
 
 
 def architecture(module: nn.Module) -> set[tuple[str, str]]:
-    """What kinds of modules and what shapes of tensors a network is made of.
+    """Types of the modules and shapes of the tensors of a network.
 
     Parameters
     ----------
@@ -85,8 +87,9 @@ def architecture(module: nn.Module) -> set[tuple[str, str]]:
     Returns
     -------
     set of (str, str)
-        Names within the network, each with the type of a module or the shape of a tensor. Equal
-        for networks of one architecture; the smallest of a difference is its first place.
+        Names in the network, each with the type of a module or the shape of a tensor. The sets of
+        two networks are equal if their architectures are; the smallest element of the difference
+        is the first place where they differ.
 
     Examples
     --------

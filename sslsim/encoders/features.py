@@ -1,4 +1,4 @@
-"""Representations of images layer by layer."""
+"""Representations of images, layer by layer."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ def features(
     Parameters
     ----------
     encoder : Encoder
-        Left as it was: hooks are removed and every submodule's training flag is put back, also
-        after an error.
+        Encoder, left as it was: hooks are removed and training flags are restored, even after an
+        error.
     images : Tensor, shape (n, c, h, w)
-        Floats, of the encoder's type; moved to its device batch by batch.
+        Images in the encoder's floating type; they are moved to its device batch by batch.
     layers : sequence of str, optional
-        Submodules of the backbone, by default ``encoder.layers``; "backbone" for the
-        representation and "projector" for the embedding.
+        Submodules of the backbone, by default ``encoder.layers``; "backbone" stands for the
+        representation, "projector" for the embedding.
     batch_size : int
-        Images at a time.
+        Number of images in a batch.
 
     Returns
     -------
     dict of str to Tensor, shape (n, k)
-        In the order of ``layers``, on the encoder's device. Feature maps (n, k, h, w) are averaged
-        over places, tokens (n, t, k) over tokens.
+        Outputs by layer, in the order of ``layers``, on the encoder's device. Feature maps
+        (n, k, h, w) are averaged over places, tokens (n, t, k) over tokens.
 
     Raises
     ------
     ValueError
-        If there are no images or they are no floats, a layer is unknown, or a layer's output has
-        no two to four axes.
+        If there are no images or they are not floats, a layer is unknown, or the output of a layer
+        does not have two to four axes.
 
     Examples
     --------
     >>> from sslsim.encoders.build import build_encoder
     >>> encoder = build_encoder("convnet", (1, 8, 8), 5, seed=0)
-    >>> found = features(encoder, torch.rand(3, 1, 8, 8), ["layer1", "projector"])
-    >>> {name: tuple(values.shape) for name, values in found.items()}
+    >>> outputs = features(encoder, torch.rand(3, 1, 8, 8), ["layer1", "projector"])
+    >>> {name: tuple(values.shape) for name, values in outputs.items()}
     {'layer1': (3, 32), 'projector': (3, 5)}
     """
     names = encoder.layers if layers is None else tuple(layers)
@@ -69,11 +69,11 @@ def features(
         raise ValueError(f"layers holds {missing}; expected some of {sorted(filter(None, known))}")
     device = next(encoder.parameters()).device
     network = encoder if "projector" in names else encoder.backbone
-    found: dict[str, list[torch.Tensor]] = {name: [] for name in names}
+    outputs: dict[str, list[torch.Tensor]] = {name: [] for name in names}
     flags = [(module, module.training) for module in encoder.modules()]
     with ExitStack() as hooks:
-        for name in found:
-            hooks.enter_context(known[name].register_forward_hook(_record(name, found[name])))
+        for name in outputs:
+            hooks.enter_context(known[name].register_forward_hook(_record(name, outputs[name])))
         try:
             encoder.eval()
             for batch in images.split(batch_size):
@@ -81,7 +81,7 @@ def features(
         finally:
             for module, training in flags:
                 module.training = training
-    return {name: torch.cat(values) for name, values in found.items()}
+    return {name: torch.cat(values) for name, values in outputs.items()}
 
 
 def _record(name: str, into: list[torch.Tensor]) -> Callable[[nn.Module, Any, torch.Tensor], None]:
@@ -94,7 +94,7 @@ def _record(name: str, into: list[torch.Tensor]) -> Callable[[nn.Module, Any, to
             raise ValueError(
                 f"layer {name!r} gives shape {tuple(output.shape)}; expected two to four axes"
             )
-        # A copy: a ReLU in place may come after.
+        # A copy: an in-place ReLU may follow.
         into.append(output.clone())
 
     return hook

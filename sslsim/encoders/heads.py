@@ -16,23 +16,23 @@ def projector(widths: Sequence[int], batch_norm: bool = True) -> nn.Sequential:
     Parameters
     ----------
     widths : sequence of int, two or more
-        Dimension of the representation, of the hidden layers, of the embedding. Barlow Twins and
-        VICReg take (2048, 8192, 8192, 8192) (arXiv 2103.03230, section 2.2; 2105.04906,
+        Dimensions of the representation, the hidden layers and the embedding. Barlow Twins and
+        VICReg use (2048, 8192, 8192, 8192) (arXiv 2103.03230, section 2.2; 2105.04906,
         section 4.2).
     batch_norm : bool
-        Whether hidden layers are normalised; their linear maps have a bias only if not, as
-        BatchNorm removes it. The last map has none.
+        Whether hidden layers are normalised. Their linear maps have a bias only if they are not,
+        since BatchNorm removes it. The last map has no bias.
 
     Returns
     -------
     nn.Sequential
-        (n, widths[0]) -> (n, widths[-1]); its last module is the ``nn.Linear``. With torch's
-        default initialisation, drawn from its global generator (see ``seeding.seeded``).
+        (n, widths[0]) -> (n, widths[-1]); its last module is the ``nn.Linear``. It has torch's
+        default initialisation, from the global generator (see :func:`sslsim.core.seeds.seeded`).
 
     Raises
     ------
     ValueError
-        If there are less than two widths or one is not above zero.
+        If there are fewer than two widths or one is not above zero.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def predictor(dim: int, hidden: int) -> nn.Sequential:
     Parameters
     ----------
     dim : int
-        Dimension of the embedding, and of what is predicted; 256 in BYOL.
+        Dimension of the embedding and of the prediction; 256 in BYOL.
     hidden : int
         Width of the hidden layer; 4096 in BYOL.
 

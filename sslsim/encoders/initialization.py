@@ -1,16 +1,16 @@
-r"""The scale of an encoder at initialisation, and what it does to its embeddings.
+r"""The scale of an encoder at initialisation, and its effect on the embeddings.
 
-Small initialisation is what makes self-supervised learning stepwise (arXiv 2303.15438, section 4):
-the theory starts near the origin. Multiplying parameters by a factor a moves embeddings towards it
+Small initialisation makes self-supervised learning stepwise (arXiv 2303.15438, section 4): the
+theory starts near the origin. Parameters that are multiplied by a factor a scale the embeddings
 
-- by a^L in a network of L layers without biases, with ReLUs and means between them, if all of its
-  layers are multiplied;
-- by a, whatever the network, if the last linear map alone is;
+- by a^L in a network of L layers without biases, with ReLUs and means between them, if all layers
+  are multiplied;
+- by a, in any network, if only the last linear map is multiplied;
 - not at all in front of a BatchNorm in training mode, which divides by the scale: of the parameters
-  up to the last BatchNorm only its own gain counts. Exactly so without its eps; with it, its
-  output shrinks by about the share (1 / a^2 - 1) eps / (2 v), v the variance in front at a = 1;
-- by no power of a where parts that scale differently are added, as with biases that are kept or
-  that are multiplied beside a weight behind another weight, or in a transformer's residual sums.
+  up to the last BatchNorm only its own gain has an effect. This is exact without its eps; with it,
+  the output shrinks by a share of about (1 / a^2 - 1) eps / (2 v), v the variance before it, a = 1;
+- by no power of a if parts that scale differently are added, as with biases that are not
+  multiplied, biases behind more than one multiplied weight, or a transformer's residual sums.
 """
 
 from __future__ import annotations
@@ -42,33 +42,33 @@ _RESIDUAL = (torchvision.models.resnet.BasicBlock, torchvision.models.resnet.Bot
 def scale_initialization(
     module: nn.Module, factor: float, which: str = "all", batch_norm: str = "keep"
 ) -> int | None:
-    """Multiply parameters in place, and say by which power of the factor the output changes.
+    """Multiply parameters in place, and return the power of the factor that the output follows.
 
     Parameters
     ----------
     module : nn.Module
-        An ``Encoder`` or any other network.
+        ``Encoder`` or any other network.
     factor : float
-        Above zero, finite.
+        Factor, finite and above zero.
     which : {"all", "weights", "last"}
-        All parameters, weights and biases and tokens; the weights of linear maps and convolutions
-        only; or weight and bias of the last ``nn.Linear`` only.
+        Parameters to multiply. "all": weights, biases and tokens. "weights": the weights of linear
+        maps and convolutions. "last": weight and bias of the last ``nn.Linear``.
     batch_norm : {"keep", "gain"}
-        Whether gains and biases of normalisations (Batch-, Layer- and GroupNorm) stay as they are
-        or are multiplied too; "gain" not with "last".
+        Whether gains and biases of Batch-, Layer- and GroupNorm are left as they are or multiplied
+        too; "gain" cannot be combined with "last".
 
     Returns
     -------
     int or None
-        p if outputs in training mode start proportional to factor^p (up to the eps of BatchNorm,
-        see the module), None if they follow no power or the architecture is not known: known are
-        sequences of linear maps, convolutions, ReLUs, pooling and normalisations, and torchvision's
-        residual blocks; around them, when "last" is multiplied, anything.
+        Power p if the initial outputs in training mode are proportional to factor^p (up to the eps
+        of BatchNorm, see the module). None if there is no such power or the architecture is
+        unknown. Known are sequences of linear maps, convolutions, ReLUs, pooling and normalisation
+        layers, and torchvision's residual blocks; with "last", any modules around them.
 
     Raises
     ------
     ValueError
-        If the factor is out of range, an option unknown, or there is no linear map for "last".
+        If the factor is out of range, an option is unknown, or there is no linear map for "last".
 
     Examples
     --------
@@ -114,7 +114,7 @@ def _chosen(module: nn.Module, which: str, batch_norm: str) -> Iterator[torch.Te
 
 
 def _exponent(module: nn.Module, scaled: set[torch.Tensor], p: int | None) -> int | None:
-    """Exponent of a module's output from that of its input."""
+    """Exponent of a module's output, given that of its input."""
     if p is None:
         return None
     if p == 0 and scaled.isdisjoint(module.parameters()):
@@ -135,7 +135,7 @@ def _exponent(module: nn.Module, scaled: set[torch.Tensor], p: int | None) -> in
         return branch if branch == shortcut else None
     if isinstance(module, Encoder):
         return _exponent(module.projector, scaled, _exponent(module.backbone, scaled, p))
-    if type(module) is nn.Sequential:  # subclasses may do anything in between
+    if type(module) is nn.Sequential:  # a subclass may do something else in between
         for child in module:
             p = _exponent(child, scaled, p)
         return p

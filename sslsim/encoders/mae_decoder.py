@@ -12,7 +12,7 @@ from sslsim.encoders.vit import Block, draw_linear, patch_grid, position_embeddi
 
 
 class MaeDecoder(nn.Module):
-    """Predict all patches from the tokens of those kept (arXiv 2111.06377, section 3).
+    """Predict all patches from the tokens of the visible ones (arXiv 2111.06377, section 3).
 
     Parameters
     ----------
@@ -23,10 +23,10 @@ class MaeDecoder(nn.Module):
     encoder_width : int
         Width of the encoder's tokens.
     width, depth, heads : int
-        Of the decoder; the paper's is (512, 8, 16), for ImageNet.
+        Sizes of the decoder, (512, 8, 16) in the paper for ImageNet.
     class_token : bool
-        Whether the encoder puts a class token first; it is decoded with the others, at no place,
-        and left out of the prediction.
+        Whether the encoder puts a class token first. It is decoded with the others, without a
+        position, and is not part of the prediction.
 
     Raises
     ------
@@ -36,7 +36,7 @@ class MaeDecoder(nn.Module):
     Examples
     --------
     >>> decoder = MaeDecoder((1, 8, 8), 4, encoder_width=12, width=8, depth=1, heads=2)
-    >>> decoder(torch.rand(3, 1, 12), kept=torch.tensor([[0], [2], [3]])).shape
+    >>> decoder(torch.rand(3, 1, 12), visible=torch.tensor([[0], [2], [3]])).shape
     torch.Size([3, 4, 16])
     """
 
@@ -68,36 +68,36 @@ class MaeDecoder(nn.Module):
         self.apply(draw_linear)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, tokens: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
         """Predict the patches.
 
         Parameters
         ----------
         tokens : Tensor, shape (n, k, encoder_width), (n, 1 + k, encoder_width) with a class token
-            From ``VisionTransformer.tokens``.
-        kept : Tensor of int64, shape (n, k)
-            Patches the tokens belong to.
+            Tokens from ``VisionTransformer.tokens``.
+        visible : Tensor of int64, shape (n, k)
+            Indices of the patches that the tokens belong to.
 
         Returns
         -------
         Tensor, shape (n, h w / p^2, c p^2)
-            As ``patches.patchify`` orders them.
+            Patches in the order of ``patchify``.
 
         Raises
         ------
         ValueError
             If shapes do not fit.
         """
-        expected = (len(kept), self.leading + kept.shape[-1])
-        if kept.ndim != 2 or tokens.ndim != 3 or tuple(tokens.shape[:2]) != expected:
+        expected = (len(visible), self.leading + visible.shape[-1])
+        if visible.ndim != 2 or tokens.ndim != 3 or tuple(tokens.shape[:2]) != expected:
             raise ValueError(
-                f"tokens have shape {tuple(tokens.shape)} and kept {tuple(kept.shape)}; expected "
-                f"(n, {self.leading} + k, width) and (n, k)"
+                f"tokens have shape {tuple(tokens.shape)} and visible {tuple(visible.shape)}; "
+                f"expected (n, {self.leading} + k, width) and (n, k)"
             )
         x = self.embedding(tokens)
-        leading, visible = x[:, : self.leading], x[:, self.leading :]
+        leading, embedded = x[:, : self.leading], x[:, self.leading :]
         everywhere = self.mask_token.expand(len(x), len(self.positions), -1).to(x.dtype)
-        places = kept[:, :, None].expand(-1, -1, x.shape[2])
-        filled = everywhere.scatter(1, places, visible) + self.positions
+        places = visible[:, :, None].expand(-1, -1, x.shape[2])
+        filled = everywhere.scatter(1, places, embedded) + self.positions
         decoded = self.blocks(torch.cat([leading, filled], dim=1))[:, self.leading :]
         return self.head(self.norm(decoded))

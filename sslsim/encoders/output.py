@@ -1,4 +1,4 @@
-"""Output of a network that may be the caller's own: a matrix, or one line that says what it is."""
+"""Output of any network, checked: a real matrix, or an error that says what it is instead."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from torch import nn
 def network_output(
     network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
 ) -> torch.Tensor:
-    """Embeddings that a network gives of images.
+    """Embeddings of images by a network.
 
     Parameters
     ----------
     network : callable
-        An ``nn.Module``, in the mode that is wanted, or a function.
+        ``nn.Module`` in the desired mode, or a function.
     images : Tensor, shape (n, c, h, w)
-        Moved to the device and the floating type of the module's parameters, if it has some.
+        Images; they are moved to the device and floating type of the module's parameters, if any.
 
     Returns
     -------
     Tensor, shape (n, d)
-        As the network gives it.
+        Output of the network.
 
     Raises
     ------
     ValueError
-        If the network raises, or returns anything but a real matrix of one row an image.
+        If the network raises an error, or its output is not a real matrix with one row for each
+        image.
 
     Examples
     --------
@@ -40,19 +41,19 @@ def network_output(
     """
     if isinstance(network, nn.Module):
         images = as_parameters(network, images)
-    told = f"{tuple(images.shape)} and type {str(images.dtype).removeprefix('torch.')}"
+    shape = f"{tuple(images.shape)} and type {str(images.dtype).removeprefix('torch.')}"
     try:
         z = network(images)
-    except Exception as error:  # whatever a network of the user's raises
+    except Exception as error:  # a user's network may raise any error
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"the network does not take inputs of shape {told}: {reason}") from error
+        raise ValueError(f"the network does not take inputs of shape {shape}: {reason}") from error
     if not isinstance(z, torch.Tensor):
         raise ValueError(
-            f"the network gives a {type(z).__name__} for inputs of shape {told}; expected (n, d)"
+            f"the network gives a {type(z).__name__} for inputs of shape {shape}; expected (n, d)"
         )
     if z.ndim != 2 or len(z) != len(images):
         raise ValueError(
-            f"the network gives {tuple(z.shape)} for inputs of shape {told}; expected (n, d)"
+            f"the network gives {tuple(z.shape)} for inputs of shape {shape}; expected (n, d)"
         )
     if z.is_complex():
         raise ValueError(f"the network gives complex numbers ({z.dtype}); expected real ones")
@@ -67,12 +68,12 @@ def as_parameters(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
     network : nn.Module
         The module.
     images : Tensor
-        Of floats.
+        Images as floats.
 
     Returns
     -------
     Tensor
-        The same where the module has no parameters.
+        Converted images; the argument itself if the module has no parameters.
 
     Examples
     --------

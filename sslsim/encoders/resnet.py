@@ -33,35 +33,35 @@ def resnet(
     Parameters
     ----------
     depth : {18, 34, 50}
-        Layers.
+        Number of layers.
     channels : int
-        Of the images.
+        Channels of the images.
     stem : {"small", "imagenet"}
-        "imagenet": 7 x 7 convolution of stride 2 and max-pooling, which make 224 px into 56.
-        "small": 3 x 3 convolution of stride 1 and padding 1, no pooling: 32 px stay 32
+        "imagenet": 7 x 7 convolution of stride 2 and max-pooling, which map 224 pixels to 56.
+        "small": 3 x 3 convolution of stride 1 and padding 1 without pooling, which keeps 32 pixels
         (arXiv 2002.05709, appendix B.9).
     width : int
-        Channels of the stem and the first stage; every stage has twice those of the one before.
+        Channels of the stem and the first stage; every stage has twice as many as the one before.
     norm : {"batch", "none"}
-        BatchNorm, or nothing in its place: the network is then homogeneous in its weights, and its
-        tangent kernel depends on no batch.
+        BatchNorm or no normalisation. Without it the network is homogeneous in its weights, and its
+        tangent kernel does not depend on a batch.
     residual_gain : float
-        What every residual branch is multiplied by at initialisation: the gain of its last
-        BatchNorm, or a factor on its last convolution where there is no BatchNorm. At 0 every
-        block starts as its shortcut (torchvision's ``zero_init_residual``).
+        Factor on every residual branch at initialisation: the gain of its last BatchNorm, or a
+        factor on its last convolution where there is no BatchNorm. At 0 every block starts as its
+        shortcut (torchvision's ``zero_init_residual``).
 
     Returns
     -------
     nn.Sequential
         (n, channels, h, w) -> (n, 8 width), or (n, 32 width) for depth 50; children ``stem``,
-        ``layer1``
-        to ``layer4``, ``pool``. Drawn from torch's global generator (see ``seeding.seeded``).
+        ``layer1`` to ``layer4``, ``pool``. It is drawn from torch's global generator (see
+        :func:`sslsim.core.seeds.seeded`).
 
     Raises
     ------
     ValueError
-        If depth, stem or norm is unknown, there are no channels, or the gain is negative or not
-        finite.
+        If depth, stem or norm is unknown, a number is not above zero, or the gain is negative or
+        not finite.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def _scale_branches(network: nn.Module, gain: float) -> None:
 
 
 class _ResNet(torchvision.models.ResNet):
-    """torchvision's ResNet whose stages are of another width than 64, 128, 256 and 512."""
+    """torchvision's ResNet with stages of any width."""
 
     def __init__(self, depth: int, width: int, norm_layer: Any) -> None:
         self.width = width
@@ -123,7 +123,7 @@ class _ResNet(torchvision.models.ResNet):
 
     def _make_layer(self, block: Any, planes: int, *args: Any, **options: Any) -> nn.Sequential:
         if planes == WIDTH:
-            self.inplanes = self.width  # of the stem that comes before the first stage
+            self.inplanes = self.width  # the stem's channels, before the first stage
         layer: nn.Sequential = super()._make_layer(
             block, planes * self.width // WIDTH, *args, **options
         )

@@ -1,16 +1,17 @@
 r"""Small encoders without biases or BatchNorm, whose scale at initialisation is known exactly.
 
-Weights are drawn from a standard normal law and multiplied by sigma / sqrt(fan_in), sigma^2 = 2
-where a ReLU follows and 1 where none does. "standard" stores the product (Kaiming's initialisation,
-arXiv 1502.01852, eq. 10), "ntk" stores the draws and multiplies in the forward pass (arXiv
-1806.07572, section 3). Both are the same function for the same draws. For an MLP of L layers, the
-last linear, of an input x with m entries, every output f has over the draws, at any widths,
+Weights are drawn from a standard normal distribution and multiplied by sigma / sqrt(fan_in), with
+sigma^2 = 2 if a ReLU follows and 1 otherwise. "standard" stores the product (Kaiming's
+initialisation, arXiv 1502.01852, eq. 10); "ntk" stores the draws and multiplies in the forward pass
+(arXiv 1806.07572, section 3). Both are the same function for the same draws. Consider an MLP of L
+layers, the last one linear, and an input x with m entries. Over the draws, every output f has, at
+any widths,
 
     E f(x)^2 = |x|^2 / m,      E Theta(x, x) = L |x|^2 / m    ("ntk"),
 
-Theta being the tangent kernel: in "ntk" each layer gives one L-th of it, in "standard" the kernel
-grows with the widths. Without biases the functions are homogeneous: of degree 1 in the input,
-of degree L in all weights together.
+where Theta is the tangent kernel. In "ntk" each layer contributes one L-th of it; in "standard" the
+kernel grows with the widths. Without biases the functions are homogeneous, of degree 1 in the input
+and of degree L in all weights together.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Scale(nn.Module):
     Parameters
     ----------
     factor : float
-        The number.
+        Factor on the input.
 
     Examples
     --------
@@ -47,29 +48,29 @@ class Scale(nn.Module):
         self.factor = factor
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Multiply."""
+        """Multiply the input by the factor."""
         return self.factor * x
 
     def extra_repr(self) -> str:
-        """Show the number where the module is printed."""
+        """Factor in the printed form of the module."""
         return f"factor={self.factor:.6g}"
 
 
 def linear_map(inputs: int, outputs: int, parameterization: str = "standard") -> nn.Sequential:
-    """Linear map without bias that keeps the mean square of the entries.
+    """Linear map without bias that preserves the mean square of the entries.
 
     Parameters
     ----------
     inputs, outputs : int
-        Dimensions.
+        Dimensions of input and output.
     parameterization : {"standard", "ntk"}
-        Where 1 / sqrt(inputs) is multiplied, at initialisation or in the forward pass.
+        Whether the factor 1 / sqrt(inputs) is applied at initialisation or in the forward pass.
 
     Returns
     -------
     nn.Sequential
-        (n, inputs) -> (n, outputs); its last module is the ``nn.Linear``. Drawn from torch's
-        global generator (see ``seeding.seeded``).
+        (n, inputs) -> (n, outputs); its last module is the ``nn.Linear``. It is drawn from torch's
+        global generator (see :func:`sslsim.core.seeds.seeded`).
 
     Raises
     ------
@@ -92,7 +93,7 @@ def linear_map(inputs: int, outputs: int, parameterization: str = "standard") ->
 def linear(
     shape: Sequence[int], widths: Sequence[int], parameterization: str = "standard"
 ) -> nn.Sequential:
-    """Linear map of the flattened view; a deep linear network with more than one width.
+    """Linear map of the flattened image; with more than one width a deep linear network.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ def linear(
     widths : sequence of int
         Output dimensions of the layers.
     parameterization : {"standard", "ntk"}
-        See the module.
+        Parameterisation, see the module.
 
     Returns
     -------
@@ -128,7 +129,7 @@ def linear(
 def mlp(
     shape: Sequence[int], widths: Sequence[int], parameterization: str = "standard"
 ) -> nn.Sequential:
-    """Multilayer perceptron of the flattened view, a ReLU after every layer.
+    """Multilayer perceptron of the flattened image, with a ReLU after every layer.
 
     Parameters
     ----------
@@ -137,7 +138,7 @@ def mlp(
     widths : sequence of int
         Widths of the layers, one or more.
     parameterization : {"standard", "ntk"}
-        See the module.
+        Parameterisation, see the module.
 
     Returns
     -------
@@ -166,22 +167,22 @@ def mlp(
 def convnet(
     channels: int, widths: Sequence[int], parameterization: str = "standard"
 ) -> nn.Sequential:
-    """3 x 3 convolutions of stride 2, a ReLU after each, and the mean over places.
+    """Convolutions 3 x 3 of stride 2, a ReLU after each, then the mean over places.
 
     Parameters
     ----------
     channels : int
-        Of the images.
+        Channels of the images.
     widths : sequence of int
         Channels of the layers, one or more.
     parameterization : {"standard", "ntk"}
-        See the module; fan_in is 9 times the channels.
+        Parameterisation, see the module; fan_in is 9 times the channels.
 
     Returns
     -------
     nn.Sequential
         (n, channels, h, w) -> (n, widths[-1]) for any h and w, children ``layer1``, ..., ``pool``.
-        Each layer makes h into ceil(h / 2).
+        Each layer maps h to ceil(h / 2).
 
     Raises
     ------
@@ -209,6 +210,7 @@ def mean_over_places() -> nn.Sequential:
     Returns
     -------
     nn.Sequential
+        The module.
 
     Examples
     --------
@@ -226,8 +228,8 @@ def _drawn(layer: nn.Linear | nn.Conv2d, sigma: float, parameterization: str) ->
     factor = sigma / math.sqrt(layer.weight[0].numel())
     nn.init.normal_(layer.weight)
     if parameterization == "ntk":
-        # The input is multiplied, not the weight: the layer stays a plain one, whose gradient
-        # is the product of its own input and output gradient.
+        # The input is multiplied, not the weight, so that the layer is a plain one: its gradient
+        # is the product of its input and its output gradient.
         return [Scale(factor), layer]
     with torch.no_grad():
         layer.weight.mul_(factor)

@@ -1,4 +1,4 @@
-"""Vision transformers with pre-norm blocks (arXiv 2010.11929), which can leave patches out."""
+"""Vision transformers with pre-norm blocks (arXiv 2010.11929), which can skip masked patches."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ def patchify(images: torch.Tensor, patch_size: int) -> torch.Tensor:
     Parameters
     ----------
     images : Tensor, shape (n, c, h, w)
-        Any type.
+        Images of any type.
     patch_size : int
         Side p of the patches, which divides h and w.
 
     Returns
     -------
     Tensor, shape (n, h w / p^2, c p^2)
-        Each patch channel by channel, in a channel row by row.
+        Patches. The entries of a patch are ordered by channel, then by row.
 
     Raises
     ------
     ValueError
-        If there are no four axes or patches do not tile the images.
+        If there are not four axes, or patches do not tile the images.
 
     Examples
     --------
@@ -44,12 +44,12 @@ def patchify(images: torch.Tensor, patch_size: int) -> torch.Tensor:
 
 
 def unpatchify(patches: torch.Tensor, patch_size: int, shape: Sequence[int]) -> torch.Tensor:
-    """Put patches together again, the inverse of ``patchify``.
+    """Assemble images from patches, the inverse of ``patchify``.
 
     Parameters
     ----------
     patches : Tensor, shape (n, h w / p^2, c p^2)
-        As ``patchify`` returns them.
+        Patches in the form of ``patchify``.
     patch_size : int
         Side p of the patches.
     shape : (int, int, int)
@@ -58,6 +58,7 @@ def unpatchify(patches: torch.Tensor, patch_size: int, shape: Sequence[int]) -> 
     Returns
     -------
     Tensor, shape (n, c, h, w)
+        The images.
 
     Raises
     ------
@@ -85,20 +86,21 @@ def position_embedding(rows: int, columns: int, width: int) -> torch.Tensor:
     Parameters
     ----------
     rows, columns : int
-        Of the grid.
+        Rows and columns of the grid.
     width : int
-        Of the tokens, a multiple of 4.
+        Width of the tokens, a multiple of 4.
 
     Returns
     -------
     Tensor, shape (rows columns, width)
-        Row by row from the top left. With frequencies :math:`10000^{-4 i / width}`, i from 0, four
-        quarters: sines and cosines of the row's, sines and cosines of the column's number.
+        Embeddings, row by row from the top left. Each has four quarters, with frequencies
+        :math:`10000^{-4 i / width}`, i from 0: sines and cosines of the row number, sines and
+        cosines of the column number.
 
     Raises
     ------
     ValueError
-        If a size is not above zero or the width no multiple of 4.
+        If a size is not above zero or the width is not a multiple of 4.
 
     Examples
     --------
@@ -117,7 +119,7 @@ def position_embedding(rows: int, columns: int, width: int) -> torch.Tensor:
 
 
 def patch_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
-    """Rows and columns of patches.
+    """Numbers of rows and columns of patches.
 
     Parameters
     ----------
@@ -129,6 +131,7 @@ def patch_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
     Returns
     -------
     (int, int)
+        Rows and columns.
 
     Raises
     ------
@@ -149,7 +152,7 @@ def patch_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
 
 
 def default_patch_size(height: int, width: int) -> int:
-    """4 for images whose longer side is below 64 pixels, 8 below 128, else 16.
+    """Default patch size: 4 if the longer side is below 64 pixels, 8 below 128, else 16.
 
     Parameters
     ----------
@@ -159,6 +162,7 @@ def default_patch_size(height: int, width: int) -> int:
     Returns
     -------
     int
+        Side of the patches in pixels.
 
     Examples
     --------
@@ -178,9 +182,9 @@ class Block(nn.Module):
     Parameters
     ----------
     width : int
-        Of the tokens; the hidden layer of the MLP is four times as wide.
+        Width of the tokens; the hidden layer of the MLP is four times as wide.
     heads : int
-        Of the attention; divides the width.
+        Number of attention heads, a divisor of the width.
 
     Raises
     ------
@@ -221,7 +225,7 @@ class Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Patches, fixed positions, pre-norm blocks, a last norm and pooling.
+    """Vision transformer with fixed positions, pre-norm blocks, a last norm and pooling.
 
     Parameters
     ----------
@@ -230,23 +234,23 @@ class VisionTransformer(nn.Module):
     width, depth, heads : int
         Width of the tokens (a multiple of 4), number of blocks, heads of the attention.
     patch_size : int, optional
-        Side of the patches, which divides height and width; by default
-        ``patches.default_patch_size``.
+        Side of the patches, which divides height and width; by default that of
+        :func:`default_patch_size`.
     class_token : bool
-        Whether a learnt token goes before the patches.
+        Whether a learned token comes before the patches.
     pooling : {"mean", "class"}
         Representation: the mean of the patches' tokens, or the class token.
 
     Raises
     ------
     ValueError
-        If sizes do not fit or the pooling asks for a class token that is not there.
+        If sizes do not fit, or the pooling is "class" without a class token.
 
     Notes
     -----
-    Positions are sines and cosines (``patches.position_embedding``) as in masked autoencoders
-    (arXiv 2111.06377, appendix A.1), linear maps start by Xavier's uniform law with no bias, the
-    class token from a normal law of standard deviation 0.02.
+    Positions are sines and cosines (:func:`position_embedding`) as in masked autoencoders
+    (arXiv 2111.06377, appendix A.1). Linear maps start from Xavier's uniform distribution with zero
+    bias, the class token from a normal distribution of standard deviation 0.02.
 
     Examples
     --------
@@ -254,7 +258,7 @@ class VisionTransformer(nn.Module):
     >>> images = torch.rand(3, 1, 8, 8)
     >>> net(images).shape
     torch.Size([3, 8])
-    >>> net.tokens(images, kept=torch.tensor([[0], [2], [3]])).shape
+    >>> net.tokens(images, visible=torch.tensor([[0], [2], [3]])).shape
     torch.Size([3, 1, 8])
     """
 
@@ -281,7 +285,7 @@ class VisionTransformer(nn.Module):
             raise ValueError("pooling is 'class' without a class token; expected class_token=True")
         self.shape, self.patch_size, self.pooling = (channels, height, wide), size, pooling
         grid = patch_grid(height, wide, size)
-        # Derived from the sizes, hence not part of the state that is saved.
+        # Positions follow from the sizes, so they are not part of the saved state.
         self.register_buffer("positions", position_embedding(*grid, width), persistent=False)
         self.embedding = nn.Linear(channels * size**2, width)
         self.class_token = nn.Parameter(torch.zeros(width)) if class_token else None
@@ -291,20 +295,20 @@ class VisionTransformer(nn.Module):
         if self.class_token is not None:
             nn.init.normal_(self.class_token, std=0.02)
 
-    def tokens(self, images: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
-        """Encode all patches, or those kept only (arXiv 2111.06377, section 3).
+    def tokens(self, images: torch.Tensor, visible: torch.Tensor | None = None) -> torch.Tensor:
+        """Encode all patches, or only the visible ones (arXiv 2111.06377, section 3).
 
         Parameters
         ----------
         images : Tensor, shape (n, c, h, w)
-            Of the shape given at the start.
-        kept : Tensor of int64, shape (n, k), optional
-            Indices of the patches each image keeps, row by row from the top left.
+            Images of the shape ``self.shape``.
+        visible : Tensor of int64, shape (n, k), optional
+            Indices of the visible patches of each image, row by row from the top left.
 
         Returns
         -------
         Tensor, shape (n, k, width), (n, 1 + k, width) with a class token
-            Normalised, in the order of ``kept``.
+            Normalised tokens, in the order of ``visible``.
 
         Raises
         ------
@@ -316,13 +320,13 @@ class VisionTransformer(nn.Module):
                 f"images have shape {tuple(images.shape)}; expected (n, c, h, w) with {self.shape}"
             )
         x = self.embedding(patchify(images, self.patch_size)) + self.positions
-        if kept is not None:
-            if kept.ndim != 2 or len(kept) != len(images) or kept.dtype != torch.int64:
+        if visible is not None:
+            if visible.ndim != 2 or len(visible) != len(images) or visible.dtype != torch.int64:
                 raise ValueError(
-                    f"kept has shape {tuple(kept.shape)} and type {kept.dtype}; expected "
+                    f"visible has shape {tuple(visible.shape)} and type {visible.dtype}; expected "
                     f"({len(images)}, k) and int64"
                 )
-            x = x.gather(1, kept[:, :, None].expand(-1, -1, x.shape[2]))
+            x = x.gather(1, visible[:, :, None].expand(-1, -1, x.shape[2]))
         if self.class_token is not None:
             x = torch.cat([self.class_token.expand(len(x), 1, -1), x], dim=1)
         return self.norm(self.blocks(x))
@@ -333,18 +337,18 @@ class VisionTransformer(nn.Module):
             return tokens[:, 0]
         return tokens[:, self.class_token is not None :].mean(dim=1)
 
-    def forward(self, images: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
-        """Images (n, c, h, w) -> representation (n, width), of the kept patches if given."""
-        return self.pool(self.tokens(images, kept))
+    def forward(self, images: torch.Tensor, visible: torch.Tensor | None = None) -> torch.Tensor:
+        """Images (n, c, h, w) -> representation (n, width), of the visible patches if given."""
+        return self.pool(self.tokens(images, visible))
 
 
 def draw_linear(module: nn.Module) -> None:
-    """Start a linear map by Xavier's uniform law with no bias; leave other modules as they are.
+    """Draw a linear map from Xavier's uniform distribution, with zero bias; skip other modules.
 
     Parameters
     ----------
     module : nn.Module
-        Changed in place, drawn from torch's global generator.
+        Module, changed in place; draws come from torch's global generator.
 
     Examples
     --------

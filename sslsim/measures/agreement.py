@@ -1,4 +1,4 @@
-"""How far two kernels or two embeddings of the same points agree."""
+"""How far two kernels or embeddings of the same points agree, or predicted and measured times."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from sslsim.measures.embeddings import linear_cka, subspace_alignment
 
@@ -109,6 +110,55 @@ def kernel_agreement(kernel: Array, other: Array) -> dict[str, float]:
         norms = np.linalg.norm(a) * np.linalg.norm(b)
         cosines[name] = float(np.sum(a * b) / norms) if norms > 0 else 0.0
     return cosines
+
+
+def step_time_agreement(predicted: Array, measured: Array) -> dict[str, Any]:
+    """How far predicted and measured step times agree, as they are and up to one factor.
+
+    Parameters
+    ----------
+    predicted, measured : ndarray, shape (d,)
+        Step times; infinite where there is no step.
+
+    Returns
+    -------
+    dict
+        ``relative_error`` (d,), |predicted - measured| / measured, NaN where either is missing,
+        and its mean; ``spearman``, their rank correlation; ``fitted_time_scale``, the geometric
+        mean of measured / predicted; ``scaled_relative_error`` of the predictions times this
+        factor, and its mean, of two steps at least. None where there is none.
+
+    Examples
+    --------
+    >>> agreement = step_time_agreement(np.array([1.0, 2.0, 4.0]), np.array([2.0, 4.0, np.inf]))
+    >>> round(agreement["fitted_time_scale"], 6), round(agreement["spearman"], 6)
+    (2.0, 1.0)
+    """
+    both = np.isfinite(predicted) & np.isfinite(measured) & (predicted > 0) & (measured > 0)
+    nothing = np.full(len(predicted), np.nan)
+    if not both.any():
+        return {
+            "relative_error": nothing,
+            "mean_relative_error": None,
+            "spearman": None,
+            "fitted_time_scale": None,
+            "scaled_relative_error": nothing,
+            "mean_scaled_relative_error": None,
+        }
+    p, m = predicted[both], measured[both]
+    scale = float(np.exp(np.mean(np.log(m) - np.log(p))))
+    raw, scaled = nothing.copy(), nothing.copy()
+    raw[both], scaled[both] = np.abs(p - m) / m, np.abs(scale * p - m) / m
+    enough = len(p) >= 2
+    ordered = np.ptp(p) > 0 and np.ptp(m) > 0  # else there is no order to correlate
+    return {
+        "relative_error": raw,
+        "mean_relative_error": float(raw[both].mean()),
+        "spearman": float(spearmanr(p, m).statistic) if ordered else None,
+        "fitted_time_scale": scale,
+        "scaled_relative_error": scaled,
+        "mean_scaled_relative_error": float(scaled[both].mean()) if enough else None,
+    }
 
 
 def _centred(kernel: Array) -> Array:

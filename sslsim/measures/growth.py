@@ -123,7 +123,7 @@ def growth(
     # Zeros where the loss does not look at one of the views.
     pulls = torch.autograd.grad(loss, (z, z_prime), retain_graph=True, materialize_grads=True)
     downhill = _gradient(loss, parameters)
-    found = []
+    rows = []
     for mode in modes:
         u = directions[:, mode]
         # Eigenvectors change at first order, eigenvalues as if they did not.
@@ -133,11 +133,11 @@ def growth(
         )
         own = -uphill * _gradient(pulled, parameters)
         by_parameter = torch.stack([part.sum() for part in own.split(sizes)])
-        found.append(torch.cat([-(uphill @ downhill)[None], by_parameter]) / lam[mode])
+        rows.append(torch.cat([-(uphill @ downhill)[None], by_parameter]) / lam[mode])
     functions = torch.cat([z, z_prime]).detach() @ directions
     if spectrum == "covariance":
         functions = functions - functions.mean(dim=0)
-    rates = torch.stack(found).detach() if found else lam.new_zeros(0, 1 + len(sizes))
+    rates = torch.stack(rows).detach() if rows else lam.new_zeros(0, 1 + len(sizes))
     total, shares = rates[:, 0], rates[:, 1:]
     own_rates = shares.sum(dim=1)
     return Growth(lam, directions, functions, total, own_rates, shares, names, float(loss.detach()))

@@ -20,15 +20,15 @@ class MeanInterval(NamedTuple):
         Ends of the interval; NaN of fewer than two samples.
     deviation : ndarray
         Standard deviation of the samples (n - 1 in the denominator); NaN of fewer than two.
-    count : ndarray of int
-        Samples that are counted.
+    n : ndarray of int
+        Number of samples that are counted.
     """
 
     mean: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     deviation: NDArray[np.float64]
-    count: NDArray[np.int64]
+    n: NDArray[np.int64]
 
 
 def mean_interval(
@@ -65,8 +65,8 @@ def mean_interval(
 
     Examples
     --------
-    >>> mean, low, high, deviation, count = mean_interval([1.0, 2.0, 3.0], level=0.9)
-    >>> float(mean), round(float(low), 3), round(float(high), 3), float(deviation), int(count)
+    >>> mean, low, high, deviation, n = mean_interval([1.0, 2.0, 3.0], level=0.9)
+    >>> float(mean), round(float(low), 3), round(float(high), 3), float(deviation), int(n)
     (2.0, 0.314, 3.686, 1.0, 3)
     >>> mean_interval([[1.0, 2.0], [3.0, None]], 0.9, axis=1, omit_missing=True).mean.tolist()
     [1.5, 3.0]
@@ -78,11 +78,11 @@ def mean_interval(
     except (TypeError, ValueError) as error:
         raise ValueError(f"values are not an array of numbers ({error}); expected one") from error
     counted = np.isfinite(samples) if omit_missing else np.ones(samples.shape, dtype=bool)
-    count = counted.sum(axis=0)
+    n = counted.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        mean = np.where(counted, samples, 0.0).sum(axis=0) / count
+        mean = np.where(counted, samples, 0.0).sum(axis=0) / n
         squares = np.where(counted, (samples - mean) ** 2, 0.0).sum(axis=0)
-        deviation = np.where(count > 1, np.sqrt(squares / (count - 1)), np.nan)
-        _, quantile = stats.t.interval(level, count - 1)  # NaN without a degree of freedom
-        half = quantile * deviation / np.sqrt(count)
-        return MeanInterval(mean, mean - half, mean + half, deviation, count)
+        deviation = np.where(n > 1, np.sqrt(squares / (n - 1)), np.nan)
+        _, quantile = stats.t.interval(level, n - 1)  # NaN without a degree of freedom
+        half = quantile * deviation / np.sqrt(n)
+        return MeanInterval(mean, mean - half, mean + half, deviation, n)

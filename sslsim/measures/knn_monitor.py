@@ -105,7 +105,7 @@ def neighbour_accuracy(encoder: Encoder, bank: NeighbourBank) -> float:
     1.0
     """
     with batch_statistics(encoder):
-        found = encoder.backbone(bank.images).float()
-    known, read = found[: bank.size], found[bank.size :]
+        z = encoder.backbone(bank.images).float()
+    known, read = z[: bank.size], z[bank.size :]
     labels, wanted = bank.labels[: bank.size], bank.labels[bank.size :]
     return knn_accuracy(known, labels, read, wanted, k=min(_K, bank.size)).accuracy

@@ -134,8 +134,8 @@ def snapshot(
     --------
     >>> from sslsim.encoders.build import build_encoder
     >>> probe = HeldOutPairs(*torch.rand(2, 6, 1, 8, 8))
-    >>> found = snapshot(build_encoder("linear", (1, 8, 8), 3, seed=0), probe)
-    >>> found["cross_spectrum"].shape, found["scores"].shape
+    >>> record = snapshot(build_encoder("linear", (1, 8, 8), 3, seed=0), probe)
+    >>> record["cross_spectrum"].shape, record["scores"].shape
     ((3,), (6, 3))
     """
     with batch_statistics(encoder):
@@ -148,7 +148,7 @@ def snapshot(
     covariance = covariance_spectrum(z)
     mean = z.mean(dim=0)
     left, scale, right = torch.linalg.svd(z - mean, full_matrices=False)
-    kept = min(RANK, len(scale))
+    count = min(RANK, len(scale))
     number = len(z)
     groups = torch.arange(number, device=z.device).repeat(2)
     numbers = {} if objective is None else {"probe_loss": objective(z, z_prime)}
@@ -164,8 +164,8 @@ def snapshot(
     arrays = {
         "cross_spectrum": cross_spectrum(z, z_prime),
         "covariance_spectrum": covariance,
-        "scores": (left * scale)[:, :kept],
-        "axes": right[:kept].T,
+        "scores": (left * scale)[:, :count],
+        "axes": right[:count].T,
         "mean": mean,
     }
     return {
@@ -192,21 +192,21 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
     ([-1.0, 1.0], 0.0, True)
     """
     training = {part: part.training for part in module.modules()}
-    kept: list[tuple[Any, str, Any]] = []
+    saved: list[tuple[Any, str, Any]] = []
     module.eval()
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            kept.append((part, "track_running_stats", part.track_running_stats))
-            kept += [(part, name, getattr(part, name)) for name in ("running_mean", "running_var")]
+            saved.append((part, "track_running_stats", part.track_running_stats))
+            saved += [(part, name, getattr(part, name)) for name in ("running_mean", "running_var")]
             part.track_running_stats = False
             part.running_mean = part.running_var = None
         elif isinstance(part, GlobalBatchNorm):
-            kept.append((part, "momentum", part.momentum))
+            saved.append((part, "momentum", part.momentum))
             part.training, part.momentum = True, 0.0
     try:
         yield
     finally:
-        for part, name, value in kept:
+        for part, name, value in saved:
             setattr(part, name, value)
         for part, mode in training.items():
             part.training = mode

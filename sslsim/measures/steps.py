@@ -107,10 +107,10 @@ def detect_steps(times: ArrayLike, curves: ArrayLike, *, evidence: float = EVIDE
     >>> import numpy as np
     >>> times = np.linspace(0, 20, 81)
     >>> step = 0.8 / (1 + np.exp(-2 * (times - 7.1)))
-    >>> found = detect_steps(times, np.stack([step, times / 20], axis=1))
-    >>> found.detected
+    >>> steps = detect_steps(times, np.stack([step, times / 20], axis=1))
+    >>> steps.detected
     array([ True, False])
-    >>> found.times.round(3), found.heights.round(3), found.widths.round(3)
+    >>> steps.times.round(3), steps.heights.round(3), steps.widths.round(3)
     (array([7.1, inf]), array([0.8, 0. ]), array([0.5, inf]))
     """
     times, curves = real_array("times", times), real_array("curves", curves)
@@ -124,7 +124,7 @@ def detect_steps(times: ArrayLike, curves: ArrayLike, *, evidence: float = EVIDE
     unit = (curves[:, moving] - lowest[moving]) / span[moving]  # (T, moving)
 
     middle, width, admissible = _search(clock, unit)
-    found = Steps(
+    steps = Steps(
         times=np.full(k, np.inf),
         standard_errors=np.full(k, np.inf),
         heights=np.zeros(k),
@@ -137,24 +137,24 @@ def detect_steps(times: ArrayLike, curves: ArrayLike, *, evidence: float = EVIDE
         complete = (rise < 0.25).sum() >= 2 and (rise > 0.75).sum() >= 2
         if complete and w <= WIDEST and 0 <= abs(drift) * (1 - tau) <= height:
             at = moving[j]
-            found.detected[at] = True
-            found.times[at] = tau
-            found.standard_errors[at] = error
-            found.heights[at] = height
-            found.widths[at] = w
-    shown = np.flatnonzero(found.detected)
+            steps.detected[at] = True
+            steps.times[at] = tau
+            steps.standard_errors[at] = error
+            steps.heights[at] = height
+            steps.widths[at] = w
+    shown = np.flatnonzero(steps.detected)
     unit = (curves[:, shown] - lowest[shown]) / span[shown]
-    gain = _gain(clock, unit, found.times[shown], found.widths[shown])
+    gain = _gain(clock, unit, steps.times[shown], steps.widths[shown])
     for at in shown[gain <= evidence]:
-        found.detected[at] = False
-        found.heights[at] = 0.0
-        for field in (found.times, found.standard_errors, found.widths):
+        steps.detected[at] = False
+        steps.heights[at] = 0.0
+        for field in (steps.times, steps.standard_errors, steps.widths):
             field[at] = np.inf
-    found.times[:] = times[0] + run * found.times
-    found.standard_errors[:] *= run
-    found.heights[:] *= span
-    found.widths[:] *= run
-    return found
+    steps.times[:] = times[0] + run * steps.times
+    steps.standard_errors[:] *= run
+    steps.heights[:] *= span
+    steps.widths[:] *= run
+    return steps
 
 
 def _check(times: Array, curves: Array, evidence: float) -> None:
@@ -368,8 +368,8 @@ def detect_eigenvalue_steps(times: ArrayLike, curves: ArrayLike) -> Steps:
     array([3.])
     """
     times, curves = real_array("times", times), real_array("curves", curves)
-    found = detect_steps(times, curves)
-    missed = np.flatnonzero(~found.detected)
+    steps = detect_steps(times, curves)
+    missed = np.flatnonzero(~steps.detected)
     roots = np.sqrt(np.maximum(curves[:, missed], 0.0))
     rooted = detect_steps(times, roots)
     for at, column in zip(missed, range(len(missed)), strict=True):
@@ -382,18 +382,18 @@ def detect_eigenvalue_steps(times: ArrayLike, curves: ArrayLike) -> Steps:
         floor = float(np.median(before)) if before.size else 0.0
         # With y = floor + height s under the root, y^2 is half way up at this share s.
         share = (np.sqrt(((floor + height) ** 2 + floor**2) / 2) - floor) / height
-        found.detected[at] = True
-        found.times[at] = tau + width * logit(share)
-        found.standard_errors[at] = rooted.standard_errors[column]
-        found.heights[at] = height * (height + 2 * floor)
-        found.widths[at] = width
-    echo = found.detected & (found.heights < _ECHO * found.heights.max(initial=0.0))
+        steps.detected[at] = True
+        steps.times[at] = tau + width * logit(share)
+        steps.standard_errors[at] = rooted.standard_errors[column]
+        steps.heights[at] = height * (height + 2 * floor)
+        steps.widths[at] = width
+    echo = steps.detected & (steps.heights < _ECHO * steps.heights.max(initial=0.0))
     return Steps(
-        times=np.where(echo, np.inf, found.times),
-        standard_errors=np.where(echo, np.inf, found.standard_errors),
-        heights=np.where(echo, 0.0, found.heights),
-        widths=np.where(echo, np.inf, found.widths),
-        detected=found.detected & ~echo,
+        times=np.where(echo, np.inf, steps.times),
+        standard_errors=np.where(echo, np.inf, steps.standard_errors),
+        heights=np.where(echo, 0.0, steps.heights),
+        widths=np.where(echo, np.inf, steps.widths),
+        detected=steps.detected & ~echo,
     )
 
 

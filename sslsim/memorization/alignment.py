@@ -80,11 +80,11 @@ def alignment_loss(
     Examples
     --------
     >>> images = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
-    >>> found = alignment_loss(torch.nn.Flatten(), images, "crops")
-    >>> found.mean.shape, found.losses.shape
+    >>> loss = alignment_loss(torch.nn.Flatten(), images, "crops")
+    >>> loss.mean.shape, loss.losses.shape
     (torch.Size([5]), torch.Size([5, 10]))
     """
-    (found,) = alignment_losses(
+    (loss,) = alignment_losses(
         representations([encoder], None if layer is None else [layer]),
         images,
         kind,
@@ -98,7 +98,7 @@ def alignment_loss(
         batch_size=batch_size,
         dtype=dtype,
     )
-    return found
+    return loss
 
 
 @torch.no_grad()
@@ -170,7 +170,7 @@ def alignment_losses(
     """
     numbers = _check(images, kind, pairs, distance, against, seed, numbers, batch_size)
     originals = against == "original"
-    kept: list[torch.Tensor] = []
+    by_representation: list[torch.Tensor] = []
     for _, rows in number_blocks(numbers):
         block = images[rows]
         batches = view_batches(
@@ -188,28 +188,29 @@ def alignment_losses(
         if originals:
             batches = chain((block.to(dtype) / 255).split(batch_size), batches)
         for i, z in enumerate(_represented(represent, batches)):
-            if i == len(kept):
-                kept.append(images.new_empty(len(images), pairs, dtype=torch.float64))
-            found = _pair_distances(z, len(rows), originals, distance, normalise)
-            kept[i][rows] = found.to(images.device)
+            if i == len(by_representation):
+                by_representation.append(images.new_empty(len(images), pairs, dtype=torch.float64))
+            distances_of_pairs = _pair_distances(z, len(rows), originals, distance, normalise)
+            by_representation[i][rows] = distances_of_pairs.to(images.device)
     return tuple(
-        AlignmentLoss(losses.mean(dim=1), _standard_error(losses), losses) for losses in kept
+        AlignmentLoss(losses.mean(dim=1), _standard_error(losses), losses)
+        for losses in by_representation
     )
 
 
 def _represented(represent: Represent, batches: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    found: list[list[torch.Tensor]] = []
+    outputs: list[list[torch.Tensor]] = []
     for batch in batches:
         for i, z in enumerate(represent(batch)):
-            if i == len(found):
-                found.append([])
+            if i == len(outputs):
+                outputs.append([])
             if z.ndim != 2 or len(z) != len(batch):
                 raise ValueError(
                     f"an encoder gives shape {tuple(z.shape)} for {len(batch)} views; "
                     f"expected ({len(batch)}, d)"
                 )
-            found[i].append(z)
-    whole = [torch.cat(parts) for parts in found]
+            outputs[i].append(z)
+    whole = [torch.cat(parts) for parts in outputs]
     # Once a block and not once a batch: it waits for the device.
     if not all(bool(torch.isfinite(z).all()) for z in whole):
         raise ValueError("an encoder gives NaN or infinite values; expected finite")

@@ -96,10 +96,10 @@ def _collages(
     images: torch.Tensor, places: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
     """Images at these places with three quadrants of others."""
-    found = images[places]
+    collages = images[places]
     rows, columns = (size // 2 for size in images.shape[2:])
     upper, lower, left, right = slice(rows), slice(rows, None), slice(columns), slice(columns, None)
     for down, across in ((upper, right), (lower, left), (lower, right)):
         donors = torch.randint(len(images), (len(places),), generator=generator)
-        found[..., down, across] = images[donors][..., down, across]
-    return found
+        collages[..., down, across] = images[donors][..., down, across]
+    return collages

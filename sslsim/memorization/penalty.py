@@ -68,24 +68,24 @@ class AlignmentPenalty(Learner):
 
     def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
         """Loss of the global batch and the penalty."""
-        handed = None if self.chosen else labels
+        labels_of_method = None if self.chosen else labels
         if self.strength == 0:
-            return self.learner(batch, handed)
-        found: list[torch.Tensor] = []
+            return self.learner(batch, labels_of_method)
+        representations: list[torch.Tensor] = []
 
         def note(module: nn.Module, inputs: Any) -> None:
-            found.append(inputs[0])
+            representations.append(inputs[0])
 
         # At the projector: not every method calls the backbone as a whole.
         hook = self.encoder.projector.register_forward_pre_hook(note)
         try:
-            loss = self.learner(batch, handed)
+            loss = self.learner(batch, labels_of_method)
         finally:
             hook.remove()
         rows = len(batch.views[0])
         pays = _flags(labels, rows) if self.chosen else None
         with torch.autocast(loss.device.type, enabled=False):
-            z = _two_views(found, rows)
+            z = _two_views(representations, rows)
             first, second = z.to(torch.promote_types(z.dtype, torch.float32)).split(rows)
             return loss + self.strength * alignment_penalty(first, second, pays)
 
@@ -153,20 +153,20 @@ def check_strength(strength: float) -> None:
         raise ValueError(f"strength is {strength}; expected a finite number")
 
 
-def _two_views(found: list[torch.Tensor], rows: int) -> torch.Tensor:
+def _two_views(representations: list[torch.Tensor], rows: int) -> torch.Tensor:
     """Representations of the two full views, the first of all images before the second."""
-    held, seen = [], 0
+    full_views, seen = [], 0
     # Methods with small crops embed these last.
-    for z in found:
+    for z in representations:
         if seen < 2 * rows:
-            held.append(z)
+            full_views.append(z)
             seen += len(z)
     if seen != 2 * rows:
         raise ValueError(
             f"the method embeds {seen} views of {rows} images; expected the two full views of each "
             "(mae and supervised see one)"
         )
-    return torch.cat(held)
+    return torch.cat(full_views)
 
 
 def _flags(labels: torch.Tensor | None, rows: int) -> torch.Tensor:

@@ -57,17 +57,17 @@ def representations(
             )
 
     def represent(views: torch.Tensor) -> list[torch.Tensor]:
-        found: list[torch.Tensor] = []
+        outputs: list[torch.Tensor] = []
         for encoder in encoders:
             if isinstance(encoder, Encoder):
                 names = ["backbone"] if layers is None else layers
                 fed = as_parameters(encoder, views)
-                found += features(encoder, fed, names, batch_size=len(views)).values()
+                outputs += features(encoder, fed, names, batch_size=len(views)).values()
             elif isinstance(encoder, nn.Module):
-                found.append(_evaluate(encoder, views))
+                outputs.append(_evaluate(encoder, views))
             else:
-                found.append(network_output(encoder, views))
-        return found
+                outputs.append(network_output(encoder, views))
+        return outputs
 
     return represent
 

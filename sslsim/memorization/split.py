@@ -60,8 +60,8 @@ def score_split(
     ...     [FrozenEncoder(build_encoder("linear", (1, 8, 8), 2, seed=s), None, "weak")]
     ...     for s in range(2)
     ... )
-    >>> found = score_split(f, g, images, Scoring("weak"))
-    >>> found.scores.shape, found.units.shape, found.members.sum(axis=1).tolist()
+    >>> result = score_split(f, g, images, Scoring("weak"))
+    >>> result.scores.shape, result.units.shape, result.members.sum(axis=1).tolist()
     ((1, 19), (1, 1, 19), [14, 13])
     """
     losses = encoder_losses([*f, *g], images.images, scoring, numbers=images.numbers)
@@ -116,20 +116,20 @@ def memorization_by_set(
     --------
     >>> sets = {name: torch.tensor([i]) for i, name in enumerate(("candidate", *_REFERENCES))}
     >>> f, g = torch.tensor([0.25, 0.5, 0.5]), torch.tensor([0.75, 0.5, 0.5])
-    >>> found = memorization_by_set(f, g, sets)
-    >>> found["raw_above_shared"], found["ratio_above_shared"], found["alignment_candidate"]
-    (0.5, 0.5, 0.25)
+    >>> measures = memorization_by_set(f, g, sets)
+    >>> measures["raw_above_shared"], measures["alignment_candidate"]
+    (0.5, 0.25)
     """
-    found = {}
+    measures = {}
     for form in FORMS:
         scores = ssl_mem(f_losses[None], g_losses[None], form).scores
         mean = {name: float(scores[places].mean()) for name, places in sets.items()}
         for other in _REFERENCES:
-            found[f"{form}_above_{other}"] = mean["candidate"] - mean[other]
+            measures[f"{form}_above_{other}"] = mean["candidate"] - mean[other]
         if chosen is not None:
-            found[f"{form}_chosen"] = float(scores[chosen].mean()) - mean["shared"]
+            measures[f"{form}_chosen"] = float(scores[chosen].mean()) - mean["shared"]
     groups = sets if chosen is None else {**sets, "chosen": chosen}
-    return found | {
+    return measures | {
         f"alignment_{name}": float(f_losses[places].mean()) for name, places in groups.items()
     }
 

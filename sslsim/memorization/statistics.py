@@ -191,18 +191,18 @@ def rank_agreement(scores: ArrayLike, others: ArrayLike, k: int) -> RankAgreemen
     >>> round(found.tau, 4), found.overlap, found.chance, round(found.chance_p, 4)
     (0.6667, 1.0, 0.5, 0.1667)
     """
-    one, other = np.asarray(scores, dtype=np.float64), np.asarray(others, dtype=np.float64)
-    if one.ndim != 1 or one.shape != other.shape or len(one) < 2:
+    first, second = np.asarray(scores, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    if first.ndim != 1 or first.shape != second.shape or len(first) < 2:
         raise ValueError(
-            f"scores has shape {one.shape} and others {other.shape}; "
+            f"scores has shape {first.shape} and others {second.shape}; "
             "expected equal shapes (n,) with n of at least 2"
         )
-    n = len(one)
+    n = len(first)
     if type(k) is not int or not 1 <= k <= n:
         raise ValueError(f"k is {k!r}; expected a whole number from 1 to {n}")
-    tops = [set(most_memorized(values, k).tolist()) for values in (one, other)]
+    tops = [set(most_memorized(values, k).tolist()) for values in (first, second)]
     common = len(tops[0] & tops[1])
-    tau = stats.kendalltau(one, other)
+    tau = stats.kendalltau(first, second)
     return RankAgreement(
         tau=float(tau.statistic),
         tau_p=float(tau.pvalue),
@@ -236,18 +236,18 @@ def _check_splits(splits: Mapping[str, ArrayLike], n: int) -> dict[str, NDArray[
 
 
 def _compare(parts: Mapping[str, Array], above: str, below: str) -> Comparison:
-    one, other = parts[above], parts[below]
-    differences = one.mean(axis=1) - other.mean(axis=1)
+    upper, lower = parts[above], parts[below]
+    differences = upper.mean(axis=1) - lower.mean(axis=1)
     pairs, mean = len(differences), float(differences.mean())
     deviation = float(differences.std(ddof=1))
     # Scores equal in every pair are evidence of nothing, equal differences of everything.
     effect = mean / deviation if deviation > 0 else float(np.sign(mean)) * np.inf if mean else 0.0
     t = effect * np.sqrt(pairs)
-    freedom = one.shape[1] + other.shape[1] - 2
+    freedom = upper.shape[1] + lower.shape[1] - 2
     pooled = np.sqrt(
         (
-            (one.shape[1] - 1) * one.var(axis=1, ddof=1)
-            + (other.shape[1] - 1) * other.var(axis=1, ddof=1)
+            (upper.shape[1] - 1) * upper.var(axis=1, ddof=1)
+            + (lower.shape[1] - 1) * lower.var(axis=1, ddof=1)
         )
         / freedom
     )

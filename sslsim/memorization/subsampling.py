@@ -147,12 +147,12 @@ def subsample_scores(
     >>> found.scores.tolist(), found.standard_error.tolist()
     ([2.0, 3.0], [1.0, 1.0])
     """
-    held = check_losses("losses", losses)
-    inside = torch.as_tensor(members).to(held.device)
-    if inside.dtype != torch.bool or inside.shape != held.shape:
+    table = check_losses("losses", losses)
+    inside = torch.as_tensor(members).to(table.device)
+    if inside.dtype != torch.bool or inside.shape != table.shape:
         raise ValueError(
             f"members is {inside.dtype} of shape {tuple(inside.shape)} and losses has shape "
-            f"{tuple(held.shape)}; expected bool and equal shapes (encoders, n)"
+            f"{tuple(table.shape)}; expected bool and equal shapes (encoders, n)"
         )
     if centre and form == "ratio":
         raise ValueError("centre is True with form 'ratio'; expected it with form 'raw' only")
@@ -163,11 +163,11 @@ def subsample_scores(
             "all; expected encoders with and without every point"
         )
     if centre:
-        offsets = held.mean(dim=1, keepdim=True)
-        held = held - (offsets - offsets.mean())
+        offsets = table.mean(dim=1, keepdim=True)
+        table = table - (offsets - offsets.mean())
     # Differences of small deviations keep the digits that those of means would lose.
-    least = held.min(dim=0).values
-    above = held - least
+    least = table.min(dim=0).values
+    above = table - least
     f_mean, f_var = _mean_and_variance(above, inside)
     g_mean, g_var = _mean_and_variance(above, ~inside)
     return scored(least, f_mean, g_mean, f_var, g_var, form)

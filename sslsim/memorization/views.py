@@ -8,14 +8,18 @@ it, and the first views stay when more are asked for.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sslsim.core.seeds import derived_generator
 from sslsim.data.augmentation import Changes, Recipe, change_images, draw_changes, take_rows
-from sslsim.data.single_view import NOISE, RECIPES, draw_view
+from sslsim.data.pixels import PixelStatistics
+from sslsim.data.single_view import NOISE, RECIPES, check_images, draw_view, view_shape
+from sslsim.encoders.checks import check_count
 
 _VIEWS = 12  # purpose of the draws
 _BLOCK = 64  # numbers that share a generator
@@ -103,17 +107,105 @@ def view_batches(
         return
     block = images.new_zeros(_BLOCK, *images.shape[1:])
     block[places] = images
-    held: list[torch.Tensor] = []
+    waiting: list[torch.Tensor] = []
     for number in range(views):
         which = number % turns
         view = draw_view(block, kind, generator, which=which, noise=noise, dtype=dtype)
-        held.append(view[places])
-        if sum(map(len, held)) >= batch_size:
-            *full, rest = torch.cat(held).split(batch_size)
-            held = [rest] if len(rest) < batch_size else []
-            yield from full if held else [*full, rest]
-    if held:
-        yield torch.cat(held)
+        waiting.append(view[places])
+        if sum(map(len, waiting)) >= batch_size:
+            *full, rest = torch.cat(waiting).split(batch_size)
+            waiting = [rest] if len(rest) < batch_size else []
+            yield from full if waiting else [*full, rest]
+    if waiting:
+        yield torch.cat(waiting)
+
+
+@dataclass(frozen=True, eq=False)
+class ViewPairs:
+    """Pairs of views of every image, drawn anew in the same way at every pass.
+
+    Iteration yields the first and the second views of all pairs, block by block, as two arrays
+    (r * pairs, c * h * w): what the closed forms of ``theory`` read.
+
+    Attributes
+    ----------
+    images : Tensor of uint8, shape (n, c, h, w)
+        The images.
+    numbers : Tensor of int64, shape (n,)
+        Number of every image, by which its views are drawn.
+    kind : str
+        Kind of the views.
+    pairs : int
+        Pairs of every image.
+    seed : int
+        Seed of the draws.
+    pixels : PixelStatistics or None
+        Statistics by which views are standardised.
+    noise : float
+        As for :func:`view_batches`.
+    dtype : torch.dtype
+        Floating type of the views.
+
+    Raises
+    ------
+    ValueError
+        If the images are no such tensor, the kind is unknown, ``pairs`` or the seed is out of
+        range, or numbers are not different ones from 0 on.
+
+    Examples
+    --------
+    >>> images = torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+    >>> pairs = ViewPairs(images, torch.arange(5), "crops", 3, 0)
+    >>> pairs.stacked().shape, [x.shape for x, x_prime in pairs]
+    (torch.Size([5, 3, 2, 1, 6, 6]), [(15, 36)])
+    """
+
+    images: torch.Tensor
+    numbers: torch.Tensor
+    kind: str
+    pairs: int
+    seed: int
+    pixels: PixelStatistics | None = None
+    noise: float = NOISE
+    dtype: torch.dtype = torch.float64
+
+    def __post_init__(self) -> None:
+        check_images(self.images)
+        view_shape(self.kind, self.images.shape[1:])
+        check_count("pairs", self.pairs)
+        if type(self.seed) is not int or self.seed < 0:
+            raise ValueError(f"seed is {self.seed!r}; expected a whole number of at least 0")
+        count, different = len(self.images), len(self.numbers.unique())
+        if self.numbers.shape != (count,) or different < count or self.numbers.min() < 0:
+            raise ValueError(
+                f"numbers has shape {tuple(self.numbers.shape)} and {different} values; "
+                f"expected {count} different ones from 0 on"
+            )
+
+    def blocks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield places of images (r,) and their views (r, pairs, 2, c, h, w)."""
+        for _, rows in number_blocks(self.numbers):
+            batches = view_batches(
+                self.images[rows], self.numbers[rows], self.kind, 2 * self.pairs,
+                noise=self.noise, seed=self.seed, dtype=self.dtype,
+            )  # fmt: skip
+            views = torch.cat(list(batches))
+            if self.pixels is not None:
+                views = self.pixels.standardise(views)
+            yield rows, views.unflatten(0, (self.pairs, 2, len(rows))).movedim(2, 0)
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        for _, views in self.blocks():
+            x, x_prime = views.flatten(3).flatten(0, 1).cpu().numpy().swapaxes(0, 1)
+            yield x, x_prime
+
+    def stacked(self) -> torch.Tensor:
+        """All views at once, (n, pairs, 2, c, h, w)."""
+        shape = view_shape(self.kind, self.images.shape[1:])
+        whole = self.images.new_empty(len(self.images), self.pairs, 2, *shape, dtype=self.dtype)
+        for rows, views in self.blocks():
+            whole[rows] = views
+        return whole
 
 
 def _changed(

@@ -1,4 +1,4 @@
-"""Methods by name, each with its encoder at its initialisation."""
+"""Building a method by name, with its encoder at initialisation."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _PAIRS: dict[str, PairObjective] = {
     "vicreg": objectives.vicreg,
     "spectral": objectives.spectral_contrastive,
 }
-_TAKEN_BY = {
+_METHODS_WITH = {
     "barlow_form": ("barlow_twins",),
     "similarity": ("simclr",),
     "temperature": ("simclr", "swav", "dino"),
     "prototypes": ("swav", "dino"),
     "teacher_momentum": ("byol", "dino"),
 }
-_HEADS = 5  # purpose of the draws of what is learned beside the encoder
+_HEADS = 5  # purpose of the draws of the parts other than the encoder
 
 
 def build_learner(
@@ -67,42 +67,44 @@ def build_learner(
     prototypes: int | None = None,
     teacher_momentum: float | None = None,
 ) -> Learner:
-    """Build a method around an encoder; initial parameters depend on the seed alone.
+    """Build a method around an encoder; initial parameters depend only on the seed.
 
     Parameters
     ----------
     method : str
-        One of ``METHODS``.
+        Method, one of ``METHODS``.
     shape : (int, int, int)
         Channels, height and width of the images.
     dim : int or None
-        Dimension of the embedding; of ``supervised`` the number of classes, 2 or more. Of ``mae``,
-        whose embedding is the representation, the encoder's 192 (vit_tiny) or 384, or None.
+        Dimension of the embedding. For ``supervised`` it is the number of classes, 2 or more. For
+        ``mae``, whose embedding is the representation, it is the encoder's 192 (vit_tiny) or 384,
+        or None.
     encoder : str
-        One of ``sslsim.encoders.build.ENCODERS``.
+        Encoder, one of ``sslsim.encoders.build.ENCODERS``.
     seed : int
-        At least 0. The caller's random state is left as it is.
+        Seed of the initial parameters, at least 0. The caller's random state does not change.
     widths, parameterization, projector, projector_widths, norm, stem, residual_gain
-        Of the encoder, as in ``sslsim.encoders.build.build_encoder``; ``mae`` has no projector.
+        Options of the encoder, as in ``sslsim.encoders.build.build_encoder``; ``mae`` has no
+        projector.
     init_scale, init_which, init_batch_norm
-        Factor on the encoder's initial parameters, and which of them, as in
-        ``sslsim.encoders.initialization.scale_initialization``. Of the encoder, its projector
-        included, alone: what a method learns beside it starts as ever.
+        Factor on initial parameters, and the parameters that it applies to, as in
+        ``sslsim.encoders.initialization.scale_initialization``. It applies to the encoder and its
+        projector; the other parts of a method keep their initialisation.
     barlow_form : {"theory", "published"}, optional
-        Of Barlow Twins, by default "theory".
+        Form of Barlow Twins, by default "theory".
     similarity : {"cosine", "dot"}, optional
-        Of SimCLR, by default "cosine".
+        Similarity of SimCLR, by default "cosine".
     temperature : float, optional
-        Of SimCLR, by default 0.5, of SwAV or of DINO's student, by default 0.1.
+        Temperature of SimCLR, by default 0.5, of SwAV or of DINO's student, by default 0.1.
     prototypes : int, optional
-        Clusters of SwAV, by default 128, or outputs of DINO's head, by default 1024.
+        Number of clusters of SwAV, by default 128, or of outputs of DINO's head, by default 1024.
     teacher_momentum : float, optional
-        Of BYOL's or DINO's teacher at the start of the run, by default 0.996.
+        Momentum of BYOL's or DINO's teacher at the start of the run, by default 0.996.
 
     Returns
     -------
     Learner
-        On the CPU, in training mode; ``learner.encoder`` is the network to be evaluated.
+        Learner on the CPU, in training mode; ``learner.encoder`` is the network to evaluate.
 
     Raises
     ------
@@ -131,10 +133,10 @@ def build_learner(
     }
     chosen = {name: value for name, value in options.items() if value is not None}
     for name, value in chosen.items():
-        if method not in _TAKEN_BY[name]:
+        if method not in _METHODS_WITH[name]:
             raise ValueError(
                 f"{name} is {value!r} with method {method!r}; "
-                f"expected it with {' or '.join(_TAKEN_BY[name])} only"
+                f"expected it with {' or '.join(_METHODS_WITH[name])} only"
             )
     if method == "supervised" and dim == 1:
         raise ValueError("dim is 1 with method 'supervised'; expected 2 classes or more")
@@ -143,7 +145,7 @@ def build_learner(
     net = build_encoder(
         encoder,
         shape,
-        1 if method == "mae" else dim,  # type: ignore[arg-type]  # None is refused there
+        1 if method == "mae" else dim,  # type: ignore[arg-type]  # build_encoder refuses None
         seed=seed,
         widths=widths,
         parameterization=parameterization,
@@ -155,10 +157,8 @@ def build_learner(
     )
     if method == "mae":
         net = _without_projector(net, dim)
-    if not 0 < init_scale < math.inf:
-        raise ValueError(f"init_scale is {init_scale}; expected a finite number above zero")
     scale_initialization(net, init_scale, init_which, init_batch_norm)
-    # What the option is called in the method's own module.
+    # Names of the options in the module of the method.
     named = {
         name.removeprefix("barlow_").removeprefix("teacher_"): value
         for name, value in chosen.items()
@@ -167,7 +167,7 @@ def build_learner(
         return SupervisedLearner(net)
     if method in _PAIRS:
         objective = partial(_PAIRS[method], **named)
-        objective(torch.zeros(2, 1), torch.zeros(2, 1))  # options out of range are found here
+        objective(torch.zeros(2, 1), torch.zeros(2, 1))  # checks the range of options
         return PairLearner(net, objective)
     with seeded(derived_seed(seed, _HEADS, 0) >> 1):
         return _WITH_HEADS[method](net, **named)

@@ -1,4 +1,4 @@
-"""BYOL: predict what a slowly moving copy of the network makes of the other view."""
+"""BYOL: predict the embedding of the other view by a moving average of the network."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class ByolLearner(Learner):
     Parameters
     ----------
     encoder : Encoder
-        The online network, at its initialisation; the teacher starts as its copy.
+        Online network at initialisation; the teacher starts as its copy.
     hidden : int
-        Width of the predictor's hidden layer; 4096 in the paper. Drawn from torch's global
-        generator.
+        Width of the predictor's hidden layer, 4096 in the paper. The predictor is drawn from
+        torch's global generator.
     momentum : float
-        Of the teacher at the start; it rises to 1 over the run.
+        Momentum of the teacher at the start; it rises to 1 over the run.
 
     Raises
     ------
@@ -51,7 +51,7 @@ class ByolLearner(Learner):
         self.momentum = momentum
 
     def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
-        """Loss of the pairs of the global batch; labels are of no account."""
+        """Loss of the pairs of the global batch; labels are not used."""
         pair = pair_of(batch)
         predictions = [gather(self.predictor(self.encoder(view))) for view in pair]
         with torch.no_grad():
@@ -60,5 +60,5 @@ class ByolLearner(Learner):
             return byol(*predictions, *targets)
 
     def after_step(self, done: float) -> None:
-        """Let the teacher follow."""
+        """Update the teacher."""
         update_teacher(self.teacher, self.encoder, cosine_momentum(self.momentum, done))

@@ -1,4 +1,4 @@
-"""DINO: match the centred and sharpened output of a slowly moving teacher."""
+"""DINO: the student matches the centred and sharpened output of its teacher."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from sslsim.objectives import dino, dino_center
 
 
 class UnitLinear(nn.Module):
-    """Inner products of unit vectors: embeddings and rows of a weight, both brought to length 1.
+    """Cosines of embeddings with the rows of a weight.
 
-    Weight normalisation (arXiv 1602.07868) with the gain fixed at 1, of a normalised input: the
+    Weight normalisation (arXiv 1602.07868) with the gain fixed at 1, and a normalised input: the
     last layer of DINO's head (arXiv 2104.14294, appendix C).
 
     Parameters
     ----------
     dim, outputs : int
-        Of the embedding and the output. The weight is drawn from torch's global generator.
+        Dimensions of the embedding and of the output. The weight is drawn from torch's global
+        generator.
 
     Examples
     --------
@@ -42,25 +43,25 @@ class UnitLinear(nn.Module):
 
 
 class DinoLearner(Learner):
-    """Student and teacher, an encoder and a last layer each, and a centre (arXiv 2104.14294).
+    """Student and teacher, each an encoder and a last layer, and a centre (arXiv 2104.14294).
 
     Parameters
     ----------
     encoder : Encoder
-        The student's, at its initialisation. Its projector is the MLP of DINO's head, its embedding
-        the bottleneck, of 256 dimensions in the paper.
+        Encoder of the student at initialisation. Its projector is the MLP of DINO's head, and its
+        embedding is the bottleneck, which has 256 dimensions in the paper.
     prototypes : int
-        Outputs of the last layer; 65536 in the paper, for ImageNet. Drawn from torch's global
-        generator.
+        Number of outputs of the last layer, 65536 in the paper for ImageNet. The layer is drawn
+        from torch's global generator.
     temperature : float
-        Of the student; the teacher's is 0.04.
+        Temperature of the student; that of the teacher is 0.04.
     momentum : float
-        Of the teacher at the start; it rises to 1 over the run.
+        Momentum of the teacher at the start; it rises to 1 over the run.
 
     Attributes
     ----------
     views : str
-        ``multicrop``; ``strong``, a pair, where the encoder takes images of one size only.
+        ``multicrop``, or ``strong`` (a pair) if the encoder accepts images of one size only.
 
     Raises
     ------
@@ -69,8 +70,8 @@ class DinoLearner(Learner):
 
     Notes
     -----
-    The centre moves at every batch seen in training mode, as the statistics of a BatchNorm do. The
-    last layer learns from the first step, where the paper holds it for an epoch.
+    The centre changes with every batch in training mode, as the statistics of a BatchNorm do. The
+    last layer is trained from the first step; the paper freezes it for one epoch.
 
     Examples
     --------
@@ -104,7 +105,7 @@ class DinoLearner(Learner):
         self.views = "multicrop" if has_maps(encoder) else "strong"
 
     def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
-        """Loss of the views of the global batch; the teacher sees the first two, the full ones."""
+        """Loss of the views of the global batch; the teacher sees the first two, which are full."""
         student = [gather(z) for z in embed_views(self.encoder, batch.views)]
         with torch.no_grad():
             teacher = [gather(z) for z in embed_views(self.teacher, batch.views[:2])]
@@ -117,7 +118,7 @@ class DinoLearner(Learner):
         return loss
 
     def after_step(self, done: float) -> None:
-        """Let the teacher follow."""
+        """Update the teacher."""
         momentum = cosine_momentum(self.momentum, done)
         update_teacher(self.teacher, self.encoder, momentum)
         update_teacher(self.teacher_head, self.head, momentum)

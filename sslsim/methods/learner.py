@@ -1,9 +1,9 @@
-"""What the training loop trains: a module that turns the views of a batch into a loss.
+"""Learners: modules that turn the views of a batch into a loss, for the training loop.
 
-A learner owns the encoder and whatever else its method needs (a predictor, prototypes, a teacher).
-Its ``forward`` embeds the rows of this process, gathers the embeddings of all processes and returns
-the loss of the global batch, so that the loop knows nothing of methods and a method nothing of
-processes but :func:`sslsim.core.distributed.gather`.
+A learner contains the encoder and the other parts of its method (a predictor, prototypes, a
+teacher). Its ``forward`` embeds the rows of this process, gathers the embeddings of all processes
+and returns the loss of the global batch. The loop is therefore independent of the method, and a
+method uses processes only through :func:`sslsim.core.distributed.gather`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class Learner(nn.Module):
     Parameters
     ----------
     encoder : Encoder
-        The network to be learned.
+        Network to train.
 
     Attributes
     ----------
     encoder : Encoder
-        As given.
+        The network.
     views : str
-        Kind of the views that the method is used with by default.
+        Default kind of views for the method.
     follows_progress : bool
-        Whether updates depend on how much of the run is done, as the schedule of a teacher does.
+        Whether updates depend on the progress of the run, as the schedule of a teacher does.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def after_step(self, done: float) -> None:
-        """Update what follows the parameters without a gradient; ``done`` of the run, in (0, 1]."""
+        """Update the parts without gradients; ``done`` is the finished share of the run, (0, 1]."""
 
 
 def pair_of(batch: Views) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,23 +66,23 @@ def pair_of(batch: Views) -> tuple[torch.Tensor, torch.Tensor]:
     Parameters
     ----------
     batch : Views
-        As drawn.
+        Views of a batch.
 
     Returns
     -------
     x, x_prime : Tensor, shape (n, c, h, w)
-        Its views.
+        The two views.
 
     Raises
     ------
     ValueError
-        If there are not two.
+        If the batch does not have two views.
 
     Examples
     --------
-    >>> pair_of(Views((torch.zeros(1, 1, 2, 2),), None))
-    Traceback (most recent call last):
-    ValueError: 1 view(s) were drawn; expected the two of a pair
+    >>> x, x_prime = pair_of(Views((torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)), None))
+    >>> x_prime.mean().item()
+    1.0
     """
     if len(batch.views) != 2:
         raise ValueError(f"{len(batch.views)} view(s) were drawn; expected the two of a pair")
@@ -90,7 +90,7 @@ def pair_of(batch: Views) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class PairLearner(Learner):
-    """Two views of an image, embedded by one encoder, and an objective of the embeddings.
+    """Method that embeds two views of an image and has an objective of the embeddings only.
 
     Parameters
     ----------
@@ -115,19 +115,19 @@ class PairLearner(Learner):
         self.objective = objective
 
     def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
-        """Loss of the pairs of the global batch; labels are of no account."""
+        """Loss of the pairs of the global batch; labels are not used."""
         z, z_prime = (gather(self.encoder(view)) for view in pair_of(batch))
         with torch.autocast(z.device.type, enabled=False):
             return self.objective(z, z_prime)
 
 
 class SupervisedLearner(Learner):
-    """The control: cross-entropy of labels, on one augmented view.
+    """Supervised control: cross-entropy of labels on one augmented view.
 
     Parameters
     ----------
     encoder : Encoder
-        Its embedding holds the logits: ``dim`` is the number of classes.
+        Network whose embedding contains the logits: ``dim`` is the number of classes.
 
     Examples
     --------
@@ -150,17 +150,17 @@ class SupervisedLearner(Learner):
 
 
 def has_maps(encoder: Encoder) -> bool:
-    """Whether a backbone ends by the mean over places, so that images of all sizes fit.
+    """Whether a backbone ends with the mean over places, so that it accepts images of all sizes.
 
     Parameters
     ----------
     encoder : Encoder
-        Of any kind.
+        Encoder of any kind.
 
     Returns
     -------
     bool
-        True of convnet and ResNets.
+        True for convnet and ResNets.
 
     Examples
     --------
@@ -173,25 +173,25 @@ def has_maps(encoder: Encoder) -> bool:
 
 
 def embed_views(encoder: Encoder, views: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Embed views, those of one size together.
+    """Embed views; all views of one size are one batch.
 
     Parameters
     ----------
     encoder : Encoder
-        The network. Its BatchNorms see all views of one size as one batch, as in the code of SwAV
-        and DINO.
+        Network. Its BatchNorms see all views of one size as one batch, as in the code of SwAV and
+        DINO.
     views : sequence of Tensor, shape (r, c, h, w)
-        Height and width may differ from view to view.
+        Views, whose height and width may differ.
 
     Returns
     -------
     list of Tensor, shape (r, d)
-        In the order of the views.
+        Embeddings in the order of the views.
 
     Raises
     ------
     ValueError
-        If sizes differ and the encoder takes images of one size only.
+        If sizes differ and the encoder accepts images of one size only.
 
     Examples
     --------
@@ -209,8 +209,8 @@ def embed_views(encoder: Encoder, views: Sequence[torch.Tensor]) -> list[torch.T
             f"views are {sizes}; expected one size, or an encoder that takes all: "
             "convnet or a ResNet"
         )
-    found: dict[int, torch.Tensor] = {}
+    embeddings: dict[int, torch.Tensor] = {}
     for members in groups.values():
         z = encoder(torch.cat([views[i] for i in members]))
-        found.update(zip(members, z.chunk(len(members)), strict=True))
-    return [found[i] for i in range(len(views))]
+        embeddings.update(zip(members, z.chunk(len(members)), strict=True))
+    return [embeddings[i] for i in range(len(views))]

@@ -1,4 +1,4 @@
-"""Masked autoencoder: reconstruct the patches of an image that the encoder has not seen."""
+"""Masked autoencoder: reconstruct the patches of an image that the encoder does not see."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from sslsim.objectives import mae
 
 
 class MaeLearner(Learner):
-    """A vision transformer and a decoder of its tokens (arXiv 2111.06377).
+    """A vision transformer with a decoder of its tokens (arXiv 2111.06377).
 
     Parameters
     ----------
     encoder : Encoder
-        Its backbone is a ``VisionTransformer``. It has no parameter in its projector: nothing would
-        train it. The embedding is the representation.
+        Encoder whose backbone is a ``VisionTransformer``. Its projector has no parameters, since
+        nothing would train them: the embedding is the representation.
     width, depth, heads : int
-        Of the decoder, which is drawn from torch's global generator; (512, 8, 16) in the paper.
+        Sizes of the decoder, (512, 8, 16) in the paper. It is drawn from torch's global generator.
 
     Raises
     ------
     ValueError
-        If the backbone is no vision transformer, the projector would be learned, or sizes do not
+        If the backbone is not a vision transformer, the projector has parameters, or sizes do not
         fit.
 
     Examples
     --------
     >>> backbone = VisionTransformer((1, 8, 8), width=8, depth=1, heads=2)
     >>> learner = MaeLearner(Encoder(backbone, torch.nn.Identity(), feature_dim=8, dim=8))
-    >>> kept, masked = torch.tensor([[0]]), torch.tensor([[1, 2, 3]])
-    >>> learner(Views((torch.rand(1, 1, 8, 8),), None, kept, masked), None).shape
+    >>> visible, masked = torch.tensor([[0]]), torch.tensor([[1, 2, 3]])
+    >>> learner(Views((torch.rand(1, 1, 8, 8),), None, visible, masked), None).shape
     torch.Size([])
     """
 
@@ -67,14 +67,14 @@ class MaeLearner(Learner):
         """Mean squared error of the masked patches of the global batch."""
         backbone = self.encoder.backbone
         assert isinstance(backbone, VisionTransformer)
-        (images, *_), kept, masked = batch.views, batch.kept, batch.masked
-        if kept is None or masked is None:
+        (images, *_), visible, masked = batch.views, batch.visible, batch.masked
+        if visible is None or masked is None:
             raise ValueError("the views hide no patches; expected views of kind 'mask' for mae")
-        if kept.shape[1] + masked.shape[1] != len(backbone.positions):
+        if visible.shape[1] + masked.shape[1] != len(backbone.positions):
             raise ValueError(
-                f"the views have {kept.shape[1] + masked.shape[1]} patches; expected the "
+                f"the views have {visible.shape[1] + masked.shape[1]} patches; expected the "
                 f"{len(backbone.positions)} of the vision transformer"
             )
-        prediction = self.decoder(backbone.tokens(images, kept), kept)
+        prediction = self.decoder(backbone.tokens(images, visible), visible)
         with torch.autocast(images.device.type, enabled=False):
             return global_mean(mae(prediction, patchify(images, backbone.patch_size), masked))

@@ -22,17 +22,18 @@ class SwavLearner(Learner):
     encoder : Encoder
         The network.
     prototypes : int
-        Number of clusters; 3000 in the paper, for ImageNet. Drawn from torch's global generator.
+        Number of clusters, 3000 in the paper for ImageNet. Prototypes are drawn from torch's global
+        generator.
     temperature : float
-        Of the predictions.
+        Temperature of the predictions.
     eps : float
-        Smoothness of the codes. At the paper's 0.05 small networks stay where all codes are
-        uniform and the loss is the logarithm of the number of prototypes; 0.03 leads out of there.
+        Smoothness of the codes. At the paper's 0.05 small networks do not leave the state of
+        uniform codes, where the loss is the logarithm of the number of prototypes; at 0.03 they do.
 
     Attributes
     ----------
     views : str
-        ``multicrop``; ``strong``, a pair, where the encoder takes images of one size only.
+        ``multicrop``, or ``strong`` (a pair) if the encoder accepts images of one size only.
 
     Raises
     ------
@@ -41,9 +42,9 @@ class SwavLearner(Learner):
 
     Notes
     -----
-    Codes are those of the global batch. There is neither a queue of earlier embeddings, which the
-    paper uses for batches smaller than the number of prototypes, nor a first epoch with fixed
-    prototypes.
+    Codes are computed on the global batch. Two parts of the paper are left out: the queue of
+    earlier embeddings, for batches smaller than the number of prototypes, and the first epoch with
+    fixed prototypes.
 
     Examples
     --------
@@ -73,7 +74,7 @@ class SwavLearner(Learner):
         self.after_step(0.0)
 
     def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
-        """Loss of the views of the global batch, the first two the full ones."""
+        """Loss of the views of the global batch; the first two are the full ones."""
         embeddings = [gather(z) for z in embed_views(self.encoder, batch.views)]
         with torch.autocast(embeddings[0].device.type, enabled=False):
             scores = [self.prototypes(unit_rows(z.float())) for z in embeddings]
@@ -81,6 +82,6 @@ class SwavLearner(Learner):
 
     @torch.no_grad()
     def after_step(self, done: float) -> None:
-        """Bring the prototypes back to unit length."""
+        """Scale the prototypes to unit length."""
         weight = self.prototypes.weight
         weight.copy_(unit_rows(weight))

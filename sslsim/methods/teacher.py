@@ -1,4 +1,4 @@
-"""Teachers: copies of a network that follow it slowly and have no gradient."""
+"""Teachers: exponential moving averages of a network, without gradients."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def teacher_of(student: Module) -> Module:
-    """Copy of a network whose parameters ask for no gradient.
+    """Copy of a network whose parameters require no gradient.
 
     Parameters
     ----------
     student : nn.Module
-        At its initialisation.
+        Network at its initialisation.
 
     Returns
     -------
     nn.Module
-        A deep copy. It stays in training mode, as in BYOL and DINO: its BatchNorms use the
-        statistics of their batch.
+        Deep copy. It stays in training mode, as in BYOL and DINO: its BatchNorms use the
+        statistics of the batch.
 
     Examples
     --------
@@ -41,16 +41,16 @@ def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> N
     Parameters
     ----------
     teacher : nn.Module
-        Its parameters change in place; running statistics of BatchNorms are its own.
+        Network whose parameters change in place. Running statistics of its BatchNorms do not.
     student : nn.Module
-        Of the same architecture; left as it is.
+        Network of the same architecture; left as it is.
     momentum : float
-        From 0 to 1, at which the teacher stays.
+        Momentum from 0 to 1; at 1 the teacher does not move.
 
     Raises
     ------
     ValueError
-        If the two have not as many parameters.
+        If the numbers of parameters differ.
 
     Examples
     --------
@@ -70,14 +70,14 @@ def cosine_momentum(start: float, done: float) -> float:
     Parameters
     ----------
     start : float
-        At the beginning of the run, from 0 to 1; 0.996 in the papers.
+        Momentum at the beginning of the run, from 0 to 1; 0.996 in the papers.
     done : float
-        Share of the run that is done, in [0, 1].
+        Finished share of the run, in [0, 1].
 
     Returns
     -------
     float
-        ``1 - (1 - start) (cos(pi done) + 1) / 2`` (arXiv 2006.07733, section 3.2).
+        Momentum ``1 - (1 - start) (cos(pi done) + 1) / 2`` (arXiv 2006.07733, section 3.2).
 
     Raises
     ------

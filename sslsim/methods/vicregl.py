@@ -1,4 +1,4 @@
-"""VICRegL: VICReg of whole images and of places of them that match."""
+"""VICRegL: VICReg of whole images and of matching places in them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class VicreglLearner(Learner):
     Parameters
     ----------
     encoder : Encoder
-        Its backbone ends by the mean over places: convnet or a ResNet.
+        Encoder whose backbone ends with the mean over places: convnet or a ResNet.
     local_widths : sequence of int
-        Widths of the layers of the projector that all places share, the last that of their
-        embedding; by default the paper's. Drawn from torch's global generator.
+        Widths of the layers of the projector that all places share; the last is the dimension of
+        their embedding. By default the paper's. It is drawn from torch's global generator.
     alpha : float
-        Weight of whole images, from 0 to 1; places have the rest.
+        Weight of whole images, from 0 to 1; the weight of places is 1 - alpha.
     matches : int
-        Pairs of places that count, of each list.
+        Number of pairs of places in each list.
 
     Raises
     ------

@@ -65,7 +65,7 @@ def check_input(name: str, x: torch.Tensor) -> None:
     Raises
     ------
     ValueError
-        If the inputs are not a tensor of finite floats with two or more axes and at least one entry.
+        If the inputs are not a tensor of finite floats with two or more axes and some entries.
 
     Examples
     --------

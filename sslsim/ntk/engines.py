@@ -68,9 +68,8 @@ def add_by_hooks(
     >>> from sslsim.ntk.tracing import trace_module
     >>> layer, x = nn.Linear(2, 1, bias=False), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     >>> both = (slice(0, 2), slice(0, 2))
-    >>> add_by_hooks(
-    ...     layer, trace_module(layer, x), x, [torch.ones(2, 1)], both, lambda name, k: print(k.tolist())
-    ... )
+    >>> trace, vectors = trace_module(layer, x), [torch.ones(2, 1)]
+    >>> add_by_hooks(layer, trace, x, vectors, both, lambda name, k: print(k.tolist()))
     [[5.0, 11.0], [11.0, 25.0]]
     """
     names = {p: name for name, p in module.named_parameters() if name in trace.visits}

@@ -118,7 +118,7 @@ def sketched_ntk(
         if x2 is None:
             # A matrix product with itself is symmetric up to rounding only.
             product = (product + product.T) / 2
-        # Welford's update: entries may be large beside their spread.
+        # Welford's update: entries may be large in comparison with their spread.
         step = product - total
         total += step / count
         squares += step * (product - total)

@@ -1,8 +1,8 @@
 """Objectives: plain functions of the embeddings of a whole batch.
 
-They know nothing of networks, optimisers or processes: a distributed job gathers its embeddings
+They are independent of networks, optimisers and processes: a distributed job gathers its embeddings
 first. Call them outside ``torch.autocast``, which would round their matrix products to half
-precision; embeddings of half precision are lifted to float32.
+precision. Embeddings in half precision are converted to float32.
 """
 
 from sslsim.objectives._barlow_twins import barlow_twins

@@ -1,4 +1,4 @@
-"""Barlow Twins: the cross-correlation of two views is driven to the identity."""
+"""Barlow Twins: drive the cross-correlation of two views to the identity."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import torch
 
 from sslsim.objectives._common import batch, inner, non_negative, off_diagonal
 
-LAMBDA = {"theory": 1.0, "published": 5e-3}  # weight of the entries beside the diagonal
+LAMBDA = {"theory": 1.0, "published": 5e-3}  # weight of the off-diagonal entries
 
 
 def barlow_twins(
     z: torch.Tensor, z_prime: torch.Tensor, *, form: str = "theory", lam: float | None = None
 ) -> torch.Tensor:
-    """Barlow Twins, as its theory or as its authors write it.
+    """Barlow Twins, in the form of its theory or of its authors.
 
     Parameters
     ----------
     z, z_prime : Tensor, shape (n, d)
         Embeddings of the two views of the whole batch, n >= 2.
     form : {"theory", "published"}
-        ``"theory"`` (arXiv 2303.15438, eq. 1): ``C = (Z^T Z' + Z'^T Z) / (2 n)`` of the embeddings
-        as they are, neither centred nor scaled, and the loss is ``||C - I||_F^2``.
+        ``"theory"`` (arXiv 2303.15438, eq. 1): ``C = (Z^T Z' + Z'^T Z) / (2 n)`` of embeddings that
+        are neither centred nor scaled, and the loss is ``||C - I||_F^2``.
         ``"published"`` (arXiv 2103.03230, eq. 1 and 2): columns are centred and divided by their
         biased standard deviation over the batch, ``C = A^T A' / n``, and the loss is
         ``sum_i (1 - C_ii)^2 + lam sum_{i != j} C_ij^2``.
@@ -31,7 +31,7 @@ def barlow_twins(
     Returns
     -------
     Tensor, scalar
-        Zero at C = I. Half precision is lifted to float32.
+        Loss, zero at C = I. Half precision is converted to float32.
 
     Raises
     ------
@@ -40,11 +40,11 @@ def barlow_twins(
 
     Notes
     -----
-    With 2 n < d sums run over n x n Gram matrices and no d x d matrix arises. C has rank 2 n at
-    most, so that the theory's loss is d - 2 n at least there and nothing cancels.
+    With 2 n < d the sums use n x n Gram matrices, without a d x d matrix. C then has rank at most
+    2 n, so that the loss of the theory is at least d - 2 n and nothing cancels.
 
-    In the published form a column that is constant over the batch up to rounding counts as zero;
-    the authors' code adds 1e-5 to every variance instead, which would change the loss of small
+    In the published form, a column that is constant over the batch up to rounding counts as zero.
+    The authors' code adds 1e-5 to every variance instead, which would change the loss of small
     embeddings.
 
     Examples
@@ -58,7 +58,7 @@ def barlow_twins(
         raise ValueError(f"form is {form!r}; expected one of {', '.join(LAMBDA)}")
     lam = LAMBDA[form] if lam is None else lam
     non_negative(lam=lam)
-    # Two or three Gram matrices and their gradients cost less than one product of d x d from here.
+    # With 2 n < d, Gram matrices and their gradients cost less than one d x d product.
     n, d = z.shape
     if form == "theory":
         diagonal, off = (_theory_gram if 2 * n < d else _theory_full)(z, z_prime)
@@ -68,7 +68,7 @@ def barlow_twins(
     return (1 - diagonal).square().sum() + lam * off
 
 
-# Each of the four: the diagonal of C (d,) and the sum of squares beside it.
+# All four: the diagonal of C (d,) and the sum of squares of its off-diagonal entries.
 def _theory_full(z: torch.Tensor, z_prime: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     c = z.T @ z_prime
     c = (c + c.T) / (2 * len(z))
@@ -79,7 +79,7 @@ def _theory_gram(z: torch.Tensor, z_prime: torch.Tensor) -> tuple[torch.Tensor, 
     n = len(z)
     diagonal = (z * z_prime).sum(dim=0) / n
     across = z @ z_prime.T
-    # ||Z^T Z' + Z'^T Z||^2 = 2 ||Z^T Z'||^2 + 2 <Z^T Z', Z'^T Z>, both traces turned around.
+    # ||Z^T Z' + Z'^T Z||^2 = 2 ||Z^T Z'||^2 + 2 <Z^T Z', Z'^T Z>, both traces cyclically permuted.
     total = inner(z @ z.T, z_prime @ z_prime.T) + inner(across, across.T)
     return diagonal, total / (2 * n * n) - diagonal.square().sum()
 
@@ -100,6 +100,6 @@ def _standardised(z: torch.Tensor) -> torch.Tensor:
     mean = z.mean(dim=0)
     centred = z - mean
     variance = centred.square().mean(dim=0)
-    # What rounding of the mean leaves of a constant column would be blown up to unit variance.
+    # Rounding errors of a constant column must not be scaled to unit variance.
     constant = variance <= (8 * torch.finfo(z.dtype).eps * mean).square()
     return torch.where(constant, 0.0, centred) / torch.where(constant, 1.0, variance).sqrt()

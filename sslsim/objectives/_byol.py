@@ -1,4 +1,4 @@
-"""BYOL: a prediction of the other view's embedding under a slowly moving target network."""
+"""BYOL: predict the embedding of the other view by a slowly moving target network."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def byol(
     Parameters
     ----------
     prediction, prediction_prime : Tensor, shape (n, d)
-        What the online network's predictor makes of the first and of the second view, n >= 2.
+        Outputs of the online network's predictor for the first and the second view, n >= 2.
     target, target_prime : Tensor, shape (n, d)
-        Projections of the first and of the second view by the target network. No gradient flows
-        into them.
+        Projections of the first and the second view by the target network. No gradient flows into
+        them.
 
     Returns
     -------
     Tensor, scalar
         Mean over samples, from 0 (every prediction points along its target) to 8. Half precision is
-        lifted to float32.
+        converted to float32.
 
     Raises
     ------
@@ -37,8 +37,8 @@ def byol(
 
     Notes
     -----
-    arXiv 2006.07733, eq. 2: ``prediction`` is held against ``target_prime``, and the other way
-    round. The cosine with an embedding of zeros is zero.
+    arXiv 2006.07733, eq. 2: ``prediction`` is compared with ``target_prime``, and
+    ``prediction_prime`` with ``target``. The cosine with an embedding of zeros is zero.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""What every objective asks of its arguments: shapes and types, never values.
+"""Common checks of the arguments of objectives: shapes and types, not values.
 
-Looking at values would make the host wait for the device at every step; a loss that is not finite
-is found by the training loop.
+A check of values would make the host wait for the device at every step. The training loop notices a
+loss that is not finite.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import torch
 
 
 def batch(least: int = 2, **embeddings: torch.Tensor) -> list[torch.Tensor]:
-    """Check named embeddings of one shape (n, d), and lift half precision to float32.
+    """Check named embeddings of one shape (n, d), and convert half precision to float32.
 
     Parameters
     ----------
     least : int
-        Fewest samples that make sense.
+        Minimum number of samples.
     **embeddings : Tensor, shape (n, d)
-        By the name a message calls them.
+        Embeddings by their names in messages.
 
     Returns
     -------
     list of Tensor
-        In the same order; float16 and bfloat16 as float32, the others as they are.
+        Embeddings in the same order; float16 and bfloat16 as float32, the others as they are.
 
     Raises
     ------
@@ -47,24 +47,24 @@ def batch(least: int = 2, **embeddings: torch.Tensor) -> list[torch.Tensor]:
 
 
 def working_precision(name: str, z: torch.Tensor) -> torch.Tensor:
-    """Lift half precision to float32, in which sums over a batch keep their digits.
+    """Convert half precision to float32, in which sums over a batch are accurate.
 
     Parameters
     ----------
     name : str
-        What the message calls it.
+        Name of the tensor in the message.
     z : Tensor
-        Floating point.
+        Floating-point tensor.
 
     Returns
     -------
     Tensor
-        The same, in float32 if it was float16 or bfloat16.
+        The tensor, in float32 if it was float16 or bfloat16.
 
     Raises
     ------
     ValueError
-        If it is not floating point.
+        If ``z`` is not floating point.
 
     Examples
     --------
@@ -82,12 +82,12 @@ def positive(**numbers: float) -> None:
     Parameters
     ----------
     **numbers : float
-        By the name a message calls them.
+        Numbers by their names in messages.
 
     Raises
     ------
     ValueError
-        If one is not.
+        If a number is not.
 
     Examples
     --------
@@ -107,12 +107,12 @@ def non_negative(**numbers: float) -> None:
     Parameters
     ----------
     **numbers : float
-        By the name a message calls them.
+        Numbers by their names in messages.
 
     Raises
     ------
     ValueError
-        If one is not.
+        If a number is not.
 
     Examples
     --------
@@ -127,24 +127,24 @@ def non_negative(**numbers: float) -> None:
 
 
 def views(name: str, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Check outputs for two views or more, all of one shape (n, k), and lift half precision.
+    """Check outputs for two views or more, all of one shape (n, k), and convert half precision.
 
     Parameters
     ----------
     name : str
-        What the message calls them.
+        Name of the outputs in messages.
     outputs : sequence of Tensor, shape (n, k)
-        One for each view, n >= 2.
+        One output for each view, n >= 2.
 
     Returns
     -------
     list of Tensor
-        As of :func:`batch`.
+        Outputs, as in :func:`batch`.
 
     Raises
     ------
     ValueError
-        If there are fewer than two views, or one is unfit for :func:`batch`.
+        If there are fewer than two views, and as in :func:`batch`.
 
     Examples
     --------
@@ -159,17 +159,17 @@ def views(name: str, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def off_diagonal(matrix: torch.Tensor) -> torch.Tensor:
-    """Entries of square matrices beside their diagonals, as a view.
+    """Off-diagonal entries of square matrices, without a copy.
 
     Parameters
     ----------
     matrix : Tensor, shape (..., d, d)
-        Contiguous.
+        Contiguous matrices.
 
     Returns
     -------
     Tensor, shape (..., d - 1, d)
-        Row by row.
+        Off-diagonal entries, row by row.
 
     Examples
     --------
@@ -177,7 +177,7 @@ def off_diagonal(matrix: torch.Tensor) -> torch.Tensor:
     [[1.0, 2.0]]
     """
     d = matrix.shape[-1]
-    # Without the last entry, rows of d + 1 hold a diagonal entry first and d others after it.
+    # Without the last entry, rows of d + 1 have a diagonal entry first and d others after it.
     return matrix.flatten(-2)[..., :-1].unflatten(-1, (d - 1, d + 1))[..., 1:]
 
 
@@ -192,7 +192,7 @@ def inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     Tensor, shape (...)
-        One sum a matrix.
+        One sum for each matrix.
 
     Examples
     --------

@@ -22,27 +22,27 @@ def dino(
     Parameters
     ----------
     student : sequence of Tensor, shape (n, k)
-        The student's outputs for all views, the two full views first, then any number of small
+        Outputs of the student for all views: the two full views first, then any number of small
         crops.
     teacher : sequence of two Tensors, shape (n, k)
-        The teacher's outputs for the two full views, in the same order. No gradient flows into
+        Outputs of the teacher for the two full views, in the same order. No gradient flows into
         them.
     center : Tensor, shape (k,)
         Running mean of the teacher's outputs, subtracted from them; :func:`dino_center` updates it.
     student_temperature, teacher_temperature : float
-        Divide outputs before the softmax; the lower one of the teacher sharpens it.
+        Divisors of the outputs in the softmax; the lower one of the teacher sharpens it.
 
     Returns
     -------
     Tensor, scalar
         Mean over samples and pairs (i, v) with v != i of ``-sum_k P_teacher,i log P_student,v`` in
-        nats. Half precision is lifted to float32.
+        nats. Half precision is converted to float32.
 
     Raises
     ------
     ValueError
-        If the teacher has not two views or the student fewer, shapes differ or are not (n, k),
-        n < 2, ``center`` is not (k,), or a temperature is not positive.
+        If the teacher does not have two views or the student has fewer, shapes differ or are not
+        (n, k), n < 2, ``center`` is not (k,), or a temperature is not positive.
 
     Notes
     -----
@@ -75,21 +75,21 @@ def dino(
 def dino_center(
     center: torch.Tensor, teacher: Sequence[torch.Tensor], *, momentum: float = 0.9
 ) -> torch.Tensor:
-    """The centre after a step, ``momentum center + (1 - momentum) mean(teacher)``.
+    """Centre after a step, ``momentum center + (1 - momentum) mean(teacher)``.
 
     Parameters
     ----------
     center : Tensor, shape (k,)
-        Before the step; left as it is.
+        Centre before the step; left as it is.
     teacher : sequence of Tensor, shape (n, k)
-        The teacher's outputs of the step for the full views of the whole batch.
+        Outputs of the teacher for the full views of the whole batch.
     momentum : float
-        From 0 to 1.
+        Momentum, from 0 to 1.
 
     Returns
     -------
     Tensor, shape (k,)
-        Without gradient, of the type of ``center``.
+        New centre without gradient, in the type of ``center``.
 
     Raises
     ------

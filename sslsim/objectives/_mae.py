@@ -22,19 +22,19 @@ def mae(
     prediction : Tensor, shape (n, l, p)
         The decoder's output for all l patches of each image.
     patches : Tensor, shape (n, l, p)
-        The images, cut into l patches of p values. No gradient flows into them.
+        Images, cut into l patches of p values. No gradient flows into them.
     masked : Tensor of int64, shape (n, m)
-        Which patches of each image were hidden from the encoder, m >= 1; others do not count.
+        Indices of the masked patches of each image, m >= 1; only these count.
     normalize : bool
         Whether to shift and scale each patch of the images to mean 0 and variance 1 (unbiased).
     eps : float
-        Added to each variance under the square root.
+        Number added to each variance under the square root.
 
     Returns
     -------
     Tensor, scalar
         Mean over images, masked patches and their values; about 1 for a prediction of zeros if
-        targets are normalised. Half precision is lifted to float32.
+        targets are normalised. Half precision is converted to float32.
 
     Raises
     ------
@@ -70,9 +70,9 @@ def mae(
     if normalize and values < 2:
         raise ValueError("patches have one value; expected two or more to normalise them")
     index = masked[:, :, None].expand(-1, -1, values)  # (n, m, p)
-    found = working_precision("prediction", prediction).gather(1, index)
+    predicted = working_precision("prediction", prediction).gather(1, index)
     target = working_precision("patches", patches).detach().gather(1, index)
     if normalize:
         variance, mean = torch.var_mean(target, dim=2, keepdim=True)
         target = (target - mean) / torch.sqrt(variance + eps)
-    return (found - target).square().mean()
+    return (predicted - target).square().mean()

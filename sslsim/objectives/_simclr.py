@@ -1,4 +1,4 @@
-"""SimCLR: a sample's other view is told from all other samples."""
+"""SimCLR: distinguish the other view of a sample from all other samples."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def simclr(
     z, z_prime : Tensor, shape (n, d)
         Embeddings of the two views of the whole batch, n >= 2.
     similarity : {"cosine", "dot"}
-        The paper's cosine, or the inner product of the embeddings as they are.
+        Cosine, as in the paper, or the inner product of the embeddings.
     temperature : float
-        Divides similarities. Default 0.5; the paper takes 0.1 on ImageNet and 0.5 on CIFAR-10.
+        Divisor of similarities. Default 0.5; the paper has 0.1 on ImageNet and 0.5 on CIFAR-10.
 
     Returns
     -------
     Tensor, scalar
-        In nats: the mean over all 2 n embeddings of ``-log softmax`` at the other view of the
-        sample, among the 2 n - 1 embeddings that are not the same. ``log(2 n - 1)`` if all
-        similarities are equal. Half precision is lifted to float32.
+        Loss in nats: the mean over all 2 n embeddings of ``-log softmax`` at the other view of the
+        sample, among the 2 n - 1 other embeddings. It is ``log(2 n - 1)`` if all similarities are
+        equal. Half precision is converted to float32.
 
     Raises
     ------

@@ -19,17 +19,16 @@ def spectral_contrastive(
     z, z_prime : Tensor, shape (n, d)
         Embeddings of the two views of the whole batch, n >= 2, neither centred nor scaled.
     diagonal : {"exclude", "include"}
-        Which pairs (z_i, z'_j) stand for x and an independent x-. ``"exclude"``: those of
-        different samples, which makes the loss of a batch an unbiased estimate of the
-        population's, as in the authors' code. ``"include"``: all n^2 pairs. It is the exact loss
-        where the n samples are the whole population: there x- is drawn from the same sample with
-        probability 1 / n.
+        Pairs (z_i, z'_j) that represent x and an independent x-. ``"exclude"``: pairs of different
+        samples, as in the authors' code; the loss of a batch is then an unbiased estimate of that
+        of the population. ``"include"``: all n^2 pairs; this is the exact loss if the n samples are
+        the whole population, where x- comes from the same sample with probability 1 / n.
 
     Returns
     -------
     Tensor, scalar
-        With ``"include"`` and equal views it is ``||Z^T Z / n - I||_F^2 - d``, so that -d is the
-        least; the constant is left out, as in the paper. Half precision is lifted to float32.
+        Loss. With ``"include"`` and equal views it is ``||Z^T Z / n - I||_F^2 - d``, with minimum
+        -d; the constant is left out, as in the paper. Half precision is converted to float32.
 
     Raises
     ------
@@ -38,7 +37,7 @@ def spectral_contrastive(
 
     Notes
     -----
-    arXiv 2106.04156, section 3.2. The authors' code also shrinks embeddings to a ball, which is no
+    arXiv 2106.04156, section 3.2. The authors' code also shrinks embeddings to a ball, which is not
     part of the loss.
 
     Examples

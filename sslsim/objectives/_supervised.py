@@ -8,7 +8,7 @@ from sslsim.objectives._common import batch
 
 
 def supervised(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of logits, the control beside the self-supervised objectives.
+    """Cross-entropy of logits, a control for the self-supervised objectives.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def supervised(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     Tensor, scalar
-        Mean of ``-log softmax(logits)[label]`` in nats. Half precision is lifted to float32.
+        Mean of ``-log softmax(logits)[label]`` in nats. Half precision is converted to float32.
 
     Raises
     ------
@@ -29,8 +29,8 @@ def supervised(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
     Notes
     -----
-    The loss of the supervised baselines in arXiv 2002.05709. That labels are below k is torch's to
-    check: looking at them here would make the host wait for the device.
+    This is the loss of the supervised baselines in arXiv 2002.05709. torch checks that labels are
+    below k: a check here would make the host wait for the device.
 
     Examples
     --------

@@ -16,24 +16,24 @@ def swav(
     eps: float = 0.05,
     iterations: int = 3,
 ) -> torch.Tensor:
-    """Swapped prediction: codes of the two full views, predicted from every other view.
+    """Swapped prediction: the codes of the two full views are predicted from all other views.
 
     Parameters
     ----------
     scores : sequence of Tensor, shape (n, k)
-        Inner products of the embeddings of each view with k prototypes, both of unit length as the
-        paper has them; the two full views first, then any number of small crops.
+        Inner products of the embeddings of each view with k prototypes, both of unit length as in
+        the paper; the two full views first, then any number of small crops.
     temperature : float
-        Divides scores before the softmax of predictions.
+        Divisor of the scores in the softmax of predictions.
     eps, iterations : float, int
-        Of :func:`sinkhorn`, which makes the codes. No gradient flows into codes.
+        Options of :func:`sinkhorn`, which computes the codes. No gradient flows into codes.
 
     Returns
     -------
     Tensor, scalar
-        Mean over samples, over the two codes and over the views each is predicted from, of the
+        Mean over samples, over the two codes and over the views that predict them, of the
         cross-entropy ``-sum_k code_k log softmax(scores / temperature)_k`` in nats. Half precision
-        is lifted to float32.
+        is converted to float32.
 
     Raises
     ------
@@ -43,8 +43,8 @@ def swav(
 
     Notes
     -----
-    arXiv 2006.09882, eq. 2 and section 3.3. The paper adds the terms up where this, as the authors'
-    code, takes their mean: with two views the paper's loss is twice this one.
+    arXiv 2006.09882, eq. 2 and section 3.3. The loss is the mean of the terms, as in the authors'
+    code; the paper has the sum. With two views the paper's loss is twice this one.
 
     Examples
     --------
@@ -67,22 +67,22 @@ def swav(
 
 
 def sinkhorn(scores: torch.Tensor, *, eps: float = 0.05, iterations: int = 3) -> torch.Tensor:
-    """Codes that use all prototypes about equally, by Sinkhorn and Knopp's iteration.
+    """Codes that use all prototypes about equally, by the Sinkhorn-Knopp iteration.
 
     Parameters
     ----------
     scores : Tensor, shape (n, k)
-        Scores of n >= 2 embeddings with k prototypes. No gradient flows through.
+        Scores of n >= 2 embeddings with k prototypes. No gradient flows through them.
     eps : float
         Strength of the entropy that smooths the codes.
     iterations : int
-        Rounds of normalisation, each of prototypes first and of samples then.
+        Number of rounds of normalisation, each over prototypes and then over samples.
 
     Returns
     -------
     Tensor, shape (n, k)
-        Each row sums to one, each column to n / k in the limit of many iterations. Half precision
-        is lifted to float32.
+        Codes. Each row sums to one, each column to n / k in the limit of many iterations. Half
+        precision is converted to float32.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def sinkhorn(scores: torch.Tensor, *, eps: float = 0.05, iterations: int = 3) ->
 
     Notes
     -----
-    arXiv 2006.09882, eq. 3 to 5. It runs on logarithms, so that no score is too large.
+    arXiv 2006.09882, eq. 3 to 5. It uses logarithms, so that large scores do not overflow.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""VICReg: views agree, every dimension varies, dimensions do not covary."""
+"""VICReg: invariance of views, variance of dimensions, covariance between dimensions."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def vicreg(
     sim, std, cov : float
         Weights of invariance, variance and covariance.
     eps : float
-        Added to each variance under the square root.
+        Number added to each variance under the square root.
     halve_variance : bool
-        Whether to average the variance terms of the two views, as the authors' code does, rather
-        than add them, as the paper does (eq. 6 and algorithm 1). At the default weights this is
-        as if ``std`` were 12.5.
+        Whether to average the variance terms of the two views, as the authors' code does, instead
+        of adding them, as the paper does (eq. 6 and algorithm 1). At the default weights this is
+        the same as ``std`` 12.5.
 
     Returns
     -------
     Tensor, scalar
-        Half precision is lifted to float32.
+        Loss. Half precision is converted to float32.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def vicreg(
     arXiv 2105.04906. s is the mean square over all n x d entries, as in its algorithm 1 and code
     (its eq. 5 does not divide by d). ``v(Z) = mean_j max(0, 1 - sqrt(Var(z_j) + eps))`` (eq. 1)
     and ``c(Z) = sum_{i != j} Cov(Z)_ij^2 / d`` (eq. 4), variance and covariance unbiased. With
-    n < d the last is summed through the n x n Gram matrix and no d x d matrix arises.
+    n < d the last is computed from the n x n Gram matrix, without a d x d matrix.
 
     Examples
     --------
@@ -65,19 +65,19 @@ def vicreg(
 def vicreg_terms(
     z: torch.Tensor, z_prime: torch.Tensor, sim: float, std: float, cov: float, eps: float
 ) -> torch.Tensor:
-    """The sum of the three terms, for stacks of batches and without checks.
+    """Sum of the three terms for stacks of batches, without checks.
 
     Parameters
     ----------
     z, z_prime : Tensor, shape (..., n, d)
         Stacks of batches of embeddings.
     sim, std, cov, eps : float
-        As in :func:`vicreg`, of the paper's form.
+        As in :func:`vicreg`, in the paper's form.
 
     Returns
     -------
     Tensor, shape (...)
-        One loss a batch.
+        One loss for each batch.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def vicreg_terms(
     return loss
 
 
-# Each of the two: the sum of squared covariances beside the diagonal, of centred embeddings.
+# Both: the sum of squared off-diagonal covariances of centred embeddings.
 def _covariance_full(centred: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
     del variance
     covariance = centred.mT @ centred / (centred.shape[-2] - 1)

@@ -1,4 +1,4 @@
-"""VICRegL: VICReg of whole images, and of places of them that match."""
+"""VICRegL: VICReg of whole images and of matching places in them."""
 
 from __future__ import annotations
 
@@ -29,18 +29,19 @@ def vicregl(
     maps : pair of Tensors, shape (n, c, h, w)
         Embedded feature maps of the two views; their heights and widths may differ.
     places : pair of Tensors, shape (n, h, w, 2)
-        Where each entry of the maps lies in the original image, from :func:`map_places`.
+        Position of each entry of the maps in the original image, from :func:`map_places`.
     alpha : float
-        From 0, places only, to 1, whole images only.
+        Weight of whole images, from 0 (only places) to 1 (only whole images).
     matches : int
-        How many places of each map count, those whose match is nearest; all if it has fewer.
+        Number of places of each map that count, those with the nearest matches; all if there are
+        fewer.
     sim, std, cov, eps : float
         As in :func:`sslsim.objectives.vicreg`, for both parts.
 
     Returns
     -------
     Tensor, scalar
-        Half precision is lifted to float32.
+        Half precision is converted to float32.
 
     Raises
     ------
@@ -50,12 +51,12 @@ def vicregl(
 
     Notes
     -----
-    arXiv 2210.01571, eq. 1 to 3. Every place of one view is matched with the nearest of the other,
-    once by its place in the original image and once by its features, and the same from the other
-    view; of each of these four lists the ``matches`` nearest pairs are kept, in the order of
-    places. The first, second, ... pairs of all images make a batch each; VICReg of these is
-    averaged over the batches and over the two views, and added over the two ways to match. Which
-    places match has no gradient, both features of a match have one.
+    arXiv 2210.01571, eq. 1 to 3. Every place of one view is matched with the nearest place of the
+    other, once by position in the original image and once by features, and the same from the other
+    view. Of each of these four lists, the ``matches`` nearest pairs are used, in the order of
+    places. The first pairs of all images form a batch, the second pairs another, and so on. VICReg
+    of these batches is averaged over the batches and over the two views, and added over the two
+    kinds of matches. The choice of matches has no gradient; both features of a match have one.
 
     The variance and covariance terms of the two sides of a match are added, as in VICReg's paper;
     the authors' code takes their mean.
@@ -81,7 +82,7 @@ def vicregl(
     local = z.new_zeros(())
     for (features, where), (others, elsewhere) in (flat, flat[::-1]):
         with torch.no_grad():
-            # Grids are full of ties, which only differences taken one by one keep.
+            # Grids have many ties, which are exact only for differences of single coordinates.
             by_place = torch.cdist(
                 where, elsewhere, compute_mode="donot_use_mm_for_euclid_dist"
             )  # (n, h w, h' w')
@@ -94,7 +95,7 @@ def vicregl(
 
 
 def map_places(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Where the entries of a feature map lie in the image its view was cut from.
+    """Positions of the entries of a feature map in the original image.
 
     Parameters
     ----------
@@ -102,13 +103,13 @@ def map_places(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
         Top, left, height and width of each view in pixels of the original image, and whether it
         was flipped left to right (1) or not (0).
     height, width : int
-        Of the feature map.
+        Size of the feature map.
 
     Returns
     -------
     Tensor, shape (n, height, width, 2)
         Row and column of the centre of each entry's cell, in pixels from the corner of the
-        original.
+        original image.
 
     Raises
     ------
@@ -150,11 +151,11 @@ def _flatten(maps: torch.Tensor, places: torch.Tensor, n: int) -> tuple[torch.Te
 
 
 def _nearest(distances: torch.Tensor, matches: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices (n, matches) of the places whose nearest other is nearest, and of those others."""
+    """Indices (n, matches) of the places with the nearest matches, and of these matches."""
     least, nearest = distances.min(dim=2)
-    # Where crops coincide all distances are equal: a stable order takes the first places then.
-    kept = least.sort(dim=1, stable=True).indices[:, :matches].sort(dim=1).values
-    return kept, nearest.gather(1, kept)
+    # If crops coincide, all distances are equal, and a stable order selects the first places.
+    own = least.sort(dim=1, stable=True).indices[:, :matches].sort(dim=1).values
+    return own, nearest.gather(1, own)
 
 
 def _rows(features: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:

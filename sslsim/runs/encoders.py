@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from sslsim.core.seeds import derived_seed, seeded
 from sslsim.data.datasets import Images, part_of
 from sslsim.data.pixels import pixel_statistics
-from sslsim.data.views import crop_to_input
-from sslsim.encoders.build import Encoder
-from sslsim.measures.frozen import EvaluationData, FrozenEncoder
-from sslsim.methods.learner import Learner, SupervisedLearner
+from sslsim.measures.frozen import FrozenEncoder
+from sslsim.memorization.image_sets import ScoredImages
+from sslsim.memorization.scores import same_architecture
+from sslsim.memorization.split import check_training_sets
+from sslsim.methods.learner import Learner
 from sslsim.runs.networks import load_weights
 from sslsim.runs.options import LearnerOptions, training_options
 from sslsim.runs.setup import chosen_device, initial_learner
@@ -25,7 +23,6 @@ from sslsim.runs.trained_run import TrainedRun
 from sslsim.training.ensemble import train_together
 from sslsim.training.loop import train
 
-_HEAD = 17  # purpose of the draw of a head for the classes
 _SMALL = 64  # pixels of images on which a CPU trains many small networks faster at once
 
 
@@ -149,13 +146,73 @@ def encoder_of_run(run: TrainedRun, device: str = "cpu") -> FrozenEncoder:
 
     Examples
     --------
-    >>> encoder_of_run(TrainedRun.open("nowhere"))
-    Traceback (most recent call last):
-    ValueError: nowhere/config.json cannot be read: No such file or directory
+    >>> import tempfile
+    >>> from sslsim.core.files import write_json
+    >>> folder, options = Path(tempfile.mkdtemp()), {"limit": 20, "steps": 1, "batch": 10}
+    >>> write_json(folder / "config.json", {"command": "train", "options": options})
+    >>> run = TrainedRun.open(folder)
+    >>> encoder = train_encoder(run.options, run.images, folder)
+    >>> same = encoder_of_run(run)
+    >>> torch.equal(*(next(each.encoder.parameters()) for each in (encoder, same)))
+    True
     """
     learner = run.learner()
     encoder = learner.encoder.to(chosen_device(device))
     return FrozenEncoder(encoder, run.pixels, run.options.views or learner.views)
+
+
+def encoders_of_runs(
+    f: Sequence[Path], g: Sequence[Path], images: ScoredImages, device: str = "cpu"
+) -> dict[str, list[FrozenEncoder]]:
+    """Encoders f and g of runs of ``sslsim train``, which have seen what the sets say.
+
+    Parameters
+    ----------
+    f, g : sequence of Path
+        Run folders, as many of either.
+    images : ScoredImages
+        Images of a split.
+    device : str
+        As for :func:`encoder_of_run`.
+
+    Returns
+    -------
+    dict
+        Encoders by family, ``f`` and ``g``.
+
+    Raises
+    ------
+    ValueError
+        If shapes or architectures differ, or an encoder was trained on other images than those of
+        its sets.
+
+    Examples
+    --------
+    >>> from sslsim.data.datasets import load_images
+    >>> from sslsim.memorization import split_images
+    >>> sizes = {"candidate": 4, "independent": 3, "shared": 10, "external": 2}
+    >>> images = split_images(load_images(limit=40), load_images(split="test", limit=20), sizes)
+    >>> encoders_of_runs([], [], images)
+    Traceback (most recent call last):
+    ValueError: 0 encoders f and 0 g were given; expected at least one
+    """
+    shape = tuple(images.images.shape[1:])
+    runs = {"f": list(map(TrainedRun.open, f)), "g": list(map(TrainedRun.open, g))}
+    families: dict[str, list[FrozenEncoder]] = {"f": [], "g": []}
+    for name, of_family in runs.items():
+        for run in of_family:
+            if tuple(run.images.images.shape[1:]) != shape:
+                raise ValueError(
+                    f"{run.folder} was trained on images of shape "
+                    f"{tuple(run.images.images.shape[1:])}; expected {shape}, that of the images "
+                    "to be scored"
+                )
+            families[name].append(encoder_of_run(run, device))
+    same_architecture(*([each.encoder for each in family] for family in families.values()))
+    for name, of_family in runs.items():
+        for run in of_family:
+            check_training_sets(run.images.images, name, images, run.folder)
+    return families
 
 
 def train_ensemble(
@@ -215,7 +272,10 @@ def train_ensemble(
         device=chosen_device(options.device),
         progress=sys.stderr.isatty(),
     )
-    return [_frozen(*one) for one in zip(learners, each, parts, strict=True)]
+    return [
+        _frozen(learner, own, part)
+        for learner, own, part in zip(learners, each, parts, strict=True)
+    ]
 
 
 def trains_at_once(
@@ -277,66 +337,6 @@ def trains_at_once(
         )
     small = data.images[0, 0].numel() <= _SMALL
     return possible and bool(wanted or (small and chosen_device(options.device).type == "cpu"))
-
-
-def fine_tuned_accuracies(
-    encoder: FrozenEncoder, data: EvaluationData, options: LearnerOptions, folder: Path
-) -> dict[str, float]:
-    """Accuracies after all weights of a copy were trained further with labels.
-
-    Parameters
-    ----------
-    encoder : FrozenEncoder
-        Left as it is.
-    data : EvaluationData
-        All with labels, of the shape that the encoder takes.
-    options : LearnerOptions
-        How to train, and the seed.
-    folder : Path
-        Receives ``checkpoints/``.
-
-    Returns
-    -------
-    dict of str to float
-        Accuracy on every set of test images, from 0 to 1.
-
-    Raises
-    ------
-    ValueError
-        As :func:`sslsim.training.loop.train`.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from sslsim.data.datasets import load_images
-    >>> images, options = load_images(limit=40), LearnerOptions(steps=2, batch=20, device="cpu")
-    >>> data = EvaluationData("digits", images, {"digits": images})
-    >>> found = fine_tuned_accuracies(
-    ...     encoder_at(options, images), data, options, Path(tempfile.mkdtemp())
-    ... )
-    >>> 0 <= found["digits"] <= 1
-    True
-    """
-    images = crop_to_input(data.train, encoder.views)
-    assert images.labels is not None
-    classes = int(images.labels.max()) + 1
-    backbone, width = copy.deepcopy(encoder.encoder.backbone), encoder.encoder.feature_dim
-    with seeded(derived_seed(options.seed, _HEAD, 0) >> 1):
-        head = nn.Linear(width, classes)
-    classifier = Encoder(backbone, head, width, classes, encoder.encoder.layers)
-    training = training_options(options, fixed_views=False, checkpoints_kept=1)
-    device = chosen_device(options.device)
-    train(SupervisedLearner(classifier), images, "weak", training, folder, device=device)
-    # As the training fed them.
-    pixels = pixel_statistics(images.images) if options.standardise else None
-    tuned = FrozenEncoder(classifier, pixels, encoder.views)
-    accuracies = {}
-    for name, part in data.test.items():
-        fed = crop_to_input(part, encoder.views).images.float() / 255
-        logits = tuned.features(fed, ["projector"])["projector"].cpu()
-        assert part.labels is not None
-        accuracies[name] = float((logits.argmax(dim=1) == part.labels).double().mean())
-    return accuracies
 
 
 def _frozen(learner: Learner, options: LearnerOptions, data: Images) -> FrozenEncoder:

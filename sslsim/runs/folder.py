@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -207,8 +207,10 @@ def check_folder(folder: Path, command: str, results: Iterable[str]) -> None:
     >>> check_folder(Path("nowhere"), "predict", ("prediction.json",))
     """
     if not (folder / "config.json").exists():
-        if held := _holds_any(folder, (*results, *_PROGRESS)):
-            raise ValueError(f"{folder} holds {held} but no config.json; expected another folder")
+        if present := _holds_any(folder, (*results, *_PROGRESS)):
+            raise ValueError(
+                f"{folder} holds {present} but no config.json; expected another folder"
+            )
         return
     owner = read_json(folder / "config.json").get("command")
     if owner != command:
@@ -218,7 +220,7 @@ def check_folder(folder: Path, command: str, results: Iterable[str]) -> None:
 
 
 def check_same(
-    folder: Path, kept: Mapping[str, Any], given: Mapping[str, Any], *, holds: str = "a run"
+    folder: Path, stored: Mapping[str, Any], asked: Mapping[str, Any], *, holds: str = "a run"
 ) -> None:
     """Refuse options that differ from those of a run that is to go on.
 
@@ -226,9 +228,9 @@ def check_same(
     ----------
     folder : Path
         Of the run.
-    kept : mapping
+    stored : mapping
         Its options, as its ``config.json`` has them. What it lacks is not compared.
-    given : mapping
+    asked : mapping
         Options now.
     holds : str
         What the folder holds, for the message.
@@ -245,10 +247,10 @@ def check_same(
     ValueError: runs holds a run with seed 1, now it is 2; expected the same to go on with it, \
 or another folder
     """
-    for name, value in given.items():
-        if name in kept and kept[name] != plain(value):
+    for name, value in asked.items():
+        if name in stored and stored[name] != plain(value):
             raise ValueError(
-                f"{folder} holds {holds} with {name} {kept[name]}, now it is {plain(value)}; "
+                f"{folder} holds {holds} with {name} {stored[name]}, now it is {plain(value)}; "
                 "expected the same to go on with it, or another folder"
             )
 
@@ -290,9 +292,10 @@ def options_to_resume(
     if not _checkpoints(folder):
         return None
     stored = stored_config(folder)[1]
-    free = {"out", *free}
-    given = {field.name: getattr(options, field.name) for field in fields(options)}
-    check_same(folder, stored, {name: v for name, v in given.items() if name not in free})
+    bound = [field for field in fields(options) if field.name not in {"out", *free}]
+    # Older runs lack newer options: they had their defaults.
+    defaults = {f.name: plain(f.default) for f in bound if f.default is not MISSING}
+    check_same(folder, defaults | stored, {f.name: getattr(options, f.name) for f in bound})
     return stored
 
 
@@ -364,12 +367,12 @@ def _remove_partial(folder: Path) -> None:
 
 def _missing(folder: Path) -> list[Path]:
     """The folder and those above it that do not exist, the deepest first."""
-    found = []
+    missing = []
     for path in (folder, *folder.parents):
         if path.exists():
             break
-        found.append(path)
-    return found
+        missing.append(path)
+    return missing
 
 
 def _checkpoints(folder: Path) -> set[str]:
@@ -401,7 +404,7 @@ def _revision() -> str | None:
     """Commit of the checkout that the package lies in."""
     here = Path(__file__).resolve().parents[1]
     try:
-        found = [
+        outputs = [
             subprocess.run(
                 ["git", "-C", str(here), *arguments],
                 capture_output=True,
@@ -416,10 +419,10 @@ def _revision() -> str | None:
         ]
     except (OSError, subprocess.SubprocessError):
         return None
-    top, commit = found[0].rsplit("\n", 1)
+    top, commit = outputs[0].rsplit("\n", 1)
     if Path(top).resolve() != here:  # installed into somebody else's repository
         return None
-    return commit + ("+changes" if found[1] else "")
+    return commit + ("+changes" if outputs[1] else "")
 
 
 @cache

@@ -41,8 +41,8 @@ def kept_steps(run: Path) -> list[int]:
     >>> kept_steps(Path("nowhere"))
     [0]
     """
-    held = (int(path.stem.removeprefix("checkpoint-")) for path in checkpoints(run / "checkpoints"))
-    return sorted({0, *held})
+    paths = checkpoints(run / "checkpoints")
+    return sorted({0, *(int(path.stem.removeprefix("checkpoint-")) for path in paths)})
 
 
 def spread_steps(steps: Sequence[int], count: int) -> list[int]:
@@ -93,22 +93,22 @@ def load_weights(learner: Learner, path: Path) -> None:
 
     Raises ValueError if it is damaged or the checkpoint of another network.
     """
-    held = load_checkpoint(path, torch.device("cpu")).get("learner")
-    if not isinstance(held, Mapping):
+    state = load_checkpoint(path, torch.device("cpu")).get("learner")
+    if not isinstance(state, Mapping):
         raise ValueError(f"{path} holds no learner; expected a checkpoint of sslsim train")
     for key, value in learner.state_dict().items():
         shapes = [
-            tuple(part.shape) if part is not None else None for part in (held.get(key), value)
+            tuple(part.shape) if part is not None else None for part in (state.get(key), value)
         ]
         if shapes[0] != shapes[1]:
-            given = "is missing" if shapes[0] is None else f"is {shapes[0]}"
+            fault = "is missing" if shapes[0] is None else f"is {shapes[0]}"
             raise ValueError(
-                f"{path} is of another network: {key!r} {given}; expected {shapes[1]}, as "
+                f"{path} is of another network: {key!r} {fault}; expected {shapes[1]}, as "
                 "config.json beside it says"
             )
-    if other := [key for key in held if key not in learner.state_dict()]:
+    if other := [key for key in state if key not in learner.state_dict()]:
         raise ValueError(f"{path} is of another network: it holds {other[0]!r}, which is not there")
-    learner.load_state_dict(dict(held))
+    learner.load_state_dict(dict(state))
 
 
 def load_module(name: str, weights: Path | None = None) -> nn.Module:
@@ -151,9 +151,9 @@ def load_module(name: str, weights: Path | None = None) -> nn.Module:
         try:
             module = importlib.import_module(place)
         except ModuleNotFoundError as error:
-            raise ValueError(f"module is {name!r}, but there is {_told(error)}") from error
+            raise ValueError(f"module is {name!r}, but there is {_one_line(error)}") from error
         except (Exception, SystemExit) as error:
-            raise ValueError(f"{place} cannot be imported: {_told(error)}") from error
+            raise ValueError(f"{place} cannot be imported: {_one_line(error)}") from error
         build = getattr(module, factory, None)
         if not callable(build):
             what = "has no" if build is None else "cannot be called by"
@@ -161,7 +161,7 @@ def load_module(name: str, weights: Path | None = None) -> nn.Module:
         try:
             network = build()
         except (Exception, SystemExit) as error:
-            raise ValueError(f"{name} raised {_told(error)}; expected an nn.Module") from error
+            raise ValueError(f"{name} raised {_one_line(error)}; expected an nn.Module") from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"{name} returned a {type(network).__name__}; expected an nn.Module")
     if weights is not None:
@@ -170,23 +170,23 @@ def load_module(name: str, weights: Path | None = None) -> nn.Module:
 
 
 def _load_weights(network: nn.Module, path: Path) -> None:
-    held, seen = _plain_state(_loaded(path), network, path)
+    state, seen = _plain_state(_loaded(path), network, path)
     wanted = network.state_dict()
-    told = f"weights {path}{seen}"
+    label = f"weights {path}{seen}"
     for key, value in wanted.items():
-        if key not in held:
+        if key not in state:
             raise ValueError(
-                f"{told} lack {key!r}, which the module has; they begin with {_first_keys(held)}"
+                f"{label} lack {key!r}, which the module has; they begin with {_first_keys(state)}"
             )
-        shapes = [tuple(getattr(part, "shape", ())) for part in (held[key], value)]
+        shapes = [tuple(getattr(part, "shape", ())) for part in (state[key], value)]
         if shapes[0] != shapes[1]:
-            raise ValueError(f"{told}: {key!r} is {shapes[0]}; expected {shapes[1]}")
-    if other := [key for key in held if key not in wanted]:
-        raise ValueError(f"{told} hold {other[0]!r}, which the module lacks")
+            raise ValueError(f"{label}: {key!r} is {shapes[0]}; expected {shapes[1]}")
+    if other := [key for key in state if key not in wanted]:
+        raise ValueError(f"{label} hold {other[0]!r}, which the module lacks")
     try:
-        network.load_state_dict(dict(held))
+        network.load_state_dict(dict(state))
     except Exception as error:  # extra states are the module's own affair
-        raise ValueError(f"{told} do not fit: {_told(error)}") from error
+        raise ValueError(f"{label} do not fit: {_one_line(error)}") from error
 
 
 def _loaded(path: Path) -> object:
@@ -207,7 +207,7 @@ def _loaded(path: Path) -> object:
         raise ValueError(f"weights {path} are no file of torch.save: {reason}") from error
 
 
-def _plain_state(held: object, network: nn.Module, path: Path) -> tuple[Mapping[str, object], str]:
+def _plain_state(state: object, network: nn.Module, path: Path) -> tuple[Mapping[str, object], str]:
     """The state dict inside what people save, and in words where it was.
 
     A single nested dictionary of a usual name is opened, and a usual prefix of all keys is dropped,
@@ -215,32 +215,32 @@ def _plain_state(held: object, network: nn.Module, path: Path) -> tuple[Mapping[
     """
     seen = ""
     for _ in range(2):  # a checkpoint of a checkpoint
-        inner = [key for key in NESTED if isinstance(held, Mapping) and _is_state(held.get(key))]
+        inner = [key for key in NESTED if isinstance(state, Mapping) and _is_state(state.get(key))]
         if not inner:
             break
         if len(inner) > 1:
             raise ValueError(
                 f"weights {path} hold {' and '.join(map(repr, inner))}; expected one state dict"
             )
-        assert isinstance(held, Mapping)
-        held, seen = held[inner[0]], f"{seen} under {inner[0]!r}"
-    if not isinstance(held, Mapping) or not all(isinstance(key, str) for key in held):
+        assert isinstance(state, Mapping)
+        state, seen = state[inner[0]], f"{seen} under {inner[0]!r}"
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise ValueError(
-            f"weights {path}{seen} hold a {type(held).__name__}; expected a state dict, saved by "
+            f"weights {path}{seen} hold a {type(state).__name__}; expected a state dict, saved by "
             "torch.save(net.state_dict(), file)"
         )
     wanted = list(network.state_dict())
-    while prefix := _common_prefix(held, wanted):
-        held = {key.removeprefix(prefix): value for key, value in held.items()}
+    while prefix := _common_prefix(state, wanted):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
         seen += f" without {prefix!r}"
-    return held, seen
+    return state, seen
 
 
-def _common_prefix(held: Mapping[str, object], wanted: list[str]) -> str:
+def _common_prefix(state: Mapping[str, object], wanted: list[str]) -> str:
     """A usual prefix of all keys that the module's keys lack; empty where there is none."""
     for prefix in PREFIXES:
         mine = any(key.startswith(prefix) for key in wanted)
-        if held and not mine and all(key.startswith(prefix) for key in held):
+        if state and not mine and all(key.startswith(prefix) for key in state):
             return prefix
     return ""
 
@@ -249,8 +249,8 @@ def _is_state(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
 
-def _first_keys(held: Mapping[str, object]) -> str:
-    return ", ".join(map(repr, list(held)[:2])) or "nothing"
+def _first_keys(state: Mapping[str, object]) -> str:
+    return ", ".join(map(repr, list(state)[:2])) or "nothing"
 
 
 @contextmanager
@@ -265,7 +265,7 @@ def _current_directory() -> Iterator[None]:
         sys.path.remove(here)
 
 
-def _told(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     """An error in one line."""
     text = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError):

@@ -194,7 +194,7 @@ class TrainOptions(LearnerOptions):
     """
 
     records: int = 150
-    adaptive_records: bool = True
+    adaptive_records: bool = False
     probe: int = 256
     checkpoint_every: int = 500
     checkpoints_kept: int = 2
@@ -251,5 +251,5 @@ def training_options(options: LearnerOptions, **others: Any) -> TrainingOptions:
     from sslsim.training.options import TrainingOptions
 
     names = {field.name for field in fields(TrainingOptions)}
-    given = {field.name: getattr(options, field.name) for field in fields(options)}
-    return TrainingOptions(**{n: v for n, v in given.items() if n in names} | others)
+    values = {field.name: getattr(options, field.name) for field in fields(options)}
+    return TrainingOptions(**{n: v for n, v in values.items() if n in names} | others)

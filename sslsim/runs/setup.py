@@ -110,15 +110,15 @@ def _test_split(options: LearnerOptions, data: Images) -> Images | None:
     height, width = data.images.shape[2:]
     for size in (options.size, height if height == width else None):
         try:
-            found = load_images(options.data, options.root, split="test", size=size, limit=_READ)
+            held_out = load_images(options.data, options.root, split="test", size=size, limit=_READ)
         except ValueError as error:
             if "has no split" in str(error):
                 return None
             raise
-        if found.images.shape[1:] == data.images.shape[1:]:
-            return found
+        if held_out.images.shape[1:] == data.images.shape[1:]:
+            return held_out
     raise ValueError(
-        f"{options.data}: test images are {tuple(found.images.shape[1:])} and training images "
+        f"{options.data}: test images are {tuple(held_out.images.shape[1:])} and training images "
         f"{tuple(data.images.shape[1:])}; expected one shape (--size gives photographs one)"
     )
 
@@ -324,8 +324,8 @@ def recorded_steps(records: dict[str, Any], options: TrainOptions) -> Steps:
     --------
     >>> times = np.arange(50.0)
     >>> curve = 1 / (1 + np.exp(-(times - 20) / 2))
-    >>> found = recorded_steps({"times": times, "cross_spectrum": curve[:, None]}, TrainOptions())
-    >>> found.times.round(1).tolist()
+    >>> steps = recorded_steps({"times": times, "cross_spectrum": curve[:, None]}, TrainOptions())
+    >>> steps.times.round(1).tolist()
     [20.0]
     """
     times, curves = records["times"], records[recorded_spectrum(options)][:, :64]

@@ -129,16 +129,16 @@ def stored_result(path: Path, needed: Mapping[str, type]) -> dict[str, Any]:
     >>> stored_result(path, {"views": str})
     {'views': 'crops'}
     """
-    found = read_json(path)
+    content = read_json(path)
     for key, kind in needed.items():
-        if key not in found:
+        if key not in content:
             raise ValueError(f"{path} lacks {key!r}; expected the result of a finished run")
-        if not isinstance(found[key], kind):
+        if not isinstance(content[key], kind):
             raise ValueError(
-                f"{path} holds {key!r} of type {type(found[key]).__name__}; expected "
+                f"{path} holds {key!r} of type {type(content[key]).__name__}; expected "
                 f"{kind.__name__}"
             )
-    return found
+    return content
 
 
 def stored_arrays(path: Path, needed: Mapping[str, int]) -> dict[str, NDArray[Any]]:
@@ -169,17 +169,17 @@ def stored_arrays(path: Path, needed: Mapping[str, int]) -> dict[str, NDArray[An
     >>> stored_arrays(path, {"times": 1})
     {'times': array([0., 1.])}
     """
-    found = read_arrays(path)
+    content = read_arrays(path)
     for name, dimensions in needed.items():
-        if name not in found:
+        if name not in content:
             raise ValueError(f"{path} lacks {name!r}; expected the arrays of a finished run")
-        array = found[name]
+        array = content[name]
         if array.ndim != dimensions or not np.issubdtype(array.dtype, np.number):
             raise ValueError(
                 f"{path}: {name} is {array.dtype} of shape {array.shape}; expected numbers in "
                 f"{dimensions} dimension(s)"
             )
-    return found
+    return content
 
 
 def _options(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,9 +196,9 @@ def _of_type(value: Any, hint: Any) -> Any:
     """A value of JSON as the type that an option has; raises TypeError where it is none."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        for one in arguments:
+        for alternative in arguments:
             try:
-                return _of_type(value, one)
+                return _of_type(value, alternative)
             except TypeError:
                 continue
     elif origin is Literal:

@@ -1,4 +1,4 @@
-"""Training: one loop for all methods, its options, batches and records; full-batch descent."""
+"""Training: one loop for all methods, its options, batches and records; ensembles; full batches."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The batches of a run: everything random about them is drawn from (seed, purpose, number)."""
+"""The batches of a run. All random draws depend on (seed, purpose, number)."""
 
 from __future__ import annotations
 
@@ -28,29 +28,30 @@ def training_batches(
     device: torch.device,
     places: torch.Tensor | None = None,
 ) -> Callable[[int], tuple[Views, torch.Tensor | None]]:
-    """Function from the number of a batch to this process's views and labels of it.
+    """Function from the number of a batch to the views and labels of this process.
 
-    Every epoch goes through the images in an order of its own, in whole batches: the images left
-    over at its end wait for another epoch. A batch is no larger than the number of images.
+    Every epoch goes through the images in a new order, in whole batches; the images left over at
+    its end are not used in it. A batch is at most as large as the data set.
 
     Parameters
     ----------
     data : Images
-        Moved to the device once, as uint8.
+        Training images; they are moved to the device once, as uint8.
     kind : str
         Kind of the views, one of ``sslsim.data.views.TRAINING_VIEWS``.
     options : TrainingOptions
-        ``batch``, ``fixed_views``, ``standardise``, ``channels_last`` and ``seed`` count.
+        Options; ``batch``, ``fixed_views``, ``standardise``, ``channels_last`` and ``seed`` are
+        used.
     device : torch.device
-        Where views are drawn.
+        Device of the draws and the views.
     places : Tensor of int64, shape (m,), optional
-        Which of the images to go through: batches are those of a data set of these alone, which is
-        not copied. Default: all of them.
+        Indices of the images to use: batches are those of a data set of only these images, without
+        a copy. Default: all images.
 
     Returns
     -------
     callable
-        ``number -> (views, labels)``, pure; labels are None where there are none.
+        Pure function ``number -> (views, labels)``; labels are None if the data set has none.
 
     Raises
     ------
@@ -77,7 +78,7 @@ def training_batches(
     pixels = pixel_statistics(part) if options.standardise else None
     fixed = None
     if options.fixed_views:
-        # Generators differ between devices; fixed pairs are the same on all.
+        # Generators differ between devices; fixed views are the same on all devices.
         fixed = fixed_views(replace(data, images=part), kind, options.seed)
     del part
 
@@ -90,20 +91,20 @@ def training_batches(
             generator = derived_generator(options.seed, VIEWS_PURPOSE, number, device)
             views = draw_views(images[drawn], kind, generator, rows=rows)
         else:
-            taken = chosen[rows]
-            views = fixed.each(lambda held: held[taken].to(device))
+            own = chosen[rows]
+            views = fixed.each(lambda tensor: tensor[own].to(device))
         if pixels is not None:
             views = replace(views, views=tuple(map(pixels.standardise, views.views)))
         if options.channels_last:
-            laid = tuple(view.to(memory_format=torch.channels_last) for view in views.views)
-            views = replace(views, views=laid)
+            permuted = tuple(view.to(memory_format=torch.channels_last) for view in views.views)
+            views = replace(views, views=permuted)
         return views, None if labels is None else labels[drawn[rows]]
 
     return batch
 
 
 def fixed_views(data: Images, kind: str, seed: int) -> Views:
-    """Views of all images as a run with ``fixed_views`` draws them, once.
+    """Views of all images in a run with ``fixed_views``, which are drawn once.
 
     Parameters
     ----------
@@ -112,12 +113,12 @@ def fixed_views(data: Images, kind: str, seed: int) -> Views:
     kind : str
         Kind of the views.
     seed : int
-        Of the run.
+        Seed of the run.
 
     Returns
     -------
     Views
-        On the CPU, not standardised.
+        Views on the CPU, not standardised.
 
     Examples
     --------
@@ -134,15 +135,15 @@ def batch_order(count: int, size: int, seed: int) -> Callable[[int], torch.Tenso
     Parameters
     ----------
     count, size : int
-        Images in all and in a batch, at most all.
+        Number of images in the data set, and in a batch (at most ``count``).
     seed : int
-        Of the run.
+        Seed of the run.
 
     Returns
     -------
     callable
-        ``number -> Tensor of int64, shape (size,)``: every epoch has an order of its own, of which
-        whole batches are taken.
+        Function ``number -> Tensor of int64, shape (size,)``. Every epoch has a new order, cut into
+        whole batches.
 
     Examples
     --------
@@ -178,27 +179,27 @@ def joint_batches(
     Parameters
     ----------
     data, kind, options, device
-        As for :func:`sslsim.training.batches.training_batches`; ``options.seed`` is of no account.
+        As in :func:`training_batches`; ``options.seed`` is not used.
     places : sequence of Tensor of int64
-        Which images each of the K runs goes through.
+        Indices of the images of each of the K runs.
     seeds : sequence of int
-        Of each run.
+        Seed of each run.
 
     Returns
     -------
     callable
-        ``number -> (views, labels)``, pure; all tensors have a first axis of K, along which they
-        have the bits of ``training_batches`` of each run.
+        Pure function ``number -> (views, labels)``. All tensors have a first axis of length K;
+        entry k has the bits of ``training_batches`` of run k.
 
     Raises
     ------
     ValueError
-        If batches are of different sizes, or as ``training_batches``.
+        If the sizes of batches differ, and as in ``training_batches``.
 
     Notes
     -----
-    Draws are made run by run. Applying those of a recipe to the images of all runs in one call is
-    what saves time where batches are small.
+    Draws are made run by run. The changes of a recipe are applied to the images of all runs in one
+    call, which saves time if batches are small.
 
     Examples
     --------
@@ -230,7 +231,7 @@ def joint_batches(
     orders = [batch_order(len(p), size, seed) for p, seed in zip(places, seeds, strict=True)]
     pixels = [pixel_statistics(data.images[p.to(data.images.device)]) for p in places]
     mean, std = (
-        torch.stack([getattr(one, name) for one in pixels])[:, None, :, None, None]
+        torch.stack([getattr(statistics, name) for statistics in pixels])[:, None, :, None, None]
         for name in ("mean", "std")
     )
     height, width = data.images.shape[2:]
@@ -246,27 +247,30 @@ def joint_batches(
             view = change_images(images, changes).unflatten(0, chosen.shape)
             views.append((view - mean.to(view)) / std.to(view) if options.standardise else view)
             boxes.append(torch.cat([changes.boxes, changes.flip[:, None].to(changes.boxes)], dim=1))
-        found = Views(tuple(views), torch.stack(boxes, dim=1).unflatten(0, chosen.shape))
-        return found, None if labels is None else labels[chosen]
+        joint = Views(tuple(views), torch.stack(boxes, dim=1).unflatten(0, chosen.shape))
+        return joint, None if labels is None else labels[chosen]
 
     return batch
 
 
 def _joined(drawn: Sequence[Changes]) -> Changes:
-    """Changes of one batch after another."""
-    held = {field.name: [getattr(one, field.name) for one in drawn] for field in fields(Changes)}
-    joined: dict[str, Any] = {k: None if v[0] is None else torch.cat(v) for k, v in held.items()}
+    """Changes of several batches, concatenated."""
+    joined: dict[str, Any] = {}
+    for field in fields(Changes):
+        parts = [getattr(changes, field.name) for changes in drawn]
+        joined[field.name] = None if parts[0] is None else torch.cat(parts)
     return Changes(**joined)
 
 
 def _stacked(drawn: Sequence[Batch]) -> Batch:
-    """Batches of all runs, one beside the other."""
+    """Batches of all runs, stacked along a new first axis."""
 
     def joined(tensors: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
-        held = [tensor for tensor in tensors if tensor is not None]
-        return torch.stack(held) if held else None
+        present = [tensor for tensor in tensors if tensor is not None]
+        return torch.stack(present) if present else None
 
     each = [views for views, _ in drawn]
-    views = tuple(map(torch.stack, zip(*(one.views for one in each), strict=True)))
-    rest = [joined([getattr(one, name) for one in each]) for name in ("boxes", "kept", "masked")]
-    return Views(views, *rest), joined([labels for _, labels in drawn])
+    stacked = tuple(map(torch.stack, zip(*(views.views for views in each), strict=True)))
+    names = ("boxes", "visible", "masked")
+    rest = [joined([getattr(views, name) for views in each]) for name in names]
+    return Views(stacked, *rest), joined([labels for _, labels in drawn])

@@ -1,8 +1,9 @@
-"""Many networks of one architecture trained at once, each on its own part of the images.
+"""An ensemble of networks of one architecture, trained at once on parts of the images.
 
-Parameters are stacked, and one vectorised pass gives the losses of all (``torch.func.vmap``). No
-network knows of another: the gradient of the sum of the losses is every network's own, and an
-optimiser that treats every entry by itself takes the step that it would take alone.
+Parameters are stacked, and one vectorised pass computes the losses of all networks
+(``torch.func.vmap``). Networks are independent: the gradient of the sum of losses contains the
+gradient of each, and an optimiser that treats every entry separately makes the same step as for a
+single network.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from sslsim.training.batches import joint_batches
 from sslsim.training.optimizers import make_optimizer
 from sslsim.training.options import TrainingOptions, rate_factor
 
-_CHECK_EVERY = 10  # updates between looks at the losses, each of which waits for the device
-_Tensors = dict[str, Any]  # of tensors, or tuples of tensors, whose first axis is the network
+_CHECK_EVERY = 10  # updates between checks of the losses, each of which waits for the device
+_Tensors = dict[str, Any]  # tensors, or tuples of tensors, whose first axis is the network
 
 
 def train_together(
@@ -46,54 +47,54 @@ def train_together(
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> list[Learner]:
-    """Train learners at once, each as if alone; resume where an earlier run of them stopped.
+    """Train an ensemble of learners at once; resume where an earlier run stopped.
 
     Parameters
     ----------
     learners : sequence of Learner
-        K of one method, its options included, and one architecture, at their initialisations;
-        trained in place. Of methods whose loss is a function of views and parameters alone.
+        K learners of one method with equal options and one architecture, at initialisation; they
+        are trained in place. The loss of the method must depend only on views and parameters.
     data : Images
         All images; they are moved to the device once, as uint8.
     members : Tensor of bool, shape (K, n)
-        Which of the n images each learner is trained on, for instance of
+        Whether learner k is trained on image i, for instance from
         :func:`sslsim.memorization.draw_members`.
     kind : str
         Kind of the views, one of ``sslsim.data.views.TRAINING_VIEWS``.
     options : TrainingOptions
-        How to train each; ``seed``, ``records`` and ``probe`` are of no account.
+        Options of each training; ``seed``, ``records`` and ``probe`` are not used.
     folder : Path
-        Receives ``checkpoints/``, one file for all learners; made if need be. If it holds
-        checkpoints of a run of the same options, training goes on from the newest.
+        Folder for ``checkpoints/``, one file for all learners; created if missing. If it contains
+        checkpoints of a run with the same options, training resumes from the newest.
     seeds : sequence of int
-        The seed of each learner's batches and views, in the place of ``options.seed``.
+        Seed of each learner's batches and views, instead of ``options.seed``.
     device : torch.device or str
-        Where to train. Memory holds the activations of all learners.
+        Device of the training. Its memory must hold the activations of all learners.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     list of Learner
-        The learners, trained. Each has the parameters and buffers, up to rounding, that
-        :func:`sslsim.training.loop.train` gives it on its part of the images with its seed.
+        The trained learners. Their parameters and buffers are, up to rounding, those of
+        :func:`sslsim.training.loop.train` on their images with their seeds.
 
     Raises
     ------
     ValueError
-        If there are no learners, they differ in architecture, a method does something after its
-        steps (a teacher, prototypes) or draws by itself (dropout), shapes or numbers do not fit,
-        parts need batches of different sizes, an option is not possible here (LARS, whose steps
-        depend on whole tensors; compile; channels_last; several processes), the folder holds a run
-        of others, or the loss or a parameter of a learner is no longer finite.
+        If there are no learners; they differ in architecture; a method acts after its steps (a
+        teacher, prototypes) or makes random draws (dropout); shapes or numbers do not fit; parts
+        need batches of different sizes; an option is not possible here (LARS, whose steps depend on
+        whole tensors; compile; channels_last; several processes); the folder contains another run;
+        or the loss or a parameter of a learner is no longer finite.
     Interrupted
         If the process was interrupted (SIGINT, SIGTERM); the state is saved.
 
     Notes
     -----
-    On the CPU it is faster than one after another where networks are so small that most time goes
-    into calls: on images of 8 pixels a side. It is slower where one network fills the processor
-    (``sslsim bench memorization`` measures it).
+    On the CPU this is faster than one training after another if networks are so small that calls
+    take most of the time, as on images of 8 x 8 pixels. It is slower if a single network uses the
+    whole processor (``sslsim bench memorization`` measures it).
 
     Examples
     --------
@@ -126,11 +127,11 @@ def train_together(
     optimizer = _stacked_optimizer(learners[0], parameters, options)
     batches = joint_batches(data, kind, options, device, parts, seeds)
     wanted = {**asdict(options), "views": kind, "seed": list(seeds)}
-    drawn_on = fingerprint([data.images, data.labels, members])
-    start = _resume(folder, wanted, drawn_on, parameters, buffers, optimizer, device)
+    data_hash = fingerprint([data.images, data.labels, members])
+    start = _resume(folder, wanted, data_hash, parameters, buffers, optimizer, device)
 
     def loss_of(parameters: _Tensors, buffers: _Tensors, batch: _Tensors) -> torch.Tensor:
-        rest = (batch.get(name) for name in ("boxes", "kept", "masked"))
+        rest = (batch.get(name) for name in ("boxes", "visible", "masked"))
         arguments = (Views(batch["views"], *rest), batch.get("labels"))
         return functional_call(learners[0], (parameters, buffers), arguments)
 
@@ -151,9 +152,9 @@ def train_together(
         check(step)
         state = {
             "step": step,
-            "images": drawn_on,
+            "images": data_hash,
             "options": wanted,
-            "parameters": {name: held.detach() for name, held in parameters.items()},
+            "parameters": {name: value.detach() for name, value in parameters.items()},
             "buffers": buffers,
             "optimizer": optimizer.state_dict(),
         }
@@ -169,9 +170,9 @@ def train_together(
             with torch.autocast(
                 device.type, torch.bfloat16, enabled=options.precision == "bfloat16"
             ):
-                found = losses_of(parameters, buffers, batch)
-            (found.sum() / options.accumulate).backward()
-            losses = found.detach()
+                batch_losses = losses_of(parameters, buffers, batch)
+            (batch_losses.sum() / options.accumulate).backward()
+            losses = batch_losses.detach()
         optimizer.step()
 
     with (
@@ -185,7 +186,7 @@ def train_together(
             file=sys.stderr,
         ) as shown,
     ):
-        # What vmap cannot vectorise (attention on the CPU) it loops over, with the same result.
+        # vmap loops over what it cannot vectorise (attention on the CPU); the result is the same.
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
         for step in range(max(start, 0), options.steps + 1):
             stopping = bool(noted)
@@ -246,7 +247,7 @@ def _parts(
     members: torch.Tensor,
     seeds: Sequence[int],
 ) -> list[torch.Tensor]:
-    """Places of the images of each learner."""
+    """Indices of the images of each learner."""
     count = len(learners)
     if members.dtype != torch.bool or members.shape != (count, len(data.images)):
         raise ValueError(
@@ -261,7 +262,7 @@ def _parts(
 def _stacked_optimizer(
     learner: Learner, parameters: dict[str, torch.Tensor], options: TrainingOptions
 ) -> torch.optim.Optimizer:
-    """The optimiser of one learner, on the stacked parameters of all."""
+    """Optimiser of a single learner, applied to the stacked parameters of all."""
     optimizer = make_optimizer(
         options.optimizer,
         learner,
@@ -269,7 +270,7 @@ def _stacked_optimizer(
         momentum=options.momentum,
         weight_decay=options.weight_decay,
     )
-    # Stacked, vectors would pass for matrices: groups are those of a single learner.
+    # Stacked vectors look like matrices, so the groups come from a single learner.
     stacked = {id(p): parameters[name] for name, p in learner.named_parameters()}
     for group in optimizer.param_groups:
         group["params"] = [stacked[id(p)] for p in group["params"]]
@@ -277,15 +278,20 @@ def _stacked_optimizer(
 
 
 def _present(views: Views, labels: torch.Tensor | None) -> _Tensors:
-    """A batch without what it has none of, which vmap would not take."""
-    rest = {"boxes": views.boxes, "kept": views.kept, "masked": views.masked, "labels": labels}
-    return {"views": views.views, **{k: held for k, held in rest.items() if held is not None}}
+    """Parts of a batch that are not None, since vmap does not accept None."""
+    rest = {
+        "boxes": views.boxes,
+        "visible": views.visible,
+        "masked": views.masked,
+        "labels": labels,
+    }
+    return {"views": views.views, **{k: value for k, value in rest.items() if value is not None}}
 
 
 def _resume(
     folder: Path,
     wanted: dict[str, Any],
-    drawn_on: str,
+    data_hash: str,
     parameters: dict[str, torch.Tensor],
     buffers: dict[str, torch.Tensor],
     optimizer: torch.optim.Optimizer,
@@ -295,14 +301,14 @@ def _resume(
     state = load_newest_checkpoint(folder / "checkpoints", device)
     if state is None:
         return -1
-    kept = state["options"]
+    old = state["options"]
     for name, value in wanted.items():
-        if kept.get(name) != value:
+        if old.get(name) != value:
             raise ValueError(
-                f"{folder} holds a run with {name} {kept.get(name)}, now it is {value}; expected "
+                f"{folder} holds a run with {name} {old.get(name)}, now it is {value}; expected "
                 "the same options, or another folder"
             )
-    if state["images"] != drawn_on:
+    if state["images"] != data_hash:
         raise ValueError(
             f"{folder} holds a run on other images or members; expected the same ones, or another "
             "folder"

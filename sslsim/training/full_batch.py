@@ -1,15 +1,16 @@
-r"""Linear Barlow Twins, trained on the pairs themselves by full-batch descent.
+r"""Barlow Twins trained by full-batch gradient descent on fixed pairs.
 
-The model is f(x) = W x with W in R^{d x m}. Each iteration embeds both views of all n pairs, forms
+The linear model is f(x) = W x with W in R^{d x m}. Each iteration embeds both views of all n pairs,
+computes
 
     C = (Z^T Z' + Z'^T Z) / (2n),      L = ||C - I_d||_F^2      (samples in rows),
 
-and lets torch's automatic differentiation give the gradient (arXiv 2303.15438, section 4). Nothing
-of the solution is used: no cross-correlation of the inputs is formed and no eigenvector of it.
+and differentiates the loss automatically (arXiv 2303.15438, section 4). It uses no part of the
+solution: neither the cross-correlation of the inputs nor its eigenvectors.
 
-The one shortcut is a change of coordinates. Gradients lie in the span of the 2n views, so with
-2n < m the map is trained in an orthonormal basis of that span, got from a QR factorisation of the
-stacked views; the part of W(0) outside it feels the weight decay alone and is added back.
+The only shortcut is a change of coordinates. Gradients lie in the span of the 2n views. If 2n < m,
+the map is trained in an orthonormal basis of that span, from a QR factorisation of the stacked
+views. The part of W(0) outside it changes by weight decay only, and is added at the end.
 """
 
 from __future__ import annotations
@@ -28,21 +29,22 @@ from sslsim.objectives._barlow_twins import barlow_twins
 
 Array = NDArray[np.float64]
 
-_RECORDS_AT_ONCE = 256  # correlations kept before their eigenvalues are taken in one batch
+_RECORDS_AT_ONCE = 256  # correlations whose eigenvalues are computed in one batch
 
 
 @dataclass(frozen=True, eq=False)
 class LinearRun:
-    """What was recorded while a linear map was trained.
+    """Records of the training of a linear map.
 
     Attributes
     ----------
     iterations : ndarray of int, shape (T,)
-        Iterations of the records: 0 (before the first update), every ``record_every``-th, the last.
+        Iterations of the records: 0 (before the first update), every ``record_every``-th, and the
+        last.
     times : ndarray, shape (T,)
         Flow times of the records, learning rate x iterations / (1 - momentum).
     loss : ndarray, shape (T,)
-        ``||C - I||_F^2``, without the weight decay.
+        Loss ``||C - I||_F^2``, without the weight decay.
     eigenvalues : ndarray, shape (T, d)
         Eigenvalues of C, descending.
     weights : ndarray, shape (d, m)
@@ -77,23 +79,23 @@ def train_linear(
     w0 : array_like, shape (d, m)
         Initial map.
     learning_rate : float
-        Step of the descent, above zero.
+        Learning rate, above zero.
     iterations : int
         Number of updates.
     record_every : int
-        Record every so many iterations; the first and the last are always recorded.
+        Iterations between records; the first and the last are always recorded.
     momentum : float
         Heavy-ball coefficient in [0, 1), as in ``torch.optim.SGD``.
     weight_decay : float
-        Added to the gradient times W, as in ``torch.optim.SGD``: a loss of ``weight_decay / 2``
-        times ``||W||_F^2``.
+        Weight decay as in ``torch.optim.SGD``: a penalty of ``weight_decay / 2`` times
+        ``||W||_F^2``.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     LinearRun
-        Everything in float64.
+        Records in float64.
 
     Raises
     ------
@@ -173,7 +175,7 @@ def train_linear(
 
 
 class _Record:
-    """Records in the making; eigenvalues are taken of many correlations at once."""
+    """Records so far; eigenvalues of many correlations are computed in one batch."""
 
     def __init__(self, dim: int) -> None:
         self.iterations: list[int] = []
@@ -225,12 +227,12 @@ def _check_options(
 
 @dataclass(frozen=True, eq=False)
 class FullBatchRun:
-    """What was recorded at every iteration, from 0 (before the first update) on.
+    """Records of every iteration, from 0 (before the first update).
 
     Attributes
     ----------
     loss : ndarray, shape (T,)
-        Of the objective.
+        Loss ``||C - I||_F^2``.
     eigenvalues : ndarray, shape (T, d)
         Eigenvalues of C, descending.
     """
@@ -254,15 +256,15 @@ def train_full_batch(
     Parameters
     ----------
     module : nn.Module
-        (2n, ...) -> (2n, d). Parameters that do not require gradients stay as they are.
+        Module (2n, ...) -> (2n, d). Parameters that do not require gradients do not change.
     x, x_prime : Tensor, shape (n, ...)
         The two views of every pair.
     learning_rate : float
-        Step of the descent, above zero.
+        Learning rate, above zero.
     iterations : int
-        Number of updates at most.
+        Maximum number of updates.
     stop_above : float
-        End once the smallest eigenvalue of C exceeds this.
+        Stop when the smallest eigenvalue of C exceeds this number.
     progress : bool
         Show a progress bar.
 

@@ -1,7 +1,7 @@
-"""The training loop: one loop for all methods, optimisers, devices and numbers of processes.
+"""The training loop for all methods, optimisers, devices and numbers of processes.
 
-Everything random is drawn from (seed, purpose, step): the order of images in an epoch, the views of
-a batch. A run that resumes from a checkpoint needs nothing else to continue with the same bits.
+All random draws depend on (seed, purpose, step): the order of images in an epoch, the views of a
+batch. A resumed run therefore continues with the same bits.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ from sslsim.training.records import Recorder, closer_record, record_steps
 
 __all__ = ["Interrupted", "TrainingOptions", "flow_time", "train"]
 
-_NETWORK = 18  # purpose of the draws that networks make by themselves
-_KNN_EVERY = 10  # records between readings of nearest neighbours
-_CLOSER = 0.5  # snapshots beside the planned ones, as a share of these
+_NETWORK = 18  # purpose of the draws inside networks, for example of dropout
+_KNN_EVERY = 10  # records between two measures of nearest neighbours
+_CLOSER = 0.5  # further snapshots, as a share of the planned ones
 _SPECTRA = ("cross_spectrum", "covariance_spectrum")
-_CHECK_EVERY = 10  # updates between looks at the loss, each of which waits for the device
+_FREE = ("steps", "adaptive_records")  # what a run that goes on may change
+_CHECK_EVERY = 10  # updates between checks of the loss, each of which waits for the device
 
 
 def train(
@@ -47,7 +48,7 @@ def train(
     options: TrainingOptions,
     folder: Path,
     *,
-    probe: HeldOutPairs | None = None,
+    held_out: HeldOutPairs | None = None,
     bank: NeighbourBank | None = None,
     device: torch.device | str = "cpu",
     progress: bool = False,
@@ -57,37 +58,37 @@ def train(
     Parameters
     ----------
     learner : Learner
-        At its initialisation; trained in place.
+        Learner at initialisation; it is trained in place.
     data : Images
-        The training images; they are moved to the device once, as uint8.
+        Training images; they are moved to the device once, as uint8.
     kind : str
         Kind of the views, one of ``sslsim.data.views.TRAINING_VIEWS``.
     options : TrainingOptions
-        How to train.
+        Options of the training.
     folder : Path
-        Receives ``checkpoints/``, ``records.jsonl`` and ``records.npz``; made if need be, seen by
-        all processes. If it holds checkpoints of a run of the same options, training goes on from
-        the newest; more ``steps`` than it was planned with are allowed by
+        Folder for ``checkpoints/``, ``records.jsonl`` and ``records.npz``, visible to all
+        processes; created if missing. If it contains checkpoints of a run with the same options,
+        training resumes from the newest. ``steps`` may be larger than before, within the limits of
         :func:`check_longer`.
-    probe : HeldOutPairs, optional
-        What to record snapshots of; nothing is recorded without one. The ``loss`` of a record is
-        the mean over the batches since the record before.
+    held_out : HeldOutPairs, optional
+        Pairs whose embeddings are recorded; without them nothing is recorded. The ``loss`` of a
+        record is the mean over the batches since the last record.
     bank : NeighbourBank, optional
         Images for ``knn``, the accuracy of nearest neighbours, in every tenth record and the last.
     device : torch.device or str
-        Where to train. In a process group every process calls this function with its own.
+        Device of the training. In a process group, every process passes its own device.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     Learner
-        The argument, trained.
+        The learner, trained.
 
     Raises
     ------
     ValueError
-        If an option does not fit, the folder holds a run of other options, or the loss or a
+        If an option does not fit, the folder contains a run with other options, or the loss or a
         parameter is no longer finite; the last good checkpoint is kept.
     Interrupted
         If the process was interrupted (SIGINT, SIGTERM); the state is saved.
@@ -95,9 +96,9 @@ def train(
     Notes
     -----
     On the CPU of one machine, with a fixed number of threads, a run that was killed at any moment
-    and called again ends with the same bits as one that was not. Other processors and numbers of
-    threads or processes sum in other orders: there runs agree to rounding, which training
-    amplifies. Torch's own generator is seeded by the run's seed.
+    and resumed ends with the same bits as an uninterrupted run. Other processors and other numbers
+    of threads or processes add in another order: runs then agree up to rounding, which training
+    amplifies. Torch's global generator is seeded by the seed of the run.
 
     Examples
     --------
@@ -127,13 +128,13 @@ def train(
     batches = training_batches(data, kind, options, device)
     losses = torch.zeros(2, dtype=torch.float64, device=device)  # sum and number since a record
     recorder = Recorder(folder)
-    probed = [] if probe is None else [probe.x, probe.x_prime]
-    drawn_on = fingerprint([data.images, data.labels, *probed])
-    # What networks draw by themselves, as dropout does: torch seeds its generator anew every time.
+    recorded = [] if held_out is None else [held_out.x, held_out.x_prime]
+    data_hash = fingerprint([data.images, data.labels, *recorded])
+    # Draws inside networks, for example of dropout, use torch's global generator.
     torch.default_generator.manual_seed(derived_seed(options.seed, _NETWORK, 0))
-    start = _resume(learner, optimizer, losses, recorder, kind, options, drawn_on, device)
+    start = _resume(learner, optimizer, losses, recorder, kind, options, data_hash, device)
     module = _wrapped(learner, options, device)
-    planned = [] if probe is None else record_steps(options.steps, options.records)
+    planned = [] if held_out is None else record_steps(options.steps, options.records)
     due = {step for step in planned if step > start}
     if start >= 0:
         due |= _closer(recorder, planned, options)
@@ -141,7 +142,7 @@ def train(
     start = max(start, 0)
 
     def mean_loss(step: int) -> float:
-        # A finite loss may have had an infinite gradient: nothing of that is recorded or saved.
+        # A finite loss may have an infinite gradient, which must not be recorded or saved.
         finite = [x.isfinite().all() for x in (losses, *learner.parameters())]
         if not bool(torch.stack(finite).all()):
             raise ValueError(
@@ -151,23 +152,24 @@ def train(
         return float(losses[0] / losses[1])
 
     def record(step: int) -> None:
-        assert probe is not None
+        assert held_out is not None
         loss = mean_loss(step)
         losses.zero_()
-        found = snapshot(learner.encoder, probe, getattr(learner, "objective", None))
+        measures = snapshot(learner.encoder, held_out, getattr(learner, "objective", None))
         if bank is not None:
-            found["knn"] = neighbour_accuracy(learner.encoder, bank) if step in classified else None
+            due_now = step in classified
+            measures["knn"] = neighbour_accuracy(learner.encoder, bank) if due_now else None
         if rank() == 0:
-            recorder.add({"step": step, "time": flow_time(options, step), "loss": loss, **found})
+            line = {"step": step, "time": flow_time(options, step), "loss": loss}
+            recorder.add(line | measures)
         due.update(_closer(recorder, planned, options))
 
     def save(step: int) -> None:
         mean_loss(step)
         if rank() == 0:
             recorder.save()
-            state = _state(learner, optimizer, losses, kind, options, drawn_on, step)
-            kept = options.checkpoints_kept
-            save_checkpoint(folder / "checkpoints", step, state, keep=kept)
+            state = _state(learner, optimizer, losses, kind, options, data_hash, step)
+            save_checkpoint(folder / "checkpoints", step, state, keep=options.checkpoints_kept)
 
     def update(step: int) -> None:
         for group in optimizer.param_groups:
@@ -175,7 +177,7 @@ def train(
         optimizer.zero_grad()
         for part in range(options.accumulate):
             views, labels = batches(step * options.accumulate + part)
-            # Processes exchange gradients once an update.
+            # Processes exchange gradients once per update.
             silent = part < options.accumulate - 1 and world_size() > 1
             with module.no_sync() if silent else nullcontext():
                 with torch.autocast(
@@ -199,9 +201,9 @@ def train(
         ) as shown,
     ):
         for step in range(start, options.steps + 1):
-            # Processes have to ask each other; a GPU would wait for the answer at every step.
-            asked = world_size() == 1 or device.type == "cpu" or step % _CHECK_EVERY == 0
-            stopping = asked and any_stopped(noted)
+            # Processes must agree to stop, and a GPU would wait for the answer at every step.
+            due_check = world_size() == 1 or device.type == "cpu" or step % _CHECK_EVERY == 0
+            stopping = due_check and any_stopped(noted)
             if step in due:
                 record(step)
             regular = step % options.checkpoint_every == 0 or step == options.steps
@@ -220,7 +222,7 @@ def train(
 
 
 def _closer(recorder: Recorder, planned: Sequence[int], options: TrainingOptions) -> set[int]:
-    """The update of a snapshot beside the planned ones, if one is wanted; all processes agree."""
+    """Update of a further snapshot, if one is due; all processes agree."""
     if not options.adaptive_records or not planned:
         return set()
     steps = [line["step"] for line in recorder.lines[-2:]]
@@ -229,29 +231,29 @@ def _closer(recorder: Recorder, planned: Sequence[int], options: TrainingOptions
     if len(steps) == 2 and extra < len(planned) * _CLOSER and steps[1] < planned[-1]:
         spectra = [[recorder.arrays[name][at] for name in _SPECTRA] for at in (-2, -1)]
         wanted = closer_record(steps, spectra)
-    chosen = int(largest(-1 if wanted is None else wanted))  # others than the first hold no records
+    chosen = int(largest(-1 if wanted is None else wanted))  # only the first process holds records
     return set() if chosen < 0 else {chosen}
 
 
 def check_longer(folder: Path, steps: int, options: TrainingOptions, learner: Learner) -> None:
-    """Check that a run may go on beyond the end it was planned with.
+    """Check that a run may continue beyond its planned end.
 
     Parameters
     ----------
     folder : Path
         Folder of the run, for the message.
     steps : int
-        Updates that it was planned with.
+        Planned number of updates.
     options : TrainingOptions
-        Options now, equal but for ``steps``.
+        New options; only ``steps`` may differ.
     learner : Learner
-        What is trained.
+        Learner to train.
 
     Raises
     ------
     ValueError
-        If there would be fewer updates, or the updates done so far depended on how many there
-        would be in all: a schedule that is not constant, a teacher that follows ever more slowly.
+        If there would be fewer updates, or the updates so far depend on the total number: with a
+        schedule that is not constant, or with a teacher that follows more and more slowly.
 
     Examples
     --------
@@ -280,7 +282,7 @@ number; expected 10 steps, or another folder
 
 
 def _wrapped(learner: Learner, options: TrainingOptions, device: torch.device) -> Any:
-    """The learner as it is called: compiled, and with gradients averaged over processes."""
+    """The learner, compiled and with gradients averaged over processes where this applies."""
     module: Any = torch.compile(learner) if options.compile else learner
     if world_size() == 1:
         return module
@@ -300,17 +302,17 @@ def _state(
     losses: torch.Tensor,
     kind: str,
     options: TrainingOptions,
-    drawn_on: str,
+    data_hash: str,
     step: int,
 ) -> dict[str, Any]:
     return {
         "step": step,
-        "images": drawn_on,
+        "images": data_hash,
         "options": {**asdict(options), "views": kind},
         "learner": learner.state_dict(),
         "optimizer": optimizer.state_dict(),
         "losses": losses,
-        "rng": torch.get_rng_state(),  # for networks that draw by themselves, as dropout does
+        "rng": torch.get_rng_state(),  # for draws inside networks, for example of dropout
     }
 
 
@@ -321,28 +323,27 @@ def _resume(
     recorder: Recorder,
     kind: str,
     options: TrainingOptions,
-    drawn_on: str,
+    data_hash: str,
     device: torch.device,
 ) -> int:
     """Load the newest checkpoint; return the updates done, -1 if there is none."""
     folder = recorder.folder
-    largest(0.0)  # the process that saves may still be at it
+    largest(0.0)  # the process that saves may still be writing
     state = load_newest_checkpoint(folder / "checkpoints", device)
     step = -1
     if state is not None:
         wanted = {**asdict(options), "views": kind}
-        kept = state["options"]
-        kept = {**asdict(TrainingOptions()), **kept}  # older runs lack newer options
-        differing = [k for k, v in wanted.items() if kept.get(k) != v and k != "steps"]
+        old = state["options"]
+        differing = [k for k, v in wanted.items() if k not in _FREE and old.get(k) != v]
         if differing:
             name = differing[0]
             raise ValueError(
-                f"{folder} holds a run with {name} {kept.get(name)}, now it is "
+                f"{folder} holds a run with {name} {old.get(name)}, now it is "
                 f"{wanted[name]}; expected the same options, or another folder"
             )
-        if kept.get("steps") != options.steps:
-            check_longer(folder, kept.get("steps"), options, learner)
-        if state["images"] != drawn_on:
+        if old["steps"] != options.steps:
+            check_longer(folder, old["steps"], options, learner)
+        if state["images"] != data_hash:
             raise ValueError(
                 f"{folder} holds a run on other images; expected the same ones, or another folder"
             )

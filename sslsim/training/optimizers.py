@@ -1,4 +1,4 @@
-"""Optimisers of self-supervised learning: torch's own, and LARS for large batches."""
+"""Optimisers for self-supervised learning: those of torch, and LARS for large batches."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def make_optimizer(
     kind : {"sgd", "adamw", "lars"}
         ``sgd`` with heavy-ball momentum, ``adamw`` (1711.05101), ``lars`` (:class:`Lars`).
     module : nn.Module
-        Its matrices and kernels decay; vectors (biases, gains) decay under ``sgd`` alone, where
-        theory wants one and the same penalty on everything.
+        Module to train. Matrices and kernels decay. Vectors (biases, gains) decay only under
+        ``sgd``, since theory has the same penalty on all parameters.
     learning_rate : float
         Base learning rate, above zero.
     momentum : float
-        In [0, 1); of no account to ``adamw``.
+        Momentum in [0, 1); ``adamw`` ignores it.
     weight_decay : float
-        At least zero, as torch defines it for the optimiser.
+        Weight decay, at least zero, in torch's definition for the optimiser.
 
     Returns
     -------
     torch.optim.Optimizer
-        Every group keeps its base rate under ``base_lr``.
+        Optimiser; every group stores its base learning rate as ``base_lr``.
 
     Raises
     ------
@@ -42,8 +42,8 @@ def make_optimizer(
 
     Examples
     --------
-    >>> made = make_optimizer("lars", nn.Linear(2, 2), 0.1, momentum=0.9, weight_decay=1e-6)
-    >>> [(group["adapt"], group["weight_decay"]) for group in made.param_groups]
+    >>> optimizer = make_optimizer("lars", nn.Linear(2, 2), 0.1, momentum=0.9, weight_decay=1e-6)
+    >>> [(group["adapt"], group["weight_decay"]) for group in optimizer.param_groups]
     [(True, 1e-06), (False, 0.0)]
     """
     check_optimizer(kind, momentum, weight_decay)
@@ -54,30 +54,30 @@ def make_optimizer(
         raise ValueError("no parameter requires gradients; expected something to train")
     tensors = [p for p in trained if p.ndim > 1]
     vectors = [p for p in trained if p.ndim <= 1]
-    made: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     if kind == "sgd":
-        made = torch.optim.SGD(trained, learning_rate, momentum, weight_decay=weight_decay)
+        optimizer = torch.optim.SGD(trained, learning_rate, momentum, weight_decay=weight_decay)
     else:
         groups: list[dict[str, Any]] = [
             {"params": tensors, "weight_decay": weight_decay, "adapt": True},
             {"params": vectors, "weight_decay": 0.0, "adapt": False},
         ]
         groups = [group for group in groups if group["params"]]
-        made = (
+        optimizer = (
             torch.optim.AdamW(groups, learning_rate)
             if kind == "adamw"
             else Lars(groups, learning_rate, momentum)
         )
-    for group in made.param_groups:
+    for group in optimizer.param_groups:
         group["base_lr"] = group["lr"]
-    return made
+    return optimizer
 
 
 class Lars(torch.optim.Optimizer):
     """Layer-wise adaptive rate scaling (You, Gitman and Ginsburg 2017, arXiv 1708.03888).
 
-    The step of every tensor is proportional to its own norm: with g the gradient plus weight decay,
-    ``g * trust * |w| / |g|`` enters the momentum buffer. As in the code of Barlow Twins
+    The step of every tensor is proportional to its norm: with g the gradient plus weight decay,
+    ``g * trust * |w| / |g|`` is added to the momentum buffer. As in the code of Barlow Twins
     (2103.03230), vectors (biases and gains) are neither adapted nor decayed.
 
     Parameters
@@ -87,7 +87,7 @@ class Lars(torch.optim.Optimizer):
     lr : float
         Learning rate.
     momentum : float
-        Of the buffer.
+        Momentum of the buffer.
     trust : float
         Trust coefficient.
 
@@ -122,10 +122,10 @@ class Lars(torch.optim.Optimizer):
                     continue
                 change = weight.grad.add(weight, alpha=group["weight_decay"])
                 if group["adapt"]:
-                    of_weight, of_change = weight.norm(), change.norm()
-                    ratio = group["trust"] * of_weight / of_change
-                    # A tensor or a gradient that is zero takes the plain step.
-                    change.mul_(torch.where((of_weight > 0) & (of_change > 0), ratio, 1.0))
+                    weight_norm, change_norm = weight.norm(), change.norm()
+                    ratio = group["trust"] * weight_norm / change_norm
+                    # If the tensor or the gradient is zero, the step is not scaled.
+                    change.mul_(torch.where((weight_norm > 0) & (change_norm > 0), ratio, 1.0))
                 state = self.state[weight]
                 if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(weight)

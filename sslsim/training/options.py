@@ -1,4 +1,4 @@
-"""Options of a training run, and the clock that they set."""
+"""Options of a training run, its learning rates and its flow time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sslsim.core.names import OPTIMIZERS, PRECISIONS, SCHEDULES
 from sslsim.training.records import record_steps
 
 _MILESTONES = (0.6, 0.8)
-_LAST = 0.01  # where the exponential schedule ends
+_LAST = 0.01  # final factor of the exponential schedule
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int, warmup: int = 0) -> float:
@@ -18,24 +18,24 @@ def learning_rate_factor(schedule: str, step: int, steps: int, warmup: int = 0) 
     Parameters
     ----------
     schedule : {"constant", "cosine", "step", "exponential"}
-        See ``SCHEDULES``.
+        Schedule, see ``sslsim.core.names.SCHEDULES``.
     step : int
         Number of the update, from 0.
     steps : int
-        Updates in all.
+        Total number of updates.
     warmup : int
-        Updates over which the rate first rises linearly: the first has 1/warmup of it, the last
-        all of it. The schedule runs over what is left.
+        Number of first updates over which the rate rises linearly, from 1/warmup of it to all of
+        it. The schedule covers the other updates.
 
     Returns
     -------
     float
-        From 0 to 1.
+        Factor from 0 to 1.
 
     Raises
     ------
     ValueError
-        If the schedule is unknown or a number out of range.
+        If the schedule is unknown or a number is out of range.
 
     Examples
     --------
@@ -62,60 +62,60 @@ def learning_rate_factor(schedule: str, step: int, steps: int, warmup: int = 0) 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train.
+    """Options of the training.
 
     Attributes
     ----------
     steps : int
-        Updates in all.
+        Total number of updates.
     batch : int
-        Images of the global batch; at most all there are.
+        Images in the global batch; at most all images.
     optimizer : {"sgd", "adamw", "lars"}
-        See ``sslsim.training.optimizers``.
+        Optimiser, see ``sslsim.training.optimizers``.
     lr : float
         Base learning rate.
     momentum : float
         Heavy-ball coefficient of sgd and lars.
     weight_decay : float
-        As torch defines it.
+        Weight decay in torch's definition.
     schedule : {"constant", "cosine", "step", "exponential"}
-        Of the learning rate, see ``sslsim.training.options``.
+        Schedule of the learning rate, see :func:`learning_rate_factor`.
     warmup : int
-        Updates of linear warm-up.
+        Number of updates of linear warm-up.
     accumulate : int
-        Batches whose gradients are averaged in one update. Each has its own loss: for losses of a
-        whole batch that is not the loss of a larger batch.
+        Number of batches whose gradients are averaged in one update. Each batch has its own loss,
+        so for losses of a whole batch the result differs from that of a larger batch.
     fixed_views : bool
-        Draw the views of every image once and train on them, instead of fresh ones every time. Then
-        theory predicts for these very pairs.
+        Draw the views of every image once, instead of new views in every step. Theory then predicts
+        for exactly these pairs.
     standardise : bool
         Subtract the mean of every channel over the training images and divide by its standard
         deviation.
     precision : {"float32", "bfloat16"}
         bfloat16 runs the network under autocast; losses and parameters stay float32.
     channels_last : bool
-        Memory layout of images; faster convolutions on most devices.
+        Use the channels-last memory layout, with faster convolutions on most devices.
     compile : bool
         Compile the network with torch.compile.
     records : int
-        Snapshots of the probe set over the run.
+        Number of snapshots over the run.
     adaptive_records : bool
         Take further snapshots, at most half as many again, where an eigenvalue has moved by more
-        than 30 % since the snapshot before.
+        than 30 % since the last snapshot.
     probe : int
-        Held-out images in it.
+        Number of held-out images in a snapshot.
     checkpoint_every : int
-        Updates between checkpoints; the end and an interruption make one as well.
+        Updates between checkpoints; the end and an interruption save one too.
     checkpoints_kept : int
-        How many of the newest stay; 0 keeps all of them and one of the initialisation, for what
-        looks back over training.
+        Number of newest checkpoints to keep. 0 keeps all, and one of the initialisation, for
+        studies over the course of training.
     seed : int
-        Of everything random.
+        Seed of all random draws.
 
     Raises
     ------
     ValueError
-        If a number is out of range or a name unknown.
+        If a number is out of range or a name is unknown.
 
     Examples
     --------
@@ -167,26 +167,26 @@ class TrainingOptions:
         check_optimizer(self.optimizer, self.momentum, self.weight_decay)
         if not 0 <= self.warmup <= self.steps:
             raise ValueError(f"warmup is {self.warmup}; expected from 0 to the {self.steps} steps")
-        learning_rate_factor(self.schedule, 0, self.steps, self.warmup)  # these two check theirs
+        learning_rate_factor(self.schedule, 0, self.steps, self.warmup)  # both calls check
         record_steps(self.steps, self.records)
 
 
 def check_optimizer(optimizer: str, momentum: float, weight_decay: float) -> None:
-    """Check what an optimiser is made with beside its learning rate.
+    """Check the options of an optimiser, except its learning rate.
 
     Parameters
     ----------
     optimizer : str
-        One of ``sslsim.core.names.OPTIMIZERS``.
+        Optimiser, one of ``sslsim.core.names.OPTIMIZERS``.
     momentum : float
-        From 0 up to below 1.
+        Momentum, at least 0 and below 1.
     weight_decay : float
-        Finite, at least 0.
+        Weight decay, finite and at least 0.
 
     Raises
     ------
     ValueError
-        If the name is unknown or a number out of range.
+        If the name is unknown or a number is out of range.
 
     Examples
     --------
@@ -210,14 +210,14 @@ def rate_factor(options: TrainingOptions, step: int) -> float:
     Parameters
     ----------
     options : TrainingOptions
-        Name the schedule.
+        Options with the schedule.
     step : int
         Number of the update, from 0.
 
     Returns
     -------
     float
-        Of :func:`sslsim.training.options.learning_rate_factor`.
+        Factor from :func:`learning_rate_factor`.
 
     Examples
     --------
@@ -228,19 +228,19 @@ def rate_factor(options: TrainingOptions, step: int) -> float:
 
 
 def flow_time(options: TrainingOptions, step: int) -> float:
-    """Flow time after some updates: the sum of learning rates, over 1 - momentum.
+    """Flow time after some updates: the sum of learning rates divided by 1 - momentum.
 
     Parameters
     ----------
     options : TrainingOptions
-        Say the learning rates.
+        Options with the learning rates.
     step : int
-        Updates done.
+        Number of updates.
 
     Returns
     -------
     float
-        The time in which theory counts; of adamw and lars the plain sum.
+        Time of the gradient flow in theory; for adamw and lars the plain sum.
 
     Examples
     --------

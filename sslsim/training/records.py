@@ -1,4 +1,4 @@
-"""When a run records, and the files it records into."""
+"""The steps at which a run records snapshots, and the files of its records."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Spectra = Sequence[NDArray[Any]]
 
 
 def record_steps(steps: int, count: int) -> list[int]:
-    """Updates after which to take a snapshot: half evenly spaced, half evenly in the logarithm.
+    """Updates after which to take a snapshot: half of them spaced evenly, half logarithmically.
 
     Parameters
     ----------
     steps : int
-        Updates of the run, at least 1.
+        Number of updates of the run, at least 1.
     count : int
-        Snapshots wanted, at least 2.
+        Number of snapshots, at least 2.
 
     Returns
     -------
     list of int
-        Ascending, from 0 to ``steps``; fewer than ``count`` where two fall together.
+        Updates in ascending order, from 0 to ``steps``; fewer than ``count`` if some coincide.
 
     Raises
     ------
@@ -89,15 +89,15 @@ def closer_record(steps: Sequence[int], spectra: Sequence[Spectra]) -> int | Non
 
 
 class Recorder:
-    """Snapshots of a run, kept in memory and written into its folder.
+    """Snapshots of a run, stored in memory and in its folder.
 
-    ``records.jsonl`` has a line of numbers a snapshot; ``records.npz`` has ``steps``, ``times``
-    and, as float32 stacked over snapshots, the arrays under their names in a snapshot.
+    ``records.jsonl`` has a line of numbers for each snapshot. ``records.npz`` has ``steps``,
+    ``times`` and the arrays of the snapshots under their names, stacked as float32.
 
     Parameters
     ----------
     folder : Path
-        Folder of the run; made at the first record if missing.
+        Folder of the run, created at the first record if missing.
 
     Examples
     --------
@@ -114,16 +114,16 @@ class Recorder:
         self.lines: list[dict[str, Any]] = []
         self.arrays: dict[str, list[NDArray[Any]]] = {}
 
-    def add(self, found: dict[str, Any]) -> None:
-        """Keep a snapshot and append its line to ``records.jsonl``."""
-        numbers = {k: v for k, v in found.items() if not isinstance(v, np.ndarray)}
-        # Strict JSON knows no infinity and no NaN.
+    def add(self, record: dict[str, Any]) -> None:
+        """Store a snapshot and append its line to ``records.jsonl``."""
+        numbers = {k: v for k, v in record.items() if not isinstance(v, np.ndarray)}
+        # Strict JSON has no infinity and no NaN.
         clean = {
             k: None if isinstance(v, float) and not math.isfinite(v) else v
             for k, v in numbers.items()
         }
         self.lines.append(clean)
-        for name, value in found.items():
+        for name, value in record.items():
             if isinstance(value, np.ndarray):
                 self.arrays.setdefault(name, []).append(value.astype(np.float32))
         path = self.folder / "records.jsonl"
@@ -135,26 +135,26 @@ class Recorder:
             raise ValueError(f"{path} cannot be written: {error.strerror}") from error
 
     def save(self) -> None:
-        """Write both files, whole or not at all."""
+        """Write both files, completely or not at all."""
         self._write_lines()
         with whole_file(self.folder / "records.npz") as file:
-            held: dict[str, Any] = {name: np.stack(rows) for name, rows in self.arrays.items()}
-            held["steps"] = np.array([line["step"] for line in self.lines], dtype=np.int64)
-            held["times"] = np.array([line["time"] for line in self.lines], dtype=np.float64)
-            np.savez(file, **held)
+            arrays: dict[str, Any] = {name: np.stack(rows) for name, rows in self.arrays.items()}
+            arrays["steps"] = np.array([line["step"] for line in self.lines], dtype=np.int64)
+            arrays["times"] = np.array([line["time"] for line in self.lines], dtype=np.float64)
+            np.savez(file, **arrays)
 
     def resume(self, step: int) -> None:
-        """Take up the records up to ``step``; later ones will be made again.
+        """Load the records up to ``step``; later ones will be recorded again.
 
         Parameters
         ----------
         step : int
-            Of the checkpoint that training goes on from; -1 starts anew.
+            Step of the checkpoint from which training resumes; -1 for a new run.
 
         Raises
         ------
         ValueError
-            If records of a checkpoint cannot be read, or the files not be written.
+            If records of a checkpoint cannot be read, or files cannot be written.
         """
         self.lines, self.arrays = [], {}
         if step >= 0:
@@ -177,13 +177,13 @@ class Recorder:
         lines = (self.folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
         # Opened here: numpy leaves a damaged file open.
         with (self.folder / "records.npz").open("rb") as opened, np.load(opened) as file:
-            kept = int(np.count_nonzero(file["steps"] <= step))
+            count = int(np.count_nonzero(file["steps"] <= step))
             self.arrays = {
-                name: list(file[name][:kept])
+                name: list(file[name][:count])
                 for name in file.files
-                if name not in ("steps", "times") and kept > 0
+                if name not in ("steps", "times") and count > 0
             }
-        self.lines = [json.loads(line) for line in lines[:kept]]
+        self.lines = [json.loads(line) for line in lines[:count]]
 
     def _write_lines(self) -> None:
         with whole_file(self.folder / "records.jsonl") as file:

@@ -5,13 +5,13 @@ uniform, and the late part f_l changes their density by its volume,
 
     p_last(i)  proportional to  p_early(i) / sqrt(det(J_i J_i^T)),     J_i the Jacobian of f_l at i;
 
-``gradient`` puts the norm of the loss's gradient in place of the volume, which is what the
-published code of arXiv 2410.00772 does. Both are compared by the divergence of Jensen and Shannon.
-``reduction`` and ``cka`` compare the features themselves, by what stays of them under rotations of
-either space: the products of all pairs of views.
+``gradient`` replaces the volume by the norm of the loss's gradient, as the published code of
+arXiv 2410.00772 does. Both distributions are compared by the Jensen-Shannon divergence.
+``reduction`` and ``cka`` compare the features themselves by the inner products of all pairs of
+views, which do not change under rotations of either space.
 
-All are zero where nothing sets the two apart, and have gradients with respect to the parameters of
-f_l, of any order that the loss allows.
+All distances are zero if early and late features agree, and have gradients with respect to the
+parameters of f_l, of any order that the loss allows.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ def jensen_shannon(p_logits: torch.Tensor, q_logits: torch.Tensor) -> torch.Tens
     Parameters
     ----------
     p_logits, q_logits : Tensor, shape (m,)
-        Logarithms of the two, each up to a constant; finite.
+        Logarithms of the two distributions, each up to a constant; finite.
 
     Returns
     -------
     Tensor of float64, shape ()
-        In nats: from 0, for equal distributions only, to log 2. Symmetric and differentiable.
+        Divergence in nats, from 0 (only for equal distributions) to log 2. Symmetric and
+        differentiable.
 
     Raises
     ------
@@ -53,8 +54,8 @@ def jensen_shannon(p_logits: torch.Tensor, q_logits: torch.Tensor) -> torch.Tens
     Notes
     -----
     With m = (p + q) / 2, delta = log q - log p and sigma the logistic function, JS is
-    ``sum_i m_i (log 2 - H(sigma(delta_i)))``, H the entropy of a coin: how much a draw tells of
-    which of the two it came from. All terms are positive, so nothing cancels between them.
+    ``sum_i m_i (log 2 - H(sigma(delta_i)))``, H the entropy of a coin: the information of a draw
+    about the distribution that it came from. All terms are positive, so none cancel.
 
     Examples
     --------
@@ -74,7 +75,7 @@ def jensen_shannon(p_logits: torch.Tensor, q_logits: torch.Tensor) -> torch.Tens
     middle = (p.exp() + q.exp()) / 2
     delta = q - p
     small = delta.abs() < _SERIES
-    # Each branch gets arguments that are harmless to it: a gradient of NaN would pass torch.where.
+    # Each branch gets arguments in its range: torch.where would let gradients of NaN pass.
     near = torch.where(small, delta, 0.0).square()
     series = near * (1 / 8 - near * (1 / 64 - near * (1 / 576 - near * 17 / 92160)))
     far = torch.where(small, 1.0, delta)
@@ -88,21 +89,21 @@ def gradient_logits(loss: torch.Tensor, early: Sequence[torch.Tensor]) -> torch.
     Parameters
     ----------
     loss : Tensor, shape ()
-        Of a batch.
+        Loss of a batch.
     early : sequence of Tensor, each of shape (r, ...), m rows in all
-        Early features of its views, leaves of the graph of the loss.
+        Early features of the batch's views, leaves of the graph of the loss.
 
     Returns
     -------
     Tensor of float64, shape (m,)
-        Differentiable. The same up to a constant for any multiple of the loss; uniform where the
-        loss has no gradient at all.
+        Logits, differentiable. A multiple of the loss changes them by a constant only; they are
+        equal if the loss has no gradient.
 
     Notes
     -----
-    arXiv 2410.00772, section 5, in the form of its code, but for a floor: to each squared norm
-    1e-6 of the mean one is added, without which a view of which no unit is active would have all
-    of the distribution, and derivatives that are not finite.
+    arXiv 2410.00772, section 5, in the form of its code, plus a floor: 1e-6 of the mean squared
+    norm is added to each squared norm. Without it, a view without active units would get the whole
+    distribution, and derivatives would not be finite.
 
     Examples
     --------
@@ -127,22 +128,23 @@ def volume_logits(
     Parameters
     ----------
     late : callable
-        f_l, (m, ...) -> (m, d), every row by itself: no statistics of the batch.
+        f_l, (m, ...) -> (m, d), each row on its own: no statistics of the batch.
     early : Tensor, shape (m, ...)
         Early features.
 
     Returns
     -------
     Tensor of float64, shape (m,)
-        Differentiable with respect to what ``late`` depends on. The determinant is taken on the
-        smaller side of J, so that the volume is the product of its singular values.
+        Logits, differentiable with respect to the parameters of ``late``. The determinant is that
+        of the smaller of J J^T and J^T J, so that the volume is the product of singular values.
 
     Notes
     -----
-    arXiv 2410.00772, section 5: f_l is continuous and piecewise affine. Squared singular values
-    count with 1e-8 times their mean over the batch added: where a ReLU network loses dimensions the
-    density is infinite, and the logit only large. A multiple of ``late`` has the same distribution.
-    The m Jacobians of shape (d, features) are in memory at once: for small networks.
+    arXiv 2410.00772, section 5: f_l is continuous and piecewise affine. To each squared singular
+    value, 1e-8 times the mean over the batch is added: where a ReLU network loses dimensions, the
+    density is infinite and the logit is large but finite. A multiple of ``late`` has the same
+    distribution. All m Jacobians of shape (d, features) are in memory at the same time, so this is
+    for small networks.
 
     Examples
     --------
@@ -151,19 +153,19 @@ def volume_logits(
     tensor([0.6667, 0.3333], dtype=torch.float64)
     """
 
-    def one(row: torch.Tensor) -> torch.Tensor:
+    def late_of_row(row: torch.Tensor) -> torch.Tensor:
         return late(row[None])[0]
 
     with warnings.catch_warnings():
-        # Of operations without a rule for batches; they are slow, not wrong.
+        # torch warns of operations without a rule for batches; they are slow, but correct.
         warnings.filterwarnings("ignore", message="There is a performance drop")
-        jacobians = torch.func.vmap(torch.func.jacrev(one))(early.detach())
+        jacobians = torch.func.vmap(torch.func.jacrev(late_of_row))(early.detach())
     flat = jacobians.flatten(2).double()  # (m, d, features)
     if flat.shape[1] > flat.shape[2]:
         flat = flat.mT
     gram = flat @ flat.mT
     mean = gram.diagonal(dim1=1, dim2=2).mean()
-    # Where nothing arrives at all, all volumes are equal.
+    # If all Jacobians are zero, all volumes are equal.
     ridge = torch.where(mean > 0, _RIDGE * mean, 1.0)
     eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     root = torch.linalg.cholesky(gram + ridge * eye)
@@ -176,12 +178,12 @@ def uniform_divergence(logits: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     logits : Tensor, shape (m,)
-        Of P_last.
+        Logits of P_last.
 
     Returns
     -------
     Tensor of float64, shape ()
-        From 0 to log 2.
+        Divergence in nats, from 0 to log 2.
 
     Examples
     --------
@@ -197,14 +199,14 @@ def reduction_distance(early: torch.Tensor, late: torch.Tensor, eps: float) -> t
     Parameters
     ----------
     early, late : Tensor, shape (m, p) and (m, q)
-        Features of the same views; brought to unit norm here.
+        Features of the same views; they are scaled to unit norm here.
     eps : float
         Distortion.
 
     Returns
     -------
     Tensor of float64, shape ()
-        In nats, at least 0, differentiable any number of times.
+        DeltaR in nats, at least 0, infinitely differentiable.
 
     Raises
     ------
@@ -213,10 +215,10 @@ def reduction_distance(early: torch.Tensor, late: torch.Tensor, eps: float) -> t
 
     Notes
     -----
-    The layers differ in width and their coordinates have nothing in common, so that the samples of
-    the coding rate (arXiv 2006.08558, eq. 4) are the p + q coordinates, vectors over the views,
-    of mean squared norm one in both groups. DeltaR is zero if and only if the second moments of
-    both groups agree: here, if the cosines of all pairs of views do.
+    The two layers differ in width, and their coordinates are not comparable. The samples of the
+    coding rate (arXiv 2006.08558, eq. 4) are therefore the p + q coordinates as vectors over the
+    views, with mean squared norm one in both groups. DeltaR is zero if and only if the second
+    moments of both groups are equal, that is, if the cosines of all pairs of views are equal.
 
     Examples
     --------
@@ -246,12 +248,12 @@ def cka_distance(early: torch.Tensor, late: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     Tensor of float64, shape ()
-        From 0, equal up to rotation, scale and shift, to 1. Differentiable.
+        Distance from 0 (equal up to rotation, scale and shift) to 1. Differentiable.
 
     Raises
     ------
     ValueError
-        As ``sslsim.measures.embeddings.linear_cka`` does.
+        As in ``sslsim.measures.embeddings.linear_cka``.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""The losses of both levels on one batch, as functions of what is trained."""
+"""The inner and the outer loss on one batch, as functions of the trained parameters."""
 
 from __future__ import annotations
 
@@ -19,32 +19,33 @@ from sslsim.umm.alignment import (
     volume_logits,
 )
 from sslsim.umm.convergence import Diverged
-from sslsim.umm.forward import Reading, instance_reduction, read
+from sslsim.umm.forward import ForwardPass, forward_pass, instance_reduction
 from sslsim.umm.hypergradient import Parameters
 from sslsim.umm.options import UmmOptions
 from sslsim.umm.split import Split, evaluating, split_encoder
 
 
 @dataclass(frozen=True, eq=False)
-class Levels:
-    """Both levels of one batch.
+class BilevelLosses:
+    """The inner and the outer loss of one batch.
 
     Attributes
     ----------
     learner : Learner
-        Whose late part is trained; with :func:`sslsim.umm.split.frozen_early` around all calls.
+        Learner whose late part is trained; :func:`sslsim.umm.split.frozen_early` must be active
+        around all calls.
     split : Split
-        Of its encoder.
+        Split of the learner's encoder.
     options : UmmOptions
-        The weights of the terms, and of what.
+        Terms of the losses and their weights.
     batch : Views
-        Two views of n images, or more.
+        Two or more views of n images.
     labels : Tensor or None
-        Handed to the learner.
+        Labels of the images, for the learner.
     names : tuple of str
-        Of the learner's parameters that are trained, in the order of ``phi`` everywhere here.
-    held : Tensor or None
-        Alignment that ``options.hold`` holds on to; none without.
+        Names of the trained parameters, in the order of every ``phi`` below.
+    alignment_target : Tensor or None
+        Value that ``options.hold`` pulls the alignment to; None without.
     """
 
     learner: Learner
@@ -53,49 +54,49 @@ class Levels:
     batch: Views
     labels: torch.Tensor | None
     names: tuple[str, ...]
-    held: torch.Tensor | None = None
+    alignment_target: torch.Tensor | None = None
 
     @property
     def early(self) -> Split:
-        """The cut whose features are the early ones of the alignment."""
+        """Split at the layer whose features are the early ones of the alignment."""
         if self.options.early in (None, self.split.layer):
             return self.split
         return split_encoder(self.learner.encoder, self.options.early)
 
-    def read(self, phi: Sequence[torch.Tensor]) -> Reading:
-        """Run the learner at some parameters; its buffers stay as they are."""
+    def forward(self, phi: Sequence[torch.Tensor]) -> ForwardPass:
+        """Forward pass at given parameters; buffers stay as they are."""
         state = dict(zip(self.names, phi, strict=True))
-        state |= {name: held.clone() for name, held in self.learner.named_buffers()}
-        return self._finite(read(self.learner, self.early, self.batch, self.labels, state))
+        state |= {name: buffer.clone() for name, buffer in self.learner.named_buffers()}
+        return self._finite(forward_pass(self.learner, self.early, self.batch, self.labels, state))
 
-    def read_own(self) -> Reading:
-        """Run it at its own parameters; running statistics and centres move."""
-        return self._finite(read(self.learner, self.early, self.batch, self.labels))
+    def forward_own(self) -> ForwardPass:
+        """Forward pass at the learner's parameters; running statistics and centres change."""
+        return self._finite(forward_pass(self.learner, self.early, self.batch, self.labels))
 
-    def _finite(self, reading: Reading) -> Reading:
-        if not bool(reading.loss.isfinite() & self._features(reading).isfinite().all()):
+    def _finite(self, forward: ForwardPass) -> ForwardPass:
+        if not bool(forward.loss.isfinite() & self._features(forward).isfinite().all()):
             raise Diverged(
                 "the loss or the features are no longer finite; expected smaller learning rates "
                 f"than {self.options.outer_lr:g} and {self.options.inner_lr:g}, or finite images"
             )
-        return reading
+        return forward
 
-    def _features(self, reading: Reading) -> torch.Tensor:
-        return getattr(reading, self.options.features)
+    def _features(self, forward: ForwardPass) -> torch.Tensor:
+        return getattr(forward, self.options.features)
 
-    def coding_rate_reduction(self, reading: Reading) -> torch.Tensor:
-        """DeltaR of the views of each image, of late features of unit norm; in nats."""
-        return instance_reduction(self._features(reading), self.options.eps)
+    def coding_rate_reduction(self, forward: ForwardPass) -> torch.Tensor:
+        """DeltaR of late features of unit norm, a group for each image; in nats."""
+        return instance_reduction(self._features(forward), self.options.eps)
 
-    def alignment(self, reading: Reading, phi: Sequence[torch.Tensor]) -> torch.Tensor:
-        """D(P_last, P_early), or another distance of the two, differentiable in ``phi``."""
+    def alignment(self, forward: ForwardPass, phi: Sequence[torch.Tensor]) -> torch.Tensor:
+        """D(P_last, P_early) or another distance of the two; differentiable in ``phi``."""
         options = self.options
         if options.alignment == "gradient":
-            return uniform_divergence(gradient_logits(reading.loss, reading.early))
-        early = torch.cat(reading.early).detach()
+            return uniform_divergence(gradient_logits(forward.loss, forward.early))
+        early = torch.cat(forward.early).detach()
         if options.alignment == "volume":
             return uniform_divergence(self._volume_logits(early, phi))
-        late = self._features(reading)
+        late = self._features(forward)
         pooled = early if early.ndim == 2 else _over_places(early)
         if options.alignment == "reduction":
             return reduction_distance(pooled, late, options.eps)
@@ -109,48 +110,49 @@ class Levels:
         late = nn.Sequential(*parts)
         names = {id(p): name for name, p in self.learner.named_parameters()}
         values = dict(zip(self.names, phi, strict=True))
-        # What lies between an earlier layer and the split is frozen.
+        # Layers between an earlier layer and the split are frozen.
         state = {name: values.get(names[id(p)], p) for name, p in late.named_parameters()}
         with evaluating(late):
             return volume_logits(lambda z: functional_call(late, state, (z,)), early)
 
     def inner(self, phi: Parameters) -> torch.Tensor:
         """Loss of the inner level, ``loss + beta alignment``."""
-        reading = self.read(phi)
-        return reading.loss + self._weighed_alignment(reading, phi)
+        forward = self.forward(phi)
+        return forward.loss + self._weighed_alignment(forward, phi)
 
     def outer(self, phi: Parameters) -> torch.Tensor:
         """Loss of the outer level, ``loss - coding_rate DeltaR``; minimised."""
-        return self._outer(self.read(phi))
+        return self._outer(self.forward(phi))
 
-    def joint(self, reading: Reading, phi: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Loss of one level in place of two, ``loss + beta alignment - coding_rate DeltaR``.
+    def joint(self, forward: ForwardPass, phi: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Loss of one level in place of two.
 
-        Plus ``hold (alignment - held)^2``.
+        ``loss + beta alignment - coding_rate DeltaR + hold (alignment - alignment_target)^2``.
         """
-        value = self._outer(reading) + self._weighed_alignment(reading, phi)
-        if self.held is not None:
-            value = value + self.options.hold * (self.alignment(reading, phi) - self.held) ** 2
+        value = self._outer(forward) + self._weighed_alignment(forward, phi)
+        if self.alignment_target is not None:
+            gap = self.alignment(forward, phi) - self.alignment_target
+            value = value + self.options.hold * gap**2
         return value
 
     def alignment_now(self) -> torch.Tensor:
-        """Alignment of the learner as it is, without a gradient; its buffers stay as they are."""
+        """Alignment at the learner's parameters, without a gradient; buffers stay as they are."""
         phi = tuple(self.learner.get_parameter(name) for name in self.names)
-        return self.alignment(self.read(phi), phi).detach()
+        return self.alignment(self.forward(phi), phi).detach()
 
     def _weighed_alignment(
-        self, reading: Reading, phi: Sequence[torch.Tensor]
+        self, forward: ForwardPass, phi: Sequence[torch.Tensor]
     ) -> torch.Tensor | float:
         beta = self.options.beta
-        return beta * self.alignment(reading, phi) if beta > 0 else 0.0
+        return beta * self.alignment(forward, phi) if beta > 0 else 0.0
 
-    def _outer(self, reading: Reading) -> torch.Tensor:
+    def _outer(self, forward: ForwardPass) -> torch.Tensor:
         weight = self.options.coding_rate
         if weight == 0:
-            return reading.loss
-        return reading.loss - weight * self.coding_rate_reduction(reading)
+            return forward.loss
+        return forward.loss - weight * self.coding_rate_reduction(forward)
 
 
 def _over_places(z: torch.Tensor) -> torch.Tensor:
-    """Feature maps (n, k, h, w) averaged over places, tokens (n, t, k) over tokens."""
+    """Mean of feature maps (n, k, h, w) over places, or of tokens (n, t, k) over tokens."""
     return z.mean(dim=(2, 3)) if z.ndim == 4 else z.mean(dim=1)

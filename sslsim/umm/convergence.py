@@ -1,4 +1,4 @@
-"""Whether a bi-level iteration converges, read from its records."""
+"""Diagnosis of the convergence of a bi-level iteration, from its records."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Diverged(ValueError):
 
 @dataclass(frozen=True)
 class Convergence:
-    """Three ways not to converge. Made by :func:`diagnose`.
+    """Three signs that an iteration does not converge, the result of :func:`diagnose`.
 
     Attributes
     ----------
     inner_rises : bool
-        The inner steps raised the inner loss in more than half of the last window: their rate is
-        too large, or the inner problem has no minimum near.
+        The inner steps raised the inner loss in more than half of the last window: their learning
+        rate is too large, or the inner problem has no minimum nearby.
     gradient_grows : bool
         The median norm of the hypergradient in the last window is more than three times that of
         the first.
@@ -36,7 +36,7 @@ class Convergence:
         The mean of the outer objective, which is maximised, is lower in the last window than in
         the first by more than three standard errors of the difference.
     window : int
-        Records in a window.
+        Number of records in a window.
     """
 
     inner_rises: bool
@@ -46,7 +46,7 @@ class Convergence:
 
     @property
     def converges(self) -> bool:
-        """None of the three."""
+        """True if none of the three signs is present."""
         return not (self.inner_rises or self.gradient_grows or self.outer_falls)
 
 
@@ -56,16 +56,17 @@ def diagnose(records: Sequence[Mapping[str, Any]], window: int = WINDOW) -> Conv
     Parameters
     ----------
     records : sequence of mapping
-        One an outer step, in their order, with ``gradient_norm`` and ``objective``, and
-        ``inner_start`` and ``inner_end`` (None where there is one level only). A value that is not
-        finite counts as the worst there is.
+        One record for each outer step, in order, with ``gradient_norm``, ``objective``,
+        ``inner_start`` and ``inner_end`` (the last two are None if there is one level only). A
+        value that is not finite counts as the worst possible value.
     window : int
-        Records in the first and in the last window, at least 10, which is where a standard error
-        begins to mean something; half of all where there are fewer.
+        Records in the first and in the last window, at least 10: with fewer a standard error means
+        little. If there are fewer than two windows of records, each window has half of them.
 
     Returns
     -------
     Convergence
+        The three signs.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is measured before and after, on images that fine-tuning does not see."""
+"""Measures before and after fine-tuning, on images that fine-tuning does not see."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from sslsim.core.seeds import derived_generator
 from sslsim.data.datasets import Images
 from sslsim.data.pixels import pixel_statistics
 from sslsim.data.views import Views, draw_views
-from sslsim.umm.bilevel_losses import Levels
+from sslsim.umm.bilevel_losses import BilevelLosses
 from sslsim.umm.options import UmmOptions
 from sslsim.umm.split import evaluating, frozen_early
 
 _VIEWS = 8  # purpose of the draws of held-out views
-_SHARED = 0.05  # data sets of this field hold a few images twice
+_SHARED = 0.05  # common data sets contain a few images twice
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A learner on held-out images, in evaluation mode.
+    """Measures of a learner on held-out images, in evaluation mode.
 
     Attributes
     ----------
     coding_rate_reduction : float
         DeltaR of the views of each image, in nats.
     loss : float
-        The learner's own.
+        Loss of the learner.
     alignment : float
-        The chosen distance of early and late features.
+        Distance between early and late features, the one that the options name.
     """
 
     coding_rate_reduction: float
@@ -38,18 +38,18 @@ class Measured:
 
 
 def check_held_out(data: Images, held_out: Images) -> None:
-    """Raise if held-out images are among those that fine-tuning sees.
+    """Raise an error if fine-tuning sees held-out images.
 
     Parameters
     ----------
     data, held_out : Images
-        The two sets.
+        Images to fine-tune on, and images to measure on.
 
     Raises
     ------
     ValueError
-        If shapes differ, fewer than two are held out, or more than one in twenty of these has the
-        bits of one of the others.
+        If shapes differ, there are fewer than two held-out images, or more than one in twenty of
+        them is equal to an image of ``data``.
 
     Examples
     --------
@@ -80,23 +80,22 @@ def held_out_batch(
     Parameters
     ----------
     data : Images
-        The images to fine-tune on; only their pixel statistics are of account, and only where
-        pixels are standardised.
+        Images to fine-tune on; their pixel statistics are used if pixels are standardised.
     held_out : Images
-        The images to measure on.
+        Images to measure on.
     kind : str
-        Of the views.
+        Kind of the views.
     options : UmmOptions
-        ``held_out``, ``standardise`` and ``seed`` count.
+        Options; ``held_out``, ``standardise`` and ``seed`` are used.
     device : torch.device
-        Where the views are wanted; they are drawn on the CPU, so that every device sees the same.
+        Device of the result. Views are drawn on the CPU, so that all devices see the same views.
 
     Returns
     -------
     views : Views
-        Of as many images as the options say, spread evenly.
+        Views of ``options.held_out`` images, spread evenly.
     labels : Tensor or None
-        Of these.
+        Labels of these images.
 
     Examples
     --------
@@ -114,20 +113,21 @@ def held_out_batch(
         pixels = pixel_statistics(data.images)
         views = replace(views, views=tuple(map(pixels.standardise, views.views)))
     labels = None if held_out.labels is None else held_out.labels.cpu()[chosen].to(device)
-    return views.each(lambda held: held.to(device)), labels
+    return views.each(lambda part: part.to(device)), labels
 
 
-def measure(levels: Levels) -> Measured:
-    """Measure a learner on a batch in evaluation mode; nothing of it changes.
+def measure(losses: BilevelLosses) -> Measured:
+    """Measure a learner on a batch in evaluation mode; the learner does not change.
 
     Parameters
     ----------
-    levels : Levels
-        Of the batch.
+    losses : BilevelLosses
+        Losses of the batch.
 
     Returns
     -------
     Measured
+        Coding rate reduction, loss and alignment.
 
     Examples
     --------
@@ -136,17 +136,17 @@ def measure(levels: Levels) -> Measured:
     >>> learner = build_learner("simclr", (1, 8, 8), 4, encoder="mlp", widths=(16, 8), seed=0)
     >>> split, names = split_encoder(learner.encoder, "layer1"), ("encoder.projector.0.weight",)
     >>> pair = Views((torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8)), None)
-    >>> found = measure(Levels(learner, split, UmmOptions(), pair, None, names))
-    >>> 0 < found.alignment < 0.6931
+    >>> measured = measure(BilevelLosses(learner, split, UmmOptions(), pair, None, names))
+    >>> 0 < measured.alignment < 0.6931  # log 2
     True
     """
-    learner = levels.learner
-    with frozen_early(learner, levels.split), evaluating(learner), torch.enable_grad():
-        phi = tuple(learner.get_parameter(name) for name in levels.names)
-        reading = levels.read(phi)
-        found = (
-            levels.coding_rate_reduction(reading),
-            reading.loss,
-            levels.alignment(reading, phi),
+    learner = losses.learner
+    with frozen_early(learner, losses.split), evaluating(learner), torch.enable_grad():
+        phi = tuple(learner.get_parameter(name) for name in losses.names)
+        forward = losses.forward(phi)
+        values = (
+            losses.coding_rate_reduction(forward),
+            forward.loss,
+            losses.alignment(forward, phi),
         )
-    return Measured(*(float(value.detach()) for value in found))
+    return Measured(*(float(value.detach()) for value in values))

@@ -1,21 +1,20 @@
 r"""Bi-level fine-tuning of a trained learner (arXiv 2410.00772, eq. 8).
 
-With f_e frozen, theta the parameters of f_l and of whatever else the learner trains (its
+With f_e frozen, theta the parameters of f_l and of all other trained parts of the learner (its
 pre-trained projector, predictor, prototypes), and the views of one image as a group,
 
     outer   max_theta  coding_rate DeltaR(Z_l(phi*(theta))) - loss(phi*(theta))
     inner   phi*(theta) = argmin_phi loss(phi) + beta D(P_last(phi), P_early)     from phi = theta.
 
-The loss is the learner's own on its own views. Both levels see the same batch, a new one at every
-outer step. What is kept in the end is theta.
+The loss is that of the learner's method on its views. Both levels see the same batch, and every
+outer step draws a new one. The result is theta.
 
-BatchNorms of f_l use the statistics of the batch in every step, as the learner's training did; for
-the Jacobians of ``volume``, which are those of single samples, their running statistics. Running
-statistics, and DINO's centre, move once an outer step, by the batch at theta. Teachers follow theta
-as in training. Measurements on held-out images are made in evaluation mode.
+BatchNorms of f_l use the statistics of the batch in every step, as in training. The Jacobians of
+``volume`` belong to single samples, so there BatchNorms use their running statistics. Running
+statistics and DINO's centre change once per outer step, by the batch at theta. Teachers follow
+theta as in training. Measures on held-out images are made in evaluation mode.
 
-Everything random is drawn from (seed, purpose, step): a run that resumes continues with the same
-bits.
+All random draws depend on (seed, purpose, step): a resumed run continues with the same bits.
 """
 
 from __future__ import annotations
@@ -41,28 +40,28 @@ from sslsim.methods.learner import Learner
 from sslsim.training.batches import training_batches
 from sslsim.training.options import TrainingOptions, learning_rate_factor
 from sslsim.training.records import Recorder
-from sslsim.umm.bilevel_losses import Levels
+from sslsim.umm.bilevel_losses import BilevelLosses
 from sslsim.umm.convergence import LEAST_RECORDS, Convergence, Diverged, diagnose
 from sslsim.umm.evaluation import Measured, check_held_out, held_out_batch, measure
 from sslsim.umm.options import UmmOptions
 from sslsim.umm.outer_step import outer_step, trained_names
 from sslsim.umm.split import frozen_early, split_encoder
 
-_NOISE = 7  # purpose of the draws that networks make by themselves, as dropout does
+_NOISE = 7  # purpose of the draws inside networks, for example of dropout
 
 
 @dataclass(frozen=True, eq=False)
 class Undone:
-    """A fine-tuned learner and what became of it.
+    """A fine-tuned learner and its measures.
 
     Attributes
     ----------
     learner : Learner
-        The one handed in.
+        The learner, fine-tuned in place.
     before, after : Measured
-        On held-out images.
+        Measures on held-out images.
     convergence : Convergence or None
-        None of runs too short to tell.
+        Diagnosis of the iteration; None if the run is too short.
     """
 
     learner: Learner
@@ -87,44 +86,46 @@ def undo_memorization(
     Parameters
     ----------
     learner : Learner
-        As its training left it, of any method that embeds two views of an image; fine-tuned in
-        place, but for the early part of its encoder, which keeps its bits.
+        Trained learner of any method that embeds two views of an image. It is fine-tuned in place;
+        the early part of its encoder does not change.
     data : Images
-        The images to fine-tune on, usually those it was trained on.
+        Images to fine-tune on, usually the training images.
     held_out : Images
-        Other images, to measure on before and after.
+        Other images for the measures before and after.
     kind : str
         Kind of the views, usually that of the training.
     options : UmmOptions
-        How to fine-tune.
+        Options of the fine-tuning.
     folder : Path
-        Receives ``checkpoints/``, ``records.jsonl`` and ``records.npz``; made if need be. If it
-        holds checkpoints of a run of the same options from the same learner, that run goes on.
+        Folder for ``checkpoints/``, ``records.jsonl`` and ``records.npz``; created if missing. If
+        it contains checkpoints of a run with the same options and learner, that run is resumed.
     device : torch.device or str
-        Where to compute.
+        Device of the computation.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     Undone
+        The learner, its measures before and after, and a diagnosis.
 
     Raises
     ------
     ValueError
-        If the split or the method does not fit, the held-out images are among the others, or the
-        folder holds another run; ``Diverged``, a kind of it, if a number is no longer finite (the
-        last good checkpoint stays).
+        If the split or the method does not fit, held-out images are among ``data``, or the folder
+        contains another run. If a number is no longer finite, the error is ``Diverged``, a
+        subclass, and the last good checkpoint is kept.
     Interrupted
         If the process was interrupted (SIGINT, SIGTERM); the state is saved.
 
     Notes
     -----
-    A record has ``step`` (outer steps done), ``time`` (sum of outer learning rates); at theta
-    before the step ``coding_rate_reduction``, ``loss`` and ``alignment``; ``gradient_norm`` of the
-    hypergradient, ``objective``, the outer one at phi*, which is maximised; ``inner_start``,
-    ``inner_end``, the inner loss, and ``residual`` of the implicit linear system. With ``joint``
-    the objective is that of the one level and the last three are null.
+    A record has ``step`` (outer steps done); ``time`` (sum of outer learning rates);
+    ``coding_rate_reduction``, ``loss`` and ``alignment`` at theta before the step;
+    ``gradient_norm``, the norm of the hypergradient; ``objective``, the outer objective at phi*,
+    which is maximised; ``inner_start`` and ``inner_end``, the inner loss before and after the inner
+    steps; and ``residual`` of the implicit linear system. With ``joint`` the objective is that of
+    the single level and the last three are null.
 
     Examples
     --------
@@ -151,7 +152,7 @@ def undo_memorization(
         "start": start_digest(learner, data, held_out),
     }
     learner.to(device)
-    # Still as handed in, here: what alignment is held on to.
+    # The initial learner, which gives the alignment to hold.
     start = copy.deepcopy(learner) if options.hold > 0 else None
     theta = [learner.get_parameter(name) for name in names]
     optimizer: torch.optim.Optimizer = (
@@ -176,7 +177,7 @@ def undo_memorization(
     recorder.resume(-1 if state is None else step)
 
     views, labels = held_out_batch(data, held_out, kind, options, device)
-    measured = Levels(learner, split, options, views, labels, names)
+    measured = BilevelLosses(learner, split, options, views, labels, names)
     if before is None:
         before = measure(measured)
 
@@ -184,11 +185,11 @@ def undo_memorization(
         if not all(bool(p.isfinite().all()) for p in theta):
             raise Diverged(_not_finite("a parameter", step, options))
         recorder.save()
-        held = {
+        state = {
             "step": step, "learner": learner.state_dict(), "optimizer": optimizer.state_dict(),
             "phi": phi, "before": asdict(before),
         }  # fmt: skip
-        save_checkpoint(folder / "checkpoints", step, run | held)
+        save_checkpoint(folder / "checkpoints", step, run | state)
 
     with (
         noting_signals() as noted,
@@ -207,14 +208,14 @@ def undo_memorization(
             factor = learning_rate_factor(options.schedule, step, options.steps)
             for group in optimizer.param_groups:
                 group["lr"] = options.outer_lr * factor
-            levels = Levels(learner, split, options, *batches(step), names)
+            losses = BilevelLosses(learner, split, options, *batches(step), names)
             noise = derived_seed(options.seed, _NOISE, step)
             if start is not None:
-                levels = replace(levels, held=_alignment_at(start, levels, noise))
-            # All passes of a step draw alike, so that losses are functions of the parameters.
+                losses = replace(losses, alignment_target=_alignment_at(start, losses, noise))
+            # All passes of a step make the same draws, so losses are functions of the parameters.
             with frozen_early(learner, split), torch.random.fork_rng(devices=[]):
                 torch.random.default_generator.manual_seed(noise)
-                gradient, phi, line = outer_step(levels, phi)
+                gradient, phi, line = outer_step(losses, phi)
             for p, g in zip(theta, gradient, strict=True):
                 p.grad = g
             if any(value is not None and not math.isfinite(value) for value in line.values()):
@@ -238,28 +239,28 @@ def _not_finite(what: str, step: int, options: UmmOptions) -> str:
     )
 
 
-def _alignment_at(start: Learner, levels: Levels, noise: int) -> torch.Tensor:
-    """Alignment of the learner as handed in, on the batch of the step."""
-    split = split_encoder(start.encoder, levels.split.layer)
+def _alignment_at(start: Learner, losses: BilevelLosses, noise: int) -> torch.Tensor:
+    """Alignment of the initial learner on the batch of the step."""
+    split = split_encoder(start.encoder, losses.split.layer)
     with frozen_early(start, split), torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(noise)
-        return replace(levels, learner=start, split=split).alignment_now()
+        return replace(losses, learner=start, split=split).alignment_now()
 
 
 def start_digest(learner: Learner, data: Images, held_out: Images) -> str:
-    """What a run starts from, in 32 characters.
+    """Hash of the learner and the images that a run starts from.
 
     Parameters
     ----------
     learner : Learner
-        As its training left it.
+        The learner before fine-tuning.
     data, held_out : Images
-        Both sets of images.
+        Images to fine-tune on and images to measure on.
 
     Returns
     -------
     str
-        Hexadecimal; another one for any other bits.
+        Hash in 32 hexadecimal characters.
 
     Examples
     --------
@@ -282,15 +283,15 @@ def start_digest(learner: Learner, data: Images, held_out: Images) -> str:
 
 
 def _load(folder: Path, run: dict[str, Any], device: torch.device) -> dict[str, Any] | None:
-    """The newest checkpoint of this very run, None if there is none."""
+    """Load the newest checkpoint of this run; None if there is none."""
     state = load_newest_checkpoint(folder / "checkpoints", device)
     if state is None:
         return None
-    held = state.get("options", {})
+    old = state.get("options", {})
     for name, wanted in run["options"].items():
-        if held.get(name) != wanted:
+        if old.get(name) != wanted:
             raise ValueError(
-                f"{folder} holds a run with {name} {held.get(name)}, now it is {wanted}; expected "
+                f"{folder} holds a run with {name} {old.get(name)}, now it is {wanted}; expected "
                 "the same options, or another folder"
             )
     if state.get("start") != run["start"]:

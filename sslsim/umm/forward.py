@@ -1,4 +1,4 @@
-"""What both levels read of a batch: the learner's own loss, early features, late features."""
+"""One forward pass of a learner: its loss, early features and late features of a batch."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from sslsim.umm.split import Split
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class ForwardPass:
     """One pass of a learner over the views of n images.
 
     Attributes
     ----------
     loss : Tensor, shape ()
-        The learner's own, through its pre-trained head.
+        Loss of the learner, through its pre-trained head.
     early : tuple of Tensor, 2 n rows in all
-        z_e of the two full views of all images, in the calls that the method makes; row r belongs
-        to image r mod n. They are leaves: ``loss`` has gradients with respect to them, and none
-        with respect to the early part.
+        Early features z_e of the two full views of all images, one tensor for each call that the
+        method makes; row r belongs to image r mod n. They are leaves of the graph: ``loss`` has
+        gradients with respect to them, and none with respect to the early part.
     representation, embedding : Tensor, shape (2 n, feature_dim) and (2 n, dim)
-        Before and after the projector, in the same order.
+        Features before and after the projector, in the same order.
     """
 
     loss: torch.Tensor
@@ -41,39 +41,38 @@ class Reading:
     embedding: torch.Tensor
 
 
-def read(
+def forward_pass(
     learner: Learner,
     split: Split,
     batch: Views,
     labels: torch.Tensor | None,
     state: Mapping[str, torch.Tensor] | None = None,
-) -> Reading:
+) -> ForwardPass:
     """Run a learner on a batch, its encoder cut at the split.
 
     Parameters
     ----------
     learner : Learner
-        Whatever its method.
+        Learner of any method.
     split : Split
-        Of its encoder.
+        Split of the learner's encoder.
     batch : Views
         At least two views of n images.
     labels : Tensor or None
-        Handed to the learner.
+        Labels of the images, for the learner.
     state : mapping of str to Tensor, optional
-        Parameters and buffers to take instead of the learner's own, by their names in it. Buffers
-        among them are changed in place where the learner would change its own, as BatchNorms in
-        training mode do.
+        Parameters and buffers, by name, that replace those of the learner. Buffers in it change in
+        place where the learner would change its own, as BatchNorms in training mode do.
 
     Returns
     -------
-    Reading
-        Differentiable as often as the loss itself, with respect to ``state``.
+    ForwardPass
+        The results, which can be differentiated with respect to ``state`` as often as the loss.
 
     Raises
     ------
     ValueError
-        If the method does not show its encoder two views of every image.
+        If the method does not embed two views of every image.
 
     Examples
     --------
@@ -82,8 +81,8 @@ def read(
     >>> learner = build_learner("simclr", (1, 8, 8), 4, encoder="convnet", seed=0)
     >>> split = split_encoder(learner.encoder, "layer2")
     >>> pair = Views((torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8)), None)
-    >>> found = read(learner, split, pair, None)
-    >>> [tuple(z.shape) for z in found.early], tuple(found.embedding.shape)
+    >>> forward = forward_pass(learner, split, pair, None)
+    >>> [tuple(z.shape) for z in forward.early], tuple(forward.embedding.shape)
     ([(3, 64, 2, 2), (3, 64, 2, 2)], (6, 4))
     """
     early: list[torch.Tensor] = []
@@ -105,11 +104,11 @@ def read(
     rows = 2 * len(batch.views[0])
     calls = _calls_of(rows, [len(z) for z in early], [len(z) for z, _ in late])
     both = [torch.cat(parts) for parts in zip(*late[:calls], strict=True)]
-    return Reading(loss, tuple(early[:calls]), *both)
+    return ForwardPass(loss, tuple(early[:calls]), *both)
 
 
 def _calls_of(rows: int, early: list[int], late: list[int]) -> int:
-    """How many of the first calls of an encoder hold the two full views of all images."""
+    """Number of first calls of an encoder that contain the two full views of all images."""
     calls, seen = 0, 0
     # Methods with small crops embed these last.
     while seen < rows and calls < min(len(early), len(late)):
@@ -131,7 +130,7 @@ def instance_reduction(features: torch.Tensor, eps: float) -> torch.Tensor:
     Parameters
     ----------
     features : Tensor, shape (2 n, d)
-        Row r belongs to image r mod n, as in a :class:`Reading`.
+        Row r belongs to image r mod n, as in a :class:`ForwardPass`.
     eps : float
         Distortion, for features of norm one.
 
@@ -143,12 +142,12 @@ def instance_reduction(features: torch.Tensor, eps: float) -> torch.Tensor:
     Raises
     ------
     ValueError
-        As ``coding_rate_reduction`` does.
+        As in ``coding_rate_reduction``.
 
     Notes
     -----
     arXiv 2006.08558, eq. 4, with instances for classes as in arXiv 2410.00772, section 4.2.
-    Features are brought to unit norm, for DeltaR grows with their scale.
+    Features are scaled to unit norm because DeltaR grows with their scale.
 
     Examples
     --------

@@ -4,22 +4,22 @@ With phi the parameters of the inner level and theta those of the outer,
 
     phi*(theta) = (near) argmin_phi inner(phi),      h = d outer(phi*(theta)) / d theta.
 
-Two inner problems give theta a say.
+Theta enters the inner problem in one of two ways.
 
-``unrolled`` and ``darts``: phi takes K gradient steps from phi = theta, and h goes back through
-these steps, h = (I - lr H_0) ... (I - lr H_{K-1}) grad outer(phi_K), H_k the Hessian of the inner
-loss at phi_k. The first by automatic differentiation, the second by the same product with each
-H_k v a central difference of two gradients (the one step of arXiv 1806.09055, section 2.3, is
-K = 1).
+``unrolled`` and ``darts``: phi takes K gradient steps from phi = theta, and h is the derivative
+through these steps, h = (I - lr H_0) ... (I - lr H_{K-1}) grad outer(phi_K), H_k the Hessian of the
+inner loss at phi_k. ``unrolled`` uses automatic differentiation. ``darts`` computes the same
+product with each H_k v as a central difference of two gradients (the single step of
+arXiv 1806.09055, section 2.3, is K = 1).
 
-``implicit``: at an exact argmin of inner(phi) the starting point is forgotten, so that theta must
-stand in the problem itself. Here by a proximal term (arXiv 1909.04630, eq. 3 and lemma 1),
+``implicit``: an exact argmin of inner(phi) does not depend on the starting point, so theta must
+be part of the problem. Here it enters by a proximal term (arXiv 1909.04630, eq. 3 and lemma 1),
 
     phi*(theta) = argmin_phi inner(phi) + rho/2 |phi - theta|^2,
     h = rho (H + rho I)^{-1} grad outer(phi*).
 
-The minimiser is that of the problem, not of the path, so that phi goes on from where the last call
-left it. It is one where rho exceeds the most negative curvature of the inner loss.
+The minimiser does not depend on the path, so phi continues from the end of the last call. It exists
+if rho exceeds the most negative curvature of the inner loss.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ Product = Callable[[torch.Tensor], torch.Tensor]
 def conjugate_gradients(
     product: Product, target: torch.Tensor, iterations: int, floor: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Solve by conjugate gradients, ended early where A has no positive curvature.
+    """Solve A x = b by conjugate gradients; stop early where A has no positive curvature.
 
     Parameters
     ----------
     product : callable
-        x -> A x, A symmetric.
+        Function x -> A x, A symmetric.
     target : Tensor, shape (m,)
-        b.
+        Right-hand side b.
     iterations : int
-        Most products.
+        Maximum number of products.
     floor : float
-        What stands in for A if the curvature along b itself is not positive.
+        Number that replaces A if the curvature along b itself is not positive.
 
     Returns
     -------
     x : Tensor, shape (m,)
-        Solution, as far as it got.
+        Approximate solution.
     rest : Tensor, shape (m,)
-        b - A x.
+        Residual b - A x.
 
     Notes
     -----
-    Ended at such directions as in Steihaug's method: x is then the best point of the space spanned
-    before.
+    It stops at such directions as Steihaug's method does: x is then the best point of the space
+    spanned so far.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def conjugate_gradients(
         image = product(direction)
         curvature = direction @ image
         if curvature <= 0:
-            # The quadratic has no minimum this way. At the very first, do as if there were no H.
+            # The quadratic has no minimum in this direction. If it is the first, leave out H.
             if not x.any():
                 x, rest = direction / floor, target - image / floor
             break
@@ -94,23 +94,23 @@ def conjugate_gradients(
 def neumann(
     product: Product, target: torch.Tensor, lr: float, iterations: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Solve by the partial sum lr sum_j (I - lr A)^j b.
+    """Solve A x = b by the partial sum lr sum_j (I - lr A)^j b.
 
     Parameters
     ----------
     product, target, iterations
-        As for :func:`conjugate_gradients`.
+        As in :func:`conjugate_gradients`.
     lr : float
-        Below 2 / |A|, or the series diverges.
+        Step, below 2 / |A|; otherwise the series diverges.
 
     Returns
     -------
     x, rest : Tensor, shape (m,)
-        As of :func:`conjugate_gradients`; rest is (I - lr A)^iterations b.
+        As in :func:`conjugate_gradients`; rest is (I - lr A)^iterations b.
 
     Examples
     --------
-    >>> neumann(lambda x: 2 * x, torch.tensor([2.0]), 0.25, 2)  # half of what is left, twice
+    >>> neumann(lambda x: 2 * x, torch.tensor([2.0]), 0.25, 2)  # x = 0.5 (1 + 0.5)
     (tensor([0.7500]), tensor([0.5000]))
     """
     x, rest = torch.zeros_like(target), target.clone()
@@ -128,20 +128,20 @@ Loss = Callable[[Parameters], torch.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Hypergradient:
-    """A hypergradient and the inner run it belongs to.
+    """A hypergradient and its inner steps.
 
     Attributes
     ----------
     gradient : tuple of Tensor
-        Of the outer loss with respect to theta, in the shapes of theta.
+        Gradient of the outer loss with respect to theta, in the shapes of theta.
     outer : float
         Outer loss at phi*.
     phi : tuple of Tensor
-        phi*, where the inner run ended.
+        phi*, the end of the inner steps.
     inner_start, inner_end : float
-        Inner loss, proximal term included, where the inner run began and ended.
+        Inner loss, including the proximal term, before and after the inner steps.
     residual : float
-        |A x - b| / |b| of the linear system of ``implicit``; 0 of the others, which solve none.
+        |A x - b| / |b| of the linear system of ``implicit``; 0 for the other methods.
     """
 
     gradient: Parameters
@@ -160,18 +160,18 @@ def unrolled(
     Parameters
     ----------
     inner, outer : callable
-        Losses of a tuple of tensors in the shapes of theta; ``inner`` twice differentiable.
+        Losses of a tuple of tensors in the shapes of theta; ``inner`` is twice differentiable.
     theta : sequence of Tensor
         Parameters of the outer level; left as they are.
     lr : float
-        Of the inner steps, above zero.
+        Learning rate of the inner steps, above zero.
     steps : int
-        K, at least 1.
+        Number K of inner steps, at least 1.
 
     Returns
     -------
     Hypergradient
-        Right up to rounding.
+        The result, exact up to rounding.
 
     Raises
     ------
@@ -180,14 +180,14 @@ def unrolled(
 
     Notes
     -----
-    arXiv 1703.01785, reverse mode. Memory: the graphs of all K inner gradients are alive at once,
-    each about two to three times what one forward and backward pass holds.
+    arXiv 1703.01785, reverse mode. The graphs of all K inner gradients are in memory at the same
+    time; each needs two to three times the memory of one forward and backward pass.
 
     Examples
     --------
     >>> inner, outer = lambda phi: phi[0].square().sum() / 2, lambda phi: phi[0].sum()
-    >>> found = unrolled(inner, outer, [torch.ones(1)], lr=0.5, steps=2)  # phi_2 = theta / 4
-    >>> found.gradient, found.phi
+    >>> result = unrolled(inner, outer, [torch.ones(1)], lr=0.5, steps=2)  # phi_2 = theta / 4
+    >>> result.gradient, result.phi
     ((tensor([0.2500]),), (tensor([0.2500]),))
     """
     _check(lr, steps)
@@ -200,9 +200,9 @@ def unrolled(
             phi = tuple(p - lr * g for p, g in zip(phi, gradient, strict=True))
             values.append(float(value.detach()))
         value = outer(phi)
-        found = _gradient(value, start)
+        hypergradient = _gradient(value, start)
     end = tuple(p.detach() for p in phi)
-    return Hypergradient(found, float(value.detach()), end, values[0], _value(inner, end))
+    return Hypergradient(hypergradient, float(value.detach()), end, values[0], _value(inner, end))
 
 
 def darts(
@@ -214,20 +214,21 @@ def darts(
     *,
     radius: float = 0.01,
 ) -> Hypergradient:
-    """The same derivative with products of Hessian and vector by central differences.
+    """The derivative of :func:`unrolled`, with Hessian-vector products by central differences.
 
     Parameters
     ----------
     inner, outer, theta, lr, steps
-        As for :func:`unrolled`; ``inner`` once differentiable.
+        As in :func:`unrolled`; ``inner`` is once differentiable.
     radius : float
-        Length of the step to either side along the vector, 0.01 as published, above zero. The error
-        is of the order of radius^2 times a fourth derivative, plus machine epsilon / radius, as
-        long as no ReLU turns on or off within the radius; as large as the result where one does.
+        Length of the step to both sides along the vector, 0.01 as published, above zero. The error
+        is of the order of radius^2 times a fourth derivative, plus machine epsilon / radius, if no
+        ReLU switches within the radius. If one does, the error can be as large as the result.
 
     Returns
     -------
     Hypergradient
+        The result, up to the error of the differences.
 
     Raises
     ------
@@ -236,8 +237,8 @@ def darts(
 
     Notes
     -----
-    arXiv 1806.09055, eq. 7 and 8, here with K steps and with phi starting at theta itself. Memory:
-    one graph at a time, and K copies of the parameters.
+    arXiv 1806.09055, eq. 7 and 8, here with K steps and with phi starting at theta. It needs memory
+    for one graph and for K copies of the parameters.
 
     Examples
     --------
@@ -292,26 +293,27 @@ def implicit(
     Parameters
     ----------
     inner, outer, theta, lr, steps
-        As for :func:`unrolled`, the steps those of ``inner(phi) + rho/2 |phi - theta|^2``. The
-        derivative is that of the exact minimiser: the further the steps end from it, the less it
-        is that of ``outer`` at their end. With phi warm-started, lr times steps times rho well
-        below one lets phi lag behind theta.
+        As in :func:`unrolled`; the steps descend ``inner(phi) + rho/2 |phi - theta|^2``. The
+        derivative is that of the exact minimiser: the farther the steps end from it, the larger the
+        error. If phi continues from the last call and lr times steps times rho is well below one,
+        phi lags behind theta.
     phi : sequence of Tensor, optional
-        Where the steps start: phi of the call before; by default theta.
+        Start of the steps, usually phi of the previous call; by default theta.
     proximal : float
-        rho, above zero.
+        Weight rho of the proximal term, above zero.
     damping : float
-        Added to the Hessian in the linear system alone, at least 0; shortens h along directions of
-        little curvature, and makes the system definite where the Hessian is not.
+        Number added to the Hessian in the linear system only, at least 0. It shortens h along
+        directions of small curvature, and makes the system definite if the Hessian is not.
     solver : {"cg", "neumann"}
-        Conjugate gradients, ended early at a direction of no positive curvature; or the Neumann
-        series lr sum_j (I - lr A)^j, which converges if lr |A| < 2.
+        Conjugate gradients, which stop early at a direction without positive curvature, or the
+        Neumann series lr sum_j (I - lr A)^j, which converges if lr |A| < 2.
     iterations : int
-        Most products with the Hessian, at least 1.
+        Maximum number of products with the Hessian, at least 1.
 
     Returns
     -------
     Hypergradient
+        The result, with the residual of the linear system.
 
     Raises
     ------
@@ -320,14 +322,14 @@ def implicit(
 
     Notes
     -----
-    arXiv 1909.04630, section 3; the series as in arXiv 1911.02590, section 4. Memory: one graph of
-    an inner gradient, whatever ``steps``.
+    arXiv 1909.04630, section 3; the series as in arXiv 1911.02590, section 4. It needs memory for
+    one graph of an inner gradient, for any number of steps.
 
     Examples
     --------
     >>> inner, outer = lambda phi: phi[0].square().sum() / 2, lambda phi: phi[0].sum()
-    >>> found = implicit(inner, outer, [torch.ones(1)], lr=0.5, steps=1)  # phi* = theta / 2
-    >>> found.gradient, found.phi
+    >>> result = implicit(inner, outer, [torch.ones(1)], lr=0.5, steps=1)  # phi* = theta / 2
+    >>> result.gradient, result.phi
     ((tensor([0.5000]),), (tensor([0.5000]),))
     """
     _check(lr, steps)
@@ -371,10 +373,10 @@ def implicit(
     else:
         solution, rest = neumann(product, target, lr, iterations)
     size = float(target.norm())
-    found = _unflat(proximal * solution, at)
+    hypergradient = _unflat(proximal * solution, at)
     end = tuple(p.detach() for p in at)
     residual = float(rest.norm()) / size if size > 0 else 0.0
-    return Hypergradient(found, outer_value, end, first, _value(whole, end), residual)
+    return Hypergradient(hypergradient, outer_value, end, first, _value(whole, end), residual)
 
 
 def _check(lr: float, steps: int) -> None:
@@ -395,7 +397,7 @@ def _gradient(
     create_graph: bool = False,
     retain_graph: bool | None = None,
 ) -> Parameters:
-    # A loss may leave out some parameters, as the coding rate those of a head beside it.
+    # A loss may not depend on all parameters: the coding rate does not depend on other heads.
     return torch.autograd.grad(
         value, at, create_graph=create_graph, retain_graph=retain_graph, materialize_grads=True
     )

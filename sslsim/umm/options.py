@@ -25,15 +25,15 @@ OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 class UmmOptions:
     """How to fine-tune.
 
-    The paper's own numbers are not known but for eps^2 = 0.1, one inner step and Adam in its code.
+    The paper's numbers are unknown, except eps^2 = 0.1, one inner step and Adam, from its code.
 
     Attributes
     ----------
     split : str
         Last layer of the early part, one of ``encoder.layers``.
     features : {"representation", "embedding"}
-        Whose coding rate reduction the outer level raises and whose distribution the inner level
-        aligns: before or after the projector.
+        Late features: before or after the projector. The outer level raises their coding rate
+        reduction, the inner level aligns their distribution.
     eps : float
         Distortion of coding rates, for features of unit norm; eps itself, not its square.
     beta : float
@@ -41,51 +41,53 @@ class UmmOptions:
     coding_rate : float
         Weight of the coding rate reduction in the outer objective; 0 leaves it out.
     alignment : {"gradient", "volume", "reduction", "cka"}
-        See ``sslsim.umm.alignment``. It is measured even where ``beta`` is 0.
+        Distance of early and late features, see ``sslsim.umm.alignment``. It is recorded even if
+        ``beta`` is 0.
     early : str or None
-        Layer whose features are the early ones of the alignment: the split's, the default, or an
-        earlier one.
+        Layer whose features are the early ones of the alignment, by default the split's. It may be
+        an earlier layer.
     joint : bool
-        One level: descend loss + beta alignment - coding_rate DeltaR in one; without inner steps.
-        With ``beta`` and ``coding_rate`` 0 this is plain further training of the late part.
+        One level without inner steps: descend loss + beta alignment - coding_rate DeltaR. With
+        ``beta`` and ``coding_rate`` 0 this is further training of the late part.
     hold : float
-        Of ``joint`` alone: weight of (alignment - A)^2, A that of the learner as handed in on the
-        same batch. Raises DeltaR while the alignment is held: an intervention, not fine-tuning.
+        Weight of (alignment - A)^2, for ``joint`` only; A is the alignment of the initial learner
+        on the same batch. It raises DeltaR at constant alignment: an intervention, not fine-tuning.
     hypergradient : {"unrolled", "darts", "implicit"}
-        See ``sslsim.umm.hypergradient``.
+        Method of the hypergradient, see ``sslsim.umm.hypergradient``.
     inner_lr : float
-        Of the inner gradient steps.
+        Learning rate of the inner gradient steps.
     inner_steps : int
-        Of them in every outer step.
+        Inner gradient steps in every outer step.
     radius : float
-        Of the differences of darts alone: 0.01 as published. On networks with ReLUs smaller ones
-        come closer, down to where float32 rounds, at about 1e-4.
+        Step of the central differences, for darts only; 0.01 as published. With ReLUs a smaller
+        radius is more accurate, down to about 1e-4, where float32 rounds.
     proximal, damping : float
-        Of the implicit hypergradient alone.
+        Weight of the proximal term and damping, for the implicit hypergradient only.
     solver : {"cg", "neumann"}
-        Of the implicit hypergradient alone.
+        Solver of the linear system, for the implicit hypergradient only.
     solver_iterations : int
-        Of the implicit hypergradient alone: most products with the Hessian.
+        Maximum number of Hessian-vector products, for the implicit hypergradient only.
     optimizer : {"adam", "sgd"}
-        Of the outer level; sgd without momentum.
+        Optimizer of the outer level; sgd has no momentum.
     outer_lr : float
-        Its base learning rate.
+        Base learning rate of the outer level.
     schedule : {"constant", "cosine", "step", "exponential"}
-        Of the outer learning rate, see ``sslsim.training.options``.
+        Schedule of the outer learning rate, see ``sslsim.training.options``.
     steps : int
-        Outer steps.
+        Number of outer steps.
     batch : int
-        Images of a batch, which both levels see; at most all there are.
+        Images in a batch, which both levels see; at most all images.
     held_out : int
-        Images on which to measure before and after, spread evenly; all where there are fewer.
+        Number of held-out images for the measures before and after, spread evenly; all images if
+        there are fewer.
     standardise : bool
-        As in ``sslsim.training.options``; as the learner was trained.
+        Standardise pixels, as in ``sslsim.training.options``; use the value of the training.
     fixed_views : bool
-        Draw the views of every image once: those of a training with this option and this seed.
+        Draw the views of every image once: the views of a training with this option and seed.
     checkpoint_every : int
-        Outer steps between checkpoints; the end and an interruption make one as well.
+        Outer steps between checkpoints; the end and an interruption save one too.
     seed : int
-        Of everything random.
+        Seed of all random draws.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One outer step of bi-level fine-tuning: what is trained, its gradient, its record."""
+"""One outer step of bi-level fine-tuning: trained parameters, gradient, record."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ import torch
 
 from sslsim.methods.learner import Learner, SupervisedLearner
 from sslsim.methods.mae import MaeLearner
-from sslsim.umm.bilevel_losses import Levels
+from sslsim.umm.bilevel_losses import BilevelLosses
 from sslsim.umm.hypergradient import Hypergradient, darts, implicit, unrolled
 from sslsim.umm.options import UmmOptions
 from sslsim.umm.split import Split, split_encoder
 
 
 def outer_step(
-    levels: Levels, phi: Sequence[torch.Tensor] | None = None
+    losses: BilevelLosses, phi: Sequence[torch.Tensor] | None = None
 ) -> tuple[tuple[torch.Tensor, ...], list[torch.Tensor] | None, dict[str, float | None]]:
     """Gradient of one outer step at the learner's parameters, and its record.
 
     Parameters
     ----------
-    levels : Levels
-        Of a batch. The learner's buffers move once, by this batch.
+    losses : BilevelLosses
+        Losses of a batch. The learner's buffers change once, by this batch.
     phi : sequence of Tensor, optional
-        Where the inner steps of the implicit hypergradient start; of no account to the others.
+        Starting point of the inner steps of the implicit hypergradient; the other methods ignore
+        it.
 
     Returns
     -------
     gradient : tuple of Tensor
-        Of the outer loss, which is minimised, with respect to ``levels.names``.
+        Gradient of the outer loss, which is minimised, with respect to ``losses.names``.
     phi : list of Tensor or None
-        Where the inner steps ended; None unless the next call goes on from there.
+        End point of the inner steps if the next call starts there, else None.
     record : dict of str to float or None
-        As in the notes of :func:`sslsim.umm.finetune.undo_memorization`.
+        Record, described in the notes of :func:`sslsim.umm.finetune.undo_memorization`.
 
     Examples
     --------
@@ -47,30 +48,32 @@ def outer_step(
     >>> pair = Views((torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8)), None)
     >>> names = trained_names(learner, split, options)
     >>> with frozen_early(learner, split):
-    ...     gradient, _, record = outer_step(Levels(learner, split, options, pair, None, names))
+    ...     losses = BilevelLosses(learner, split, options, pair, None, names)
+    ...     gradient, _, record = outer_step(losses)
     >>> [tuple(g.shape) for g in gradient], record["gradient_norm"] > 0
     ([(8, 16), (4, 8)], True)
     """
-    options = levels.options
-    theta = tuple(levels.learner.get_parameter(name) for name in levels.names)
-    reading = levels.read_own()
-    aligned = levels.alignment(reading, theta)
-    reduction = levels.coding_rate_reduction(reading)
+    options = losses.options
+    theta = tuple(losses.learner.get_parameter(name) for name in losses.names)
+    forward = losses.forward_own()
+    alignment = losses.alignment(forward, theta)
+    reduction = losses.coding_rate_reduction(forward)
     inner_start = inner_end = residual = None
     if options.joint:
-        value = levels.joint(reading, theta)
+        value = losses.joint(forward, theta)
         gradient = torch.autograd.grad(value, theta, materialize_grads=True)
         objective, end = -float(value.detach()), None
     else:
-        found = _hypergradient(levels, theta, phi)
-        gradient, objective = found.gradient, -found.outer
-        inner_start, inner_end, residual = found.inner_start, found.inner_end, found.residual
-        end = list(found.phi) if options.hypergradient == "implicit" else None
+        hypergradient = _hypergradient(losses, theta, phi)
+        gradient, objective = hypergradient.gradient, -hypergradient.outer
+        inner_start, inner_end = hypergradient.inner_start, hypergradient.inner_end
+        residual = hypergradient.residual
+        end = list(hypergradient.phi) if options.hypergradient == "implicit" else None
     norm = torch.stack([g.double().norm() for g in gradient]).norm()
     record = {
         "coding_rate_reduction": float(reduction.detach()),
-        "loss": float(reading.loss.detach()),
-        "alignment": float(aligned.detach()),
+        "loss": float(forward.loss.detach()),
+        "alignment": float(alignment.detach()),
         "gradient_norm": float(norm),
         "objective": objective,
         "inner_start": inner_start,
@@ -81,9 +84,9 @@ def outer_step(
 
 
 def _hypergradient(
-    levels: Levels, theta: Sequence[torch.Tensor], phi: Sequence[torch.Tensor] | None
+    losses: BilevelLosses, theta: Sequence[torch.Tensor], phi: Sequence[torch.Tensor] | None
 ) -> Hypergradient:
-    options = levels.options
+    options = losses.options
     methods: dict[str, Any] = {
         "unrolled": unrolled,
         "darts": partial(darts, radius=options.radius),
@@ -93,31 +96,31 @@ def _hypergradient(
         ),
     }  # fmt: skip
     method = methods[options.hypergradient]
-    return method(levels.inner, levels.outer, theta, options.inner_lr, options.inner_steps)
+    return method(losses.inner, losses.outer, theta, options.inner_lr, options.inner_steps)
 
 
 def trained_names(learner: Learner, split: Split, options: UmmOptions) -> tuple[str, ...]:
-    """Names of the parameters that fine-tuning trains: the learner's, but for the early part.
+    """Names of the parameters that fine-tuning trains: all except those of the early part.
 
     Parameters
     ----------
     learner : Learner
-        Of any method that embeds two views.
+        Learner of any method that embeds two views.
     split : Split
-        Of its encoder.
+        Split of the learner's encoder.
     options : UmmOptions
-        Say which features are raised.
+        Options; ``features`` and ``early`` are used.
 
     Returns
     -------
     tuple of str
-        In the learner's order.
+        Names in the learner's order.
 
     Raises
     ------
     ValueError
-        If the method does not embed two views of an image, what is raised would not depend on
-        what is trained, or the early features would.
+        If the method does not embed two views of an image, if no trained parameter acts on the
+        late features, or if one acts on the early features.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""An encoder cut in two at a named layer: an early part f_e, held still, and a late part f_l.
+"""An encoder in two parts, cut at a named layer: a frozen early part f_e and a late part f_l.
 
-The parts share their modules with the encoder: what happens to its parameters happens to theirs.
+The parts share their modules, and so their parameters, with the encoder.
 """
 
 from __future__ import annotations
@@ -23,24 +23,27 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 @contextmanager
 def elementary_normalisation(module: nn.Module) -> Iterator[None]:
-    """Let BatchNorms and LayerNorms of a module compute by elementary operations.
+    """Compute BatchNorms and LayerNorms of a module by elementary operations.
+
+    Elementary operations have derivatives of any order; torch's fused kernels do not.
 
     Parameters
     ----------
     module : nn.Module
-        Values are the same up to rounding, running statistics move as ever.
+        Module that contains the layers. Values are the same up to rounding, and running statistics
+        change as usual.
 
     Yields
     ------
     None
-        Afterwards the layers are as they were.
+        Afterwards the layers are restored.
 
     Examples
     --------
     >>> layer, x = nn.LayerNorm(3), torch.tensor([[1.0, 2.0, 6.0]])
     >>> with elementary_normalisation(layer):
-    ...     found = layer(x)
-    >>> torch.allclose(found, layer(x))
+    ...     out = layer(x)
+    >>> torch.allclose(out, layer(x))
     True
     """
     changed = []
@@ -56,7 +59,7 @@ def elementary_normalisation(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         for layer in changed:
-            del layer.forward  # that of the class shows again
+            del layer.forward  # the method of the class is visible again
 
 
 def _batch_norm(layer: nn.modules.batchnorm._BatchNorm, x: torch.Tensor) -> torch.Tensor:
@@ -104,20 +107,20 @@ def _layer_norm(layer: nn.LayerNorm, x: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """An encoder in two parts. Made by :func:`split_encoder`.
+    """An encoder in two parts, the result of :func:`split_encoder`.
 
     Attributes
     ----------
     layer : str
         Last layer of the early part.
     cut : nn.Module
-        That layer: its output is that of the early part.
+        Module of that layer; its output is the output of the early part.
     early : nn.Module
         f_e: images -> z_e, the output of the layer, of any shape (n, ...).
     late : nn.Module
         Rest of the backbone: z_e -> representation (n, feature_dim).
     projector : nn.Module
-        The encoder's own: representation -> embedding (n, dim). f_l is it after ``late``.
+        Projector of the encoder: representation -> embedding (n, dim). f_l is ``late``, then this.
     """
 
     layer: str
@@ -159,7 +162,7 @@ def split_encoder(encoder: Encoder, layer: str) -> Split:
     Parameters
     ----------
     encoder : Encoder
-        Of any name of ``build_encoder``, or another whose backbone is an ``nn.Sequential`` or a
+        Encoder of ``build_encoder``, or another whose backbone is an ``nn.Sequential`` or a
         ``VisionTransformer``. Left as it is.
     layer : str
         One of ``encoder.layers``.
@@ -167,13 +170,12 @@ def split_encoder(encoder: Encoder, layer: str) -> Split:
     Returns
     -------
     Split
-        ``projector(late(early(x)))`` has the bits of ``encoder(x)``.
+        The parts; ``projector(late(early(x)))`` is ``encoder(x)``, bit by bit.
 
     Raises
     ------
     ValueError
-        If the layer is unknown (the message lists those there are) or the backbone of another
-        kind.
+        If the layer is unknown (the message lists the layers) or the backbone is of another kind.
 
     Examples
     --------
@@ -213,23 +215,23 @@ def split_encoder(encoder: Encoder, layer: str) -> Split:
 
 @contextmanager
 def frozen_early(learner: nn.Module, split: Split) -> Iterator[None]:
-    """Hold the early part still: evaluation mode, no gradients; all else in training mode.
+    """Freeze the early part: evaluation mode and no gradients. Everything else is in training mode.
 
-    BatchNorms of the early part use their running statistics and leave them; those of the late
-    part use the statistics of the batch, as they did when the learner was trained. Normalisations
-    have derivatives of any order (:mod:`sslsim.umm.split`).
+    BatchNorms of the early part use their running statistics and do not change them. BatchNorms of
+    the late part use the statistics of the batch, as in training. Normalisation layers have
+    derivatives of any order (:func:`elementary_normalisation`).
 
     Parameters
     ----------
     learner : nn.Module
-        The module that owns the encoder.
+        Module that contains the encoder.
     split : Split
-        Of this encoder.
+        Split of this encoder.
 
     Yields
     ------
     None
-        Afterwards every flag, of gradients and of modes, is as it was.
+        Afterwards all modes and gradient flags are restored.
 
     Examples
     --------
@@ -240,29 +242,29 @@ def frozen_early(learner: nn.Module, split: Split) -> Iterator[None]:
     ['backbone.layer2.0.weight', 'projector.0.weight']
     """
     modes = [(module, module.training) for module in learner.modules()]
-    asking = [(p, p.requires_grad) for p in split.early.parameters()]
+    gradient_flags = [(p, p.requires_grad) for p in split.early.parameters()]
     try:
         learner.train()
         split.early.eval()
-        for p, _ in asking:
+        for p, _ in gradient_flags:
             p.requires_grad_(False)
         with elementary_normalisation(learner):
             yield
     finally:
         for module, mode in modes:
             module.training = mode
-        for p, asks in asking:
-            p.requires_grad_(asks)
+        for p, flag in gradient_flags:
+            p.requires_grad_(flag)
 
 
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode of modules, put back afterwards.
+    """Put modules into evaluation mode, and restore their modes afterwards.
 
     Parameters
     ----------
     *modules : nn.Module
-        With all their submodules.
+        Modules; all their submodules are included.
 
     Yields
     ------
@@ -277,11 +279,11 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
     >>> layer.training
     True
     """
-    modes = [(one, one.training) for module in modules for one in module.modules()]
+    modes = [(part, part.training) for module in modules for part in module.modules()]
     try:
         for module in modules:
             module.eval()
         yield
     finally:
-        for one, mode in modes:
-            one.training = mode
+        for part, mode in modes:
+            part.training = mode

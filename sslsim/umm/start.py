@@ -15,7 +15,7 @@ from sslsim.measures.layers import accuracies, probe_frozen, rate_reductions
 from sslsim.methods.learner import Learner
 from sslsim.runs.trained_run import TrainedRun
 from sslsim.umm.alignment import cka_distance
-from sslsim.umm.bilevel_losses import Levels
+from sslsim.umm.bilevel_losses import BilevelLosses
 from sslsim.umm.evaluation import held_out_batch, measure
 from sslsim.umm.options import UmmOptions
 from sslsim.umm.outer_step import trained_names
@@ -144,5 +144,5 @@ def measure_network(start: Start, learner: Learner, test_images: int) -> dict[st
     names = trained_names(learner, split, options)
     device = next(learner.parameters()).device
     batch = held_out_batch(run.images, run.held_out, run.views, options, device)
-    whole = measure(Levels(learner, split, options, *batch, names))
+    whole = measure(BilevelLosses(learner, split, options, *batch, names))
     return {**asdict(whole), "layers": layer_measures(start, learner, test_images)}

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from experiments.bench import ntk as module
+from experiments.bench.harness import in_own_process
 from experiments.bench.ntk import BenchNtkOptions, bench_ntk
 from sslsim.core.files import read_json
 from sslsim.ntk import empirical_ntk
@@ -16,13 +17,12 @@ SIZES = ("samples", "outputs", "repeats", "threads", "large_samples", "budget")
 
 
 @pytest.mark.slow
-def test_small_run_measures_all_sides(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(module, "_alone", lambda work, *arguments: work(*arguments))
+def test_small_run_measures_all_sides(tmp_path, capsys):
     options = BenchNtkOptions(
         samples=3, outputs=2, networks=("convnet",), repeats=1, large=True,
         large_network="convnet", large_samples=4, budget=100, out=tmp_path,
     )  # fmt: skip
-    found = read_json(bench_ntk(options) / "bench.json")
+    found = read_json(bench_ntk(options, lambda work, *rest: work(*rest)) / "bench.json")
     part = found["networks"]["convnet"]
     assert set(part["sides"]) == {"hooks", "jacrev", "vmap_grad"}
     for side, values in part["sides"].items():
@@ -41,7 +41,7 @@ def test_small_run_measures_all_sides(tmp_path, capsys, monkeypatch):
 @pytest.mark.slow
 def test_a_side_runs_in_a_process_of_its_own():
     options = BenchNtkOptions(samples=2, outputs=2)
-    found = module._alone(module._side, "hooks", "convnet", options)
+    found = in_own_process(module._side, "hooks", "convnet", options)
     expected = empirical_ntk(module._network("convnet", 2), module._images(2))
     assert torch.equal(torch.from_numpy(found["kernel"]), expected)
     assert found["extra_bytes"] > 2**12
@@ -49,7 +49,7 @@ def test_a_side_runs_in_a_process_of_its_own():
 
 def test_a_process_that_is_ended_is_told():
     with pytest.raises(MemoryError, match=r"\(9,\) was ended by the system"):
-        module._alone(os._exit, 9)
+        in_own_process(os._exit, 9)
 
 
 def test_sides_compute_the_same_kernel():

@@ -2,7 +2,6 @@
 
 import pytest
 
-from experiments.bench import throughput as module
 from experiments.bench.throughput import BenchThroughputOptions, bench_throughput
 from sslsim.core.files import read_json
 
@@ -21,11 +20,11 @@ def test_both_sides_are_timed(tmp_path, capsys):
     assert "% of bare passes on cpu" in capsys.readouterr().out
 
 
-def test_half_of_the_updates_come_before_the_clock_starts(monkeypatch, tmp_path):
+def test_half_of_the_updates_come_before_the_clock_starts(tmp_path):
     moments = iter(range(100))
-    monkeypatch.setattr(module, "_now", lambda device: float(next(moments)))
     options = BenchThroughputOptions(**TINY, steps=3, repeats=1, out=tmp_path)
-    seconds = read_json(bench_throughput(options) / "bench.json")["seconds"]
+    folder = bench_throughput(options, clock=lambda device: float(next(moments)))
+    seconds = read_json(folder / "bench.json")["seconds"]
     # Two looks at the clock a side, one apart, three steps between them.
     assert seconds == {"training": pytest.approx(1 / 3), "bare": pytest.approx(1 / 3)}
     assert next(moments) == 4

@@ -11,7 +11,7 @@ from sslsim.encoders.build import build_encoder
 from sslsim.methods.build import build_learner
 from sslsim.methods.vicregl import VicreglLearner
 from sslsim.umm import UmmOptions, undo_memorization
-from sslsim.umm.bilevel_losses import Levels
+from sslsim.umm.bilevel_losses import BilevelLosses
 from sslsim.umm.outer_step import trained_names
 from sslsim.umm.split import split_encoder
 
@@ -56,12 +56,14 @@ def state_of(module):
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def levels_of(learner, n=6, seed=0, kind=None, dtype=torch.float64, **changed):
-    """Levels of one batch, in double precision unless told otherwise."""
+def losses_of(learner, n=6, seed=0, kind=None, dtype=torch.float64, **changed):
+    """BilevelLosses of one batch, in double precision unless told otherwise."""
     images = load_images(limit=n).images
     views = draw_views(images, kind or learner.views, torch.Generator().manual_seed(seed))
     views = Views(tuple(view.to(dtype) for view in views.views), views.boxes)
     options = options_of(**changed)
     learner = learner.to(dtype)
     split = split_encoder(learner.encoder, options.split)
-    return Levels(learner, split, options, views, None, trained_names(learner, split, options))
+    return BilevelLosses(
+        learner, split, options, views, None, trained_names(learner, split, options)
+    )

@@ -46,7 +46,7 @@ def test_one_value_has_no_interval_and_none_no_mean():
     assert over.mean.tolist()[0] == 1.0
     assert np.isnan(over.mean[1])
     assert np.isnan([over.low, over.high, over.deviation]).all()
-    assert over.count.tolist() == [1, 0]
+    assert over.n.tolist() == [1, 0]
     assert np.isnan(mean_interval([], 0.9)[:4]).all()
 
 

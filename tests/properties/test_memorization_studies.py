@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.studies.memorization.image_sets import _queues, draw_points, sets_of
 from experiments.studies.memorization.options import MemorizationOptions
-from experiments.studies.memorization.source_study import image_hashes
+from experiments.studies.memorization.settings import scored_images
+from sslsim.memorization.image_sets import _queues, image_hashes
 from sslsim.memorization.outliers import KINDS, plant_atypical
 from sslsim.memorization.statistics import SETS
 
@@ -68,19 +68,19 @@ def test_outliers_of_other_seeds_are_others():
 def test_sets_are_disjoint_of_the_sizes_asked_and_blind_to_method_and_seed(sizes, seed, atypical):
     given = dict(zip(("candidates", "independent", "shared", "external"), sizes, strict=True))
     options = {**given, "draw_seed": seed, "limit": 40, "atypical": atypical}
-    points = draw_points(MemorizationOptions(**options))
-    assert tuple(len(points.sets[name]) for name in SETS) == sizes
-    assert torch.cat([points.sets[name] for name in SETS]).tolist() == list(range(sum(sizes)))
-    assert len(points.numbers.unique()) == sum(sizes)
-    outside = sets_of(points) == SETS.index("external")
-    assert np.array_equal(points.numbers.numpy() >= len(points.data.images), outside)
-    everything = torch.cat([points.data.images, points.held_out.images])
-    assert torch.equal(points.images, everything[points.numbers])
-    other = draw_points(
+    images = scored_images(MemorizationOptions(**options))
+    assert tuple(len(images.sets[name]) for name in SETS) == sizes
+    assert torch.cat([images.sets[name] for name in SETS]).tolist() == list(range(sum(sizes)))
+    assert len(images.numbers.unique()) == sum(sizes)
+    outside = images.set_codes() == SETS.index("external")
+    assert np.array_equal(images.numbers.numpy() >= len(images.data.images), outside)
+    everything = torch.cat([images.data.images, images.held_out.images])
+    assert torch.equal(images.images, everything[images.numbers])
+    other = scored_images(
         MemorizationOptions(**options, method="byol", encoder="mlp", seed=seed + 1, steps=3)
     )
-    assert torch.equal(points.numbers, other.numbers)
-    assert torch.equal(points.images, other.images)
+    assert torch.equal(images.numbers, other.numbers)
+    assert torch.equal(images.images, other.images)
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(0, 100))
@@ -106,7 +106,7 @@ def test_a_study_of_outliers_alone_is_drawn_in_little_memory():
 def test_sets_of_other_draws_are_others():
     options = {"shared": 10, "candidates": 5, "independent": 5, "external": 5, "limit": 40}
     numbers = [
-        draw_points(MemorizationOptions(**options, draw_seed=seed)).numbers for seed in range(2)
+        scored_images(MemorizationOptions(**options, draw_seed=seed)).numbers for seed in range(2)
     ]
     assert not torch.equal(*numbers)
 

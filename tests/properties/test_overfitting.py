@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from experiments.studies.overfitting.summary import falls_by_other_peaks, rank_correlation
+from sslsim.runs.layers.curves import falls_by_other_peaks, rank_correlation
 
 # Few values, so that ties are common.
 values = st.integers(4, 12).flatmap(

@@ -9,22 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.studies.memorization.image_sets import ScoredImages
-from experiments.studies.memorization.options import MemorizationOptions, RemovalOptions
-from experiments.studies.memorization.removal import kept_images, removed_counts
-from experiments.studies.memorization.source_study import Finished
+from experiments.studies.memorization.options import MemorizationOptions
+from experiments.studies.memorization.removal import removed_counts
 from sslsim.data.datasets import Images
+from sslsim.memorization import remaining_points
 from sslsim.runs.cache import training_identity
 from sslsim.runs.options import LearnerOptions
-
-NOTHING = Images(torch.zeros(0, 1, 2, 2, dtype=torch.uint8), None, "")
-
-
-def study_of(scores):
-    places = torch.arange(len(scores))
-    points = ScoredImages(NOTHING, NOTHING, places, NOTHING.images, {}, torch.zeros_like(places))
-    return Finished(MemorizationOptions(), points, np.array(scores))
-
 
 SCORES = st.lists(st.floats(-1, 1, width=16), min_size=2, max_size=30)
 
@@ -35,14 +25,15 @@ def test_removals_are_nested_and_the_ends_complementary(scores, data):
     small = data.draw(st.integers(0, n))
     large = data.draw(st.integers(small, n))
     seed = data.draw(st.integers(0, 5))
-    study = study_of(scores)
     everything = set(range(n))
     for which in ("most", "least", "random"):
-        one, other = (set(kept_images(study, which, k, seed).tolist()) for k in (small, large))
+        one, other = (
+            set(remaining_points(scores, k, which, seed=seed).tolist()) for k in (small, large)
+        )
         assert other <= one
         assert len(one) == n - small
     most, least = (
-        set(kept_images(study, which, k, seed).tolist())
+        set(remaining_points(scores, k, which, seed=seed).tolist())
         for which, k in (("most", small), ("least", n - small))
     )
     assert most | least == everything
@@ -51,12 +42,12 @@ def test_removals_are_nested_and_the_ends_complementary(scores, data):
     if removed and most:
         values = np.array(scores)
         assert values[list(removed)].min() >= values[list(most)].max()
-    assert kept_images(study, "none", 0, seed).tolist() == sorted(everything)
+    assert remaining_points(scores, 0, seed=seed).tolist() == sorted(everything)
 
 
 def test_random_removals_are_those_of_their_seed():
-    study = study_of([0.5 * i for i in range(40)])
-    found = [kept_images(study, "random", 20, seed).tolist() for seed in (0, 1, 2, 1)]
+    scores = [0.5 * i for i in range(40)]
+    found = [remaining_points(scores, 20, "random", seed=seed).tolist() for seed in (0, 1, 2, 1)]
     assert found[1] == found[3]
     assert found[0] != found[1] != found[2] != found[0]
 
@@ -94,7 +85,7 @@ def test_trainings_that_differ_in_anything_are_no_one_cell():
 @given(st.lists(st.sampled_from([0.02, 0.1, 0.25, 0.5, 0.9]), min_size=1, unique=True),
        st.integers(100, 500))  # fmt: skip
 def test_counts_are_the_shares_of_the_pool(shares, pool):
-    found = removed_counts(RemovalOptions(remove=tuple(shares)), pool)
+    found = removed_counts(("most",), shares, pool)
     assert [share for share, _ in found] == sorted(shares)
     for share, removed in found:
         assert abs(removed - share * pool) <= 0.5

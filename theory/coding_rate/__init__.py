@@ -1,4 +1,8 @@
-"""The coding rate and its reduction: values, gradients, bounds, optima (2410.00772)."""
+"""The coding rate and its reduction (2006.08558): values and gradients.
+
+The modules ``bounds``, ``optima`` and ``flow`` have its bounds, largest values and
+curves in training.
+"""
 
 from theory.coding_rate.rate import (
     coding_rate,

@@ -1,9 +1,9 @@
-r"""Bounds and limits of the coding rate and its reduction, a = d / (n eps^2) throughout.
+r"""Bounds and limits of the coding rate and its reduction, with a = d / (n eps^2).
 
-Bounds hold for every embedding, limits for a distortion far above or far below every singular
-value. A bound that suggests itself is false: d/2 times the entropy of the proportions of the groups
-does not depend on eps, while the reduction grows without end as eps vanishes, unless every group
-has the rank of the whole (:func:`small_eps_slope`).
+Bounds hold for every embedding, limits for a distortion far above or far below all singular values.
+An obvious bound is wrong: d/2 times the entropy of the proportions of the groups does not depend on
+eps, while the reduction grows without limit as eps tends to zero, unless every group has the rank
+of the whole (:func:`small_eps_slope`).
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from theory.coding_rate.rate import embeddings, group_shares
 
 
 def energy_bounds(energy: float, n: int, d: int, eps: float) -> tuple[float, float]:
-    """Least and greatest coding rate of embeddings of given energy.
+    """Smallest and largest coding rate of embeddings with a given energy.
 
     Parameters
     ----------
     energy : float
-        ``F = ||Z||_F^2``; n for unit norm.
+        Energy ``F = ||Z||_F^2``; n for samples of unit norm.
     n, d : int
-        Samples and dimensions.
+        Numbers of samples and dimensions.
     eps : float
         Distortion.
 
     Returns
     -------
     low, high : float
-        ``1/2 log(1 + a F)``, reached iff the rank is at most 1, and ``q/2 log(1 + a F / q)`` with
-        ``q = min(n, d)``, reached iff the q singular values are equal; the latter is below
+        ``1/2 log(1 + a F)``, attained iff the rank is at most 1, and ``q/2 log(1 + a F / q)`` with
+        ``q = min(n, d)``, attained iff the q singular values are equal. The second is below
         ``a F / 2``.
 
     Raises
     ------
     ValueError
-        If the energy is negative, a size below 1, or ``eps`` not a finite number above zero.
+        If the energy is negative, a size is below 1, or ``eps`` is not a finite number above zero.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def energy_bounds(energy: float, n: int, d: int, eps: float) -> tuple[float, flo
 
 
 def hadamard_bound(z: ArrayLike, eps: float) -> float:
-    """Hadamard's bound on the coding rate by norms, of samples or of dimensions.
+    """Hadamard's bound on the coding rate from the norms of samples or of dimensions.
 
     Parameters
     ----------
@@ -63,13 +63,13 @@ def hadamard_bound(z: ArrayLike, eps: float) -> float:
     Returns
     -------
     float
-        The lesser of ``1/2 sum_i log(1 + a ||z_i||^2)`` over rows and over columns of Z; each is
-        reached iff they are orthogonal.
+        Smaller of ``1/2 sum_i log(1 + a ||z_i||^2)`` over rows and over columns of Z; each is
+        attained iff they are orthogonal.
 
     Raises
     ------
     ValueError
-        If ``z`` is no matrix or not finite, or ``eps`` is not a finite number above zero.
+        If ``z`` is not a finite matrix, or ``eps`` is not a finite number above zero.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def hadamard_bound(z: ArrayLike, eps: float) -> float:
 
 
 def gradient_norm_bound(n: int, d: int, eps: float) -> float:
-    """Greatest spectral norm of the derivative of a coding rate, ``sqrt(a) / 2``.
+    """Largest spectral norm of the derivative of a coding rate, ``sqrt(a) / 2``.
 
     Parameters
     ----------
@@ -94,13 +94,13 @@ def gradient_norm_bound(n: int, d: int, eps: float) -> float:
     Returns
     -------
     float
-        Reached by an embedding with a singular value of ``1 / sqrt(a)``, for there
-        ``a s / (1 + a s^2)`` is greatest.
+        Bound. It is attained by an embedding with a singular value of ``1 / sqrt(a)``, the maximum
+        of ``a s / (1 + a s^2)``.
 
     Raises
     ------
     ValueError
-        If a size is below 1 or ``eps`` not a finite number above zero.
+        If a size is below 1 or ``eps`` is not a finite number above zero.
 
     Examples
     --------
@@ -112,34 +112,34 @@ def gradient_norm_bound(n: int, d: int, eps: float) -> float:
 
 
 def large_eps_reduction(z: ArrayLike, groups: ArrayLike, eps: float) -> float:
-    """Coding rate reduction to leading order in 1 / eps, which is an upper bound at every eps.
+    """Coding rate reduction to leading order in 1 / eps, an upper bound for every eps.
 
     Parameters
     ----------
     z : array_like, shape (n, d)
         Embeddings, samples in rows.
     groups : array_like of int, shape (n,), or of float, shape (n, k)
-        Labels or shares, as :func:`theory.coding_rate.rate.group_shares`.
+        Labels or shares, as in :func:`theory.coding_rate.rate.group_shares`.
     eps : float
-        Distortion, large beside every singular value.
+        Distortion, large in comparison with all singular values.
 
     Returns
     -------
     float
-        ``1/4 (d / eps^2)^2 sum_k p_k ||S_k - S||_F^2`` with ``p_k = n_k / n`` and S, S_k the second
-        moments (uncentred) of all samples and of a group.
+        ``1/4 (d / eps^2)^2 sum_k p_k ||S_k - S||_F^2`` with ``p_k = n_k / n``, S the uncentred
+        second moment of all samples and S_k that of group k.
 
     Raises
     ------
     ValueError
-        As :func:`theory.coding_rate.rate.coding_rate_reduction`.
+        As in :func:`theory.coding_rate.rate.coding_rate_reduction`.
 
     Notes
     -----
-    The reduction is what the concave ``f(S) = 1/2 logdet(I + c S)``, ``c = d / eps^2``, loses by
-    averaging. Its curvature ``1/2 c^2 ||(I + c S)^-1/2 H (I + c S)^-1/2||_F^2`` along H is at most
-    ``1/2 c^2 ||H||_F^2`` and at least that over ``(1 + c mu)^2``, mu the largest eigenvalue of
-    any S_k, and so is the reduction beside what is returned here.
+    The reduction is the loss of the concave ``f(S) = 1/2 logdet(I + c S)``, ``c = d / eps^2``, by
+    averaging. Its curvature ``1/2 c^2 ||(I + c S)^-1/2 H (I + c S)^-1/2||_F^2`` along H is between
+    ``1/2 c^2 ||H||_F^2`` and that divided by ``(1 + c mu)^2``, mu the largest eigenvalue of any
+    S_k. The reduction is therefore between the result and the result divided by ``(1 + c mu)^2``.
 
     Examples
     --------
@@ -152,32 +152,31 @@ def large_eps_reduction(z: ArrayLike, groups: ArrayLike, eps: float) -> float:
     shares, moment = group_shares(groups, n), z.T @ z / n
     spread = 0.0
     for share in shares.T:
-        of_group = (share[:, None] * z).T @ z / share.sum()
-        spread += share.sum() / n * np.sum((of_group - moment) ** 2)
+        group_moment = (share[:, None] * z).T @ z / share.sum()
+        spread += share.sum() / n * np.sum((group_moment - moment) ** 2)
     return float(0.25 * (d / eps**2) ** 2 * spread)
 
 
 def small_eps_slope(z: ArrayLike, groups: ArrayLike) -> float:
-    """Growth of the coding rate reduction as the distortion vanishes.
+    """Growth of the coding rate reduction as the distortion tends to zero.
 
     Parameters
     ----------
     z : array_like, shape (n, d)
         Embeddings, samples in rows.
     groups : array_like of int, shape (n,), or of float, shape (n, k)
-        Labels or shares, as :func:`theory.coding_rate.rate.group_shares`.
+        Labels or shares, as in :func:`theory.coding_rate.rate.group_shares`.
 
     Returns
     -------
     float
         Limit of the derivative of the reduction in log(1 / eps^2),
-        ``1/2 (rank Z - sum_k p_k rank Z_k)``. Ranks count singular values above the rounding of
-        the largest, as ``numpy.linalg.matrix_rank``.
+        ``1/2 (rank Z - sum_k p_k rank Z_k)``. Ranks are those of ``numpy.linalg.matrix_rank``.
 
     Raises
     ------
     ValueError
-        As :func:`theory.coding_rate.rate.coding_rate_reduction`.
+        As in :func:`theory.coding_rate.rate.coding_rate_reduction`.
 
     Examples
     --------

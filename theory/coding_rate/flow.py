@@ -4,10 +4,11 @@ Embeddings of inputs X, (n, m), samples in rows, by a map W(t), (d, m), are Z = 
 
     R(t) = 1/2 logdet(I + d / eps^2 W(t) S W(t)^T),      S = X^T X / n.
 
-W(t) is whatever a solution gives: :func:`theory.linear.closed_form.weights` of an aligned start,
-:func:`theory.losses.near_origin.growth` near the origin, and, as R does not see rotations of the
-embedding, the transpose of :func:`theory.losses.spectral_contrastive.weights_factor` of spectral
-contrastive learning from any W(0) of rank d.
+W(t) may come from any solution: :func:`theory.linear.closed_form.weights` for an aligned start,
+:func:`theory.losses.near_origin.growth` near the origin, or, since R does not change under
+rotations of the embedding, the transpose of
+:func:`theory.losses.spectral_contrastive.weights_factor` for spectral contrastive learning from any
+W(0) of rank d.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ def coding_rate_curve(maps: ArrayLike, x: ArrayLike, eps: float) -> Array:
     Parameters
     ----------
     maps : array_like, shape (..., d, m)
-        Maps, for instance at many times.
+        Linear maps, for instance at many times.
     x : array_like, shape (n, m)
-        Inputs, samples in rows; uncentred, as the linear theory has them.
+        Inputs, samples in rows; uncentred, as in the linear theory.
     eps : float
-        Distortion, in the unit of the embeddings.
+        Distortion in the unit of the embeddings.
 
     Returns
     -------
     ndarray, shape (...)
-        In nats.
+        Coding rates in nats.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def coding_rate_curve(maps: ArrayLike, x: ArrayLike, eps: float) -> Array:
     if not np.all(np.isfinite(maps)):
         raise ValueError("maps holds NaN or infinite values; expected finite numbers")
     n, d = len(x), maps.shape[-2]
-    # Its R in place of X: the singular values of X W^T at the lesser of n and m rows.
+    # R of a QR factorisation replaces X: same singular values, min(n, m) rows.
     inputs = np.linalg.qr(x, mode="r") * (np.sqrt(d / n) / eps)
     values = np.linalg.svd(inputs @ np.swapaxes(maps, -1, -2), compute_uv=False)
     return np.asarray(0.5 * np.log1p(values**2).sum(axis=-1))

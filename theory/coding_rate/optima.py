@@ -1,7 +1,7 @@
-r"""Configurations of embeddings whose coding rate reduction is known, and the best of them.
+r"""Configurations of embeddings with known coding rate reduction, and the optimal ones.
 
-All have samples of unit norm: the reduction grows with the scale of embeddings, and scaling them
-by c is dividing eps by c.
+All have samples of unit norm: the reduction grows with the scale of embeddings, and a factor c on
+them is equivalent to a factor 1 / c on eps.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from theory.arrays import finite_array, positive_number, whole_number
 
 
 def subspaces_reduction(groups: int, rank: int, size: int, d: int, eps: float) -> float:
-    """Coding rate reduction of groups that fill orthogonal subspaces evenly.
+    """Coding rate reduction of groups that fill orthogonal subspaces uniformly.
 
     Parameters
     ----------
     groups : int
         Number of groups K.
     rank : int
-        Dimension p of the subspace of each.
+        Dimension p of the subspace of each group.
     size : int
-        Samples n_k of each, at least p.
+        Number n_k of samples in each group, at least p.
     d : int
         Dimension of the embedding, at least K p.
     eps : float
@@ -31,24 +31,23 @@ def subspaces_reduction(groups: int, rank: int, size: int, d: int, eps: float) -
     Returns
     -------
     float
-        ``K p / 2 log(1 + d / (K p eps^2)) - p / 2 log(1 + d / (p eps^2))``, whatever the size: the
-        p singular values of a group are sqrt(n_k / p). The greatest reduction of such groups for
-        small eps only; for large eps one that puts the energy of each group into one direction is
-        greater.
+        ``K p / 2 log(1 + d / (K p eps^2)) - p / 2 log(1 + d / (p eps^2))`` for every size: the p
+        singular values of a group are sqrt(n_k / p). This is the largest reduction of such groups
+        only for small eps. For large eps it is larger if each group has a single direction.
 
     Raises
     ------
     ValueError
-        If a number is below 1, ``size`` below ``rank``, ``d`` below K p, or ``eps`` not a finite
-        number above zero.
+        If a number is below 1, ``size`` is below ``rank``, ``d`` is below K p, or ``eps`` is not a
+        finite number above zero.
 
     Notes
     -----
-    arXiv 2006.08558, section 2, says for which eps it is the greatest.
+    arXiv 2006.08558, section 2, gives the range of eps in which it is the largest.
 
     Examples
     --------
-    >>> round(subspaces_reduction(2, 1, 2, d=2, eps=1.0), 4)  # log 2 less 1/2 log 3
+    >>> round(subspaces_reduction(2, 1, 2, d=2, eps=1.0), 4)  # log 2 - 1/2 log 3
     0.1438
     """
     groups, rank = whole_number("groups", groups, 1), whole_number("rank", rank, 1)
@@ -59,7 +58,7 @@ def subspaces_reduction(groups: int, rank: int, size: int, d: int, eps: float) -
 
 
 def singleton_rate(d: int, eps: float) -> float:
-    """Mean coding rate of groups that are one sample of unit norm each.
+    """Mean coding rate of groups with one sample of unit norm each.
 
     Parameters
     ----------
@@ -72,12 +71,12 @@ def singleton_rate(d: int, eps: float) -> float:
     -------
     float
         ``1/2 log(1 + d / eps^2)``, the same for all such embeddings: the reduction of singletons is
-        greatest where the coding rate is. Identical views of an image count as one sample.
+        largest where the coding rate is. Identical views of an image count as one sample.
 
     Raises
     ------
     ValueError
-        If ``d`` is below 1 or ``eps`` not a finite number above zero.
+        If ``d`` is below 1 or ``eps`` is not a finite number above zero.
 
     Examples
     --------
@@ -88,7 +87,7 @@ def singleton_rate(d: int, eps: float) -> float:
 
 
 def two_view_rate(cosines: ArrayLike, d: int, eps: float) -> float:
-    """Mean coding rate of groups that are two views of an image, of unit norm.
+    """Mean coding rate of groups of two views of an image, of unit norm.
 
     Parameters
     ----------
@@ -102,8 +101,8 @@ def two_view_rate(cosines: ArrayLike, d: int, eps: float) -> float:
     Returns
     -------
     float
-        Mean of ``1/2 log[(1 + b)^2 - b^2 cos^2]`` with ``b = d / (2 eps^2)``. Least for a cosine of
-        1 and of -1 alike: it aligns views up to sign only.
+        Mean of ``1/2 log[(1 + b)^2 - b^2 cos^2]`` with ``b = d / (2 eps^2)``. The minimum is at
+        cosines 1 and -1: it aligns views only up to sign.
 
     Raises
     ------
@@ -127,12 +126,12 @@ def two_view_rate(cosines: ArrayLike, d: int, eps: float) -> float:
 
 
 def best_instance_reduction(instances: int, d: int, eps: float) -> float:
-    """Greatest coding rate reduction of images coded apart, views identical and of unit norm.
+    """Largest coding rate reduction with images as groups and identical views of unit norm.
 
     Parameters
     ----------
     instances : int
-        Number of images n; their number of views does not matter.
+        Number n of images; their number of views has no effect.
     d : int
         Dimension of the embedding.
     eps : float
@@ -141,24 +140,24 @@ def best_instance_reduction(instances: int, d: int, eps: float) -> float:
     Returns
     -------
     float
-        ``q / 2 log(1 + a F / q) - 1/2 log(1 + d / eps^2)`` with ``q = min(n, d)``, one view of
-        every image in ``a = d / (n eps^2)`` and in ``F = ||Z||_F^2 = n``. Reached iff all q
-        singular values are equal: by orthonormal samples, or a tight frame where n > d. Images of
-        another norm c are those of unit norm at a distortion of ``eps / c``.
+        ``q / 2 log(1 + a F / q) - 1/2 log(1 + d / eps^2)`` with ``q = min(n, d)``, where
+        ``a = d / (n eps^2)`` and ``F = ||Z||_F^2 = n`` count one view of every image. It is
+        attained iff all q singular values are equal: by orthonormal samples, or by a tight frame if
+        n > d. Images of norm c are equivalent to unit norm with distortion ``eps / c``.
 
     Raises
     ------
     ValueError
-        If a number is below 1 or ``eps`` not a finite number above zero.
+        If a number is below 1 or ``eps`` is not a finite number above zero.
 
     Notes
     -----
-    The mean rate of the groups is :func:`singleton_rate`, so that what is left is to maximise the
-    coding rate at given energy (:func:`theory.coding_rate.bounds.energy_bounds`).
+    The mean rate of the groups is :func:`singleton_rate`, so the coding rate at given energy is
+    maximised (:func:`theory.coding_rate.bounds.energy_bounds`).
 
     Examples
     --------
-    >>> round(best_instance_reduction(2, 2, eps=1.0), 4)  # log 2 less 1/2 log 3
+    >>> round(best_instance_reduction(2, 2, eps=1.0), 4)  # log 2 - 1/2 log 3
     0.1438
     """
     q = min(whole_number("instances", instances, 1), whole_number("d", d, 1))

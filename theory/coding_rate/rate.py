@@ -1,12 +1,12 @@
-r"""Coding rate: how many nats an embedding needs at a given distortion (arXiv 2006.08558).
+r"""Coding rate: the number of nats that code an embedding at a distortion (arXiv 2006.08558).
 
     R(Z)     = 1/2 logdet(I + a Z^T Z) = 1/2 sum_i log(1 + a sigma_i^2),      a = d / (n eps^2),
     R^c(Z)   = sum_k n_k / n R(Z_k),      Z_k = diag(w_k)^{1/2} Z,      n_k = sum_i w_ik,
     Delta R  = R - R^c,
 
 with sigma_i the singular values of Z, (n, d), samples in rows, and w_ik the share of sample i in
-group k; R(Z_k) has n_k for n. The sum is what is computed: it stays exact where the determinant
-overflows or its matrix is too ill-conditioned to be formed.
+group k; R(Z_k) has n_k in place of n. The computation uses the sum, which is accurate even if the
+determinant overflows or its matrix is ill-conditioned.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from theory.arrays import Array, finite_array, positive_number
 
-_SHARES_ERROR = 1e-5  # of a sum of shares, which others may have normalised in single precision
+_SHARES_ERROR = 1e-5  # error of a sum of shares, which may come from single precision
 
 
 def coding_rate(z: ArrayLike, eps: float) -> float:
@@ -27,17 +27,17 @@ def coding_rate(z: ArrayLike, eps: float) -> float:
     z : array_like, shape (n, d)
         Embeddings, samples in rows.
     eps : float
-        Distortion, in the unit of the embeddings; squared here, not by the caller.
+        Distortion in the unit of the embeddings; it is squared here, not by the caller.
 
     Returns
     -------
     float
-        In nats. Zero for an embedding of zeros.
+        Coding rate in nats; zero for an embedding of zeros.
 
     Raises
     ------
     ValueError
-        If ``z`` is no matrix or not finite, or ``eps`` is not a finite number above zero.
+        If ``z`` is not a finite matrix, or ``eps`` is not a finite number above zero.
 
     Notes
     -----
@@ -53,24 +53,25 @@ def coding_rate(z: ArrayLike, eps: float) -> float:
 
 
 def coding_rate_gradient(z: ArrayLike, eps: float) -> Array:
-    """Derivative of the coding rate in the embeddings, ``a Z (I + a Z^T Z)^-1``.
+    """Derivative of the coding rate with respect to embeddings, ``a Z (I + a Z^T Z)^-1``.
 
     Parameters
     ----------
     z : array_like, shape (n, d)
         Embeddings, samples in rows.
     eps : float
-        Distortion, in the unit of the embeddings.
+        Distortion in the unit of the embeddings.
 
     Returns
     -------
     ndarray, shape (n, d)
-        Of spectral norm at most ``sqrt(a) / 2``, reached where a singular value is 1/sqrt(a).
+        Gradient. Its spectral norm is at most ``sqrt(a) / 2``, attained if a singular value is
+        1/sqrt(a).
 
     Raises
     ------
     ValueError
-        As :func:`coding_rate`.
+        As in :func:`coding_rate`.
 
     Examples
     --------
@@ -82,27 +83,28 @@ def coding_rate_gradient(z: ArrayLike, eps: float) -> Array:
 
 
 def coding_rate_reduction(z: ArrayLike, groups: ArrayLike, eps: float) -> float:
-    """Coding rate of embeddings less the mean rate of their groups coded one by one.
+    """Coding rate of embeddings minus the mean rate of their groups, coded separately.
 
     Parameters
     ----------
     z : array_like, shape (n, d)
         Embeddings, samples in rows.
     groups : array_like of int, shape (n,), or of float, shape (n, k)
-        Labels or shares, as :func:`group_shares`.
+        Labels or shares, as in :func:`group_shares`.
     eps : float
-        Distortion, in the unit of the embeddings; squared here, not by the caller.
+        Distortion in the unit of the embeddings; it is squared here, not by the caller.
 
     Returns
     -------
     float
-        In nats, at least 0 but for rounding; 0 iff all groups have one second moment.
+        Reduction in nats, at least 0 up to rounding; it is 0 iff all groups have the same second
+        moment.
 
     Raises
     ------
     ValueError
-        If ``z`` is no matrix of at least two samples or not finite, ``eps`` is not a finite number
-        above zero, or as :func:`group_shares`.
+        If ``z`` is not a finite matrix of at least two samples or ``eps`` is not a finite number
+        above zero, and as in :func:`group_shares`.
 
     Notes
     -----
@@ -111,7 +113,7 @@ def coding_rate_reduction(z: ArrayLike, groups: ArrayLike, eps: float) -> float:
     Examples
     --------
     >>> z = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
-    >>> round(coding_rate_reduction(z, [0, 0, 1, 1], eps=1.0), 4)  # log 2 less 1/2 log 3
+    >>> round(coding_rate_reduction(z, [0, 0, 1, 1], eps=1.0), 4)  # log 2 - 1/2 log 3
     0.1438
     """
     z, eps = embeddings(z, rows=2), positive_number("eps", eps)
@@ -123,27 +125,27 @@ def coding_rate_reduction(z: ArrayLike, groups: ArrayLike, eps: float) -> float:
 
 
 def coding_rate_reduction_gradient(z: ArrayLike, groups: ArrayLike, eps: float) -> Array:
-    """Derivative of the coding rate reduction in the embeddings.
+    """Derivative of the coding rate reduction with respect to embeddings.
 
     Parameters
     ----------
     z : array_like, shape (n, d)
         Embeddings, samples in rows.
     groups : array_like of int, shape (n,), or of float, shape (n, k)
-        Labels or shares, as :func:`group_shares`.
+        Labels or shares, as in :func:`group_shares`.
     eps : float
-        Distortion, in the unit of the embeddings.
+        Distortion in the unit of the embeddings.
 
     Returns
     -------
     ndarray, shape (n, d)
-        Not zero where the reduction is zero, in general: that is its least value over groups, not
-        over embeddings.
+        Gradient. In general it is not zero if the reduction is zero, which is the minimum over
+        groups, not over embeddings.
 
     Raises
     ------
     ValueError
-        As :func:`coding_rate_reduction`.
+        As in :func:`coding_rate_reduction`.
 
     Examples
     --------
@@ -165,20 +167,20 @@ def group_shares(groups: ArrayLike, n: int) -> Array:
     Parameters
     ----------
     groups : array_like of int, shape (n,), or of float, shape (n, k)
-        A label a sample, any integers, each that occurs a group; or the shares of the samples in k
-        groups, rows not negative and of sum 1.
+        A label for each sample: equal integers form a group. Or the shares of the samples in k
+        groups: not negative, each row with sum 1.
     n : int
         Number of samples.
 
     Returns
     -------
     ndarray, shape (n, k)
-        Of labels, in ascending order.
+        Shares; the groups of labels are in ascending order.
 
     Raises
     ------
     ValueError
-        If the shape does not fit, labels are no integers, a share is negative or not finite, a row
+        If the shape does not fit, labels are not integers, a share is negative or not finite, a row
         of shares does not sum to 1, or a group is empty.
 
     Examples
@@ -186,15 +188,15 @@ def group_shares(groups: ArrayLike, n: int) -> Array:
     >>> group_shares([7, 3, 7], 3).tolist()
     [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
     """
-    given = np.asarray(groups)
-    if given.ndim == 1:
-        if given.shape != (n,) or given.dtype.kind not in "iub":
+    labels = np.asarray(groups)
+    if labels.ndim == 1:
+        if labels.shape != (n,) or labels.dtype.kind not in "iub":
             raise ValueError(
-                f"groups has shape {given.shape} and type {given.dtype}; expected {n} integer "
+                f"groups has shape {labels.shape} and type {labels.dtype}; expected {n} integer "
                 f"labels, one a row of z, or shares of shape ({n}, k)"
             )
-        return (given[:, None] == np.unique(given)).astype(np.float64)
-    shares = finite_array("groups", given, 2)
+        return (labels[:, None] == np.unique(labels)).astype(np.float64)
+    shares = finite_array("groups", labels, 2)
     if shares.shape[0] != n or shares.shape[1] < 1:
         raise ValueError(f"groups has shape {shares.shape}; expected ({n}, k), one row a row of z")
     if np.any(shares < 0):
@@ -216,17 +218,17 @@ def embeddings(z: ArrayLike, rows: int) -> Array:
     z : array_like, shape (n, d)
         Embeddings, samples in rows.
     rows : int
-        Least number of samples.
+        Minimum number of samples.
 
     Returns
     -------
     ndarray, shape (n, d)
-        The same as float64.
+        Embeddings as float64.
 
     Raises
     ------
     ValueError
-        If it is no matrix of so many rows and at least one column, or not finite.
+        If ``z`` is not a finite matrix with enough rows and at least one column.
 
     Examples
     --------
@@ -248,14 +250,14 @@ def _rate(z: Array, size: float, eps: float) -> float:
     values = np.linalg.svd(z / peak, compute_uv=False)
     with np.errstate(divide="ignore"):  # log 0 is -inf, of which exp is 0
         log_scaled = np.log(values) + np.log(peak) + 0.5 * np.log(z.shape[1] / size) - np.log(eps)
-    return float(0.5 * np.logaddexp(0.0, 2.0 * log_scaled).sum())  # of log(1 + scaled^2)
+    return float(0.5 * np.logaddexp(0.0, 2.0 * log_scaled).sum())  # sum of log(1 + scaled^2)
 
 
 def _gradient(z: Array, size: float, eps: float) -> Array:
     root = np.sqrt(z.shape[1] / size) / eps
     peak = np.abs(z).max() or 1.0
     left, values, right = np.linalg.svd(z / peak, full_matrices=False)
-    # a s / (1 + a s^2), which is also 1 / (s (1 + 1 / (a s^2))): no square overflows in its half.
+    # a s / (1 + a s^2) = 1 / (s (1 + 1 / (a s^2))): each form is used where its square is small.
     with np.errstate(all="ignore"):
         values = peak * values
         scaled = root * values

@@ -1,16 +1,16 @@
-r"""Barlow Twins on a frozen kernel with all its blocks between outputs, iterated.
+r"""Barlow Twins on a frozen kernel with all blocks between outputs, by iteration.
 
 A network of d outputs that stays in its linear regime follows, on the 2n stacked views,
 
     f_k(x) <- f_k(x) - eta sum_{x', l} Theta(x, x')_{kl} dL / df_l(x'),
 
-Theta its tangent kernel at initialisation (arXiv 1806.07572, section 4). At infinite width Theta is
-block diagonal, one kernel for every output, and the steps have the closed form of
-:mod:`theory.kernels.modes` (arXiv 2303.15438, section on kernels). At width w blocks between
-outputs are of order w^-1/2, unless only the last layer moves, whose kernel has none. Through them a
-learned output feeds the others: a mode that waits at the size alpha of the initialisation is
-overtaken by what flows in at order w^-1/2, and steps sooner than the trace over outputs alone says,
-the more so the smaller alpha. Iterating with all blocks has no such error.
+with Theta its tangent kernel at initialisation (arXiv 1806.07572, section 4). At infinite width
+Theta is block diagonal with the same kernel for every output, and the steps have the closed form of
+:mod:`theory.kernels.modes` (arXiv 2303.15438, section on kernels). At width w, the blocks between
+outputs are of order w^-1/2, unless only the last layer is trained: its kernel has no such blocks.
+Through them a learned output drives the others: a mode at the size alpha of the initialisation
+receives a contribution of order w^-1/2, and steps earlier than the trace over outputs predicts, the
+more so the smaller alpha is. The iteration with all blocks has no such error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def frozen_kernel_descent(
     *,
     stop_above: float = np.inf,
 ) -> Array:
-    """Eigenvalues of the embedding cross-correlation along descent on a frozen kernel.
+    """Eigenvalues of the embedding cross-correlation in gradient descent on a frozen kernel.
 
     Parameters
     ----------
@@ -39,11 +39,11 @@ def frozen_kernel_descent(
     initial_embeddings : array_like, shape (2n, d)
         Embeddings of the stacked views at iteration 0.
     learning_rate : float
-        Step size of gradient descent.
+        Learning rate of gradient descent.
     iterations : int
-        Number of updates at most.
+        Maximum number of updates.
     stop_above : float
-        End once the smallest eigenvalue exceeds this.
+        Stop when the smallest eigenvalue exceeds this number.
 
     Returns
     -------

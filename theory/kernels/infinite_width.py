@@ -1,13 +1,13 @@
 r"""Kernels of infinitely wide ReLU networks: arc-cosine kernels, layer by layer.
 
-An MLP of L layers without biases, of an input x with m entries,
+Consider an MLP of L layers without biases and an input x with m entries,
 
     u_1 = sqrt(2/m) W_1 x,   u_{l+1} = sqrt(c/n_l) W_{l+1} relu(u_l),   f = u_L,
 
-with standard normal W, c = 2 before a ReLU and 1 in the last layer (for L = 1: f = W x / sqrt(m)),
-is at infinite width a Gaussian process of covariance q_L and has a tangent kernel that training
-leaves as it is (Jacot, Gabriel and Hongler, arXiv 1806.07572). With theta the angle between two
-inputs in the geometry of q_l, cos theta = q_l(x, x') / sqrt(q_l(x, x) q_l(x', x')),
+with standard normal W, c = 2 before a ReLU and 1 in the last layer (for L = 1: f = W x / sqrt(m)).
+At infinite width f is a Gaussian process of covariance q_L, and its tangent kernel does not change
+in training (Jacot, Gabriel and Hongler, arXiv 1806.07572). With theta the angle between two inputs
+in the geometry of q_l, cos theta = q_l(x, x') / sqrt(q_l(x, x) q_l(x', x')),
 
     q_{l+1} = c sqrt(q_l(x, x) q_l(x', x')) [sin theta + (pi - theta) cos theta] / (2 pi),
     Theta_{l+1} = q_{l+1} + c (pi - theta) / (2 pi) Theta_l,      Theta_1 = q_1,
@@ -36,24 +36,24 @@ def infinite_width_kernels(
     x2 : array_like, shape (n2, m), optional
         Other inputs; ``x1`` by default.
     layers : int
-        Number L of linear maps; L - 1 hidden layers.
+        Number L of linear maps; there are L - 1 hidden layers.
 
     Returns
     -------
     covariance, tangent : ndarray, shape (n1, n2)
-        Of any one output over the draws of the weights: E f(x) f(x'), and Theta. A network of d
-        outputs has the tangent kernel Theta times the identity, of trace d Theta.
+        E f(x) f(x') and Theta of a single output, over the draws of the weights. A network of d
+        outputs has the tangent kernel Theta times the identity, with trace d Theta.
 
     Raises
     ------
     ValueError
-        If inputs are not finite matrices of as many columns, or ``layers`` is below 1.
+        If inputs are not finite matrices with equal numbers of columns, or ``layers`` is below 1.
 
     Notes
     -----
-    arXiv 1806.07572, theorem 1, in the parameterisation of the module's docstring: both diagonals
-    are known, ``|x|^2 / m`` and ``L |x|^2 / m``. Inputs of equal direction, up to the root of the
-    machine precision, have an angle of that size rather than zero.
+    arXiv 1806.07572, theorem 1, in the parameterisation of the module's docstring. The diagonals
+    are ``|x|^2 / m`` and ``L |x|^2 / m``. Inputs of equal direction may have an angle of up to the
+    root of machine precision instead of zero.
 
     Examples
     --------

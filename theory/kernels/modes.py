@@ -1,8 +1,8 @@
 r"""The dynamics of linear Barlow Twins in the feature space of a kernel.
 
-A kernel k is a linear model in a feature space that is never formed. Stack the 2n views as
-[x_1 ... x_n, x'_1 ... x'_n], let K be their 2n x 2n kernel matrix and P the matrix that swaps the
-two halves; then (arXiv 2303.15438, section on kernels)
+A kernel k is a linear model in a feature space that is never computed. Stack the 2n views as
+[x_1 ... x_n, x'_1 ... x'_n]; let K be their 2n x 2n kernel matrix and P the matrix that swaps the
+two halves. Then (arXiv 2303.15438, section on kernels)
 
     K_Gamma = K^{1/2} Z K^{1/2},    Z = P / (2n),
 
@@ -11,12 +11,12 @@ v_j(x) = b_j^T K^{-1/2} k(X, x) of unit norm in the RKHS, and
 
     f(x, t) = U diag(s(t)) v(x),      f(x, infinity) = U diag(gamma^{-1/2}) v(x),
 
-with s(t) of :mod:`theory.linear.closed_form` and, over positive modes, the least RKHS norm of all
-maps of zero loss. If K is positive definite, n eigenvalues are positive and n negative: two copies
-of n samples teach n things at most.
+with s(t) of :mod:`theory.linear.closed_form`. Over positive modes, f(x, infinity) has the least
+RKHS norm of all maps of zero loss. If K is positive definite, n eigenvalues are positive and n
+negative: two views of n samples have at most n modes to learn.
 
-For the tangent kernel of a finite network, K is the trace over outputs divided by d of the full
-(2n d) x (2n d) kernel.
+For the tangent kernel of a finite network, K is the trace over outputs of the full
+(2n d) x (2n d) kernel, divided by d.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ _ASYMMETRY = 1e-5
 
 @dataclass(frozen=True)
 class Truncation:
-    """What was dropped from a kernel matrix before its inverse square root was taken.
+    """Report on the eigenvalues that were dropped before the inverse square root of a kernel.
 
     Attributes
     ----------
     kept, dropped : int
-        Number of eigenvalues of K kept and dropped; they add up to 2n.
+        Numbers of kept and dropped eigenvalues of K; their sum is 2n.
     threshold : float
-        Eigenvalues at or below it were dropped: machine epsilon times 2n times the largest
-        eigenvalue or, if larger, the size of the most negative eigenvalue, since noise that makes
-        K indefinite spoils positive eigenvalues as much.
+        Largest eigenvalue to drop: machine epsilon times 2n times the largest eigenvalue or, if
+        larger, the size of the most negative eigenvalue, since noise that makes K indefinite
+        changes positive eigenvalues as much.
     largest_dropped : float
-        Largest eigenvalue dropped; 0 if none was.
+        Largest dropped eigenvalue; 0 if there is none.
     most_negative : float
-        Most negative eigenvalue of K; 0 if none is. Beyond rounding it says that K is no kernel
-        matrix, or one computed in low precision.
+        Most negative eigenvalue of K; 0 if there is none. If it exceeds rounding, K is not a kernel
+        matrix, or it was computed in low precision.
     trace_fraction : float
-        Sum of the absolute values of the dropped eigenvalues over that of all.
+        Sum of the absolute values of the dropped eigenvalues, divided by that of all.
     """
 
     kept: int
@@ -74,14 +74,14 @@ class KernelModes:
     eigenvalues : ndarray, shape (r,)
         All eigenvalues gamma of K_Gamma in the kept basis of K, descending.
     coefficients : ndarray, shape (2n, k)
-        Mode j is ``v_j(x) = coefficients[:, j] . k(X, x)``, of unit RKHS norm; zero where fewer
-        modes exist than were asked for.
+        Mode j is ``v_j(x) = coefficients[:, j] . k(X, x)``, of unit RKHS norm; zero if fewer than k
+        modes exist.
     gamma : ndarray, shape (k,)
-        Eigenvalues that belong to ``coefficients``, zero where none exists.
+        Eigenvalues that belong to ``coefficients``, zero if fewer than k modes exist.
     positive_modes : int
-        Number of eigenvalues above rounding: those that are ever learned.
+        Number of positive eigenvalues above rounding; only these modes are ever learned.
     truncation : Truncation
-        What was dropped from K.
+        Report on the dropped eigenvalues of K.
     """
 
     eigenvalues: Array
@@ -102,16 +102,17 @@ def kernel_modes(kernel: ArrayLike, dim: int | None = None) -> KernelModes:
     Parameters
     ----------
     kernel : array_like, shape (2n, 2n)
-        Kernel matrix of the stacked views: rows and columns 0 to n - 1 the first views, n to
-        2n - 1 the second ones in the same order. Symmetric; positive semi-definite but for noise.
+        Kernel matrix of the stacked views: rows and columns 0 to n - 1 are the first views, n to
+        2n - 1 the second views in the same order. It is symmetric, and positive semi-definite up to
+        noise.
     dim : int, optional
         Number of modes, the embedding dimension d. Default: the number of positive modes.
 
     Returns
     -------
     KernelModes
-        Eigenvalues, modes and a report of what was dropped. Costs two symmetric eigenproblems of
-        size 2n at most and memory for a few matrices of that size.
+        Eigenvalues, modes and a report on dropped eigenvalues. They cost two symmetric
+        eigenproblems of size at most 2n, and memory for a few matrices of that size.
 
     Raises
     ------
@@ -126,9 +127,10 @@ def kernel_modes(kernel: ArrayLike, dim: int | None = None) -> KernelModes:
 
     Notes
     -----
-    arXiv 2303.15438, section on kernels. One decomposition K = Q diag(kappa) Q^T serves for
-    K^{1/2} and its pseudo-inverse in the kept basis, where K_Gamma = kappa^{1/2} Q^T Z Q
-    kappa^{1/2}; an inverse square root of the whole ill-conditioned K is never formed.
+    arXiv 2303.15438, section on kernels. A single decomposition K = Q diag(kappa) Q^T gives
+    K^{1/2} and its pseudo-inverse in the kept basis, where
+    K_Gamma = kappa^{1/2} Q^T Z Q kappa^{1/2}. The inverse square root of the whole ill-conditioned
+    K is never computed.
 
     Examples
     --------
@@ -146,15 +148,15 @@ def kernel_modes(kernel: ArrayLike, dim: int | None = None) -> KernelModes:
         dim = whole_number("dim", dim, 1)
     kappa, axes = np.linalg.eigh(kernel)
     threshold = max(_EPS * size * kappa[-1], -kappa[0], 0.0)
-    kept = kappa > threshold
-    if not np.any(kept):
+    above = kappa > threshold
+    if not np.any(above):
         raise ValueError(
             f"kernel has eigenvalues from {kappa[0]:.3g} to {kappa[-1]:.3g}; expected a positive"
             " semi-definite matrix that is not zero"
         )
-    truncation = _report(kappa, kept, threshold)
+    truncation = _report(kappa, above, threshold)
 
-    root, axes = np.sqrt(kappa[kept]), axes[:, kept]
+    root, axes = np.sqrt(kappa[above]), axes[:, above]
     half = axes[: size // 2].T @ axes[size // 2 :]
     gamma, vectors = np.linalg.eigh(root[:, None] * (half + half.T) * root / size)
     gamma, vectors = gamma[::-1], vectors[:, ::-1]
@@ -168,15 +170,15 @@ def kernel_modes(kernel: ArrayLike, dim: int | None = None) -> KernelModes:
             UserWarning,
             stacklevel=2,
         )
-    found = min(dim, len(gamma))
+    count = min(dim, len(gamma))
     coefficients, leading = np.zeros((size, dim)), np.zeros(dim)
-    coefficients[:, :found] = (axes / root) @ vectors[:, :found]
-    leading[:found] = gamma[:found]
+    coefficients[:, :count] = (axes / root) @ vectors[:, :count]
+    leading[:count] = gamma[:count]
     return KernelModes(gamma, coefficients, leading, positive, truncation)
 
 
 def kernel_initialization(modes: KernelModes, initial_embeddings: ArrayLike) -> tuple[Array, Array]:
-    """Aligned initialisation equivalent to given small initial embeddings.
+    """Aligned initialisation that is equivalent to small initial embeddings.
 
     Parameters
     ----------
@@ -190,7 +192,7 @@ def kernel_initialization(modes: KernelModes, initial_embeddings: ArrayLike) -> 
     left : ndarray, shape (d, k)
         Equivalent left singular vectors, k the smaller of d and the number of modes.
     s0 : ndarray, shape (k,)
-        Equivalent singular values, none negative.
+        Equivalent singular values, not negative.
 
     Raises
     ------
@@ -200,7 +202,7 @@ def kernel_initialization(modes: KernelModes, initial_embeddings: ArrayLike) -> 
     Notes
     -----
     The inner product of embedding i at t = 0 with mode j in the RKHS is
-    ``initial_embeddings[:, i] . coefficients[:, j]``: it is W(0) v_j of arXiv 2303.15438, to which
+    ``initial_embeddings[:, i] . coefficients[:, j]``. It is W(0) v_j of arXiv 2303.15438, so
     :func:`theory.linear.initialization.equivalent_initialization` applies.
 
     Examples
@@ -227,7 +229,7 @@ def embed(
     s0: ArrayLike | None = None,
     left: ArrayLike | None = None,
 ) -> Array:
-    """Embeddings of any points, in closed form.
+    """Embeddings of arbitrary points, in closed form.
 
     Parameters
     ----------
@@ -238,7 +240,7 @@ def embed(
     t : array_like, shape (...), optional
         Flow times, learning rate x step. Default: the end of training.
     s0 : array_like, shape (k,), optional
-        Singular values at t = 0, for which there must be a ``t``; k at most the number of modes.
+        Singular values at t = 0, required with ``t``; k is at most the number of modes.
     left : array_like, shape (d, k), optional
         Left singular vectors U. Default the identity: dimension j is mode j.
 
@@ -250,7 +252,7 @@ def embed(
     Raises
     ------
     ValueError
-        If shapes do not fit, a value is not finite, or one of ``t`` and ``s0`` is given alone.
+        If shapes do not fit, a value is not finite, or only one of ``t`` and ``s0`` is given.
 
     Notes
     -----
@@ -288,13 +290,13 @@ def embed(
     return features if left is None else features @ left.T
 
 
-def _report(kappa: Array, kept: NDArray[np.bool_], threshold: float) -> Truncation:
+def _report(kappa: Array, above: NDArray[np.bool_], threshold: float) -> Truncation:
     sizes = np.abs(kappa)
     return Truncation(
-        kept=int(np.count_nonzero(kept)),
-        dropped=int(np.count_nonzero(~kept)),
+        kept=int(np.count_nonzero(above)),
+        dropped=int(np.count_nonzero(~above)),
         threshold=float(threshold),
-        largest_dropped=float(kappa[~kept].max()) if not np.all(kept) else 0.0,
+        largest_dropped=float(kappa[~above].max()) if not np.all(above) else 0.0,
         most_negative=float(min(kappa[0], 0.0)),
-        trace_fraction=float(sizes[~kept].sum() / sizes.sum()),
+        trace_fraction=float(sizes[~above].sum() / sizes.sum()),
     )

@@ -1,16 +1,17 @@
-r"""The next step from a plateau: one direction's tangent kernel, learned functions projected out.
+r"""The next step from a plateau: the tangent kernel of one direction, without learned functions.
 
-On a plateau of Barlow Twins let the functions f_v of k modes be learned, with eigenvalues lambda_v,
-and u be an output direction with a small eigenvalue. With K_u the tangent kernel of the scalar
-output u . f on the 2n views, and P the swap of the two views, a small function along u grows as
+On a plateau of Barlow Twins, let the functions f_v of k modes be learned, with eigenvalues
+lambda_v, and let u be an output direction with a small eigenvalue. With K_u the tangent kernel of
+the scalar output u . f on the 2n views, and P the swap of the two views, a small function along u
+grows as
 
     df/dt = (2/n) D K_u P f,    D = I - sum_v f_v f_v^T P / (2 n lambda_v),
 
-which follows from arXiv 2303.15438's dynamics by the chain rule, with the learned residuals zero
-and the kernel fixed. D projects in the inner product of P, so that P D = D^T P and the operator has
-the nonzero spectrum of (2/n) S P with S = D K_u D^T: four times that of the theory's K_Gamma for
-the kernel S. The eigenvalue lambda, quadratic in f, grows at twice the largest: 8 gamma_1(S), as in
-the linear model.
+by the chain rule from the dynamics of arXiv 2303.15438, if the learned residuals are zero and the
+kernel is fixed. D is a projection in the inner product of P, so P D = D^T P. The operator has the
+nonzero spectrum of (2/n) S P with S = D K_u D^T, which is four times that of the theory's K_Gamma
+for the kernel S. The eigenvalue lambda is quadratic in f and grows at twice the largest rate:
+8 gamma_1(S), as in the linear model.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ def plateau_rate(kernel: ArrayLike, learned: ArrayLike, lam: ArrayLike) -> float
     Parameters
     ----------
     kernel : array_like, shape (2n, 2n)
-        K_u, the tangent kernel of the scalar output, the first views first.
+        Tangent kernel K_u of the scalar output, first views first.
     learned : array_like, shape (2n, k)
         Functions of the learned modes, eigenvectors of C applied to the embeddings; k may be 0.
     lam : array_like, shape (k,)
-        Their eigenvalues, above zero.
+        Eigenvalues of the learned modes, above zero.
 
     Returns
     -------
@@ -44,17 +45,17 @@ def plateau_rate(kernel: ArrayLike, learned: ArrayLike, lam: ArrayLike) -> float
     Raises
     ------
     ValueError
-        If shapes do not fit, the kernel is not symmetric, a value is not finite or an eigenvalue
-        not above zero.
+        If shapes do not fit, the kernel is not symmetric, a value is not finite, or an eigenvalue
+        is not above zero.
 
     Notes
     -----
-    The kernel holds all parameters or those of some layers; one of the last layer alone gives the
-    rate that fixed features would have.
+    The kernel may contain all parameters or those of some layers. A kernel of the last layer only
+    gives the rate for fixed features.
 
     Examples
     --------
-    Two samples in a plane, the views equal, one of them learned; gamma is 1/2 for both.
+    Two samples in a plane with equal views; one is learned. Both have gamma 1/2.
 
     >>> k = np.kron(np.ones((2, 2)), np.eye(2))
     >>> f = np.array([[2.0], [0.0], [2.0], [0.0]])  # lambda is f^T P f / (2n) = 2
@@ -81,7 +82,7 @@ def plateau_rate(kernel: ArrayLike, learned: ArrayLike, lam: ArrayLike) -> float
     deflated = kernel - (learned / lam) @ (swapped.T @ kernel) / size  # D K
     deflated = deflated - (deflated @ swapped) @ (learned / lam).T / size  # D K D^T
     scale = float(np.abs(deflated).max(initial=0.0))
-    # Rounding leaves about machine epsilon of the kernel where everything is projected out.
+    # If everything is projected out, rounding errors of the kernel are left.
     if scale <= 1e-12 * float(np.abs(kernel).max(initial=0.0)):
         return 0.0
     return max(8.0 * float(kernel_modes((deflated + deflated.T) / 2).eigenvalues[0]), 0.0)

@@ -1,14 +1,14 @@
-r"""The flow of a linear model whose kernel is replaced now and then by a newer one.
+r"""The flow of a linear model whose kernel is replaced at given times.
 
-In function space, F (2n, d) holding the embeddings of the stacked views, gradient flow of Barlow
-Twins with a kernel K that stands still is (arXiv 2303.15438, section on kernels)
+In function space, with F (2n, d) the embeddings of the stacked views, gradient flow of Barlow Twins
+with a constant kernel K is (arXiv 2303.15438, section on kernels)
 
     dF/dt = 4 K Z F (I - C),    C = F^T Z F,    Z = P / (2n),
 
-P the swap of the two halves: no mode has to be matched with another, no inverse root of K is taken,
-and every start is allowed, small or not. Where the start is aligned with the modes of K_Gamma, the
-eigenvalues of C are the logistic curves of :mod:`theory.linear.closed_form`. A network's tangent
-kernel moves; it is followed by keeping F and replacing K at the times at which it was taken anew.
+with P the swap of the two halves. Modes need not be matched, there is no inverse root of K, and the
+start need not be small. If the start is aligned with the modes of K_Gamma, the eigenvalues of C are
+the logistic curves of :mod:`theory.linear.closed_form`. The tangent kernel of a network changes in
+training: at the times of new kernels, K is replaced and F continues.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from scipy.integrate import solve_ivp
 from theory.arrays import Array, finite_array, real_array, symmetric_matrix
 
 _RTOL = 1e-9
-_ASYMMETRY = 1e-5  # as of theory.kernels.modes: of kernels computed in float32
+_ASYMMETRY = 1e-5  # of kernels in float32, as in theory.kernels.modes
 
 
 def refreshed_curves(
     times: ArrayLike, starts: ArrayLike, kernels: ArrayLike, embeddings: ArrayLike
 ) -> Array:
-    """Eigenvalues of C along the flow, each kernel in force until the next one.
+    """Eigenvalues of C along the flow, where each kernel applies until the next one.
 
     Parameters
     ----------
     times : array_like, shape (T,)
-        Flow times (learning rate x step) of the result, strictly ascending, from ``starts[0]`` on.
+        Flow times (learning rate x step) of the result, strictly ascending, from ``starts[0]``.
     starts : array_like, shape (c,)
-        Flow times from which the kernels hold, strictly ascending; the last holds for ever.
+        Flow times from which the kernels apply, strictly ascending; the last has no end.
     kernels : array_like, shape (c, 2n, 2n)
         Kernel matrices of the stacked views, first views first.
     embeddings : array_like, shape (2n, d)
-        Embeddings of the stacked views at ``starts[0]``; of any size.
+        Embeddings of the stacked views at ``starts[0]``, of any size.
 
     Returns
     -------
@@ -48,13 +48,13 @@ def refreshed_curves(
     ------
     ValueError
         If shapes do not fit, a value is not finite, a kernel is not symmetric, times do not
-        ascend, or one lies before ``starts[0]``.
+        ascend, or one is before ``starts[0]``.
 
     Notes
     -----
-    arXiv 2303.15438, section on kernels, with the kernel piecewise constant in time. Integrated by
-    an explicit Runge-Kutta method of order 8 to a relative error of about 1e-9: some
-    gamma_1 x (last - first time) steps of a few products with a 2n x 2n matrix.
+    arXiv 2303.15438, section on kernels, with a kernel that is piecewise constant in time. An
+    explicit Runge-Kutta method of order 8 integrates to a relative error of about 1e-9, in about
+    gamma_1 x (last - first time) steps, each a few products with a 2n x 2n matrix.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def cross_correlations(embeddings: ArrayLike) -> Array:
     Raises
     ------
     ValueError
-        If there is not an even number of rows.
+        If the number of rows is not even.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def cross_correlations(embeddings: ArrayLike) -> Array:
 
 
 def _integrated(kernel: Array, start: Array, begin: float, at: Array) -> Array:
-    """Embeddings at some times, none before the beginning, of the flow of one kernel."""
+    """Embeddings in the flow of one kernel, at times that are not before its beginning."""
     if at[-1] == begin:
         return start[None]
     size = len(kernel)
@@ -139,10 +139,10 @@ def _integrated(kernel: Array, start: Array, begin: float, at: Array) -> Array:
         f = flat.reshape(start.shape)
         return (force @ (f @ (unit - cross_correlations(f)))).ravel()
 
-    # The smallest of the modes that will grow has to be followed as closely as the largest.
+    # The smallest mode that grows needs the same relative accuracy as the largest.
     spread = np.linalg.svd(start, compute_uv=False)
     smallest = max(spread[-1] / np.sqrt(size), 1e-9 * spread[0], 1e-300)
-    found = solve_ivp(
+    flow = solve_ivp(
         slope,
         (begin, at[-1]),
         start.ravel(),
@@ -151,6 +151,6 @@ def _integrated(kernel: Array, start: Array, begin: float, at: Array) -> Array:
         rtol=_RTOL,
         atol=_RTOL * smallest,
     )
-    if not found.success:
-        raise ValueError(f"the flow cannot be integrated: {found.message}")
-    return np.asarray(found.y.T).reshape(-1, *start.shape)
+    if not flow.success:
+        raise ValueError(f"the flow cannot be integrated: {flow.message}")
+    return np.asarray(flow.y.T).reshape(-1, *start.shape)

@@ -11,8 +11,8 @@ decouple into scalar logistic equations (arXiv 2303.15438, section 4):
     ds/dt = 4 gamma s (1 - gamma s^2),
     dlambda/dt = 8 gamma lambda (1 - lambda)    with lambda = gamma s^2.
 
-Every function is vectorised over modes: ``gamma`` and ``s0`` are (k,), a time ``t`` of any shape
-(...) gives (..., k). All hold for positive, zero and negative gamma and never overflow.
+Every function is vectorised over modes: ``gamma`` and ``s0`` are (k,), and times ``t`` of shape
+(...) give (..., k). All hold for positive, zero and negative gamma, and do not overflow.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from theory.arrays import Array, finite_array, real_array
 
 @dataclass(frozen=True)
 class Plateau:
-    """A stretch of training during which the loss stands still.
+    """A stretch of training with nearly constant loss.
 
     Attributes
     ----------
     modes : int
-        Number of embedding dimensions learned by then.
+        Number of embedding dimensions learned before it.
     loss : float
         Height of the plateau, ``dim - modes``.
     start, end : float
-        Flow times (learning rate x step) at which the last rise is 90 % done and the next one
-        10 % done; ``end`` is infinite on the last plateau.
+        Flow times (learning rate x step) at which the last rise has reached 90 % and the next one
+        10 %; ``end`` of the last plateau is infinite.
     """
 
     modes: int
@@ -47,19 +47,19 @@ class Plateau:
 
 
 def mode_arrays(gamma: ArrayLike, s0: ArrayLike) -> tuple[Array, Array]:
-    """Check eigenvalues and initial singular values that belong together.
+    """Check eigenvalues and the initial singular values of their modes.
 
     Parameters
     ----------
     gamma : array_like, shape (k,)
         Eigenvalues of Gamma, of any sign.
     s0 : array_like, shape (k,)
-        Singular values of the map at t = 0, none negative.
+        Singular values of the map at t = 0, not negative.
 
     Returns
     -------
     gamma, s0 : ndarray, shape (k,)
-        The same as float64.
+        The values as float64.
 
     Raises
     ------
@@ -85,12 +85,12 @@ def flow_times(t: ArrayLike) -> Array:
     Parameters
     ----------
     t : array_like, shape (...)
-        Learning rate x step; infinity stands for the end of training.
+        Flow times, learning rate x step; infinity is the end of training.
 
     Returns
     -------
     ndarray, shape (...)
-        The same as float64.
+        The times as float64.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def singular_values(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike) -> Array:
     Parameters
     ----------
     t : array_like, shape (...)
-        Flow times, learning rate x step, none negative; infinity is allowed.
+        Flow times, learning rate x step, not negative; infinity is allowed.
     gamma : array_like, shape (k,)
         Eigenvalues of Gamma.
     s0 : array_like, shape (k,)
@@ -152,8 +152,8 @@ def singular_values(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike) -> Array:
     Returns
     -------
     ndarray, shape (..., k)
-        ``1 / sqrt(gamma + (s0**-2 - gamma) exp(-8 gamma t))``; a mode with gamma = 0 stands
-        still, one with gamma < 0 decays to zero.
+        ``1 / sqrt(gamma + (s0**-2 - gamma) exp(-8 gamma t))``; a mode with gamma = 0 is constant,
+        one with gamma < 0 decays to zero.
 
     Raises
     ------
@@ -162,8 +162,8 @@ def singular_values(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike) -> Array:
 
     Notes
     -----
-    arXiv 2303.15438, section 4. Written with the decaying exponential of either sign of gamma and
-    with ``hypot``, so that neither large times nor tiny initial values overflow or underflow.
+    arXiv 2303.15438, section 4. The computation uses the decaying exponential for each sign of
+    gamma, and ``hypot``, so that large times and small initial values do not over- or underflow.
 
     Examples
     --------
@@ -173,13 +173,13 @@ def singular_values(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike) -> Array:
     gamma, s0 = mode_arrays(gamma, s0)
     t = flow_times(t)[..., None]
     with np.errstate(over="ignore", invalid="ignore"):
-        # A mode with gamma = 0 stands still for ever: 0 * inf is 0 here.
+        # A mode with gamma = 0 is constant: 0 * inf is 0 here.
         exponent = np.where(gamma == 0, 0.0, 4.0 * np.abs(gamma) * t)
     decay = np.exp(-exponent)  # (..., k), in [0, 1]
     grown = np.sqrt(-np.abs(gamma) * np.expm1(-2.0 * exponent))
     numerator = np.where(gamma > 0, s0, s0 * decay)
     denominator = np.hypot(s0 * grown, np.where(gamma > 0, decay, 1.0))
-    # Both vanish only for s0 = 0 at a time where the decay has underflowed: the mode stays at 0.
+    # Both vanish only for s0 = 0 where the decay has underflowed: the mode stays at 0.
     return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0)
 
 
@@ -201,7 +201,7 @@ def eigenvalue_curves(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike) -> Array:
     Raises
     ------
     ValueError
-        As :func:`singular_values`.
+        As in :func:`singular_values`.
 
     Notes
     -----
@@ -226,17 +226,17 @@ def loss(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike, dim: int | None = None) 
     gamma, s0 : array_like, shape (k,)
         Eigenvalues of Gamma and singular values at t = 0.
     dim : int, optional
-        Embedding dimension d; dimensions beyond the k given ones add 1 each. Default k.
+        Embedding dimension d; each dimension beyond the k modes adds 1. Default k.
 
     Returns
     -------
     ndarray, shape (...)
-        The loss, between 0 and d for a small initialisation.
+        Loss, between 0 and d for a small initialisation.
 
     Raises
     ------
     ValueError
-        As :func:`singular_values`, or if ``dim`` is below k.
+        As in :func:`singular_values`, and if ``dim`` is below k.
 
     Examples
     --------
@@ -251,7 +251,7 @@ def loss(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike, dim: int | None = None) 
 
 
 def step_times(gamma: ArrayLike, s0: ArrayLike) -> Array:
-    """Flow time at which each mode is half risen, lambda = 1/2.
+    """Flow time at which each mode has half risen, lambda = 1/2.
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ def step_times(gamma: ArrayLike, s0: ArrayLike) -> Array:
     Raises
     ------
     ValueError
-        As :func:`mode_arrays`.
+        As in :func:`mode_arrays`.
 
     Examples
     --------
@@ -295,13 +295,13 @@ def approximate_step_times(gamma: ArrayLike, s0: ArrayLike) -> Array:
     Returns
     -------
     ndarray, shape (k,)
-        The critical times of arXiv 2303.15438; they exceed :func:`step_times` by about
-        ``lambda(0) / (8 gamma)``. Infinite for gamma <= 0 or s0 = 0.
+        Critical times of arXiv 2303.15438, which exceed :func:`step_times` by about
+        ``lambda(0) / (8 gamma)``. They are infinite for gamma <= 0 or s0 = 0.
 
     Raises
     ------
     ValueError
-        As :func:`mode_arrays`.
+        As in :func:`mode_arrays`.
 
     Examples
     --------
@@ -316,7 +316,7 @@ def approximate_step_times(gamma: ArrayLike, s0: ArrayLike) -> Array:
 
 
 def rise_widths(gamma: ArrayLike) -> Array:
-    """Flow time each mode takes from 10 % to 90 % of its height, ``log(9) / (4 gamma)``.
+    """Flow time of each mode from 10 % to 90 % of its height, ``log(9) / (4 gamma)``.
 
     Parameters
     ----------
@@ -326,8 +326,8 @@ def rise_widths(gamma: ArrayLike) -> Array:
     Returns
     -------
     ndarray, shape (k,)
-        Independent of the initialisation: a smaller one lengthens plateaus, it does not steepen
-        rises. Infinite for gamma <= 0.
+        Widths; infinite for gamma <= 0. They do not depend on the initialisation: a smaller one
+        makes plateaus longer, but not rises steeper.
 
     Raises
     ------
@@ -346,7 +346,7 @@ def rise_widths(gamma: ArrayLike) -> Array:
 
 
 def plateaus(gamma: ArrayLike, s0: ArrayLike, dim: int | None = None) -> tuple[Plateau, ...]:
-    """Stretches where the loss stands still between two steps.
+    """Plateaus of the loss between two steps.
 
     Parameters
     ----------
@@ -358,12 +358,12 @@ def plateaus(gamma: ArrayLike, s0: ArrayLike, dim: int | None = None) -> tuple[P
     Returns
     -------
     tuple of Plateau
-        In order of time. Two rises that overlap have no plateau between them, and none is listed.
+        Plateaus in order of time. There is no plateau between two rises that overlap.
 
     Raises
     ------
     ValueError
-        As :func:`mode_arrays`.
+        As in :func:`mode_arrays`.
 
     Examples
     --------
@@ -377,16 +377,16 @@ def plateaus(gamma: ArrayLike, s0: ArrayLike, dim: int | None = None) -> tuple[P
     dim = len(tau) if dim is None else dim
     order = [j for j in np.argsort(tau, kind="stable") if np.isfinite(tau[j])]
     begins = tau[order] - half[order]
-    # A slow mode can start rising before a faster one whose half rise comes first.
+    # A slow mode can start to rise before a faster one that reaches its half-rise first.
     ends = [float(np.min(begins[i:], initial=np.inf)) for i in range(len(order) + 1)]
-    start, found = 0.0, []
+    start, flat = 0.0, []
     for modes, end in enumerate(ends):
         if end > start:
-            found.append(Plateau(modes, float(dim - modes), start, end))
+            flat.append(Plateau(modes, float(dim - modes), start, end))
         if modes < len(order):
-            # A slow early mode can still be rising while a later one is done.
+            # A slow early mode can still rise after a later one has finished.
             start = max(start, float(tau[order[modes]] + half[order[modes]]))
-    return tuple(found)
+    return tuple(flat)
 
 
 def weights(
@@ -408,12 +408,12 @@ def weights(
     Returns
     -------
     ndarray, shape (..., d, m)
-        The map W(t); embeddings of samples in rows are ``x @ W.T``.
+        Map W(t); embeddings of samples in rows are ``x @ W.T``.
 
     Raises
     ------
     ValueError
-        As :func:`singular_values`.
+        As in :func:`singular_values`.
 
     Examples
     --------
@@ -425,12 +425,12 @@ def weights(
 
 
 def final_weights(gamma: ArrayLike, left: ArrayLike, right: ArrayLike) -> Array:
-    """The learned map ``U diag(gamma^-1/2) V^T``: least Frobenius norm among zero-loss maps.
+    """Learned map ``U diag(gamma^-1/2) V^T``, of least Frobenius norm among maps of zero loss.
 
     Parameters
     ----------
     gamma : array_like, shape (k,)
-        Eigenvalues of Gamma; modes with gamma <= 0 are never learned and left out.
+        Eigenvalues of Gamma; modes with gamma <= 0 are never learned and are left out.
     left : array_like, shape (d, k)
         Left singular vectors U.
     right : array_like, shape (m, k)
@@ -439,7 +439,7 @@ def final_weights(gamma: ArrayLike, left: ArrayLike, right: ArrayLike) -> Array:
     Returns
     -------
     ndarray, shape (d, m)
-        Its squared Frobenius norm is the sum of 1/gamma over positive modes.
+        Map; its squared Frobenius norm is the sum of 1/gamma over positive modes.
 
     Raises
     ------

@@ -1,17 +1,17 @@
 r"""Deep linear networks: N balanced layers, solved in closed form.
 
 For a product W = W_N ... W_1 whose factors are aligned with Gamma and balanced
-(W_{i+1}^T W_{i+1} = W_i W_i^T, see :func:`balanced_factors`), every factor holds the singular value
-w = s^(1/N) of each mode, and gradient flow on the loss of :mod:`theory.linear.closed_form` gives
+(W_{i+1}^T W_{i+1} = W_i W_i^T, see :func:`balanced_factors`), every factor has the singular value
+w = s^(1/N) of each mode, and gradient flow on the loss of :mod:`theory.linear.closed_form` is
 
     dw/dt = 4 gamma w^(2N-1) (1 - gamma w^(2N)),
     dlambda/dt = 8 N gamma^(1/N) lambda^(2 - 1/N) (1 - lambda)      with lambda = gamma w^(2N).
 
-Times are therefore algebraic in the initialisation, no longer logarithmic. Partial fractions of the
-reciprocal right-hand side give them through a hypergeometric function (derived from the flow of
-arXiv 2303.15438, section 4). A generic, unbalanced initialisation is not covered: scalar equations
-and the QR equivalence of :mod:`theory.linear.initialization` are wrong there by factors of two to
-three.
+Times are therefore algebraic in the initialisation, not logarithmic. They follow from partial
+fractions of the reciprocal right-hand side, with a hypergeometric function (derived from the flow
+of arXiv 2303.15438, section 4). A generic, unbalanced initialisation is not covered: there scalar
+equations and the QR equivalence of :mod:`theory.linear.initialization` are wrong by factors of two
+to three.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def eigenvalue_curves(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike, layers: int
     Parameters
     ----------
     t : array_like, shape (...)
-        Flow times, learning rate x step, none negative; infinity is allowed.
+        Flow times, learning rate x step, not negative; infinity is allowed.
     gamma, s0 : array_like, shape (k,)
         Eigenvalues of Gamma, of any sign, and singular values of the product at t = 0 (each factor
         has their N-th root).
@@ -49,7 +49,7 @@ def eigenvalue_curves(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike, layers: int
     Returns
     -------
     ndarray, shape (..., k)
-        The curves: with depth, rises get short against the plateaus before them. Modes with
+        Curves. With more layers, rises are shorter in comparison with plateaus. Modes with
         gamma < 0 decay to zero.
 
     Raises
@@ -60,8 +60,8 @@ def eigenvalue_curves(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike, layers: int
 
     Notes
     -----
-    The closed-form time as a function of lambda, inverted by bisection in the logarithm of the
-    distance to the fixed points.
+    The closed-form time is a function of lambda. It is inverted by bisection in the logarithm of
+    the distance to the fixed points.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def eigenvalue_curves(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike, layers: int
 
 
 def step_times(gamma: ArrayLike, s0: ArrayLike, layers: int) -> Array:
-    """Flow time at which each mode is half risen, lambda = 1/2.
+    """Flow time at which each mode has half risen, lambda = 1/2.
 
     Parameters
     ----------
@@ -93,12 +93,13 @@ def step_times(gamma: ArrayLike, s0: ArrayLike, layers: int) -> Array:
     Returns
     -------
     ndarray, shape (k,)
-        Infinite for gamma <= 0 or s0 = 0 (never learned), zero for a mode that starts above 1/2.
+        Times; infinite for gamma <= 0 or s0 = 0 (never learned), zero for a mode that starts above
+        1/2.
 
     Raises
     ------
     ValueError
-        As :func:`eigenvalue_curves`.
+        As in :func:`eigenvalue_curves`.
 
     Examples
     --------
@@ -130,7 +131,7 @@ def level_times(level: ArrayLike, gamma: ArrayLike, s0: ArrayLike, layers: int) 
     Raises
     ------
     ValueError
-        As :func:`eigenvalue_curves`, or if a level is not between 0 and 1.
+        As in :func:`eigenvalue_curves`, or if a level is not between 0 and 1.
 
     Notes
     -----
@@ -169,20 +170,20 @@ def balanced_factors(
     widths: Sequence[int],
     rng: np.random.Generator | None = None,
 ) -> list[Array]:
-    """Balanced, aligned factors of ``U diag(s0) V^T``: an initialisation that the theory covers.
+    """Balanced, aligned factors of ``U diag(s0) V^T``, the initialisation of this theory.
 
     Parameters
     ----------
     s0 : array_like, shape (k,)
-        Singular values of the product, none negative.
+        Singular values of the product, not negative.
     left : array_like, shape (d, k)
         Left singular vectors U, orthonormal.
     right : array_like, shape (m, k)
         Eigenvectors V of Gamma, orthonormal.
     widths : sequence of int
-        Hidden widths, N - 1 of them, each at least k; empty for a single factor.
+        The N - 1 hidden widths, each at least k; empty for a single factor.
     rng : numpy.random.Generator, optional
-        Draws the hidden bases; default the first k coordinate axes.
+        Generator of random hidden bases. Default: the first k coordinate axes.
 
     Returns
     -------
@@ -222,7 +223,7 @@ def balanced_factors(
 
 
 def _curve(t: Array, gamma: float, s0: float, layers: int) -> Array:
-    """One mode's lambda at times of any shape, for N >= 2."""
+    """Eigenvalue lambda of one mode at times of any shape, for N >= 2."""
     if gamma == 0 or s0 == 0:
         return np.zeros_like(t)
     log_size = float(np.log(abs(gamma)) + 2.0 * np.log(s0))
@@ -242,7 +243,7 @@ def _curve(t: Array, gamma: float, s0: float, layers: int) -> Array:
 def _invert(
     clock: Callable[[Array, int], Array], start: float, elapsed: Array, layers: int
 ) -> Array:
-    """Coordinate z >= start at which the increasing ``clock`` has advanced by ``elapsed``."""
+    """Coordinate z >= start at which the increasing function ``clock`` has grown by ``elapsed``."""
     low = np.full(elapsed.shape, start)
     high = np.full(elapsed.shape, max(start, _FAR))
     if clock is _falling:
@@ -278,12 +279,12 @@ def _falling(z: Array, layers: int) -> Array:
 
 
 def _beta(b: float, z: Array) -> Array:
-    """Integral of x^(b-1) / (1 - x) from 0 to expit(z), accurate however close to 1 that is."""
+    """Integral of x^(b-1) / (1 - x) from 0 to expit(z), accurate even close to 1."""
     x, rest = expit(z), expit(-z)
     near = rest < 0.1
     inner = np.where(near, 0.5, x)
     far_value = inner**b / b * hyp2f1(1.0, b, 1.0 + b, inner)
-    # The same function in powers of 1 - x: scipy's hyp2f1 loses all its digits close to 1.
+    # The same function in powers of 1 - x: scipy's hyp2f1 loses all digits close to 1.
     outer, term = np.where(near, rest, 0.0), np.ones_like(rest)
     series, log_rest = np.zeros_like(rest), log_expit(-z)
     for n in range(18):

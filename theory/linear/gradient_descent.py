@@ -1,12 +1,12 @@
-r"""Gradient descent with a finite learning rate, mode by mode and exactly.
+r"""Gradient descent with a finite learning rate, exactly and mode by mode.
 
-Descent with step eta on linear Barlow Twins from an aligned initialisation
-(:mod:`theory.linear.closed_form`) keeps the modes apart, and each singular value follows
+Gradient descent with step eta on linear Barlow Twins from an aligned initialisation
+(:mod:`theory.linear.closed_form`) does not mix modes, and each singular value follows
 
-    s <- s + 4 eta gamma s (1 - gamma s^2),
+    s <- s + 4 eta gamma s (1 - gamma s^2).
 
-of which the closed form is the limit eta -> 0 at t = eta n (arXiv 2303.15438, section 4). Flow
-times are about ``2 eta gamma`` too early in relative terms; the functions here have no such error.
+The closed form is the limit eta -> 0 at t = eta n (arXiv 2303.15438, section 4). Flow times are too
+early by a relative error of about ``2 eta gamma``; the functions here have no such error.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def descent_singular_values(
     Parameters
     ----------
     iterations : array_like, shape (T,)
-        Whole iteration numbers in any order, none negative; 0 is the initialisation.
+        Whole iteration numbers in any order, not negative; 0 is the initialisation.
     gamma, s0 : array_like, shape (k,)
         Eigenvalues of Gamma and singular values at iteration 0.
     learning_rate : float
@@ -46,8 +46,8 @@ def descent_singular_values(
     Returns
     -------
     ndarray, shape (T, k)
-        Magnitudes: a step too large can flip the sign of a mode, which changes no eigenvalue.
-        Infinite from where the recursion has diverged on.
+        Absolute values: too large a step can change the sign of a mode, but no eigenvalue. They are
+        infinite after the recursion has diverged.
 
     Raises
     ------
@@ -56,8 +56,8 @@ def descent_singular_values(
 
     Notes
     -----
-    The literal recursion with gradient ``-4 gamma s (1 - gamma s^2) + 2 b s``; its cost is that
-    of the largest iteration asked for.
+    The recursion with gradient ``-4 gamma s (1 - gamma s^2) + 2 b s`` is iterated up to the largest
+    number.
 
     Examples
     --------
@@ -79,13 +79,13 @@ def descent_singular_values(
                 velocity = mu * velocity - 4.0 * gamma * s * (1.0 - gamma * s**2) + 2.0 * b * s
                 s = s - eta * velocity
             if n in rows:
-                # Infinity minus infinity is the trace of a divergence as much as infinity is.
+                # Infinity minus infinity is a divergence too.
                 out[rows[n]] = np.where(np.isfinite(s), np.abs(s), np.inf)
     return out
 
 
 def descent_step_iterations(gamma: ArrayLike, s0: ArrayLike, learning_rate: float) -> Array:
-    """Iteration of gradient descent at which each mode is half risen, lambda = 1/2.
+    """Iteration of gradient descent at which each mode has half risen, lambda = 1/2.
 
     Parameters
     ----------
@@ -97,8 +97,9 @@ def descent_step_iterations(gamma: ArrayLike, s0: ArrayLike, learning_rate: floa
     Returns
     -------
     ndarray, shape (k,)
-        Fractional iterations, linear in the logit of lambda between the two iterations around the
-        crossing; infinite for gamma <= 0 or s0 = 0, zero for a mode that starts above one half.
+        Fractional iterations, interpolated linearly in the logit of lambda between the two
+        iterations around the crossing. Infinite for gamma <= 0 or s0 = 0, zero for a mode that
+        starts above one half.
 
     Raises
     ------
@@ -107,9 +108,9 @@ def descent_step_iterations(gamma: ArrayLike, s0: ArrayLike, learning_rate: floa
 
     Notes
     -----
-    :func:`theory.linear.momentum.momentum_step_iterations` without momentum: iterated literally for
-    large eta gamma, by the expansion ``n = [T + (h/2) ln(f1/f0) + O(h^2)] / h`` for small, with h =
-    4 eta gamma, f = s (1 - gamma s^2) and T the flow time in units of 1 / (4 gamma).
+    It is :func:`theory.linear.momentum.momentum_step_iterations` without momentum: iterated for
+    large eta gamma, and by the expansion ``n = [T + (h/2) ln(f1/f0) + O(h^2)] / h`` for small, with
+    h = 4 eta gamma, f = s (1 - gamma s^2) and T the flow time in units of 1 / (4 gamma).
 
     Examples
     --------
@@ -130,8 +131,8 @@ def stable_learning_rate(gamma: ArrayLike) -> float:
     Returns
     -------
     float
-        The bound; a negative eigenvalue sets it, to ``1 / (2 |gamma|)``, if it is more than twice
-        as large as the largest positive one.
+        Bound. It is ``1 / (2 |gamma|)`` for a negative eigenvalue that is more than twice as large
+        as the largest positive one.
 
     Raises
     ------
@@ -180,7 +181,7 @@ def small_signal_growth(gamma: ArrayLike, learning_rate: float) -> Array:
 
 
 def flow_time_error(gamma: ArrayLike, learning_rate: float) -> Array:
-    """Relative amount by which flow times are too early for descent, about ``2 eta gamma``.
+    """Relative error of flow times for gradient descent, about ``2 eta gamma`` too early.
 
     Parameters
     ----------
@@ -201,8 +202,8 @@ def flow_time_error(gamma: ArrayLike, learning_rate: float) -> Array:
 
     Notes
     -----
-    A mode that the flow multiplies by exp(h) takes 1 + h to leading order in descent, so that it
-    needs ``h / log(1 + h) = 1 + h/2 + ...`` times the iterations, h = 4 eta gamma.
+    In one iteration the flow multiplies a mode by exp(h), descent only by 1 + h, h = 4 eta gamma.
+    Descent therefore needs ``h / log(1 + h) = 1 + h/2 + ...`` times as many iterations.
 
     Examples
     --------

@@ -1,9 +1,8 @@
-r"""From a generic small initialisation to the aligned one that behaves alike.
+r"""The aligned initialisation that is equivalent to a generic small one.
 
-The closed form of :mod:`theory.linear.closed_form` wants W(0) = U diag(s(0)) V_d^T. A generic W(0),
-small in scale, reaches the same trajectory: the fastest mode grows along W(0) v_1, the next one
-along the part of W(0) v_2 orthogonal to it, and so on, which is a QR factorisation (arXiv
-2303.15438):
+The closed form of :mod:`theory.linear.closed_form` needs W(0) = U diag(s(0)) V_d^T. A generic small
+W(0) follows the same trajectory: the fastest mode grows along W(0) v_1, the next one along the part
+of W(0) v_2 orthogonal to it, and so on. This is a QR factorisation (arXiv 2303.15438):
 
     W(0) V_d = Q R,  R_jj > 0     is equivalent to     U = Q,  s_j(0) = R_jj.
 
@@ -20,7 +19,7 @@ from theory.arrays import Array, finite_array
 
 
 def equivalent_initialization(w0: ArrayLike, right: ArrayLike) -> tuple[Array, Array]:
-    """Aligned initialisation that a generic small one is equivalent to.
+    """Aligned initialisation that is equivalent to a generic small one.
 
     Parameters
     ----------
@@ -34,7 +33,7 @@ def equivalent_initialization(w0: ArrayLike, right: ArrayLike) -> tuple[Array, A
     left : ndarray, shape (d, k)
         Equivalent left singular vectors U.
     s0 : ndarray, shape (k,)
-        Equivalent singular values, none negative.
+        Equivalent singular values, not negative.
 
     Raises
     ------
@@ -58,7 +57,7 @@ def equivalent_initialization(w0: ArrayLike, right: ArrayLike) -> tuple[Array, A
 
 
 def column_norms(w0: ArrayLike, right: ArrayLike) -> Array:
-    """Naive initial singular values ``||W(0) v_j||``: the documented negative control.
+    """Naive initial singular values ``||W(0) v_j||``, a negative control.
 
     Parameters
     ----------
@@ -70,8 +69,8 @@ def column_norms(w0: ArrayLike, right: ArrayLike) -> Array:
     Returns
     -------
     ndarray, shape (k,)
-        They ignore that later modes must grow orthogonally to earlier ones; step times from them
-        look right by eye and are 10 to 30 times worse than those of
+        Column norms. They ignore that later modes must grow orthogonally to earlier ones: their
+        step times look right, but the errors are 10 to 30 times those of
         :func:`equivalent_initialization`.
 
     Raises
@@ -85,7 +84,7 @@ def column_norms(w0: ArrayLike, right: ArrayLike) -> Array:
     [3.0, 4.472]
     """
     projected = _project(w0, right)
-    largest = np.abs(projected).max(initial=0.0) or 1.0  # squares of tiny numbers would underflow
+    largest = np.abs(projected).max(initial=0.0) or 1.0  # squares of small numbers would underflow
     return np.linalg.norm(projected / largest, axis=0) * largest
 
 

@@ -25,14 +25,14 @@ from numpy.typing import ArrayLike
 from theory.arrays import Array, finite_array, positive_number
 from theory.linear.closed_form import flow_times, mode_arrays
 
-# Below this lambda the recursion counts as linear. The error that this leaves behind in the
-# logarithm of s is half of it, and that logarithm has to rise by ten from there.
+# Below this lambda the recursion is treated as linear. The error in the logarithm of s is half of
+# this number, while the logarithm still rises by ten.
 _LINEAR = 1e-9
-# Above this value of h (1 + mu) / (2 (1 - mu)^2) the recursion is iterated; below, the expansion in
-# that small number is accurate to 1e-7 of the iterations and costs nothing.
+# Above this value of h (1 + mu) / (2 (1 - mu)^2) the recursion is iterated. Below it, the expansion
+# in that small number is accurate to 1e-7 of the iterations and costs nothing.
 _SMALL = 2e-3
-# Outside this range of h a mode counts as never learned, or as jumping within its first iterations
-# all the same.
+# Below this range of h a mode counts as never learned. Above it, h is set to the upper end, since
+# the mode jumps within its first iterations.
 _LEAST, _MOST = 1e-300, 1e100
 
 
@@ -51,18 +51,18 @@ def growth_root(gamma: ArrayLike, learning_rate: float, momentum: float) -> Arra
     Returns
     -------
     ndarray, shape (k,)
-        The larger modulus of the roots of ``r^2 - (1 + mu + h) r + mu``, h = 4 eta gamma. For
+        Larger modulus of the roots of ``r^2 - (1 + mu + h) r + mu``, h = 4 eta gamma. For
         gamma > 0 it is ``[1 + mu + h + sqrt((1 + mu + h)^2 - 4 mu)] / 2``, above 1; the
         eigenvalue lambda of the embedding grows by its square.
 
     Raises
     ------
     ValueError
-        If a value is not finite, the learning rate not positive or the momentum out of range.
+        If a value is not finite, the learning rate is not positive or the momentum is out of range.
 
     Notes
     -----
-    Derived from the recursion in the module's head, linearised at s = 0.
+    It follows from the recursion in the module's docstring, linearised at s = 0.
 
     Examples
     --------
@@ -124,12 +124,12 @@ def stable_learning_rate(gamma: ArrayLike, momentum: float) -> float:
 
 
 def flow_time(iterations: ArrayLike, learning_rate: float, momentum: float) -> Array:
-    """Gradient-flow time that a number of iterations corresponds to.
+    """Gradient-flow time that corresponds to a number of iterations.
 
     Parameters
     ----------
     iterations : array_like, shape (...)
-        Iterations done, none negative.
+        Numbers of iterations, not negative.
     learning_rate : float
         Step size eta.
     momentum : float
@@ -138,12 +138,13 @@ def flow_time(iterations: ArrayLike, learning_rate: float, momentum: float) -> A
     Returns
     -------
     ndarray, shape (...)
-        ``eta n / (1 - mu)``: right to leading order in eta once the velocity has built up.
+        ``eta n / (1 - mu)``, exact to leading order in eta after the velocity has built up.
 
     Raises
     ------
     ValueError
-        If a count is negative or NaN, the learning rate not positive or the momentum out of range.
+        If a count is negative or NaN, the learning rate is not positive or the momentum is out of
+        range.
 
     Examples
     --------
@@ -157,7 +158,7 @@ def flow_time(iterations: ArrayLike, learning_rate: float, momentum: float) -> A
 def momentum_step_iterations(
     gamma: ArrayLike, s0: ArrayLike, learning_rate: float, momentum: float
 ) -> Array:
-    """Iteration at which each mode is half risen, lambda = 1/2.
+    """Iteration at which each mode has half risen, lambda = 1/2.
 
     Parameters
     ----------
@@ -171,26 +172,26 @@ def momentum_step_iterations(
     Returns
     -------
     ndarray, shape (k,)
-        Fractional iterations, linear in the logit of lambda between the two iterations around the
-        crossing; infinite for gamma <= 0 or s0 = 0, zero for a mode that starts above one half.
-        An iteration that jumps from below 1/2 to 1 or beyond counts from where it started.
+        Fractional iterations, interpolated linearly in the logit of lambda between the two
+        iterations around the crossing. Infinite for gamma <= 0 or s0 = 0, zero for a mode that
+        starts above one half. If an iteration jumps from below 1/2 to 1 or more, its start counts.
 
     Raises
     ------
     ValueError
-        As :func:`growth_root` and :func:`theory.linear.closed_form.mode_arrays`.
+        As in :func:`growth_root` and :func:`theory.linear.closed_form.mode_arrays`.
 
     Notes
     -----
-    The linear phase is skipped by a power of the recursion's 2 x 2 matrix. What is left is iterated
-    literally, or, where kappa sigma is small (kappa = h/(1 - mu), sigma = (1 + mu)/(2 (1 - mu))),
-    counted by the backward-error expansion of the recursion's slow manifold. In u^2 = lambda,
+    The linear phase is skipped by a power of the recursion's 2 x 2 matrix. The rest is iterated. If
+    kappa sigma is small (kappa = h/(1 - mu), sigma = (1 + mu)/(2 (1 - mu))), it is computed from
+    the backward-error expansion of the recursion's slow manifold. In u^2 = lambda,
 
         n = D[ln u] / ln r0 + D[ln(1 - u^2)] / ln r1 + (15/2) kappa (sigma^2 - 1/6) D[u^2],
 
     where D is the difference between the ends and r0, r1 are the slow multipliers at u = 0 and
-    u = 1: both logarithms are exact, the remainder is of order kappa^2 sigma^3. That count is
-    smooth in time; without momentum it is off the interpolated one by at most 0.1 h^2 iterations.
+    u = 1. Both logarithms are exact; the remainder is of order kappa^2 sigma^3. This count is
+    smooth in time; without momentum it differs from the interpolation by at most 0.1 h^2.
 
     Examples
     --------
@@ -223,12 +224,12 @@ def momentum_coefficient(momentum: float) -> float:
     Returns
     -------
     float
-        The same number.
+        The number.
 
     Raises
     ------
     ValueError
-        If it is not from 0 to below 1.
+        If ``momentum`` is not from 0 to below 1.
 
     Examples
     --------
@@ -242,7 +243,7 @@ def momentum_coefficient(momentum: float) -> float:
 
 
 def _half_rise(log_u: Array, h: Array, mu: float) -> Array:
-    """Iterations from u = sqrt(lambda) below sqrt(1/2), at rest, to the half rise."""
+    """Iterations from u = sqrt(lambda) below sqrt(1/2), at rest, to the half-rise."""
     # Roots of the linear recursion. r - 1 must not cancel when h is small.
     spread = np.sqrt((1.0 - mu) ** 2 + 2.0 * h * (1.0 + mu) + h**2)
     gap = 1.0 - mu - h
@@ -283,9 +284,9 @@ def _expansion(u: Array, h: Array, kappa: Array, growth: Array, sigma: float, mu
 def _iterate(
     u: Array, step: Array, h: Array, mu: float, limit: float = math.inf
 ) -> tuple[Array, Array]:
-    """Iterate until every mode has crossed or ``limit`` is reached: fractional counts, last u.
+    """Iterate until every mode has crossed or ``limit`` is reached; fractional counts and last u.
 
-    Counts are infinite for modes that did not cross within the limit.
+    Counts are infinite for modes that do not cross within the limit.
     """
     half = math.sqrt(0.5)
     count, last = np.full(u.shape, np.inf), u.copy()

@@ -1,25 +1,25 @@
-r"""Preconditioned gradient flow: how far the waiting for small directions can be cut short.
+r"""Preconditioned gradient flow: shorter step times for small directions.
 
 Two preconditioners of linear Barlow Twins (:mod:`theory.linear.closed_form`), with C = W Gamma W^T:
 
-* on the embedding side, ``dW/dt = -4 (C + rho I)^-p (C - I) W Gamma``, which gives
+* on the embedding side, ``dW/dt = -4 (C + rho I)^-p (C - I) W Gamma``, with
 
       dlambda/dt = 8 gamma lambda (1 - lambda) (lambda + rho)^-p.
 
-  It removes most of the factor log(1 / initialisation) of a step time and leaves 1/gamma. It holds
-  from a generic small initialisation too, with the singular values of
+  It removes most of the factor log(1 / initialisation) of a step time, but not 1/gamma. It also
+  holds for a generic small initialisation, with the singular values of
   :func:`theory.linear.initialization.equivalent_initialization`.
-* on the input side, ``dW/dt = -4 (C - I) W Gamma (|Gamma| + delta I)^-q``, which gives logistic
-  curves of rate ``8 gamma (|gamma| + delta)^-q`` and evens out the factor 1/gamma. The plain power
-  ``Gamma^-q`` is no choice when Gamma has negative eigenvalues: at q = 1 it drives their modes to
-  minus infinity in finite time. A pseudo-inverse on the eigenvalues above delta is.
+* on the input side, ``dW/dt = -4 (C - I) W Gamma (|Gamma| + delta I)^-q``, with logistic curves of
+  rate ``8 gamma (|gamma| + delta)^-q``. It reduces the factor 1/gamma. The plain power
+  ``Gamma^-q`` is not possible if Gamma has negative eigenvalues: at q = 1 it drives their modes to
+  minus infinity in finite time. A pseudo-inverse on the eigenvalues above delta is possible.
 
-At q >= 1 on the input side the order of the modes is lost: all grow at the same rate at q = 1, the
-map never leaves the row space of a generic W(0), and no equivalent aligned initialisation exists.
-Such an exponent therefore wants ``aligned=True``, the caller's word that W(0) is aligned.
+At q >= 1 on the input side the modes lose their order: at q = 1 all grow at the same rate, the map
+never leaves the row space of a generic W(0), and no equivalent aligned initialisation exists. Such
+an exponent therefore requires ``aligned=True``, by which the caller states that W(0) is aligned.
 
-Derived from the flow of arXiv 2303.15438, section 4; its authors' suggestion of focusing the
-gradient on small embedding directions is the embedding side.
+The equations follow from the flow of arXiv 2303.15438, section 4. The embedding side is the
+authors' suggestion to focus the gradient on small embedding directions.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from theory.arrays import Array, finite_array, non_negative_number, positive_num
 from theory.linear import closed_form
 from theory.linear.closed_form import level_logits, mode_arrays
 
-# (lambda + rho)^p equals rho^p to rounding this far below rho in the logarithm.
+# If log(lambda) is this far below log(rho), (lambda + rho)^p is rho^p up to rounding.
 _FAR = 40.0
 
 
 def embedding_side_step_times(gamma: ArrayLike, s0: ArrayLike, power: float, ridge: float) -> Array:
-    """Flow time at which each mode is half risen under ``(C + rho I)^-p``.
+    """Flow time at which each mode has half risen under ``(C + rho I)^-p``.
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ def embedding_side_step_times(gamma: ArrayLike, s0: ArrayLike, power: float, rid
     Returns
     -------
     ndarray, shape (k,)
-        Infinite for gamma <= 0 or s0 = 0, zero for a mode that starts above one half.
+        Times; infinite for gamma <= 0 or s0 = 0, zero for a mode that starts above one half.
 
     Raises
     ------
     ValueError
-        As :func:`embedding_side_level_times`.
+        As in :func:`embedding_side_level_times`.
 
     Examples
     --------
@@ -88,18 +88,18 @@ def embedding_side_level_times(
     Returns
     -------
     ndarray, shape (..., k)
-        Infinite for gamma <= 0 or s0 = 0, zero for a mode that starts above the level.
+        Times; infinite for gamma <= 0 or s0 = 0, zero for a mode that starts above the level.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, a value is not finite, the power is negative, the ridge not positive
-        or a level not between 0 and 1.
+        If shapes do not fit, a value is not finite, the power is negative, the ridge is not
+        positive, or a level is not between 0 and 1.
 
     Notes
     -----
-    In u = logit(lambda) the flow is ``du/dt = 8 gamma (lambda + rho)^-p``, so that
-    ``t = 1/(8 gamma)`` times the integral of ``(expit(u) + rho)^p``, a smooth integrand.
+    In u = logit(lambda) the flow is ``du/dt = 8 gamma (lambda + rho)^-p``, so t is 1/(8 gamma)
+    times the integral of ``(expit(u) + rho)^p``, which is smooth.
 
     Examples
     --------
@@ -135,21 +135,21 @@ def input_side_rates(
     power : float
         Exponent q, zero or above.
     delta : float
-        Regulariser, above zero; with ``pseudo_inverse`` the threshold.
+        Regulariser, above zero; with ``pseudo_inverse`` it is the threshold.
     pseudo_inverse : bool, optional
         Use ``gamma^(1-q)`` for gamma > delta and 0 otherwise, instead of the regularised power.
     aligned : bool, optional
-        The caller's word that W(0) is aligned with Gamma; required for q >= 1.
+        Statement that W(0) is aligned with Gamma; required for q >= 1.
 
     Returns
     -------
     ndarray, shape (k,)
-        The rate of a mode's logistic curve divided by 8: what takes the place of gamma in time.
+        Rates of the logistic curves divided by 8; they replace gamma in the time dependence.
 
     Raises
     ------
     ValueError
-        If a value is not finite, the power negative, delta not positive, or q >= 1 without
+        If a value is not finite, the power is negative, delta is not positive, or q >= 1 without
         ``aligned``.
 
     Examples
@@ -169,8 +169,8 @@ def input_side_rates(
         )
     if not pseudo_inverse:
         return gamma * (np.abs(gamma) + delta) ** -power
-    kept = gamma > delta
-    return np.where(kept, np.where(kept, gamma, 1.0) ** (1.0 - power), 0.0)
+    above = gamma > delta
+    return np.where(above, np.where(above, gamma, 1.0) ** (1.0 - power), 0.0)
 
 
 def input_side_curves(
@@ -188,22 +188,22 @@ def input_side_curves(
     Parameters
     ----------
     t : array_like, shape (...)
-        Flow times, none negative; infinity is allowed.
+        Flow times, not negative; infinity is allowed.
     gamma, s0 : array_like, shape (k,)
         Eigenvalues of Gamma and singular values at t = 0.
     power, delta, pseudo_inverse, aligned
-        As :func:`input_side_rates`.
+        As in :func:`input_side_rates`.
 
     Returns
     -------
     ndarray, shape (..., k)
-        Logistic curves of rate 8 times :func:`input_side_rates`; a mode that a pseudo-inverse
-        leaves out stands still.
+        Logistic curves of rate 8 times :func:`input_side_rates`; a mode that the pseudo-inverse
+        leaves out is constant.
 
     Raises
     ------
     ValueError
-        As :func:`input_side_rates` and :func:`theory.linear.closed_form.singular_values`.
+        As in :func:`input_side_rates` and :func:`theory.linear.closed_form.singular_values`.
 
     Examples
     --------
@@ -227,14 +227,14 @@ def input_side_step_times(
     pseudo_inverse: bool = False,
     aligned: bool = False,
 ) -> Array:
-    """Flow time at which each mode is half risen with input-side preconditioning.
+    """Flow time at which each mode has half risen with input-side preconditioning.
 
     Parameters
     ----------
     gamma, s0 : array_like, shape (k,)
         Eigenvalues of Gamma and singular values at t = 0.
     power, delta, pseudo_inverse, aligned
-        As :func:`input_side_rates`.
+        As in :func:`input_side_rates`.
 
     Returns
     -------
@@ -245,7 +245,7 @@ def input_side_step_times(
     Raises
     ------
     ValueError
-        As :func:`input_side_rates` and :func:`theory.linear.closed_form.mode_arrays`.
+        As in :func:`input_side_rates` and :func:`theory.linear.closed_form.mode_arrays`.
 
     Examples
     --------
@@ -260,13 +260,13 @@ def input_side_step_times(
 
 
 def _scaled(gamma: Array, s0: Array, rates: Array) -> Array:
-    """Singular values that keep lambda(0) = gamma s0^2 when the rates take gamma's place."""
+    """Singular values that keep lambda(0) = gamma s0^2 if the rates replace gamma."""
     ratio = np.divide(gamma, rates, out=np.zeros_like(gamma), where=rates != 0)
     return s0 * np.sqrt(ratio)
 
 
 def _clock(start: float, end: float, power: float, ridge: float) -> float:
-    """Integral of (expit(u) + ridge)^power from start to end, 0 if start is beyond end."""
+    """Integral of (expit(u) + ridge)^power from start to end; 0 if start is beyond end."""
     if start >= end:
         return 0.0
     # The integrand is constant up to `first`; from there, pieces keep each quadrature smooth.

@@ -1,23 +1,23 @@
-r"""The two-factor law: how the growth of a mode speeds up as features adapt to it.
+r"""The two-factor law: the growth of a mode accelerates as features adapt to it.
 
-Let a mode's amplitude be a product of two factors, a = w phi, what comes late in the network and
-what comes early, and lambda = a^2 its eigenvalue in units of the value at which it saturates.
-Gradient flow on any loss of lambda moves both,
+Let the amplitude of a mode be a product of two factors, a = w phi, from the late and the early part
+of the network, and lambda = a^2 its eigenvalue in units of its final value. Gradient flow on any
+loss of lambda changes both factors,
 
     dw/dt = g(lambda) w phi^2,    dphi/dt = g(lambda) w^2 phi,    d ln(lambda)/dt = A + B,
 
-with A = 2 g phi^2 the late layers' share in the rate and B = 2 g w^2 that of the early ones.
-phi^2 - w^2 is conserved, and A B is proportional to g^2 lambda. With g proportional to
+where A = 2 g phi^2 is the share of the late layers in the rate, and B = 2 g w^2 that of the early
+ones. phi^2 - w^2 is conserved, and A B is proportional to g^2 lambda. With g proportional to
 1 - lambda, as for Barlow Twins (arXiv 2303.15438, equation of the linear dynamics),
 
     d ln(lambda)/dt = (1 - lambda) sqrt(delta^2 + kappa lambda),
     delta = |A - B| / (1 - lambda),    kappa = 4 A B / (lambda (1 - lambda)^2),
 
-so that the two shares at one moment, which gradients give, fix the whole rise. At small lambda the
-rate is delta + kappa lambda / (2 delta): it rises linearly; later as sqrt(kappa lambda), the
-power of two layers that grow together. kappa = 0 is the logistic curve of a fixed kernel. For one
-mode of a two-layer linear network the law is exact. A deeper one has to be cut in two somewhere;
-at the cut where both sides share most evenly, A B and with it the adaptation is greatest.
+so the two shares at one moment, which follow from gradients, determine the whole rise. At small
+lambda the rate is delta + kappa lambda / (2 delta), which is linear in lambda; later it is
+sqrt(kappa lambda), as for two layers that grow together. kappa = 0 is the logistic curve of a fixed
+kernel. The law is exact for one mode of a two-layer linear network. A deeper network must be cut in
+two; at the cut with the most equal shares, A B and the adaptation are largest.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class TwoFactorLaw:
     Attributes
     ----------
     imbalance : float
-        delta, the rate as lambda tends to zero, in inverse flow time.
+        Rate delta in the limit of small lambda, in inverse flow time.
     coupling : float
-        kappa, in inverse squared flow time: the squared rate over 1 - lambda rises by it.
+        Slope kappa of the squared rate over 1 - lambda, in inverse squared flow time.
     """
 
     imbalance: float
@@ -49,19 +49,19 @@ class TwoFactorLaw:
 
 
 def most_even_cut(shares: ArrayLike) -> tuple[float, float, int]:
-    """Cut a network in two where both sides share most evenly in a rate.
+    """Cut a network where both sides have the most equal shares in a rate.
 
     Parameters
     ----------
     shares : array_like, shape (p,)
-        Of the parameter tensors in the order of depth, p at least 1; what is negative counts as 0.
+        Shares of the parameter tensors in order of depth, p at least 1; negative ones count as 0.
 
     Returns
     -------
     early, late : float
-        Sums before and after the cut; with one tensor all is late.
+        Sums before and after the cut; a single tensor is late.
     cut : int
-        Number of tensors before it.
+        Number of tensors before the cut.
 
     Raises
     ------
@@ -83,20 +83,20 @@ def most_even_cut(shares: ArrayLike) -> tuple[float, float, int]:
 
 
 def two_factor_law(lam: float, late: float, early: float) -> TwoFactorLaw:
-    """The law through one moment of a rise.
+    """Two-factor law from the shares at one moment of a rise.
 
     Parameters
     ----------
     lam : float
-        Eigenvalue now, in units of its ceiling, between 0 and 1.
+        Eigenvalue at this moment, in units of its final value, between 0 and 1.
     late, early : float
-        Shares A and B in d ln(lambda)/dt of the layers after the cut and of those before it, in
-        inverse flow time, at least 0.
+        Shares A and B of the layers after and before the cut in d ln(lambda)/dt, in inverse flow
+        time, at least 0.
 
     Returns
     -------
     TwoFactorLaw
-        Its rate at ``lam`` is A + B.
+        Law whose rate at ``lam`` is A + B.
 
     Raises
     ------
@@ -122,14 +122,14 @@ def growth_rate(law: TwoFactorLaw, lam: ArrayLike) -> Array:
     Parameters
     ----------
     law : TwoFactorLaw
-        Of the mode.
+        Law of the mode.
     lam : array_like
         Eigenvalues from 0, where the rate is delta, to 1, where it vanishes.
 
     Returns
     -------
     ndarray
-        In inverse flow time.
+        Rates in inverse flow time.
 
     Raises
     ------
@@ -144,27 +144,27 @@ def growth_rate(law: TwoFactorLaw, lam: ArrayLike) -> Array:
     lam = real_array("lam", lam)
     if not ((lam >= 0) & (lam <= 1)).all():
         raise ValueError(f"lam goes from {lam.min()} to {lam.max()}; expected numbers from 0 to 1")
-    found: Array = np.asarray((1.0 - lam) * _root(law, lam))
-    return found
+    rate: Array = np.asarray((1.0 - lam) * _root(law, lam))
+    return rate
 
 
 def growth_time(law: TwoFactorLaw, start: float, end: ArrayLike) -> Array:
-    r"""Flow time that a mode takes from one eigenvalue to another.
+    r"""Flow time of a mode from one eigenvalue to another.
 
     Parameters
     ----------
     law : TwoFactorLaw
-        Of the mode.
+        Law of the mode.
     start : float
         Eigenvalue at the start, between 0 and 1.
     end : array_like
-        Eigenvalues at the end, between 0 and 1; 1/2 is the step. Smaller ones than ``start`` give
-        negative times.
+        Eigenvalues at the end, between 0 and 1; the step is at 1/2. Eigenvalues below ``start``
+        give negative times.
 
     Returns
     -------
     ndarray
-        Infinite where the law stands still.
+        Flow times; infinite if the rate is zero.
 
     Raises
     ------
@@ -179,12 +179,12 @@ def growth_time(law: TwoFactorLaw, start: float, end: ArrayLike) -> Array:
         (2 / delta) asinh(delta w / sqrt(start end))
         + (2 / R) asinh(R w / sqrt((1 - start) (1 - end))),
 
-    two terms of one sign, by the addition theorem of asinh: nothing cancels, however short the
-    rise, and neither delta nor kappa need be above zero.
+    by the addition theorem of asinh. Both terms have the same sign, so nothing cancels even for
+    short rises, and delta or kappa may be zero.
 
     Examples
     --------
-    A fixed kernel has a logistic rise:
+    The rise of a fixed kernel is logistic:
 
     >>> law = TwoFactorLaw(imbalance=2.0, coupling=0.0)
     >>> bool(np.isclose(growth_time(law, 0.1, 0.5), np.log(9) / 2))
@@ -201,20 +201,20 @@ def growth_time(law: TwoFactorLaw, start: float, end: ArrayLike) -> Array:
     w = (end - start) / (low + high)
     early = _asinh_over(law.imbalance, w / (np.sqrt(start) * np.sqrt(end)))
     late = _asinh_over(ceiling, w / (np.sqrt(1.0 - start) * np.sqrt(1.0 - end)))
-    found: Array = np.asarray(2 * (early + late))
-    return found
+    time: Array = np.asarray(2 * (early + late))
+    return time
 
 
 def _root(law: TwoFactorLaw, lam: ArrayLike) -> Array:
-    """``sqrt(delta^2 + kappa lambda)``, whose squares may lie beyond the largest number."""
-    found: Array = np.hypot(law.imbalance, np.sqrt(law.coupling) * np.sqrt(lam))
-    return found
+    """``sqrt(delta^2 + kappa lambda)``, without overflow of the squares."""
+    root: Array = np.hypot(law.imbalance, np.sqrt(law.coupling) * np.sqrt(lam))
+    return root
 
 
 def _asinh_over(delta: float, x: Array) -> Array:
-    """``asinh(delta x) / delta``, which is x where delta vanishes."""
-    found: Array = np.arcsinh(delta * x) / delta if delta > 0 else x
-    return found
+    """``asinh(delta x) / delta``, which is x at delta = 0."""
+    ratio: Array = np.arcsinh(delta * x) / delta if delta > 0 else x
+    return ratio
 
 
 def _open_unit(name: str, value: float) -> None:

@@ -20,12 +20,12 @@ from theory.linear.closed_form import flow_times, mode_arrays
 
 
 def from_torch(weight_decay: float) -> float:
-    """Coefficient b of ``b ||W||_F^2`` that torch's ``weight_decay`` amounts to.
+    """Coefficient b of ``b ||W||_F^2`` that is equivalent to torch's ``weight_decay``.
 
     Parameters
     ----------
     weight_decay : float
-        The option of ``torch.optim.SGD``, which adds ``weight_decay * W`` to the gradient.
+        Option of ``torch.optim.SGD``, which adds ``weight_decay * W`` to the gradient.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def from_torch(weight_decay: float) -> float:
     Raises
     ------
     ValueError
-        If it is negative or not finite.
+        If ``weight_decay`` is negative or not finite.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def from_torch(weight_decay: float) -> float:
 
 
 def final_eigenvalues(gamma: ArrayLike, penalty: float) -> Array:
-    """Height lambda* at which each eigenvalue of the embedding ends.
+    """Final height lambda* of each eigenvalue of the embedding.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def singular_values(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike, penalty: floa
     Parameters
     ----------
     t : array_like, shape (...)
-        Flow times, learning rate x step, none negative; infinity is allowed.
+        Flow times, learning rate x step, not negative; infinity is allowed.
     gamma, s0 : array_like, shape (k,)
         Eigenvalues of Gamma, of any sign, and singular values at t = 0.
     penalty : float
@@ -97,12 +97,12 @@ def singular_values(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike, penalty: floa
     Raises
     ------
     ValueError
-        As :func:`theory.linear.closed_form.singular_values`, or if the penalty is negative.
+        As in :func:`theory.linear.closed_form.singular_values`, or if the penalty is negative.
 
     Notes
     -----
-    With p = s^-2 the flow of the module's head is linear, ``dp/dt = -a p + 8 gamma^2``. Written
-    with the decaying exponential of either sign of a, so that nothing overflows.
+    With p = s^-2 the flow in the module's docstring is linear, ``dp/dt = -a p + 8 gamma^2``. The
+    computation uses the decaying exponential for each sign of a, so that nothing overflows.
 
     Examples
     --------
@@ -120,7 +120,7 @@ def singular_values(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike, penalty: floa
         -np.expm1(-exponent), np.abs(a), out=np.broadcast_to(t, exponent.shape).copy(), where=a != 0
     )
     with np.errstate(invalid="ignore"):
-        # At gamma = 0 the nonlinear term is absent for ever, however long the time.
+        # At gamma = 0 there is no nonlinear term at any time.
         bent = np.where(gamma == 0, 0.0, np.abs(gamma) * s0 * np.sqrt(8.0 * span))
         bent = np.where(s0 == 0, 0.0, bent)
     numerator = np.where(a > 0, s0, s0 * decay)
@@ -149,7 +149,7 @@ def eigenvalue_curves(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike, penalty: fl
     Raises
     ------
     ValueError
-        As :func:`singular_values`.
+        As in :func:`singular_values`.
 
     Examples
     --------
@@ -161,7 +161,7 @@ def eigenvalue_curves(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike, penalty: fl
 
 
 def step_times(gamma: ArrayLike, s0: ArrayLike, penalty: float) -> Array:
-    """Flow time at which each mode reaches half of its own final height, lambda = lambda*/2.
+    """Flow time at which each mode reaches half of its final height, lambda = lambda*/2.
 
     Parameters
     ----------
@@ -174,12 +174,12 @@ def step_times(gamma: ArrayLike, s0: ArrayLike, penalty: float) -> Array:
     -------
     ndarray, shape (k,)
         ``log(lambda*/lambda(0) - 1) / (8 gamma - 4 b)``; infinite for gamma <= b/2 or s0 = 0
-        (never learned), zero for a mode that starts above half its height.
+        (never learned), zero for a mode that starts above half of its height.
 
     Raises
     ------
     ValueError
-        As :func:`singular_values`.
+        As in :func:`singular_values`.
 
     Examples
     --------
@@ -190,7 +190,7 @@ def step_times(gamma: ArrayLike, s0: ArrayLike, penalty: float) -> Array:
     excess = gamma - non_negative_number("penalty", penalty) / 2.0
     tau = np.full(gamma.shape, np.inf)
     learned = (excess > 0) & (s0 > 0)
-    # lambda(0) / lambda* = gamma^2 s0^2 / (gamma - b/2), at most 1/2 for a mode still to rise.
+    # lambda(0) / lambda* = gamma^2 s0^2 / (gamma - b/2), at most 1/2 for a mode that still rises.
     log_part = 2.0 * (np.log(gamma[learned]) + np.log(s0[learned])) - np.log(excess[learned])
     log_part = np.minimum(log_part, -np.log(2.0))
     tau[learned] = (np.log1p(-np.exp(log_part)) - log_part) / (8.0 * excess[learned])

@@ -5,13 +5,14 @@ For f(x) = W x with W in R^{d x m} small, each of these losses is
     L = const - c Tr(W M W^T) + O(W^4),      dW/dt = 2 W cM,
 
 with cM a symmetric m x m matrix, here called the operator of the loss, and t learning rate x step.
-The singular values along its eigenvectors therefore grow as exp(2 nu_j t), nu_j the eigenvalues of
-cM, which orders the modes and dates their rise from a small initialisation until terms of fourth
-order matter (arXiv 2303.15438, the small-initialisation limit for Barlow Twins, SimCLR and VICReg).
+The singular values along its eigenvectors grow as exp(2 nu_j t), nu_j the eigenvalues of cM. This
+gives the order of the modes and the times of their rise from a small initialisation, as long as
+terms of fourth order are small (arXiv 2303.15438, the small-initialisation limit for Barlow Twins,
+SimCLR and VICReg).
 
-VICReg, whose operator holds over a short time only, has a module of its own
-(:mod:`theory.losses.vicreg`). Losses of scale-free embeddings (cosine similarity, batch-normalised
-embeddings) have no saddle at the origin and no operator.
+VICReg has a separate module (:mod:`theory.losses.vicreg`), because its operator holds only for a
+short time. Losses of scale-free embeddings (cosine similarity, batch-normalised embeddings) have no
+saddle at the origin and no operator.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ class GrowthModes:
     ----------
     rates : ndarray, shape (k,)
         Growth rates ``2 nu_j`` of the singular values, per unit of flow time (learning rate x
-        step), descending; below zero for directions that shrink.
+        step), descending; negative for directions that shrink.
     basis : ndarray, shape (m, k)
-        Unit eigenvectors of the operator in columns, in the same order: the ``right`` that
-        :func:`theory.linear.initialization.equivalent_initialization` takes.
+        Unit eigenvectors of the operator in columns, in the same order: the argument ``right`` of
+        :func:`theory.linear.initialization.equivalent_initialization`.
     """
 
     rates: Array
@@ -60,7 +61,7 @@ def barlow_twins_operator(x: ArrayLike, x_prime: ArrayLike) -> Array:
     Parameters
     ----------
     x, x_prime : array_like, shape (n, m)
-        Two views, samples in rows. They are not centred.
+        Two views, samples in rows; they are not centred.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def barlow_twins_operator(x: ArrayLike, x_prime: ArrayLike) -> Array:
     Raises
     ------
     ValueError
-        As :func:`theory.pairs.gamma.read_pairs`.
+        As in :func:`theory.pairs.gamma.read_pairs`.
 
     Notes
     -----
@@ -98,19 +99,19 @@ def simclr_operator(x: ArrayLike, x_prime: ArrayLike, temperature: float) -> Arr
     Returns
     -------
     ndarray, shape (m, m)
-        ``Nbar = sum_{i != k} z_i z_k^T / (2n (2n - 1))`` runs over the 2n stacked views z. The loss
-        is the mean over the 2n anchors.
+        Operator, with ``Nbar = sum_{i != k} z_i z_k^T / (2n (2n - 1))`` over the 2n stacked views
+        z. The loss is the mean over the 2n anchors.
 
     Raises
     ------
     ValueError
-        If the views are unfit or the temperature is not above zero.
+        If the views are not valid or the temperature is not above zero.
 
     Notes
     -----
-    arXiv 2002.05709, equation 1, without the division by norms. Subtracting the mean of all views
-    leaves ``Gamma - Nbar`` unchanged, so it is computed from centred views, where a large mean
-    cannot cancel digits: there Nbar = -(second moment of the views) / (2n - 1).
+    arXiv 2002.05709, equation 1, without the division by norms. ``Gamma - Nbar`` does not change if
+    the mean of all views is subtracted. It is computed from centred views, where a large mean
+    causes no cancellation: there Nbar = -(second moment of the views) / (2n - 1).
 
     Examples
     --------
@@ -173,18 +174,18 @@ def growth(operator: ArrayLike, w0: ArrayLike, t: ArrayLike) -> Array:
     w0 : array_like, shape (d, m)
         Weights at t = 0.
     t : array_like, shape (...)
-        Flow times, none negative.
+        Flow times, not negative.
 
     Returns
     -------
     ndarray, shape (..., d, m)
-        W(t).
+        Weights W(t).
 
     Raises
     ------
     ValueError
         If shapes do not fit, a value is not finite, a time is negative, or the weights would
-        exceed the largest float64 (the linearisation has ended long before).
+        exceed the largest float64 (the linearisation fails long before).
 
     Notes
     -----
@@ -199,8 +200,8 @@ def growth(operator: ArrayLike, w0: ArrayLike, t: ArrayLike) -> Array:
     t = flow_times(t)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_size = np.log(np.abs(projected)) + 2.0 * nu * t[..., None, None]
-    # One order below the largest float leaves room for the sum over modes.
-    # An infinite time leaves NaN where a mode is absent or stands still, and is refused too.
+    # One order below the largest float, because of the sum over modes. An infinite time gives NaN
+    # for modes that are absent or constant, and is refused too.
     if not np.all(log_size <= _LOG_MAX - np.log(10.0 * len(nu))):
         raise ValueError(
             f"t reaches {t.max():.6g}, where the linearised weights exceed the largest float64;"
@@ -227,7 +228,7 @@ def growth_modes(operator: ArrayLike, dim: int) -> GrowthModes:
     Raises
     ------
     ValueError
-        If the operator is unfit or ``dim`` is not from 1 to m.
+        If the operator is not valid or ``dim`` is not from 1 to m.
 
     Notes
     -----
@@ -253,21 +254,22 @@ def amplitude_times(rates: ArrayLike, s0: ArrayLike, amplitude: ArrayLike) -> Ar
     rates : array_like, shape (k,)
         Growth rates of the singular values, from :func:`growth_modes`.
     s0 : array_like, shape (k,)
-        Singular values at t = 0, none negative.
+        Singular values at t = 0, not negative.
     amplitude : array_like, shape (k,) or scalar
         Singular value to reach, above zero.
 
     Returns
     -------
     ndarray, shape (k,)
-        ``log(amplitude / s0) / rates``; 0 for a mode that starts there or above, infinite for one
-        that does not grow or starts at zero. Its ``argsort`` is the predicted order of the steps.
+        ``log(amplitude / s0) / rates``; 0 for a mode that starts at or above the amplitude,
+        infinite for one that does not grow or starts at zero. Its ``argsort`` is the predicted
+        order of the steps.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, a value is not finite, ``s0`` is negative or ``amplitude`` not above
-        zero.
+        If shapes do not fit, a value is not finite, ``s0`` is negative or ``amplitude`` is not
+        above zero.
 
     Examples
     --------

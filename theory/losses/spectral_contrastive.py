@@ -5,8 +5,8 @@ For f(x) = W x with W in R^{d x m}, inputs whose second moment over all views is
     L = -2 E[f(x) . f(x')] + ||E[f f^T]||_F^2 = -2 Tr(W Gamma W^T) + ||W W^T||_F^2,
 
 gradient flow (t is learning rate x step) is dW/dt = 4 W Gamma - 4 W W^T W. The Gram matrix
-M = W^T W then obeys a matrix Riccati equation and is known at every time, from *every* W(0), not
-only a small or aligned one:
+M = W^T W then obeys a matrix Riccati equation. It is known at every time from *every* W(0), not
+only from a small or aligned one:
 
     dM/dt = 4 (Gamma M + M Gamma) - 8 M^2,
     M(t)  = e^{4 Gamma t} W0^T [I + 8 W0 (int_0^t e^{8 Gamma s} ds) W0^T]^{-1} W0 e^{4 Gamma t}.
@@ -36,7 +36,7 @@ class WhitenedPairs:
     Attributes
     ----------
     x, x_prime : ndarray, shape (n, k)
-        The whitened views, ``x @ transform``.
+        Whitened views, ``x @ transform``.
     transform : ndarray, shape (m, k)
         Whitening map; k is the rank of the pooled second moment, at most m.
     gamma : ndarray, shape (k, k)
@@ -55,23 +55,23 @@ def whiten(x: ArrayLike, x_prime: ArrayLike) -> WhitenedPairs:
     Parameters
     ----------
     x, x_prime : array_like, shape (n, m)
-        Two views, samples in rows. The loss does not centre, nor does this.
+        Two views, samples in rows; as in the loss, they are not centred.
 
     Returns
     -------
     WhitenedPairs
-        In the principal axes of the pooled views, largest variance first. Axes without variance,
-        below machine epsilon times max(2n, m) of the largest singular value, are left out.
+        Views in the principal axes of the pooled views, largest variance first. Axes whose singular
+        value is below machine epsilon times max(2n, m) of the largest are left out.
 
     Raises
     ------
     ValueError
-        If the views are unfit or all zero.
+        If the views are not valid or all zero.
 
     Notes
     -----
-    With no more views than axes (2n <= k) whitening makes every eigenvalue of gamma +1, -1 or 0:
-    such a spectrum says nothing about the population.
+    If there are no more views than axes (2n <= k), every eigenvalue of gamma becomes +1, -1 or 0,
+    and the spectrum has no information about the population.
 
     Examples
     --------
@@ -81,10 +81,10 @@ def whiten(x: ArrayLike, x_prime: ArrayLike) -> WhitenedPairs:
     """
     views = np.concatenate(paired_views(x, x_prime))
     _, size, axes = np.linalg.svd(views, full_matrices=False)
-    kept = size > np.finfo(np.float64).eps * max(views.shape) * size[0]
-    if not np.any(kept):
+    present = size > np.finfo(np.float64).eps * max(views.shape) * size[0]
+    if not np.any(present):
         raise ValueError("x and x_prime are all zero; expected views with variance")
-    transform = axes[kept].T * (np.sqrt(len(views)) / size[kept])
+    transform = axes[present].T * (np.sqrt(len(views)) / size[present])
     first, second = np.split(views @ transform, 2)
     return WhitenedPairs(first, second, transform, cross_correlation(read_pairs(first, second)))
 
@@ -95,7 +95,7 @@ def gram_matrix(t: ArrayLike, gamma: ArrayLike, w0: ArrayLike) -> Array:
     Parameters
     ----------
     t : array_like, shape (...)
-        Finite flow times, learning rate x step, none negative.
+        Finite flow times, learning rate x step, not negative.
     gamma : array_like, shape (m, m)
         Cross-correlation of whitened views, symmetric.
     w0 : array_like, shape (d, m)
@@ -104,7 +104,7 @@ def gram_matrix(t: ArrayLike, gamma: ArrayLike, w0: ArrayLike) -> Array:
     Returns
     -------
     ndarray, shape (..., m, m)
-        M(t), positive semi-definite of rank at most d. From a generic W(0) it tends to the best
+        M(t), positive semi-definite of rank at most d. From a generic W(0) it converges to the best
         positive approximation of Gamma of rank d.
 
     Raises
@@ -115,9 +115,9 @@ def gram_matrix(t: ArrayLike, gamma: ArrayLike, w0: ArrayLike) -> Array:
 
     Notes
     -----
-    The equation of the module docstring, in the stable form that :func:`weights_factor` explains.
-    A direction in which W(0) is below rounding, relative to its norm, is taken to be absent:
-    float64 does not determine what would grow from it.
+    This is the equation of the module's docstring, in the stable form of :func:`weights_factor`. A
+    direction in which W(0) is below rounding, relative to its norm, is treated as absent: float64
+    does not determine its growth.
 
     Examples
     --------
@@ -143,12 +143,12 @@ def embedding_eigenvalues(t: ArrayLike, gamma: ArrayLike, w0: ArrayLike) -> Arra
     Returns
     -------
     ndarray, shape (..., d)
-        Descending at each time.
+        Eigenvalues, descending at each time.
 
     Raises
     ------
     ValueError
-        As :func:`gram_matrix`.
+        As in :func:`gram_matrix`.
 
     Examples
     --------
@@ -182,7 +182,7 @@ def weights_factor(t: ArrayLike, gamma: ArrayLike, w0: ArrayLike) -> Array:
     Raises
     ------
     ValueError
-        As :func:`gram_matrix`.
+        As in :func:`gram_matrix`.
 
     Notes
     -----
@@ -192,10 +192,10 @@ def weights_factor(t: ArrayLike, gamma: ArrayLike, w0: ArrayLike) -> Array:
 
         P = G R^T (I + R G^2 R^T)^{-1} R G = Q2 Q2^T,    [I; G R^T] = [Q1; Q2] T  (thin QR).
 
-    Only the range of [I; G R^T] matters: its column i is divided by R_ii g_i once that exceeds 1
-    and then holds ratios g_j / g_i of slower to faster modes only. These decay, and what is left
-    is the aligned solution with s_i(0) = R_ii: the equivalence of
-    :mod:`theory.linear.initialization`, here proved.
+    Only the range of [I; G R^T] matters: if R_ii g_i exceeds 1, column i is divided by it, and then
+    contains only ratios g_j / g_i of slower to faster modes. These decay, and the limit is the
+    aligned solution with s_i(0) = R_ii. This proves the equivalence of
+    :mod:`theory.linear.initialization`.
 
     Examples
     --------
@@ -238,14 +238,14 @@ def eigenvalue_curves(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike) -> Array:
     gamma : array_like, shape (k,)
         Eigenvalues of Gamma.
     s0 : array_like, shape (k,)
-        Singular values at t = 0, none negative.
+        Singular values at t = 0, not negative.
 
     Returns
     -------
     ndarray, shape (..., k)
         ``s^2 = gamma / (1 + (gamma / s0^2 - 1) exp(-8 gamma t))``, the eigenvalues of the
-        embedding second moment: logistics of rate 8 gamma and height gamma. With gamma = 0 a mode
-        decays as ``s0^2 / (1 + 8 s0^2 t)``, with gamma < 0 exponentially.
+        embedding second moment: logistic curves of rate 8 gamma and height gamma. A mode with
+        gamma = 0 decays as ``s0^2 / (1 + 8 s0^2 t)``, one with gamma < 0 exponentially.
 
     Raises
     ------
@@ -270,7 +270,7 @@ def eigenvalue_curves(t: ArrayLike, gamma: ArrayLike, s0: ArrayLike) -> Array:
 
 
 def step_times(gamma: ArrayLike, s0: ArrayLike) -> Array:
-    """Flow time at which each eigenvalue s^2 is half risen, s^2 = gamma / 2.
+    """Flow time at which each eigenvalue s^2 has half risen, s^2 = gamma / 2.
 
     Parameters
     ----------
@@ -283,13 +283,13 @@ def step_times(gamma: ArrayLike, s0: ArrayLike) -> Array:
     Returns
     -------
     ndarray, shape (k,)
-        ``log(gamma / s0^2 - 1) / (8 gamma)``: that of linear Barlow Twins started from s0 / gamma.
-        Infinite for gamma <= 0 or s0 = 0, zero for a mode that starts above one half.
+        ``log(gamma / s0^2 - 1) / (8 gamma)``, the time of linear Barlow Twins from s0 / gamma. It
+        is infinite for gamma <= 0 or s0 = 0, zero for a mode that starts above one half.
 
     Raises
     ------
     ValueError
-        As :func:`theory.linear.closed_form.mode_arrays`.
+        As in :func:`theory.linear.closed_form.mode_arrays`.
 
     Examples
     --------
@@ -321,7 +321,7 @@ def _echelon(matrix: Array) -> tuple[Array, list[int]]:
     rounding = max(matrix.shape) * np.finfo(np.float64).eps * np.linalg.norm(matrix)
     for j in range(matrix.shape[1]):
         rest = matrix[:, j]
-        for _ in range(2):  # a second pass restores orthogonality that the first one lost
+        for _ in range(2):  # the second pass restores orthogonality after the first
             rest = rest - left @ (left.T @ rest)
         size = np.linalg.norm(rest)
         if size > rounding:

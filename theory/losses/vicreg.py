@@ -1,12 +1,12 @@
 r"""VICReg near the origin: its operator, and the time until which it holds.
 
-While the variance of every embedding dimension is far below the eps under its square root,
-sqrt(var + eps) = sqrt(eps) + var / (2 sqrt(eps)) and VICReg is quadratic in the weights,
+As long as the variance of every embedding dimension is far below the eps under its square root,
+sqrt(var + eps) = sqrt(eps) + var / (2 sqrt(eps)), and VICReg is quadratic in the weights,
 
     L = const - Tr(W cM W^T) + O(W^4),      dW/dt = 2 W cM,
 
-for f(x) = W x and t = learning rate x step: see :mod:`theory.losses.near_origin`. Once a variance
-passes eps, its standard deviation takes over and the hinge pulls it to 1 at a rate of its own.
+for f(x) = W x and t = learning rate x step: see :mod:`theory.losses.near_origin`. When a variance
+exceeds eps, its standard deviation dominates and the hinge pulls it to 1 at a different rate.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ def vicreg_operator(
 ) -> Array:
     """Operator of VICReg, ``mu (S + S') / (4 d sqrt(eps)) - lam Delta / d``.
 
-    Valid only while the variance of every embedding dimension is far below ``eps``:
-    :func:`vicreg_valid_until` says until when.
+    It is valid only as long as the variance of every embedding dimension is far below ``eps``; see
+    :func:`vicreg_valid_until`.
 
     Parameters
     ----------
     x, x_prime : array_like, shape (n, m)
         Two views, samples in rows.
     dim : int
-        Embedding dimension d, by which the loss averages.
+        Embedding dimension d, over which the loss averages.
     mu : float
         Weight of the variance term ``mean(relu(1 - std)) / 2`` summed over both views.
     lam : float
         Weight of the invariance term, the mean square over all n x d entries.
     eps : float
-        Added to each variance under the square root; below 1, where the hinge is active.
+        Number added to each variance under the square root, below 1, where the hinge is active.
 
     Returns
     -------
     ndarray, shape (m, m)
-        S and S' are the unbiased centred covariances of the two views, Delta the mean of
-        ``(x - x')(x - x')^T``. The covariance term is of fourth order and does not enter.
+        Operator, where S and S' are the unbiased centred covariances of the two views and Delta is
+        the mean of ``(x - x')(x - x')^T``. The covariance term is of fourth order and is left out.
 
     Raises
     ------
     ValueError
-        If the views are unfit, ``dim`` is below 1, a weight is negative or not finite, or ``eps``
-        is not between 0 and 1.
+        If the views are not valid, ``dim`` is below 1, a weight is negative or not finite, or
+        ``eps`` is not between 0 and 1.
 
     Notes
     -----
@@ -83,7 +83,7 @@ def vicreg_valid_until(
     eps: float = 1e-4,
     fraction: float = 0.1,
 ) -> float:
-    """Flow time until which VICReg's operator is trustworthy.
+    """Flow time until which VICReg's operator is accurate.
 
     Parameters
     ----------
@@ -92,18 +92,18 @@ def vicreg_valid_until(
     w0 : array_like, shape (d, m)
         Weights at t = 0.
     x, x_prime : array_like, shape (n, m)
-        The views it was computed from.
+        Views that the operator was computed from.
     eps : float
-        The eps of the loss.
+        Number eps of the loss.
     fraction : float
-        Largest variance tolerated, as a fraction of eps; the neglected terms are relatively of
-        about this size.
+        Largest accepted variance, as a fraction of eps; the relative size of the neglected terms is
+        about this.
 
     Returns
     -------
     float
-        Until then no embedding dimension has a variance above ``fraction * eps``; 0 if one may
-        have so at the start, infinite if none ever grows to it.
+        Time before which no embedding dimension has a variance above ``fraction * eps``; 0 if one
+        may exceed it at the start, infinite if none reaches it.
 
     Raises
     ------
@@ -112,9 +112,9 @@ def vicreg_valid_until(
 
     Notes
     -----
-    A bound: the variance of dimension i is at most the largest eigenvalue of S and S' times
-    ``||w_i(t)||^2``, a sum of exponentials whose logarithm is convex, so that it crosses upwards
-    once.
+    The time is a bound: the variance of dimension i is at most the largest eigenvalue of S and S'
+    times ``||w_i(t)||^2``, a sum of exponentials. Its logarithm is convex, so it crosses the limit
+    upwards once.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def vicreg_valid_until(
     growing = (nu > 0) & (log_power > -np.inf)
     if not np.any(growing) or spread == 0:
         return np.inf
-    # The first single component that alone would reach the limit is an upper bound.
+    # The first component that would reach the limit on its own gives an upper bound.
     latest = float(np.min(((log_room - log_power) / (4.0 * np.where(nu > 0, nu, 1.0)))[growing]))
     if excess(latest) <= 0:  # alone in its dimension, up to rounding
         return latest

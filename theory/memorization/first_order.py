@@ -1,23 +1,23 @@
-r"""Who is memorised by a linear model, without training it once.
+r"""Memorisation scores of a linear model to first order, without training.
 
 The map that linear Barlow Twins learns has M = W^T W = sum_{j<=d} v_j v_j^T / gamma_j over the top
-modes of Gamma (arXiv 2303.15438, section 4). Two independent augmentations of a point x differ, on
-average over them, by
+modes of Gamma (arXiv 2303.15438, section 4). The mean squared distance between two independent
+augmentations of a point x is
 
-    E ||W x' - W x''||^2 = 2 tr(M S_x),        S_x the covariance of the augmentations of x,
+    E ||W x' - W x''||^2 = 2 tr(M S_x),        S_x the covariance of the augmentations of x.
 
-its alignment loss for squared, unnormalised distances, and the memorisation score of SSLMem (arXiv
-2401.12233) for leaving x out is the difference 2 tr[(M_{-x} - M) S_x]. Leaving out the k pairs of a
-point among N changes Gamma by a matrix of rank 2k and a factor:
+This is its alignment loss for squared, unnormalised distances. The memorisation score of SSLMem
+(arXiv 2401.12233) for leaving x out is the difference 2 tr[(M_{-x} - M) S_x]. Without the k pairs
+of a point among N, Gamma changes by a matrix of rank 2k and a factor:
 
     Gamma_{-x} = N/(N - k) (Gamma - B/N),   B = sum_pairs (p p^T - q q^T),  p, q = (x +- x')/2.
 
-:func:`first_order_scores` takes the derivative of M along that change,
-:mod:`theory.memorization.leave_one_out` solves it, with a bound on its error. Both work in the
-eigenbasis of Gamma, which is found once: of inputs by :func:`linear_points`, of any kernel by
-:func:`kernel_points`; with the tangent kernel of a trained network on its pairs this estimates what
-the network memorises without training another. Centred data are those whose mean was subtracted
-before, and stays when a point leaves.
+:func:`first_order_scores` uses the derivative of M along that change;
+:mod:`theory.memorization.leave_one_out` solves the changed problem, with a bound on the error. Both
+work in the eigenbasis of Gamma, which is computed once: :func:`linear_points` for inputs,
+:func:`kernel_points` for any kernel. With the tangent kernel of a trained network on its pairs, the
+scores estimate the memorisation of the network without training another one. Data may be centred
+before; the mean then does not change when a point is left out.
 """
 
 from __future__ import annotations
@@ -33,25 +33,27 @@ from theory.arrays import Array, finite_array, paired_views, symmetric_matrix, w
 Indices = NDArray[np.int64]
 
 _EPS = float(np.finfo(np.float64).eps)
-_CHUNK_BYTES = 64 * 2**20  # of the arrays of the points treated together
-_ASYMMETRY = 1e-5  # of a kernel matrix in float32
+CHUNK_BYTES = 64 * 2**20
+"""Default size of the arrays of points that are treated together, in bytes."""
+
+_ASYMMETRY = 1e-5  # asymmetry of a kernel matrix in float32
 
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Points of a linear model in the eigenbasis of its Gamma. Made by :func:`linear_points`.
+    """Points of a linear model in the eigenbasis of its Gamma, from :func:`linear_points`.
 
     Attributes
     ----------
     gamma : ndarray, shape (r,)
-        Eigenvalues of Gamma, descending; zeros outside the span of the pairs are left out where
-        the pairs are fewer than the inputs.
+        Eigenvalues of Gamma, descending; with fewer pairs than inputs, zeros outside the span of
+        the pairs are left out.
     dim : int
-        Number d of modes learned, all with a positive eigenvalue.
+        Number d of learned modes, all with a positive eigenvalue.
     n_pairs : int
         Number N of pairs.
     counts : ndarray of int, shape (n,)
-        Pairs of each point.
+        Number of pairs of each point.
     sums, differences : ndarray, shape (n, k, r)
         p = (x + x')/2 and q = (x - x')/2 of the pairs of each point, padded with zeros to the
         largest count.
@@ -82,24 +84,24 @@ def linear_points(
     Parameters
     ----------
     x, x_prime : array_like, shape (N, m)
-        The two views of every pair trained on, samples in rows. With fresh augmentations in every
-        epoch both are the mean over the augmentations of a point.
+        Views of all training pairs, samples in rows. With new augmentations in every epoch, both
+        are the mean over the augmentations of a point.
     dim : int
-        Number of modes learned, the embedding dimension d.
+        Number of learned modes, the embedding dimension d.
     augmentations : array_like, shape (n, V, m), optional
         V >= 2 further augmentations of each point, in the order of the values of ``groups``.
-        Default: S_x from the pairs themselves, the mean of ``(x - x')(x - x')^T / 2`` over those
-        of a point; scores then include the fit to these very views, not only to the point.
+        Default: S_x from the pairs, the mean of ``(x - x')(x - x')^T / 2`` over those of a point;
+        scores then include the fit to these views, not only to the point.
     every : bool
-        Whether ``augmentations`` are all that there are, equally likely, so that S_x is exact; else
-        they are a sample, and S_x its unbiased estimate.
+        Whether ``augmentations`` are all possible ones, equally likely, so that S_x is exact. If
+        not, they are a sample, and S_x is its unbiased estimate.
     groups : array_like of int, shape (N,), optional
-        Point of each pair. Default: every pair a point of its own.
+        Point of each pair. Default: every pair is a separate point.
 
     Returns
     -------
     Points
-        Costs an eigenproblem of size m, or 2N where that is less, and 2 n V m r operations.
+        Points. They cost an eigenproblem of size min(m, 2N), and 2 n V m r operations.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def linear_points(
     Warns
     -----
     UserWarning
-        If ``dim`` exceeds the number of positive modes: the rest is never learned.
+        If ``dim`` exceeds the number of positive modes: the other modes are never learned.
 
     Examples
     --------
@@ -122,7 +124,7 @@ def linear_points(
     a, b = paired_views(x, x_prime)
     n_pairs, m = a.shape
     basis = None
-    if 2 * n_pairs < m:  # all that Gamma reaches is the span of the views
+    if 2 * n_pairs < m:  # the range of Gamma is in the span of the views
         basis = np.linalg.qr(np.vstack([a, b]).T)[0]
         a, b = a @ basis, b @ basis
     sampled = None
@@ -145,22 +147,21 @@ def kernel_points(
     Parameters
     ----------
     kernel : array_like, shape (2N, 2N)
-        Kernel matrix of the stacked views, first views before second ones, as
-        :func:`theory.kernels.modes.kernel_modes` takes it; for instance the tangent kernel of a
-        network.
+        Kernel matrix of the stacked views, first views before second ones, as in
+        :func:`theory.kernels.modes.kernel_modes`; for instance the tangent kernel of a network.
     dim : int
-        Number of modes learned.
+        Number of learned modes.
     cross_kernel : array_like, shape (n, V, 2N), optional
         Kernel between V >= 2 further augmentations of each point and the stacked views.
     every, groups
-        As for :func:`linear_points`, as is the default without ``cross_kernel``.
+        As in :func:`linear_points`, like the default without ``cross_kernel``.
 
     Returns
     -------
     Points
-        The features of a view are ``kappa^-1/2 Q^T k(X, x)`` with K = Q diag(kappa) Q^T,
-        eigenvalues of K within rounding of zero dropped. Costs two eigenproblems of size 2N and
-        8 n V N^2 operations.
+        Points. The features of a view are ``kappa^-1/2 Q^T k(X, x)`` with K = Q diag(kappa) Q^T;
+        eigenvalues of K within rounding of zero are dropped. They cost two eigenproblems of size 2N
+        and 8 n V N^2 operations.
 
     Raises
     ------
@@ -171,7 +172,7 @@ def kernel_points(
     Warns
     -----
     UserWarning
-        As :func:`linear_points`.
+        As in :func:`linear_points`.
 
     Examples
     --------
@@ -184,12 +185,12 @@ def kernel_points(
     if size % 2:
         raise ValueError(f"kernel has shape {kernel.shape}; expected (2N, 2N) for N pairs")
     kappa, axes = np.linalg.eigh(kernel)
-    kept = kappa > max(_EPS * size * kappa[-1], -kappa[0], 0.0)
-    if not np.any(kept):
+    above = kappa > max(_EPS * size * kappa[-1], -kappa[0], 0.0)
+    if not np.any(above):
         raise ValueError(
             f"kernel has a largest eigenvalue of {kappa[-1]:.3g}; expected a positive one"
         )
-    root, axes = np.sqrt(kappa[kept]), axes[:, kept]
+    root, axes = np.sqrt(kappa[above]), axes[:, above]
     views = axes * root
     sampled = None
     if cross_kernel is not None:
@@ -199,7 +200,7 @@ def kernel_points(
 
 
 def alignment_losses(points: Points) -> Array:
-    """Alignment losses of the points under the map trained on all of them.
+    """Alignment losses of the points for the map trained on all points.
 
     Parameters
     ----------
@@ -209,7 +210,7 @@ def alignment_losses(points: Points) -> Array:
     Returns
     -------
     ndarray, shape (n,)
-        ``2 tr(M S_x)``, squared distances of embeddings that are not normalised.
+        Losses ``2 tr(M S_x)``, squared distances of embeddings without normalisation.
 
     Examples
     --------
@@ -222,30 +223,32 @@ def alignment_losses(points: Points) -> Array:
     return 2.0 * np.sum(top**2 / points.gamma[: points.dim], axis=(1, 2))
 
 
-def first_order_scores(points: Points) -> Array:
+def first_order_scores(points: Points, *, chunk_bytes: int = CHUNK_BYTES) -> Array:
     r"""Memorisation scores to first order in the share of a point.
 
     Parameters
     ----------
     points : Points
         From :func:`linear_points` or :func:`kernel_points`.
+    chunk_bytes : int
+        Memory limit: bytes of the arrays of points that are treated together (one at least).
 
     Returns
     -------
     ndarray, shape (n,)
-        Derivatives of ``2 tr(M S_x)`` along Gamma_{-x} - Gamma; no point's eigenproblem is solved.
-        2 n d r (V + 2k) operations.
+        Derivatives of ``2 tr(M S_x)`` along Gamma_{-x} - Gamma, without an eigenproblem for each
+        point. They cost 2 n d r (V + 2k) operations.
 
     Raises
     ------
     ValueError
-        If mode d and the next have eigenvalues that rounding cannot tell apart: which of them is
-        learned would be decided by a point.
+        If the eigenvalues of mode d and the next one are equal up to rounding: a single point would
+        then decide which of them is learned.
 
     Notes
     -----
     The derivative of M along D is sum_jk F_jk (v_j^T D v_k) v_j v_k^T, with F_jk the divided
-    difference of the function that is 1/gamma on the modes learned and 0 on the others:
+    difference of the function that is 1/gamma on learned modes and 0 on the others:
     -1/(gamma_j gamma_k) within, 1/(gamma_j (gamma_j - gamma_k)) across, 0 outside.
 
     Examples
@@ -263,7 +266,7 @@ def first_order_scores(points: Points) -> Array:
         )
     weights = np.hstack([-1.0 / (top * top.T), 2.0 / (top * (top - rest))])  # (d, r)
     scores = np.empty(len(points.counts))
-    for part in chunks_of_points(len(scores), 3 * dim * len(gamma)):
+    for part in chunks_of_points(len(scores), 3 * dim * len(gamma), chunk_bytes):
         a, p, q = points.factors[part], points.sums[part], points.differences[part]
         spread = a[:, :, :dim].swapaxes(1, 2) @ a  # rows j <= d of S_x
         removed = p[:, :, :dim].swapaxes(1, 2) @ p - q[:, :, :dim].swapaxes(1, 2) @ q
@@ -276,7 +279,7 @@ def first_order_scores(points: Points) -> Array:
 def _points(
     a: Array, b: Array, dim: int, sampled: Array | None, groups: ArrayLike | None
 ) -> Points:
-    """Rotate everything into the eigenbasis of Gamma and sort pairs by point."""
+    """Rotate all arrays into the eigenbasis of Gamma, and sort pairs by point."""
     n_pairs = len(a)
     dim = whole_number("dim", dim, 1)
     labels = np.arange(n_pairs) if groups is None else np.asarray(groups)
@@ -323,7 +326,7 @@ def _points(
 
 
 def _deviations(views: Array, columns: int, every: bool) -> Array:
-    """Deviations from the mean of each point, scaled so that their products sum to a covariance."""
+    """Deviations from the mean of each point; the sum of their products is the covariance."""
     if views.shape[1] < 2 or views.shape[2] != columns:
         raise ValueError(
             f"augmentations have shape {views.shape}; "
@@ -333,7 +336,7 @@ def _deviations(views: Array, columns: int, every: bool) -> Array:
     return spread / np.sqrt(views.shape[1] - (0 if every else 1))
 
 
-def chunks_of_points(count: int, numbers: int) -> list[slice]:
+def chunks_of_points(count: int, numbers: int, chunk_bytes: int = CHUNK_BYTES) -> list[slice]:
     """Slices of points that are few enough to treat together.
 
     Parameters
@@ -341,17 +344,24 @@ def chunks_of_points(count: int, numbers: int) -> list[slice]:
     count : int
         Number of points.
     numbers : int
-        Numbers held for each of them.
+        Number of float64 values for each point.
+    chunk_bytes : int
+        Largest size of a slice in bytes.
 
     Returns
     -------
     list of slice
-        Of 64 MiB of float64 each, or one point.
+        Slices of as many points as fit, or of one.
+
+    Raises
+    ------
+    ValueError
+        If ``chunk_bytes`` is below 1.
 
     Examples
     --------
     >>> chunks_of_points(3, 2**22)
     [slice(0, 2, None), slice(2, 4, None)]
     """
-    rows = max(1, _CHUNK_BYTES // (8 * numbers))
+    rows = max(1, whole_number("chunk_bytes", chunk_bytes, 1) // (8 * numbers))
     return [slice(start, start + rows) for start in range(0, count, rows)]

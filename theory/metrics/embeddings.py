@@ -1,11 +1,11 @@
-r"""Metrics of embeddings, each transcribed from its definition.
+r"""Metrics of embeddings, each written as its definition.
 
-The slow twins of the functions of the same names in ``sslsim``: sums over pairs are sums over
-pairs, LiDAR is a generalised eigenproblem, CKA an alignment of Gram matrices. Embeddings are
-(n, d), samples in rows; spectra and the ranks of them are those of :mod:`theory.metrics.spectra`.
+They are slow counterparts of the functions of the same names in ``sslsim``: sums over pairs are
+sums over pairs, LiDAR is a generalised eigenproblem, CKA an alignment of Gram matrices. Embeddings
+are (n, d), samples in rows; spectra and ranks come from :mod:`theory.metrics.spectra`.
 
-A collapsed embedding has defined values, never NaN: a constant one has a LiDAR and a CKA of 0 and
-the uniformity 0, the worst there is.
+A collapsed embedding has defined values, never NaN: for a constant embedding LiDAR and CKA are 0,
+and uniformity is 0, its worst value.
 """
 
 from __future__ import annotations
@@ -47,26 +47,26 @@ def lidar(z: ArrayLike, groups: ArrayLike, delta: float = 1e-4) -> float:
     z : array_like, shape (n, d)
         Embeddings of several views of each image.
     groups : array_like of int, shape (n,)
-        Image that each row is a view of.
+        Image of each row.
     delta : float
-        Added to the within-image covariance, in the unit of the embeddings squared.
+        Number added to the within-image covariance, in the squared unit of the embeddings.
 
     Returns
     -------
     float
-        Between 1 and min(d, number of images - 1); 0 for a constant embedding.
+        LiDAR, between 1 and min(d, number of images - 1); 0 for a constant embedding.
 
     Raises
     ------
     ValueError
-        If ``z`` is no matrix or not finite, ``groups`` does not fit, there are fewer than two
-        images or one with a single view, or ``delta`` is not above zero.
+        If ``z`` is not a finite matrix, ``groups`` does not fit, there are fewer than two images,
+        an image has a single view, or ``delta`` is not above zero.
 
     Notes
     -----
-    arXiv 2312.04000, section 4: the eigenvalues are those of Sw^-1/2 Sb Sw^-1/2 with Sb the
-    covariance of the images' means, Sw the mean covariance about them plus ``delta``; images count
-    by their views. Their shares sum to one, without the small constant added to each in the paper.
+    arXiv 2312.04000, section 4: effective rank of Sw^-1/2 Sb Sw^-1/2, with Sb the covariance of the
+    means of images and Sw the mean covariance about them plus ``delta``; images are weighted by
+    their number of views. Shares of eigenvalues sum to one, without the paper's small constant.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def alignment(z: ArrayLike, z_prime: ArrayLike, power: float = 2) -> float:
     Parameters
     ----------
     z, z_prime : array_like, shape (n, d)
-        Embeddings of two views; scaled to unit norm here. A zero embedding stays zero.
+        Embeddings of two views, scaled to unit norm here; a zero embedding stays zero.
     power : float
         Power of the distance, above zero.
 
@@ -112,7 +112,7 @@ def alignment(z: ArrayLike, z_prime: ArrayLike, power: float = 2) -> float:
     Raises
     ------
     ValueError
-        If a view is no matrix or not finite, their shapes differ, or ``power`` is not above zero.
+        If a view is not a finite matrix, their shapes differ, or ``power`` is not above zero.
 
     Notes
     -----
@@ -136,24 +136,24 @@ def uniformity(z: ArrayLike, t: float = 2) -> float:
     Parameters
     ----------
     z : array_like, shape (n, d)
-        Embeddings of at least two samples; scaled to unit norm here. A zero embedding stays zero.
+        Embeddings of at least two samples, scaled to unit norm here; a zero embedding stays zero.
     t : float
         Inverse width of the potential, above zero.
 
     Returns
     -------
     float
-        Logarithm of the mean of ``exp(-t ||z_i - z_j||^2)`` over pairs i < j, from ``-4t`` (two
-        antipodal points) to 0 (all in one place); lower is better.
+        Logarithm of the mean of ``exp(-t ||z_i - z_j||^2)`` over i < j, from ``-4t`` (two antipodal
+        points) to 0 (all points equal); lower is better.
 
     Raises
     ------
     ValueError
-        If ``z`` is no matrix of two rows or not finite, or ``t`` is not above zero.
+        If ``z`` is not a finite matrix of at least two rows, or ``t`` is not above zero.
 
     Notes
     -----
-    arXiv 2005.10242, section 4.1; pairs of a sample with itself are left out, as in its code.
+    arXiv 2005.10242, section 4.1; as in its code, terms with i = j are left out.
 
     Examples
     --------
@@ -171,20 +171,20 @@ def linear_cka(x: ArrayLike, y: ArrayLike) -> float:
     Parameters
     ----------
     x : array_like, shape (n, p)
-        One representation of at least two samples.
+        First representation of at least two samples.
     y : array_like, shape (n, q)
-        The other.
+        Second representation.
 
     Returns
     -------
     float
-        Between 0 and 1; 1 for representations equal up to rotation, scale and shift; 0 where one
-        is constant.
+        Alignment between 0 and 1. It is 1 if representations are equal up to rotation, scale and
+        shift, and 0 if one is constant.
 
     Raises
     ------
     ValueError
-        If one is no matrix of two rows or not finite, or their numbers of rows differ.
+        If one is not a finite matrix of at least two rows, or their numbers of rows differ.
 
     Notes
     -----
@@ -212,18 +212,18 @@ def subspace_alignment(u: ArrayLike, v: ArrayLike) -> float:
     Parameters
     ----------
     u, v : array_like, shape (m, k)
-        Bases in columns, linearly independent, orthonormal or not.
+        Bases in columns, linearly independent but not necessarily orthonormal.
 
     Returns
     -------
     float
-        ``||U^T V||_F^2 / k`` of orthonormal bases, from 0 (orthogonal) to 1 (the same subspace).
-        By chance k / m.
+        ``||U^T V||_F^2 / k`` for orthonormal bases, from 0 (orthogonal) to 1 (equal subspaces). Its
+        mean over random subspaces is k / m.
 
     Raises
     ------
     ValueError
-        If one is no matrix or not finite, their shapes differ, or columns are linearly dependent.
+        If one is not a finite matrix, their shapes differ, or columns are linearly dependent.
 
     Examples
     --------
@@ -256,7 +256,7 @@ def _on_sphere(z: Array) -> Array:
 
 
 def _gram(z: Array) -> Array:
-    z = z / np.abs(z).max()  # squares of squares of tiny features would vanish
+    z = z / np.abs(z).max()  # fourth powers of small features would underflow
     return z @ z.T
 
 

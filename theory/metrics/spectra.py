@@ -1,10 +1,10 @@
-"""Spectra of embeddings and the ranks read off them, each transcribed from its definition.
+"""Spectra of embeddings and their ranks, each written as its definition.
 
-The twins of the functions of the same names in ``sslsim``: covariances are formed in full,
-whatever the shape. Embeddings are (n, d), samples in rows.
+They are counterparts of the functions of the same names in ``sslsim``, with full covariance
+matrices for every shape. Embeddings are (n, d), samples in rows.
 
-A collapsed embedding has defined values, never NaN: its ranks are 0 where there is nothing to rank
-(an embedding of zeros; a constant one once centred) and the decay of such a spectrum is infinite.
+A collapsed embedding has defined values, never NaN: the ranks of an embedding of zeros, or of a
+constant one after centring, are 0, and the decay of such a spectrum is infinite.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ def covariance_spectrum(z: ArrayLike, center: bool = True) -> Array:
     z : array_like, shape (n, d)
         Embeddings of at least two samples.
     center : bool
-        Subtract the mean first.
+        Whether to subtract the mean first.
 
     Returns
     -------
     ndarray, shape (d,)
-        Descending, none negative; those beyond the rank are 0 up to rounding.
+        Eigenvalues, descending and not negative; those beyond the rank are 0 up to rounding.
 
     Raises
     ------
     ValueError
-        If ``z`` is no matrix of two rows, or not finite.
+        If ``z`` is not a finite matrix of at least two rows.
 
     Examples
     --------
@@ -56,12 +56,12 @@ def cross_spectrum(z: ArrayLike, z_prime: ArrayLike) -> Array:
     Returns
     -------
     ndarray, shape (d,)
-        Descending, of both signs.
+        Eigenvalues of both signs, descending.
 
     Raises
     ------
     ValueError
-        If a view is no matrix of two rows or not finite, or their shapes differ.
+        If a view is not a finite matrix of at least two rows, or shapes differ.
 
     Notes
     -----
@@ -83,21 +83,22 @@ def effective_rank(spectrum: ArrayLike) -> float:
     Parameters
     ----------
     spectrum : array_like, shape (d,)
-        Eigenvalues, or singular values, in any order, none negative.
+        Eigenvalues or singular values, in any order and not negative.
 
     Returns
     -------
     float
-        Between 1 and d; k for k equal values and otherwise zeros; 0 if all are zero.
+        Effective rank, between 1 and d. It is k for k equal values and zeros, and 0 if all are
+        zero.
 
     Raises
     ------
     ValueError
-        If ``spectrum`` is no vector, empty, not finite, or holds a negative value.
+        If ``spectrum`` is not a vector, empty, not finite, or has a negative value.
 
     Notes
     -----
-    Roy and Vetterli, The effective rank, EUSIPCO 2007, definition 1, who take singular values.
+    Roy and Vetterli, The effective rank, EUSIPCO 2007, definition 1, for singular values.
 
     Examples
     --------
@@ -123,18 +124,18 @@ def rank_me(z: ArrayLike) -> float:
     Returns
     -------
     float
-        Between 1 and min(n, d); 0 for a constant embedding of several rows, as the effective rank
-        of its covariance.
+        RankMe, between 1 and min(n, d); 0 for a constant embedding of several rows, like the
+        effective rank of its covariance.
 
     Raises
     ------
     ValueError
-        If ``z`` is no matrix or not finite.
+        If ``z`` is not a finite matrix.
 
     Notes
     -----
-    arXiv 2210.02885, equation 1, without the 1e-7 added there to every share: here they sum to one.
-    There a constant embedding has rank 1, its mean; here it is told from one of a single direction.
+    arXiv 2210.02885, equation 1, without the 1e-7 that is added there to every share. A constant
+    embedding has rank 1 there, because of its mean, and 0 here.
 
     Examples
     --------
@@ -153,28 +154,28 @@ def alpha_req(spectrum: ArrayLike, first: int = 1, last: int | None = None) -> f
     Parameters
     ----------
     spectrum : array_like, shape (d,)
-        Eigenvalues of a covariance, descending, none negative.
+        Eigenvalues of a covariance, descending and not negative.
     first, last : int
-        Indices between which to fit, counted from 1 and inclusive; ``last`` None means d. The
-        published code takes 12 to 100.
+        First and last index of the fit, counted from 1; ``last`` None is d. The published code
+        has 12 and 100.
 
     Returns
     -------
     float
-        Exactly a for eigenvalues proportional to ``i^-a``; infinite where fewer than two
+        Exponent; it is a for eigenvalues proportional to ``i^-a``, and infinite if fewer than two
         eigenvalues are above zero.
 
     Raises
     ------
     ValueError
-        If the spectrum is no vector, not finite, negative somewhere or not descending, or the
-        indices are not ``1 <= first <= last <= d``.
+        If the spectrum is not a vector, not finite, has a negative value or does not descend, or
+        the indices are not ``1 <= first <= last <= d``.
 
     Notes
     -----
     Agrawal et al., NeurIPS 2022 (first as arXiv 2202.05808). Least squares of log eigenvalue on
-    log index, weighted by one over the index as in their code, so that every octave counts alike.
-    Eigenvalues within d machine epsilons of the largest are rounding, and left out.
+    log index, weighted by one over the index as in their code, so that every octave has the same
+    weight. Eigenvalues below d machine epsilons times the largest are rounding and left out.
 
     Examples
     --------
@@ -198,26 +199,26 @@ def alpha_req(spectrum: ArrayLike, first: int = 1, last: int | None = None) -> f
 
 
 def rows_array(name: str, value: ArrayLike, rows: int) -> Array:
-    """Return ``value`` as a float64 matrix of at least so many rows and one column.
+    """Return ``value`` as a float64 matrix with a minimum number of rows and one column.
 
     Parameters
     ----------
     name : str
-        How the caller calls the argument.
+        Name of the argument in the message.
     value : array_like, shape (n, d)
         The argument, samples in rows.
     rows : int
-        Least number of rows.
+        Minimum number of rows.
 
     Returns
     -------
     ndarray, shape (n, d)
-        The same as float64.
+        The matrix as float64.
 
     Raises
     ------
     ValueError
-        If it is no matrix, has fewer rows or no columns, or an entry is NaN or infinite.
+        If ``value`` is not a finite matrix or has too few rows or no columns.
 
     Examples
     --------
@@ -234,7 +235,7 @@ def rows_array(name: str, value: ArrayLike, rows: int) -> Array:
 
 
 def centred(z: Array) -> Array:
-    """Embeddings less their mean; exactly zero where all samples are equal.
+    """Embeddings minus their mean; exactly zero if all samples are equal.
 
     Parameters
     ----------
@@ -244,14 +245,14 @@ def centred(z: Array) -> Array:
     Returns
     -------
     ndarray, shape (n, d)
-        The same with columns that sum to zero.
+        Embeddings with columns that sum to zero.
 
     Examples
     --------
     >>> centred(np.full((3, 1), 0.1)).ravel().tolist()
     [0.0, 0.0, 0.0]
     """
-    # The first row goes first: what is constant becomes exactly zero, not a rounding of it.
+    # Subtract the first row first: constant columns then become exactly zero.
     z = z - z[:1]
     return z - z.mean(axis=0)
 

@@ -1,4 +1,4 @@
-r"""The cross-correlation Gamma of two views, formed or applied without being formed.
+r"""The cross-correlation Gamma of two views, as a matrix or as an operator.
 
     Gamma = 1/(2n) sum_i (x_i x'_i^T + x'_i x_i^T)          (arXiv 2303.15438, section 4)
 
@@ -6,8 +6,8 @@ It is symmetric but not positive semi-definite: a direction along which the two 
 than they agree has a negative eigenvalue and is never learned. Rows are samples here, so that
 Gamma = (X^T X' + X'^T X) / (2n) for arrays of shape (n, m).
 
-Data come as two arrays or as a re-iterable of chunks, of any real type, and are read a chunk at a
-time in float64; what is held beside the caller's own data is one chunk and the result.
+Data are two arrays or a re-iterable of chunks, of any real type. They are read chunk by chunk in
+float64. In addition to the data of the caller, only one chunk and the result are in memory.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg.blas import dgemm
 
-from theory.arrays import Array, positive_number, real_array
+from theory.arrays import Array, positive_number, real_array, whole_number
 
 CHUNK_BYTES = 64 * 2**20
-"""Bytes of float64 that one chunk of one view may take."""
+"""Bytes of float64 that one chunk of one view may take, unless told otherwise."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Positive pairs that can be read again and again, checked once.
+    """Positive pairs, checked once, that can be read any number of times.
 
     Attributes
     ----------
     source : iterable of (ndarray, ndarray)
-        Chunks of rows (x, x') as the caller holds them.
+        Chunks of rows (x, x') from the caller.
     n, m : int
         Number of pairs and of features.
     mean : ndarray, shape (m,)
@@ -44,6 +44,8 @@ class Pairs:
         Factor on every value.
     energy : float
         Mean squared norm of a view, mean over both views, after scaling and centring.
+    chunk_bytes : int
+        Bytes of float64 that one chunk of one view may take.
     """
 
     source: Iterable[tuple[ArrayLike, ArrayLike]]
@@ -53,17 +55,18 @@ class Pairs:
     centred: bool
     scale: float
     energy: float
+    chunk_bytes: int
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        """Yield float64 chunks (x, x') of at most ``CHUNK_BYTES`` a view, scaled and centred.
+        """Yield float64 chunks (x, x') of at most ``chunk_bytes`` a view, scaled and centred.
 
         Raises
         ------
         ValueError
-            If the source gives another number of pairs than it did before.
+            If the source yields a different number of pairs than at first.
         """
         rows = 0
-        for x, x_prime in _split(self.source):
+        for x, x_prime in _split(self.source, self.chunk_bytes):
             rows += len(x)
             yield self._prepare(x), self._prepare(x_prime)
         if rows != self.n:
@@ -85,33 +88,36 @@ def read_pairs(
     *,
     center: bool = False,
     scale: float = 1.0,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Pairs:
-    """Check positive pairs and take their mean, in one pass.
+    """Check positive pairs and compute their mean, in one pass.
 
     Parameters
     ----------
     x : array_like, shape (n, m), or iterable of (array_like, array_like)
-        First views, one sample a row; or, with ``x_prime`` left out, chunks (x, x') of rows that
-        can be iterated over more than once (a list, or an object with ``__iter__``).
+        First views, samples in rows; or, without ``x_prime``, chunks (x, x') of rows that can be
+        iterated over more than once (a list, or an object with ``__iter__``).
     x_prime : array_like, shape (n, m), optional
-        Second views, row i a partner of row i of ``x``.
+        Second views; row i is the partner of row i of ``x``.
     center : bool
         Subtract the mean over both views from both.
     scale : float
         Factor on every value, for instance 1/255 for uint8 images; integers are otherwise taken
         at face value.
+    chunk_bytes : int
+        Memory limit: bytes of float64 that one chunk of one view may take (one row at least).
 
     Returns
     -------
     Pairs
-        Iterating over it yields float64 chunks.
+        The pairs; an iteration yields float64 chunks.
 
     Raises
     ------
     ValueError
         If the views differ in shape, hold fewer than two pairs, or hold NaN or infinite values;
-        if an array is given without its partner; or if an iterator is given that can be read only
-        once.
+        if an array is given without its partner; if an iterator is given that can be read only
+        once; or if ``chunk_bytes`` is below 1.
 
     Examples
     --------
@@ -120,6 +126,7 @@ def read_pairs(
     (2, 2, [0.5, 1.0])
     """
     scale = positive_number("scale", scale)
+    chunk_bytes = whole_number("chunk_bytes", chunk_bytes, 1)
     if x_prime is not None:
         source: Any = [(np.asarray(x), np.asarray(x_prime))]
     elif isinstance(x, np.ndarray):
@@ -135,7 +142,7 @@ def read_pairs(
     else:
         source = x
     n, m, total, squares = 0, -1, np.zeros(0), 0.0
-    for a, b in _split(source):
+    for a, b in _split(source, chunk_bytes):
         if m < 0:
             m, total = a.shape[1], np.zeros(a.shape[1])
         if a.shape[1] != m:
@@ -149,7 +156,7 @@ def read_pairs(
         raise ValueError(f"{n} pair(s) given; expected at least 2")
     mean = total * (scale / (2 * n))
     energy = max(squares * scale**2 / (2 * n) - float(mean @ mean), 0.0)
-    return Pairs(source, n, m, mean, center, scale, energy)
+    return Pairs(source, n, m, mean, center, scale, energy, chunk_bytes)
 
 
 def cross_correlation(pairs: Pairs) -> Array:
@@ -163,7 +170,7 @@ def cross_correlation(pairs: Pairs) -> Array:
     Returns
     -------
     ndarray, shape (m, m)
-        Symmetric, indefinite. 2 n m^2 floating-point operations, 8 m^2 bytes.
+        Gamma, symmetric and indefinite. It costs 2 n m^2 floating-point operations and 8 m^2 bytes.
 
     Examples
     --------
@@ -174,7 +181,7 @@ def cross_correlation(pairs: Pairs) -> Array:
     for a, b in pairs:
         # product += a.T @ b without a temporary of its size for every chunk.
         product = dgemm(1.0, a.T, b.T, beta=1.0, c=product, trans_b=True, overwrite_c=True)
-    # In place and by halves: at m = 3072 a temporary of the whole costs as much as it holds.
+    # In place: at m = 3072 a temporary matrix costs as much as the result.
     symmetric = product.T.copy()
     symmetric += product
     symmetric *= 0.5 / pairs.n
@@ -182,19 +189,19 @@ def cross_correlation(pairs: Pairs) -> Array:
 
 
 def apply_cross_correlation(pairs: Pairs, vectors: Array) -> Array:
-    """Gamma times a block of vectors, Gamma never formed.
+    """Gamma times a block of vectors, without the matrix Gamma.
 
     Parameters
     ----------
     pairs : Pairs
-        From :func:`read_pairs`; read once.
+        Pairs from :func:`read_pairs`; they are read once.
     vectors : ndarray, shape (m, k)
-        The block.
+        Block of vectors.
 
     Returns
     -------
     ndarray, shape (m, k)
-        ``Gamma @ vectors`` at 8 n m k floating-point operations.
+        ``Gamma @ vectors``, for 8 n m k floating-point operations.
 
     Examples
     --------
@@ -211,7 +218,7 @@ def apply_cross_correlation(pairs: Pairs, vectors: Array) -> Array:
 
 
 def stacked_views(pairs: Pairs) -> Array:
-    """Both views in one array, first all x, then all x'.
+    """Both views in one array: all x, then all x'.
 
     Parameters
     ----------
@@ -221,7 +228,7 @@ def stacked_views(pairs: Pairs) -> Array:
     Returns
     -------
     ndarray, shape (2n, m)
-        Float64, scaled and centred as ``pairs`` says.
+        Views in float64, scaled and centred like ``pairs``.
 
     Examples
     --------
@@ -238,22 +245,22 @@ def stacked_views(pairs: Pairs) -> Array:
 
 
 def _split(
-    source: Iterable[tuple[ArrayLike, ArrayLike]],
+    source: Iterable[tuple[ArrayLike, ArrayLike]], chunk_bytes: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Cut the caller's chunks into ones of at most ``CHUNK_BYTES``, checking their shapes."""
+    """Cut the caller's chunks into ones of at most ``chunk_bytes``, checking their shapes."""
     for x, x_prime in source:
         a, b = np.asarray(x), np.asarray(x_prime)
         if a.ndim != 2 or a.shape != b.shape or a.shape[1] == 0:
             raise ValueError(
                 f"x has shape {a.shape} and x_prime {b.shape}; expected equal (n, m) with m >= 1"
             )
-        rows = max(CHUNK_BYTES // (8 * a.shape[1]), 1)
+        rows = max(chunk_bytes // (8 * a.shape[1]), 1)
         for start in range(0, len(a), rows):
             yield a[start : start + rows], b[start : start + rows]
 
 
 def _finite_energy(name: str, chunk: Array) -> float:
-    """Sum of squares of a chunk; one BLAS call instead of a mask the size of the data."""
+    """Sum of squares of a chunk, by one BLAS call and without a mask of the data's size."""
     flat = chunk.ravel()
     with np.errstate(over="ignore", invalid="ignore"):
         squares = float(flat @ flat)

@@ -1,11 +1,11 @@
-r"""Moments of the pairs in the eigenbasis of their Gamma: how noisy each entry of it is.
+r"""Moments of the pairs in the eigenbasis of their Gamma: the noise of each entry of Gamma.
 
-With a_ij = v_j . x_i and b_ij = v_j . x'_i in the sample's own eigenbasis, entry (j, k) of Gamma's
-sampling error has mean zero and variance
+With a_ij = v_j . x_i and b_ij = v_j . x'_i in the eigenbasis of the sample, entry (j, k) of the
+sampling error of Gamma has mean zero and variance
 
     v_jk = w_jk / n,   w_jk = mean_i [(a_ij b_ik + b_ij a_ik) / 2]^2,   v_jj = var_i(a_ij b_ij) / n.
 
-:mod:`theory.prediction.uncertainty` makes intervals of them.
+:mod:`theory.prediction.uncertainty` computes intervals from them.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Moments:
-    """What the intervals need to know of the pairs, in the eigenbasis of their Gamma.
+    """Moments of the pairs that the intervals need, in the eigenbasis of their Gamma.
 
     Attributes
     ----------
     gamma : ndarray, shape (K,)
-        Sample eigenvalues, the first ``d`` of them the modes of interest; a last entry of zero
-        stands for all directions that were not computed, when there are any.
+        Sample eigenvalues; the first ``d`` belong to the modes of interest. A last entry of zero
+        stands for all directions that were not computed, if there are any.
     noise : ndarray, shape (d, K)
         Variances v_jk of the entries of E (off the diagonal; v_jj is in ``own``).
     own : ndarray, shape (d,)
         Variances v_jj.
     tail : bool
-        Whether the last column stands for the directions not computed.
+        Whether the last column stands for the directions that were not computed.
     units : int
-        Independent units: pairs, or images where several pairs share one.
+        Number of independent units: pairs, or images if several pairs share one.
     floor, floor_spread : float
-        Size of the most negative eigenvalue of the sample, a measure of its noise, and the standard
-        deviation that it seems to have, as the square root of ``own`` is of the top modes.
+        Size of the most negative eigenvalue of the sample, a measure of its noise, and its
+        estimated standard deviation, as the square root of ``own`` is for the top modes.
     """
 
     gamma: Array
@@ -63,22 +63,22 @@ def pair_moments(
     pairs : Pairs
         From :func:`theory.pairs.gamma.read_pairs`.
     spectrum : Spectrum
-        Of their Gamma, with at least ``dim`` modes.
+        Spectrum of their Gamma, with at least ``dim`` modes.
     dim : int
         Number d of modes of interest.
     groups : ndarray of int, shape (n,), optional
-        Unit of every pair: pairs of one image are not independent, images are. Default: each pair
-        is a unit.
+        Unit of every pair, for example its image: pairs of one image are not independent. Default:
+        each pair is a unit.
 
     Returns
     -------
     Moments
-        O(n m K) floating-point operations, 16 n K bytes for K computed modes.
+        Moments. They cost O(n m K) floating-point operations and 16 n K bytes for K computed modes.
 
     Raises
     ------
     ValueError
-        If ``groups`` does not have one entry a pair or holds fewer than two units.
+        If ``groups`` does not have one entry for each pair, or has fewer than two units.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def pair_moments(
     if groups is not None and np.shape(groups) != (n,):
         raise ValueError(f"groups has shape {np.shape(groups)}; expected one unit a pair, ({n},)")
     a, b = np.empty((n, vectors.shape[1])), np.empty((n, vectors.shape[1]))
-    lowest = np.empty(n)  # v.x v.x' of the most negative mode
+    lowest = np.empty(n)  # v.x v.x' for the most negative mode
     rest = np.empty((n, 3))  # |x|^2, |x'|^2 and x.x' outside the computed modes
     row = 0
     for x, x_prime in pairs:
@@ -123,7 +123,7 @@ def pair_moments(
 
 
 def _ungrouped(a: Array, b: Array, rest: Array, dim: int) -> tuple[Array, Array, int]:
-    """Moments when every pair is a unit: matrix products, no (n, d, K) array."""
+    """Moments if every pair is a unit: matrix products without an (n, d, K) array."""
     n = len(a)
     top_a, top_b = a[:, :dim], b[:, :dim]
     both = top_a * top_b
@@ -137,7 +137,7 @@ def _ungrouped(a: Array, b: Array, rest: Array, dim: int) -> tuple[Array, Array,
 def _grouped(
     a: Array, b: Array, rest: Array, dim: int, groups: NDArray[np.int64]
 ) -> tuple[Array, Array, int]:
-    """Moments when pairs share images: products are summed within a unit before squaring."""
+    """Moments if pairs share images: products are summed within a unit before squaring."""
     n = len(a)
     order, starts = _units(n, groups)
     units = len(starts)
@@ -149,7 +149,7 @@ def _grouped(
         entries = np.add.reduceat(0.5 * (a[:, j, None] * b + b[:, j, None] * a), starts) / n
         noise[j, :-1] = np.sum(entries**2, axis=0)
         own[j] = _variance_of_mean(a[:, j] * b[:, j], starts)
-        # Directions outside: pairs of one image are taken as independent there.
+        # In the other directions, pairs of one image are treated as independent.
         outside = a[:, j] ** 2 * rest[:, 1] + b[:, j] ** 2 * rest[:, 0]
         outside += 2.0 * a[:, j] * b[:, j] * rest[:, 2]
         noise[j, -1] = outside.sum() / (4.0 * n * n)
@@ -157,7 +157,7 @@ def _grouped(
 
 
 def _units(n: int, groups: NDArray[np.int64] | None) -> tuple[Indices, Indices]:
-    """Order that puts pairs of a unit side by side, and where each unit starts."""
+    """Order in which pairs of a unit are adjacent, and the start of each unit."""
     if groups is None:
         return np.arange(n), np.arange(n)
     order = np.argsort(groups, kind="stable")
@@ -165,7 +165,7 @@ def _units(n: int, groups: NDArray[np.int64] | None) -> tuple[Indices, Indices]:
 
 
 def _variance_of_mean(products: Array, starts: Indices) -> float:
-    """Variance of the mean of numbers that are independent between units, in order of units."""
+    """Variance of the mean of numbers in order of units, independent between units."""
     n = len(products)
     weight = np.diff(np.r_[starts, n]) / n  # share of a unit in the mean
     deviation = np.add.reduceat(products, starts) / n - weight * products.mean()

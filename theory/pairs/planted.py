@@ -1,7 +1,7 @@
-"""Populations whose Gamma is known, to calibrate intervals on.
+"""Populations with a known Gamma, for the calibration of intervals.
 
-Pairs are x = z + e, x' = z + e' with z normal of covariance Gamma = diag(gamma) and e, e' white
-noise, so that the population's cross-correlation is Gamma itself, its eigenvectors are the axes.
+Pairs are x = z + e, x' = z + e', where z is normal with covariance Gamma = diag(gamma) and e, e'
+are white noise. The cross-correlation of the population is Gamma, its eigenvectors are the axes.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ def planted_spectrum(name: str, m: int) -> Array:
     Parameters
     ----------
     name : {'power', 'spiked', 'geometric'}
-        See ``SPECTRA``.
+        Population, see ``SPECTRA``.
     m : int
         Number of features.
 
     Returns
     -------
     ndarray, shape (m,)
-        Descending.
+        Eigenvalues, descending.
 
     Raises
     ------
     ValueError
-        If the name is unknown or ``m`` below one.
+        If the name is unknown or ``m`` is below one.
 
     Examples
     --------
@@ -57,11 +57,11 @@ def planted_pairs(name: str, n: int, m: int, rng: np.random.Generator) -> tuple[
     Parameters
     ----------
     name : {'power', 'spiked', 'geometric'}
-        See ``SPECTRA``.
+        Population, see ``SPECTRA``.
     n, m : int
         Number of pairs and of features.
     rng : numpy.random.Generator
-        Of the draw.
+        Generator of the draws.
 
     Returns
     -------

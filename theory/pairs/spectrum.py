@@ -1,20 +1,20 @@
-r"""Top eigenpairs of Gamma, by the cheapest sound route.
+r"""Top eigenpairs of Gamma, by the cheapest of three routes.
 
-Three routes, chosen by size, all to the same accuracy:
+The routes have the same accuracy; the size of the data decides between them:
 
 dense
-    The smaller of Gamma (m x m) and its counterpart in the span of the 2n views (2n x 2n, reached
-    through a QR factorisation of the data) is diagonalised whole. For sides up to 2,048.
+    The full eigenproblem of the smaller of Gamma (m x m) and its counterpart in the span of the 2n
+    views (2n x 2n, from a QR factorisation of the data). For sides up to 2,048.
 krylov
-    Gamma is formed (m <= 4,096) and its top modes found by randomised block Krylov iteration.
+    Gamma is computed (m <= 4,096), its top modes by randomised block Krylov iteration.
 streamed
-    Gamma is never formed: the same iteration reads the pairs once a pass. Memory is one chunk and
-    the Krylov basis, 16 m (k + 10) bytes a pass for the first 16 passes and no more after them;
+    The same iteration without the matrix Gamma: every pass reads the pairs once. Memory is one
+    chunk and the Krylov basis, 16 m (k + 10) bytes for each of the first 16 passes;
     m = 27,648 and n = 100,000 need no m x m matrix.
 
-Block Krylov with full reorthogonalisation and a Rayleigh-Ritz step (Musco and Musco,
+Block Krylov iteration with full reorthogonalisation and a Rayleigh-Ritz step (Musco and Musco,
 arXiv 1504.05477) converges in fewer passes over the data than power iterations with the same block,
-and reading the data is what costs. The residuals reached are part of the result.
+and passes over the data are the main cost. The residuals are part of the result.
 """
 
 from __future__ import annotations
@@ -44,25 +44,25 @@ class Spectrum:
     Attributes
     ----------
     eigenvalues : ndarray, shape (k,)
-        Descending; zero where rounding error leaves nothing else to say.
+        Eigenvalues, descending; zero if they are below rounding errors.
     eigenvectors : ndarray, shape (m, k)
         Orthonormal columns.
     residuals : ndarray, shape (k,)
-        ``||A v - gamma v||``; an eigenvalue is off by at most this, and by about its square over
-        the gap to the rest.
+        ``||A v - gamma v||``. The error of an eigenvalue is at most this, and about its square
+        divided by the gap to the other eigenvalues.
     complete : bool
         Whether these are all eigenpairs of the span of the data (the rest are zero).
     positive_modes : int or None
-        Number of positive eigenvalues above rounding error; None where only the top was computed.
+        Number of positive eigenvalues above rounding error; None if only the top was computed.
     route : str
         ``dense``, ``krylov`` or ``streamed``.
     passes : int
-        Times the matrix was applied (krylov and streamed).
+        Number of applications of the matrix (krylov and streamed).
     lowest : float
-        The smallest eigenvalue; where only the top was computed the smallest Ritz value, which lies
-        at or a little above it.
+        Smallest eigenvalue; if only the top was computed, the smallest Ritz value, which is equal
+        or slightly larger.
     lowest_vector : ndarray, shape (m,)
-        Its eigenvector.
+        Eigenvector of ``lowest``.
     """
 
     eigenvalues: Array
@@ -92,25 +92,26 @@ def spectrum(
     pairs : Pairs
         From :func:`theory.pairs.gamma.read_pairs`.
     k : int
-        Number of modes wanted; the dense route returns all it has.
+        Number of modes; the dense route returns all modes.
     route : {'auto', 'dense', 'krylov', 'streamed'}
-        See the module's docstring.
+        Route, see the module's docstring.
     tolerance : float
-        Residual asked of each mode, relative to the largest eigenvalue in size (krylov, streamed).
+        Largest residual of each mode, relative to the largest eigenvalue in size (krylov,
+        streamed).
     max_passes : int
-        Applications of Gamma after which the iteration stops, with a warning if it falls short.
+        Maximum number of applications of Gamma; a warning follows if it is not enough.
     rng : numpy.random.Generator or int
-        Of the random start.
+        Generator, or seed, of the random start.
 
     Returns
     -------
     Spectrum
-        At least k eigenpairs, or all that the span of the data has.
+        At least k eigenpairs, or all of the span of the data.
 
     Raises
     ------
     ValueError
-        If ``k`` is out of range or ``route`` unknown.
+        If ``k`` is out of range or ``route`` is unknown.
 
     Examples
     --------
@@ -123,11 +124,7 @@ def spectrum(
     if route not in ROUTES:
         raise ValueError(f"route is {route!r}; expected one of {', '.join(ROUTES)}")
     if route == "auto":
-        side = min(pairs.m, 2 * pairs.n)
-        wide = pairs.m <= FORMED_SIDE and pairs.m <= 2 * pairs.n
-        route = "dense" if side <= DENSE_SIDE else "krylov" if wide else "streamed"
-        if k + OVERSAMPLING > side // 2:  # a Krylov basis would fill the space: nothing to save
-            route = "dense"
+        route = route_by_size(pairs.n, pairs.m, k)
     if route == "dense":
         return _primal(pairs) if pairs.m <= 2 * pairs.n else _dual(pairs)
     gamma = cross_correlation(pairs) if route == "krylov" else None
@@ -146,6 +143,33 @@ def spectrum(
     )
 
 
+def route_by_size(n: int, m: int, k: int) -> str:
+    """Route that ``auto`` takes.
+
+    Parameters
+    ----------
+    n, m : int
+        Number of pairs and of features.
+    k : int
+        Number of modes wanted.
+
+    Returns
+    -------
+    {'dense', 'krylov', 'streamed'}
+        See the module's docstring.
+
+    Examples
+    --------
+    >>> route_by_size(50_000, 784, 10), route_by_size(100_000, 27_648, 10)
+    ('dense', 'streamed')
+    """
+    side = min(m, 2 * n)
+    # Beyond half of the side a Krylov basis would fill the space: nothing to save.
+    if side <= DENSE_SIDE or k + OVERSAMPLING > side // 2:
+        return "dense"
+    return "krylov" if m <= min(FORMED_SIDE, 2 * n) else "streamed"
+
+
 def block_krylov(
     apply: Callable[[Array], Array],
     m: int,
@@ -153,6 +177,7 @@ def block_krylov(
     *,
     tolerance: float = 1e-7,
     max_passes: int = 60,
+    basis_blocks: int = BASIS_BLOCKS,
     rng: np.random.Generator | int = 0,
 ) -> tuple[Array, Array, Array, int, tuple[float, Array]]:
     """Top-k eigenpairs of a symmetric operator by randomised block Krylov iteration.
@@ -160,28 +185,31 @@ def block_krylov(
     Parameters
     ----------
     apply : callable
-        Maps an (m, b) block to the operator times it.
+        Function from an (m, b) block to the product of operator and block.
     m, k : int
         Size of the operator and number of eigenpairs, k <= m.
     tolerance : float
-        Residual asked of each pair, relative to the largest Ritz value in size.
+        Largest residual of each pair, relative to the largest Ritz value in size.
     max_passes : int
         Applications after which to stop; a warning says what was reached.
+    basis_blocks : int
+        Memory limit: blocks, of 16 m (k + 10) bytes each, that the basis holds before it is cut
+        to its best half. At least 2; fewer need more passes.
     rng : numpy.random.Generator or int
-        Of the random start.
+        Generator, or seed, of the random start.
 
     Returns
     -------
     values : ndarray, shape (k,)
-        Descending by value (not by size).
+        Eigenvalues, descending by value (not by size).
     vectors : ndarray, shape (m, k)
-        Orthonormal.
+        Eigenvectors, orthonormal.
     residuals : ndarray, shape (k,)
         ``||A v - gamma v||`` of each pair.
     passes : int
-        Applications used.
+        Number of applications.
     lowest : (float, ndarray of shape (m,))
-        Smallest Ritz value, at or a little above the smallest eigenvalue, and its vector.
+        Smallest Ritz value, equal to or slightly above the smallest eigenvalue, and its vector.
 
     Examples
     --------
@@ -191,9 +219,10 @@ def block_krylov(
     """
     k = whole_number("k", k, 1, m)
     max_passes = whole_number("max_passes", max_passes, 1)
+    basis_blocks = whole_number("basis_blocks", basis_blocks, 2)
     tolerance = positive_number("tolerance", tolerance)
     width = min(k + OVERSAMPLING, m)
-    room = min(BASIS_BLOCKS * width, m)
+    room = min(basis_blocks * width, m)
     basis, images = np.empty((m, room), order="F"), np.empty((m, room), order="F")
     projected = np.empty((room, room))
     block = np.linalg.qr(np.random.default_rng(rng).standard_normal((m, width)))[0]
@@ -204,27 +233,27 @@ def block_krylov(
         basis[:, new], images[:, new] = block, apply(block)
         # Only the new columns of basis^T A basis have to be computed.
         size = new.stop
-        held, image = basis[:, :size], images[:, new]
-        cross = held.T @ image
+        current, image = basis[:, :size], images[:, new]
+        cross = current.T @ image
         projected[:size, new] = cross
         projected[new, :size] = cross.T
         values, coordinates = scipy.linalg.eigh(projected[:size, :size])
         top = slice(-1, -k - 1, -1)
-        vectors, theta = held @ coordinates[:, top], values[top]
+        vectors, theta = current @ coordinates[:, top], values[top]
         residuals = np.linalg.norm(images[:, :size] @ coordinates[:, top] - vectors * theta, axis=0)
         largest = float(np.abs(values).max())
         goal = tolerance * largest
         if residuals.max() <= goal or passes == max_passes:
             break
-        block = _complement(held, image - held @ cross, 64.0 * _rounding(largest, m))
+        block = _complement(current, image - current @ cross, 64.0 * _rounding(largest, m))
         block = block[:, : m - size]
         if block.shape[1] == 0:  # the basis spans an invariant subspace
             break
         if size + block.shape[1] > room:
-            # Thick restart (Wu and Simon): the best half stays, with its images, and the lowest.
+            # Thick restart (Wu and Simon): keep the best half and the lowest, with their images.
             size = room // 2
             best = np.r_[0, len(values) - size + 1 : len(values)]
-            basis[:, :size] = held @ coordinates[:, best]
+            basis[:, :size] = current @ coordinates[:, best]
             images[:, :size] = images[:, : len(values)] @ coordinates[:, best]
             projected[:size, :size] = np.diag(values[best])
     if residuals.max() > goal:
@@ -233,14 +262,14 @@ def block_krylov(
             f"asked was {goal:.1e}",
             stacklevel=2,
         )
-    return theta, vectors, residuals, passes, (float(values[0]), held @ coordinates[:, 0])
+    return theta, vectors, residuals, passes, (float(values[0]), current @ coordinates[:, 0])
 
 
 def _complement(basis: Array, block: Array, floor: float) -> Array:
-    """Orthonormal columns for what a block adds to a basis, without those below a floor.
+    """Orthonormal columns that a block adds to a basis, without those below a floor.
 
-    A remainder at rounding level has no direction of its own: normalised, it would enter the basis
-    as a copy of what is there already, and its eigenvalue would be counted twice.
+    A remainder at rounding level has no direction: after normalisation it would copy a vector of
+    the basis, and its eigenvalue would count twice.
     """
     orthonormal, upper, _ = scipy.linalg.qr(block, mode="economic", pivoting=True)
     added = orthonormal[:, np.abs(np.diagonal(upper)) > floor]
@@ -255,15 +284,15 @@ def count_above(matrix: Array, threshold: float) -> int:
     Parameters
     ----------
     matrix : ndarray, shape (m, m)
-        Symmetric.
+        Symmetric matrix.
     threshold : float
-        The bound.
+        The threshold.
 
     Returns
     -------
     int
-        By Sylvester's law of inertia from the signs of an L D L^T factorisation, m^3 / 3
-        floating-point operations.
+        Number of eigenvalues, from the signs of an L D L^T factorisation by Sylvester's law of
+        inertia. It costs m^3 / 3 floating-point operations.
 
     Raises
     ------
@@ -283,7 +312,7 @@ def count_above(matrix: Array, threshold: float) -> int:
     shifted[np.diag_indices_from(shifted)] -= threshold
     lwork = int(dsytrf_lwork(len(shifted))[0])
     factor, pivots, _ = dsytrf(shifted, lwork=lwork, overwrite_a=True)
-    # A 2 x 2 pivot of the Bunch-Kaufman factorisation always has one eigenvalue of either sign.
+    # A 2 x 2 pivot of the Bunch-Kaufman factorisation has one eigenvalue of each sign.
     single = pivots > 0
     positive = np.count_nonzero(np.diagonal(factor)[single] > 0)
     return int(positive + np.count_nonzero(~single) // 2)
@@ -325,15 +354,15 @@ def _whole(matrix: Array, basis: Array | None, pairs: Pairs) -> Spectrum:
 
 
 def _magnitude(pairs: Pairs) -> float:
-    """Mean squared norm of a view, and what subtracting a mean far larger than it leaves of it."""
+    """Mean squared norm of a view, plus the rounding left by the subtraction of a large mean."""
     mean, norm = float(np.linalg.norm(pairs.mean)), float(np.sqrt(pairs.energy))
     return norm * (norm + mean) + float(np.finfo(np.float64).eps) * mean**2
 
 
 def _rounding(scale: float, size: int) -> float:
-    """Size below which an eigenvalue cannot be told from zero in float64.
+    """Size below which an eigenvalue cannot be distinguished from zero in float64.
 
-    ``scale`` bounds what was summed, for Gamma the mean squared norm of a view, not the largest
-    eigenvalue: views that hardly agree leave a Gamma that is small, but no more exact for that.
+    ``scale`` bounds the terms of the sum: for Gamma the mean squared norm of a view, not the
+    largest eigenvalue. If views hardly agree, Gamma is small, but its rounding errors are not.
     """
     return float(8.0 * np.finfo(np.float64).eps * np.sqrt(size) * scale)

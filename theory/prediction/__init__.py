@@ -1,1 +1,21 @@
-"""Step times of data, with intervals for the population they come from."""
+"""Step times of data, with intervals for the population that the data come from."""
+
+from theory.prediction.bootstrap import bootstrap_intervals
+from theory.prediction.predict import StepPrediction, predict_steps, predict_steps_from
+from theory.prediction.uncertainty import (
+    EigenvalueEstimate,
+    StepIntervals,
+    estimate_eigenvalues,
+    step_intervals,
+)
+
+__all__ = [
+    "EigenvalueEstimate",
+    "StepIntervals",
+    "StepPrediction",
+    "bootstrap_intervals",
+    "estimate_eigenvalues",
+    "predict_steps",
+    "predict_steps_from",
+    "step_intervals",
+]

@@ -1,19 +1,19 @@
 r"""Intervals of eigenvalues and step times by resampling pairs.
 
-The second witness to :mod:`theory.prediction.uncertainty`: no formula for the noise, only the
-sample drawn again from itself. Each resample has its own Gamma*, top modes and, with the W(0) at
-hand, step times tau*. A sample's top eigenvalues lie above the population's, and a resample's above
-the sample's by about as much, so percentiles of the resamples would be biased twice; the pivotal
-(basic) bootstrap turns them around the sample instead, on a logarithmic scale, since noise is
+This is a second way to the intervals of :mod:`theory.prediction.uncertainty`, without a formula for
+the noise. Each resample has its own Gamma*, top modes and, with the given W(0), step times tau*.
+The top eigenvalues of a sample are above those of the population, and those of a resample are above
+the sample's by about as much, so percentiles of the resamples would be biased twice. The pivotal
+(basic) bootstrap reflects them about the sample instead, on a logarithmic scale, since noise is
 relative:
 
     low = tau^2 / quantile(tau*, (1 + level)/2),   high = tau^2 / quantile(tau*, (1 - level)/2).
 
 Limits, on the spectra of :mod:`theory.pairs.planted` with 100 resamples: nominal 90 % intervals
-cover about 85 % at n = 20 m and less the closer n comes to m, for lower modes above all (50 to 85 %
-at n = m), where resamples repeat pairs and spread further than fresh samples. Use
-:func:`theory.prediction.uncertainty.step_intervals` there. Modes that the sample does not tell
-apart are not widened here.
+cover about 85 % at n = 20 m, and less the closer n is to m, above all for lower modes (50 to 85 %
+at n = m): resamples repeat pairs, and spread farther than new samples. Use
+:func:`theory.prediction.uncertainty.step_intervals` there. Intervals of modes that the sample
+cannot separate are not widened here.
 """
 
 from __future__ import annotations
@@ -51,26 +51,26 @@ def bootstrap_intervals(
     center : bool
         Subtract each resample's mean over both views.
     groups : array_like of int, shape (n,), optional
-        Image that each pair comes from: images are drawn again with all their pairs.
+        Image of each pair: images are resampled with all their pairs.
     level : float
-        Probability of covering, each mode by itself.
+        Coverage probability of the interval of each mode.
     draws : int
         Number of resamples, at least 100. Each costs one spectrum, O(n m min(n, m)) operations.
     rng : numpy.random.Generator or int
-        Of the resampling.
+        Generator, or seed, of the resampling.
 
     Returns
     -------
     StepIntervals
-        Where more than (1 - level)/2 of the resamples have no such positive mode, the sample does
-        not tell whether it is ever learned: eigenvalues from minus to plus infinity, times from
-        zero to infinity.
+        Intervals. If more than (1 - level)/2 of the resamples have no such positive mode, it is
+        unknown whether the mode is ever learned: its eigenvalue interval is from minus to plus
+        infinity, its time interval from zero to infinity.
 
     Raises
     ------
     ValueError
-        If the pairs or W(0) are unfit, ``groups`` does not have one entry a pair, ``level`` is not
-        between 0 and 1, or ``draws`` is below 100.
+        If the pairs or W(0) are not valid, ``groups`` does not have one entry for each pair,
+        ``level`` is not between 0 and 1, or ``draws`` is below 100.
 
     Notes
     -----
@@ -80,8 +80,8 @@ def bootstrap_intervals(
     --------
     >>> rng = np.random.default_rng(0)
     >>> z = rng.standard_normal((500, 2)) * [1.0, 0.6]
-    >>> found = bootstrap_intervals(z, z, [[1e-3, 0.0], [0.0, 1e-3]])
-    >>> np.all(found.eigenvalue_low < [1.0, 0.36]), np.all(found.eigenvalue_high > [1.0, 0.36])
+    >>> bounds = bootstrap_intervals(z, z, [[1e-3, 0.0], [0.0, 1e-3]])
+    >>> np.all(bounds.eigenvalue_low < [1.0, 0.36]), np.all(bounds.eigenvalue_high > [1.0, 0.36])
     (np.True_, np.True_)
     """
     x, x_prime, w0 = (
@@ -99,7 +99,7 @@ def bootstrap_intervals(
         rows = units if groups is None else np.concatenate([members[unit] for unit in units])
         again[:, draw] = _modes(x[rows], x_prime[rows], w0, center)
     tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
-    # Inverted quantiles pick a draw and never interpolate, so infinite times do no harm.
+    # Inverted quantiles select a draw and do not interpolate, so infinite times are allowed.
     lower, upper = np.quantile(again, tails, axis=1, method="inverted_cdf")  # (2, d) each
     known = (gamma > 0) & (lower[0] > 0)
     value = np.where(known, [gamma, tau], 1.0)
@@ -109,7 +109,7 @@ def bootstrap_intervals(
 
 
 def _members(n: int, groups: ArrayLike | None) -> list[Array]:
-    """Rows of each unit of resampling."""
+    """Rows of each resampling unit."""
     if groups is None:
         return list(np.arange(n)[:, None])
     groups = np.asarray(groups)
@@ -120,11 +120,11 @@ def _members(n: int, groups: ArrayLike | None) -> list[Array]:
 
 
 def _modes(x: Array, x_prime: Array, w0: Array, center: bool) -> tuple[Array, Array]:
-    """Eigenvalues and step times of the top modes; zero and infinity where the span ends."""
+    """Eigenvalues and step times of the top modes; zero and infinity beyond the data's span."""
     dim = len(w0)
-    found = spectrum(read_pairs(x, x_prime, center=center), dim)
-    count = min(dim, len(found.eigenvalues))
-    gamma = found.eigenvalues[:count]
-    _, s0 = equivalent_initialization(w0, found.eigenvectors[:, :count])
+    top = spectrum(read_pairs(x, x_prime, center=center), dim)
+    count = min(dim, len(top.eigenvalues))
+    gamma = top.eigenvalues[:count]
+    _, s0 = equivalent_initialization(w0, top.eigenvectors[:, :count])
     missing = (0, dim - count)
     return np.pad(gamma, missing), np.pad(step_times(gamma, s0), missing, constant_values=np.inf)

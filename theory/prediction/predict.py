@@ -1,9 +1,9 @@
-r"""The front door: from positive pairs to the moments at which their modes are learned.
+r"""Prediction of step times from positive pairs, the main function of this package.
 
-Gamma's top eigenpairs (:mod:`theory.pairs.spectrum`) and the aligned initialisation that W(0) is
-equivalent to (:mod:`theory.linear.initialization`) give step times, curves and plateaus in closed
-form (:mod:`theory.linear.closed_form`), iterations of descent
-(:mod:`theory.linear.gradient_descent`), and intervals for the population the pairs were drawn from
+The top eigenpairs of Gamma (:mod:`theory.pairs.spectrum`) and the aligned initialisation that is
+equivalent to W(0) (:mod:`theory.linear.initialization`) give step times, curves and plateaus in
+closed form (:mod:`theory.linear.closed_form`), iterations of gradient descent
+(:mod:`theory.linear.gradient_descent`), and intervals for the population of the pairs
 (:mod:`theory.prediction.uncertainty`).
 """
 
@@ -27,61 +27,62 @@ from theory.pairs.spectrum import Spectrum, spectrum
 from theory.prediction.uncertainty import estimate_eigenvalues, step_intervals
 
 STABLE_SHARE = 0.2
-"""Default learning rate, as a share of the largest stable one: 0.05 / gamma_1 as a rule."""
+"""Default learning rate as a share of the largest stable one, usually 0.05 / gamma_1."""
 
 
 @dataclass(frozen=True)
 class StepPrediction:
-    """When each embedding dimension is learned.
+    """Prediction of the times at which embedding dimensions are learned.
 
     Attributes
     ----------
     eigenvalues : ndarray, shape (dim,)
         Top eigenvalues of Gamma, descending.
     next_eigenvalue : float
-        The one after them, NaN where it was not computed or there is none.
+        Eigenvalue after these; NaN if it was not computed or does not exist.
     eigenvectors : ndarray, shape (m, dim)
-        Their eigenvectors.
+        Eigenvectors of the top eigenvalues.
     residuals : ndarray, shape (dim,)
-        ``||Gamma v - gamma v||`` reached.
+        Residuals ``||Gamma v - gamma v||``.
     eigenvalue_low, eigenvalue_high : ndarray, shape (dim,)
         Intervals of the population's eigenvalues.
     eigenvalue_bias : ndarray, shape (dim,)
-        How far the sample's eigenvalues are expected above the population's; the intervals are
-        corrected for it, ``eigenvalues`` and ``step_times`` are those of the very pairs.
+        Expected excess of the sample's eigenvalues over the population's. The intervals are
+        corrected for it; ``eigenvalues`` and ``step_times`` are those of the given pairs.
     resolved : ndarray of bool, shape (dim,)
-        Whether the sample tells the mode from its neighbours and from zero.
+        Whether the sample separates the mode from its neighbours and from zero.
     step_times : ndarray, shape (dim,)
-        Half-rise, in flow time (learning rate x step); infinite for a mode never learned.
+        Flow time (learning rate x step) of the half-rise; infinite if the mode is never learned.
     step_time_low, step_time_high : ndarray, shape (dim,)
         Intervals of the population's step times at this W(0).
     interval_level : float
-        Probability with which each interval covers.
+        Coverage probability of each interval.
     initial_weights : ndarray, shape (dim, m)
-        W(0).
+        Initial weights W(0).
     initial_singular_values : ndarray, shape (dim,)
-        Of the equivalent aligned initialisation.
+        Singular values of the equivalent aligned initialisation.
     left : ndarray, shape (dim, dim)
-        Its left singular vectors U.
+        Left singular vectors U of that initialisation.
     learning_rate : float
-        Step size to which ``step_iterations`` refers.
+        Learning rate for ``step_iterations``.
     stable_learning_rate : float
-        Below it descent is stable: ``1 / (4 gamma_1)``, or ``1 / (2 |gamma_min|)`` where the most
-        negative eigenvalue is that large; infinite if all are zero.
+        Largest stable learning rate of gradient descent: ``1 / (4 gamma_1)``, or
+        ``1 / (2 |gamma_min|)`` if the most negative eigenvalue requires it; infinite if all are
+        zero.
     step_iterations : ndarray, shape (dim,)
         Half-rise in iterations of gradient descent, by the exact recursion.
     plateaus : tuple of Plateau
-        Stretches where the loss stands still, in flow time.
+        Plateaus of the loss, in flow time.
     positive_modes : int or None
-        Number of positive eigenvalues of Gamma; None where only the top was computed.
+        Number of positive eigenvalues of Gamma; None if only the top was computed.
     centred : bool
         Whether the mean over both views was subtracted.
     mean : ndarray, shape (m,)
-        That mean, zero if not centred.
+        Mean over both views, zero if not centred.
     n_pairs : int
         Number of pairs.
     route : str
-        How the eigenpairs were computed, see :mod:`theory.pairs.spectrum`.
+        Algorithm of the eigenpairs, see :mod:`theory.pairs.spectrum`.
     """
 
     eigenvalues: Array
@@ -149,25 +150,25 @@ def predict_steps(
     x : array_like, shape (n, m), or iterable of (array_like, array_like)
         First views in rows, or re-iterable chunks (x, x') of both.
     x_prime : array_like, shape (n, m), optional
-        Second views; left out with chunks.
+        Second views; not used with chunks.
     dim : int
         Embedding dimension d, from 1 to m.
     init_scale : float
         Standard deviation alpha of the entries of W(0).
     rng : numpy.random.Generator or int
-        Of W(0) = alpha * standard normal of shape (d, m), and then of the intervals.
+        Generator, or seed, of W(0) = alpha * standard normal of shape (d, m), and of the intervals.
     learning_rate : float, optional
-        Step size for ``step_iterations``. Default: a fifth of the largest stable one.
+        Learning rate for ``step_iterations``. Default: a fifth of the largest stable one.
     center : bool
         Subtract the mean over both views.
     scale : float
         Factor on the data, for instance 1/255 for uint8 images.
     groups : array_like of int, shape (n,), optional
-        Image that each pair comes from, when images give several pairs.
+        Image of each pair, if images have several pairs.
     level : float
-        Probability with which each interval covers.
+        Coverage probability of each interval.
     route : {'auto', 'dense', 'krylov', 'streamed'}
-        How to find eigenpairs, see :mod:`theory.pairs.spectrum`.
+        Algorithm of the eigenpairs, see :mod:`theory.pairs.spectrum`.
 
     Returns
     -------
@@ -177,7 +178,7 @@ def predict_steps(
     Raises
     ------
     ValueError
-        If the pairs are unfit (shapes, NaN, fewer than two), or an option is out of range.
+        If the pairs are not valid (shapes, NaN, fewer than two), or an option is out of range.
 
     Warns
     -----
@@ -193,8 +194,8 @@ def predict_steps(
     >>> rng = np.random.default_rng(0)
     >>> z = rng.standard_normal((1000, 3)) * [1.0, 0.7, 0.5]
     >>> x, x_prime = (z + 0.1 * rng.standard_normal(z.shape) for _ in range(2))
-    >>> found = predict_steps(x, x_prime, dim=2)
-    >>> found.eigenvalues.round(2).tolist(), found.step_times.round(1).tolist()
+    >>> steps = predict_steps(x, x_prime, dim=2)
+    >>> steps.eigenvalues.round(2).tolist(), steps.step_times.round(1).tolist()
     ([0.99, 0.46], [2.2, 4.6])
     """
     pairs = read_pairs(x, x_prime, center=center, scale=scale)
@@ -224,21 +225,21 @@ def predict_steps_from(
     x, x_prime : array_like, shape (n, m)
         The pairs, as in :func:`predict_steps`.
     w0 : array_like, shape (dim, m)
-        W(0), small.
+        Initial weights W(0), small.
     learning_rate, center, scale, groups, level, route
         As in :func:`predict_steps`.
     rng : numpy.random.Generator or int
-        Of the intervals.
+        Generator, or seed, of the intervals.
 
     Returns
     -------
     StepPrediction
-        As :func:`predict_steps`.
+        As in :func:`predict_steps`.
 
     Raises
     ------
     ValueError
-        As :func:`predict_steps`, or if ``w0`` does not fit the pairs.
+        As in :func:`predict_steps`, or if ``w0`` does not fit the pairs.
 
     Examples
     --------
@@ -265,8 +266,8 @@ def _predict(
     route: str,
 ) -> StepPrediction:
     dim = w0.shape[0]
-    found = spectrum(pairs, dim, route=route)
-    gamma, vectors, residuals = _top_modes(found, w0, dim)
+    modes = spectrum(pairs, dim, route=route)
+    gamma, vectors, residuals = _top_modes(modes, w0, dim)
     positive = int(np.count_nonzero(gamma > 0))
     if positive < dim:
         warnings.warn(
@@ -275,26 +276,26 @@ def _predict(
             stacklevel=3,
         )
     left, s0 = equivalent_initialization(w0, vectors)
-    stable = stable_learning_rate([max(gamma[0], 0.0), min(found.lowest, 0.0)])
+    stable = stable_learning_rate([max(gamma[0], 0.0), min(modes.lowest, 0.0)])
     if learning_rate is None:
         learning_rate = STABLE_SHARE * stable if np.isfinite(stable) else 1.0
     learning_rate = positive_number("learning_rate", learning_rate)
     units = None if groups is None else np.asarray(groups)
-    # Null directions that fill up a short spectrum have no data behind them: nothing is known.
+    # Null directions that complete a short spectrum have no data, so nothing is known.
     known = dim if not np.any(gamma == 0) else int(np.count_nonzero(gamma > 0))
     low, high = np.full(dim, -np.inf), np.full(dim, np.inf)
     early, late = np.zeros(dim), np.full(dim, np.inf)
     bias, resolved = np.zeros(dim), np.zeros(dim, dtype=bool)
     if known:
-        moments = pair_moments(pairs, found, known, units)
+        moments = pair_moments(pairs, modes, known, units)
         estimate = estimate_eigenvalues(moments)
-        bounds = step_intervals(moments, estimate, w0, found.eigenvectors, level=level, rng=rng)
+        bounds = step_intervals(moments, estimate, w0, modes.eigenvectors, level=level, rng=rng)
         low[:known], high[:known] = bounds.eigenvalue_low, bounds.eigenvalue_high
         early[:known], late[:known] = bounds.step_time_low, bounds.step_time_high
         bias[:known], resolved[:known] = estimate.bias, estimate.resolved
     return StepPrediction(
         eigenvalues=gamma,
-        next_eigenvalue=float(found.eigenvalues[dim]) if len(found.eigenvalues) > dim else np.nan,
+        next_eigenvalue=float(modes.eigenvalues[dim]) if len(modes.eigenvalues) > dim else np.nan,
         eigenvectors=vectors,
         residuals=residuals,
         eigenvalue_low=low,
@@ -312,25 +313,25 @@ def _predict(
         stable_learning_rate=stable,
         step_iterations=descent_step_iterations(gamma, s0, learning_rate),
         plateaus=closed_form.plateaus(gamma, s0),
-        positive_modes=found.positive_modes,
+        positive_modes=modes.positive_modes,
         centred=pairs.centred,
         mean=pairs.mean,
         n_pairs=pairs.n,
-        route=found.route,
+        route=modes.route,
     )
 
 
-def _top_modes(found: Spectrum, w0: Array, dim: int) -> tuple[Array, Array, Array]:
-    """Top ``dim`` modes; where the span of the data ends, null directions follow positive ones."""
-    gamma, vectors, m = found.eigenvalues, found.eigenvectors, w0.shape[1]
-    missing = min(dim, m - len(gamma)) if found.complete else 0
-    if missing <= 0 or (found.positive_modes or 0) >= dim:
-        return gamma[:dim], vectors[:, :dim], found.residuals[:dim]
-    positive = found.positive_modes or 0
-    # Directions without data: the part of W(0) outside the span never moves and fills them best.
+def _top_modes(modes: Spectrum, w0: Array, dim: int) -> tuple[Array, Array, Array]:
+    """Top ``dim`` modes; beyond the span of the data, null directions follow the positive ones."""
+    gamma, vectors, m = modes.eigenvalues, modes.eigenvectors, w0.shape[1]
+    missing = min(dim, m - len(gamma)) if modes.complete else 0
+    if missing <= 0 or (modes.positive_modes or 0) >= dim:
+        return gamma[:dim], vectors[:, :dim], modes.residuals[:dim]
+    positive = modes.positive_modes or 0
+    # Directions without data: first those of W(0) outside the span, which never change.
     outside = (w0 - (w0 @ vectors) @ vectors.T).T
     null = np.linalg.qr(np.hstack([outside, np.eye(m, missing)]))[0][:, :missing]
     gamma = np.r_[gamma[:positive], np.zeros(missing), gamma[positive:]][:dim]
     vectors = np.hstack([vectors[:, :positive], null, vectors[:, positive:]])[:, :dim]
-    residuals = np.r_[found.residuals[:positive], np.zeros(missing), found.residuals[positive:]]
+    residuals = np.r_[modes.residuals[:positive], np.zeros(missing), modes.residuals[positive:]]
     return gamma, vectors, residuals[:dim]

@@ -1,32 +1,33 @@
-r"""How far the eigenvalues and step times of n pairs are from the population's.
+r"""Intervals for the population's eigenvalues and step times, from a sample of n pairs.
 
-The Gamma of a finite sample is Gamma + E. In the sample's own eigenbasis the noise E_jk has mean
+The Gamma of a finite sample is Gamma + E. In the eigenbasis of the sample, the noise E_jk has mean
 zero and the variances v_jk of :mod:`theory.pairs.moments`.
 
-Three things follow, and none may be left out when n is of the order of m:
+This has three effects, all of which matter if n is of the order of m:
 
 Bias
-    Every other direction repels mode j, so that top eigenvalues come out too large. Eliminating
-    the other directions exactly (a Schur complement) gives gamma-hat_j - gamma_j = E_jj +
-    sum_k E_jk^2 / (gamma-hat_j - gamma-hat_k), whose denominators hold the *sample's* eigenvalues.
-    Its mean is the bias removed here; for x = x' it is the consistent estimator of spiked
-    covariance models. Two levels D apart move by at most D/2 each; the exact two-level formula
-    (D - sqrt(D^2 - 4 v)) / 2 replaces v / D, so that close pairs do not explode.
+    Every other direction repels mode j, so that top eigenvalues are too large. Exact elimination of
+    the other directions (a Schur complement) gives gamma-hat_j - gamma_j = E_jj +
+    sum_k E_jk^2 / (gamma-hat_j - gamma-hat_k), with eigenvalues of the *sample* in the
+    denominators. Its mean is the bias that is removed here; for x = x' this is the consistent
+    estimator of spiked covariance models. Two levels at a distance D move by at most D/2 each; the
+    exact two-level formula (D - sqrt(D^2 - 4 v)) / 2 replaces v / D, so that the bias of close
+    levels stays finite.
 Spread
-    E_jj and the fluctuation of the sum above, their variances rid of the same overfit.
+    E_jj and the fluctuation of the sum above; their variances are corrected for the same overfit.
 Rotation
-    v_j is off by angles sqrt(v_jk) / gap_jk, so the part of W(0) it picks up, and with it the
-    initial singular value s_j(0), is off as well. Rotations are drawn and W(0) V factorised anew
-    for each draw: intervals hold for the W(0) at hand.
+    v_j is rotated by angles sqrt(v_jk) / gap_jk. This changes the part of W(0) along it, and so the
+    initial singular value s_j(0). Rotations are drawn, and W(0) V is factorised for each draw:
+    intervals hold for the given W(0).
 
-Where an angle is no longer small the sample cannot tell mode j from its neighbours: the mode is
-flagged as unresolved and its interval widened to cover theirs. What the order of the eigenvalues
-gives away is used: the j-th is no smaller than those after it, so a mode lost in noise is still
-known to be learned if a later one is. And where both views of a pair are drawn alike, the
-population's Gamma has no negative eigenvalue: the most negative one of the sample is noise, and a
-mode that stands out above it neither in size nor in standard deviations may be noise as well.
+If an angle is not small, the sample cannot separate mode j from its neighbours: the mode is marked
+as unresolved, and its interval is widened to cover theirs. The order of the eigenvalues is used:
+the j-th is not smaller than those after it, so a mode in the noise is still known to be learned if
+a later one is. If both views of a pair have the same distribution, the population's Gamma has no
+negative eigenvalue. The most negative eigenvalue of the sample is then noise, and a mode that
+exceeds it neither in size nor in standard deviations may be noise too.
 
-:mod:`theory.prediction.bootstrap` is the slower way, by resampling.
+:mod:`theory.prediction.bootstrap` is a slower alternative by resampling.
 """
 
 from __future__ import annotations
@@ -42,26 +43,26 @@ from theory.linear.closed_form import step_times
 from theory.pairs.moments import Moments
 
 RESOLVED_ANGLE = 0.7
-"""Largest rotation towards one other mode, sqrt(v_jk) / gap_jk, of a mode called resolved."""
+"""Largest rotation of a resolved mode towards one other mode, sqrt(v_jk) / gap_jk."""
 
 
 @dataclass(frozen=True)
 class EigenvalueEstimate:
-    """Population eigenvalues as far as the sample tells.
+    """Estimates of the population's eigenvalues.
 
     Attributes
     ----------
     values : ndarray, shape (d,)
-        Sample eigenvalues less their bias.
+        Sample eigenvalues minus their bias.
     bias : ndarray, shape (d,)
-        Upward bias of the sample's.
+        Upward bias of the sample eigenvalues.
     spread : ndarray, shape (d,)
         Standard deviation of ``values``.
     angles : ndarray, shape (d, K)
         Standard deviation of the rotation towards every other direction (radians, small angles).
     resolved : ndarray of bool, shape (d,)
-        Whether no single angle exceeds ``RESOLVED_ANGLE`` and the value is above its noise and the
-        sample's.
+        Whether no angle exceeds ``RESOLVED_ANGLE`` and the value is above its own noise and that of
+        the sample.
     """
 
     values: Array
@@ -78,9 +79,9 @@ class StepIntervals:
     Attributes
     ----------
     eigenvalue_low, eigenvalue_high : ndarray, shape (d,)
-        Of Gamma.
+        Bounds of the eigenvalues of Gamma.
     step_time_low, step_time_high : ndarray, shape (d,)
-        Flow times; infinite where the mode may never be learned.
+        Bounds of the flow times; infinite if the mode may never be learned.
     """
 
     eigenvalue_low: Array
@@ -90,7 +91,7 @@ class StepIntervals:
 
 
 def estimate_eigenvalues(moments: Moments) -> EigenvalueEstimate:
-    """Remove the bias of the top eigenvalues and state their spread and rotation.
+    """Remove the bias of the top eigenvalues; estimate their spread and rotation.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ def estimate_eigenvalues(moments: Moments) -> EigenvalueEstimate:
     Returns
     -------
     EigenvalueEstimate
-        See the module's docstring for the formulas.
+        Estimates, with the formulas of the module's docstring.
 
     Examples
     --------
@@ -117,12 +118,12 @@ def estimate_eigenvalues(moments: Moments) -> EigenvalueEstimate:
     # A level moves by no more than half the gap; uniform there, its variance is D^2/48.
     wobble = np.minimum(2.0 * _repulsion(moments, gap, noise) ** 2, gap**2 / 48.0)
     angles = np.sqrt(np.divide(noise, gap**2 + noise, out=np.zeros_like(noise), where=noise > 0))
-    # angles are sines: sqrt(v / (gap^2 + v)); the bound is on the tangent.
+    # Angles are sines: sqrt(v / (gap^2 + v)); the bound is on the tangent.
     mixed = angles > RESOLVED_ANGLE / np.hypot(1.0, RESOLVED_ANGLE)
     if moments.tail:
-        # A sum over many directions: none of them mixes, and fluctuations average out.
+        # A sum over many directions: none of them mixes, and fluctuations cancel.
         mixed[:, -1], wobble[:, -1] = False, 0.0
-    # Where levels mix, the gap seen is mostly noise, and so is what was removed for it.
+    # If levels mix, the observed gap is mostly noise, and so is the bias computed from it.
     doubt = np.max(np.where(mixed, noise, 0.0), axis=1, initial=0.0)
     spread = np.sqrt(own + wobble.sum(axis=1) + doubt)
     resolved = ~mixed.any(axis=1) & (values > 2.0 * spread) & ~_lost(moments)
@@ -150,30 +151,30 @@ def step_intervals(
     w0 : ndarray, shape (d, m)
         Initial weights.
     eigenvectors : ndarray, shape (m, K')
-        Those that the moments were taken in, K' = K or, with a tail, K - 1.
+        Eigenvectors that the moments belong to; K' = K or, with a tail, K - 1.
     level : float
-        Probability of covering, each mode by itself.
+        Coverage probability of the interval of each mode.
     draws : int
         Number of simulated populations.
     rng : numpy.random.Generator or int
-        Of the simulation.
+        Generator, or seed, of the simulation.
 
     Returns
     -------
     StepIntervals
-        Central intervals: half of what is missed lies on either side.
+        Central intervals: both sides miss with equal probability.
 
     Raises
     ------
     ValueError
-        If ``level`` is not between 0 and 1, or fewer than 100 draws are asked for.
+        If ``level`` is not between 0 and 1, or ``draws`` is below 100.
 
     Examples
     --------
     >>> moments = Moments(np.array([1.0, 0.1]), np.array([[0.0, 1e-4]]), np.array([1e-4]), False, 9)
     >>> estimate = estimate_eigenvalues(moments)
-    >>> found = step_intervals(moments, estimate, np.array([[1e-3, 1e-3]]), np.eye(2))
-    >>> bool(found.step_time_low[0] < 1.7269 < found.step_time_high[0])
+    >>> bounds = step_intervals(moments, estimate, np.array([[1e-3, 1e-3]]), np.eye(2))
+    >>> bool(bounds.step_time_low[0] < 1.7269 < bounds.step_time_high[0])
     True
     """
     draws = whole_number("draws", draws, 100)
@@ -182,14 +183,14 @@ def step_intervals(
     rng = np.random.default_rng(rng)
     values, spread = estimate.values, estimate.spread
     learned = values > 0
-    # The noise of an eigenvalue scales with it, so its logarithm is the better normal variable.
+    # The noise of an eigenvalue is proportional to it, so its logarithm is closer to normal.
     relative = np.where(learned, spread / np.where(learned, values, 1.0), 0.0)
     relative = np.minimum(relative, 5.0)
     z = float(ndtri(0.5 + level / 2.0))
-    # Eigenvalues descend: one is told from zero if it is itself or any later one is.
+    # Eigenvalues descend: one is above zero if it or any later one is.
     lost = _lost(moments)
-    told = _at_least_later(np.where(lost, -np.inf, values - z * spread)) > 0
-    low = np.where(told, values * np.exp(-z * relative), np.minimum(values - z * spread, 0.0))
+    above_zero = _at_least_later(np.where(lost, -np.inf, values - z * spread)) > 0
+    low = np.where(above_zero, values * np.exp(-z * relative), np.minimum(values - z * spread, 0.0))
     high = np.where(learned, values * np.exp(z * relative), values + z * spread)
     own_low, low, high = low, _at_least_later(low), np.minimum.accumulate(high)
     singular = _rotated_singular_values(estimate, moments, w0, eigenvectors, draws, rng)
@@ -197,10 +198,10 @@ def step_intervals(
     simulated = np.where(learned, values * np.exp(relative * noise), values + spread * noise)
     simulated = np.where(low > own_low, np.maximum(simulated, low), simulated)
     tau = step_times(simulated.ravel(), singular.ravel()).reshape(simulated.shape)
-    # Inverted quantiles pick draws and never interpolate, so infinite times do no harm.
+    # Inverted quantiles select draws and do not interpolate, so infinite times are allowed.
     tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
     early, late = np.quantile(tau, tails, axis=0, method="inverted_cdf")
-    late[~told] = np.inf
+    late[~above_zero] = np.inf
     if lost.any():
         high[lost] = np.maximum(high[lost], moments.floor)
         at_floor = step_times(np.full(singular.size, moments.floor), singular.ravel())
@@ -211,40 +212,40 @@ def step_intervals(
 
 
 def _lost(moments: Moments) -> NDArray[np.bool_]:
-    """Modes that are no larger and no surer than what must be noise."""
+    """Modes that are neither larger nor more certain than the noise floor."""
     sample = moments.gamma[: len(moments.own)]
     surer = sample * moments.floor_spread > moments.floor * np.sqrt(moments.own)
     return (sample <= moments.floor) & ~surer
 
 
 def _repulsion(moments: Moments, gap: Array, noise: Array) -> Array:
-    """How far each direction pushes each mode up on average, shape (d, K)."""
+    """Mean upward shift of each mode by each direction, shape (d, K)."""
     shift = 0.5 * np.sign(gap) * (np.abs(gap) - np.sqrt(np.maximum(gap**2 - 4.0 * noise, 0.0)))
     if moments.tail:
-        # The last column is a sum over many directions, each coupled weakly: no two-level cap.
+        # The last column is a sum over many weakly coupled directions, without a two-level limit.
         last, repelled = noise[:, -1], (gap[:, -1] > 0) & (noise[:, -1] > 0)
         shift[:, -1] = np.divide(last, gap[:, -1], out=np.zeros(len(last)), where=repelled)
     return shift
 
 
 def _without_overfit(moments: Moments, values: Array) -> tuple[Array, Array]:
-    """Variances ``own`` and ``noise`` that the population has, given its eigenvalues.
+    """Variances ``own`` and ``noise`` of the population, given its eigenvalues.
 
-    The sample's own second moments s_j = E a_j^2 along its eigenvectors are too large by the same
-    overfit as its eigenvalues. For normal data var(a_j b_j) = s_j^2 + gamma_j^2, where both lose
-    the bias, and w_jk is about s_j s_k / 2, where each factor of a top mode does.
+    The second moments s_j = E a_j^2 of the sample along its eigenvectors are too large, by the same
+    overfit as its eigenvalues. For normal data var(a_j b_j) = s_j^2 + gamma_j^2, where both terms
+    lose the bias, and w_jk is about s_j s_k / 2, where each factor of a top mode does.
     """
     sample = moments.gamma[: len(values)]
     bias = sample - values
     second = np.sqrt(np.maximum(moments.own * moments.units - sample**2, 0.0))
     rest = np.maximum(second - bias, 0.0)
-    kept = np.divide(rest, second, out=np.ones_like(bias), where=(second > 0) & (bias > 0))
+    shrunk = np.divide(rest, second, out=np.ones_like(bias), where=(second > 0) & (bias > 0))
     before = second**2 + sample**2
     share = np.divide(
         rest**2 + values**2, before, out=np.ones_like(bias), where=(before > 0) & (bias > 0)
     )
-    noise = moments.noise * kept[:, None]
-    noise[:, : len(kept)] *= kept
+    noise = moments.noise * shrunk[:, None]
+    noise[:, : len(shrunk)] *= shrunk
     return moments.own * np.minimum(share, 1.0), noise
 
 
@@ -260,19 +261,21 @@ def _rotated_singular_values(
     draws: int,
     rng: np.random.Generator,
 ) -> Array:
-    """Initial singular values of populations whose eigenvectors are turned by random angles."""
+    """Initial singular values of populations whose eigenvectors are rotated by random angles."""
     dim = len(estimate.values)
     sine = estimate.angles
     projected = w0 @ eigenvectors  # (d, K')
     inside = np.triu(rng.standard_normal((draws, dim, dim)), 1)
-    inside = (inside - inside.transpose(0, 2, 1)) * sine[:, :dim]  # E_jk turns j to k and k from j
+    inside = (inside - inside.transpose(0, 2, 1)) * sine[
+        :, :dim
+    ]  # E_jk rotates j to k and k from j
     turned = projected[:, :dim].T + inside @ projected[:, :dim].T  # (draws, d modes, d)
     outer = projected[:, dim:]
     for j in range(dim):
         weighted = outer * sine[j, dim : dim + outer.shape[1]]
         covariance = weighted @ weighted.T
         if moments.tail:
-            # Directions not computed count as isotropic among themselves.
+            # Directions that were not computed are treated as isotropic.
             left = w0 @ w0.T - projected @ projected.T
             share = sine[j, -1] ** 2 / max(w0.shape[1] - projected.shape[1], 1)
             covariance = covariance + share * left
@@ -292,7 +295,7 @@ def _square_root(covariance: Array) -> Array:
 def _widen(
     estimate: EigenvalueEstimate, low: Array, high: Array, early: Array, late: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Extend the intervals of unresolved modes over those of the modes they mix with."""
+    """Extend the intervals of unresolved modes over those of the modes that they mix with."""
     dim = len(low)
     bound = RESOLVED_ANGLE / np.hypot(1.0, RESOLVED_ANGLE)
     mixes = estimate.angles[:, :dim] > bound

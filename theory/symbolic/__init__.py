@@ -1,1 +1,5 @@
-"""Formulas derived by SymPy, to be executed rather than believed."""
+"""The formulas of this package derived by SymPy, as executable proofs."""
+
+from theory.symbolic import matrix, scalar
+
+__all__ = ["matrix", "scalar"]

@@ -1,7 +1,7 @@
-r"""Matrix formulas derived symbolically, to be executed rather than believed.
+r"""Matrix formulas derived symbolically, as executable proofs.
 
-The counterpart of :mod:`theory.symbolic.scalar` for small symbolic matrices: gradients by
-differentiating every entry, and the solution of the matrix Riccati equation of
+This is the counterpart of :mod:`theory.symbolic.scalar` for small symbolic matrices: gradients by
+differentiation of every entry, and the solution of the matrix Riccati equation of
 :mod:`theory.losses.spectral_contrastive`.
 """
 
@@ -14,7 +14,7 @@ from theory.symbolic.scalar import TIME
 
 
 def matrix_gradient(dim: int, inputs: int) -> tuple[sp.Matrix, sp.Matrix]:
-    """Gradient of ``||W Gamma W^T - I||_F^2``, by differentiating every entry and as a formula.
+    """Gradient of ``||W Gamma W^T - I||_F^2``, derived for every entry and as a formula.
 
     Parameters
     ----------
@@ -24,12 +24,12 @@ def matrix_gradient(dim: int, inputs: int) -> tuple[sp.Matrix, sp.Matrix]:
     Returns
     -------
     derived, formula : sympy.Matrix, shape (d, m)
-        Entrywise derivatives, and ``4 (W Gamma W^T - I) W Gamma``; they expand to the same.
+        Entrywise derivatives, and ``4 (W Gamma W^T - I) W Gamma``; their expansions are equal.
 
     Raises
     ------
     ValueError
-        If a size is not from 1 to 4 (the expressions grow too long to be of use).
+        If a size is not from 1 to 4 (expressions of larger sizes are too long).
 
     Notes
     -----
@@ -58,8 +58,8 @@ def riccati_velocity(dim: int, inputs: int) -> tuple[sp.Matrix, sp.Matrix]:
     Returns
     -------
     derived, formula : sympy.Matrix, shape (m, m)
-        From the entrywise gradient of ``-2 Tr(W Gamma W^T) + ||W W^T||_F^2``, and
-        ``4 (Gamma M + M Gamma) - 8 M^2``; they expand to the same.
+        Velocity from the entrywise gradient of ``-2 Tr(W Gamma W^T) + ||W W^T||_F^2``, and
+        ``4 (Gamma M + M Gamma) - 8 M^2``; their expansions are equal.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def riccati_solution(gamma: sp.Matrix, w0: sp.Matrix) -> sp.Matrix:
     Parameters
     ----------
     gamma : sympy.Matrix, shape (m, m)
-        Diagonal, without zeros (work in the eigenbasis).
+        Diagonal matrix without zeros (Gamma in its eigenbasis).
     w0 : sympy.Matrix, shape (d, m)
         Weights at t = 0.
 
@@ -118,7 +118,7 @@ def riccati_solution(gamma: sp.Matrix, w0: sp.Matrix) -> sp.Matrix:
     grown = sp.diag(*[sp.exp(4 * g * TIME) for g in modes])
     gain = sp.diag(*[(sp.exp(8 * g * TIME) - 1) / g for g in modes])
     inner = sp.eye(w0.rows) + w0 * gain * w0.T
-    # inv() spends minutes on deciding that the determinant, at least 1, is not zero.
+    # inv() needs minutes to decide that the determinant, which is at least 1, is not zero.
     inverse = inner.adjugate() / inner.det(method="berkowitz")
     return grown * w0.T * inverse * w0 * grown
 

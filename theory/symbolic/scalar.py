@@ -1,10 +1,10 @@
-r"""The formulas of this package derived symbolically, to be executed rather than believed.
+r"""The formulas of this package derived symbolically, as executable proofs.
 
-Each function derives one formula with sympy, from the loss or the equation of motion that it
-belongs to, and returns it; none imports the numerical modules, so that the two can check each
-other. Symbols: gamma (real; positive where a mode is learned), s singular value,
-lambda = gamma s^2, t flow time (learning rate x step), eta learning rate, mu momentum, b penalty of
-b ||W||_F^2, w factor of a deep product, r growth factor of one iteration.
+Each function derives one formula with sympy from its loss or equation of motion, and returns it.
+None imports the numerical modules, so that the two can check each other. Symbols: gamma (real;
+positive if a mode is learned), s singular value, lambda = gamma s^2, t flow time (learning rate x
+step), eta learning rate, mu momentum, b penalty of b ||W||_F^2, w factor of a deep product, r
+growth factor of one iteration.
 
 The aligned model is that of arXiv 2303.15438, section 4.
 """
@@ -44,17 +44,17 @@ def mode_flow() -> sp.Expr:
 
 
 def mode_solution(gamma: sp.Expr = GAMMA) -> sp.Expr:
-    """Singular value s(t) of an aligned mode started at s0.
+    """Singular value s(t) of an aligned mode that starts at s0.
 
     Parameters
     ----------
     gamma : sympy.Expr
-        Eigenvalue; ``REAL_GAMMA`` or a number makes the formula that of any sign.
+        Eigenvalue; with ``REAL_GAMMA`` or a number the formula holds for any sign.
 
     Returns
     -------
     sympy.Expr
-        Solves :func:`mode_flow`; constant in the limit of gamma = 0.
+        Solution of :func:`mode_flow`; constant in the limit gamma = 0.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def eigenvalue_flow(penalty: sp.Expr | int = 0) -> sp.Expr:
     Returns
     -------
     sympy.Expr
-        From the loss ``(1 - gamma s^2)^2 + b s^2`` by the chain rule.
+        Velocity from the loss ``(1 - gamma s^2)^2 + b s^2`` by the chain rule.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def eigenvalue_solution() -> sp.Expr:
     Returns
     -------
     sympy.Expr
-        A logistic of rate 8 gamma.
+        Logistic curve of rate 8 gamma.
 
     Examples
     --------
@@ -110,12 +110,12 @@ def eigenvalue_solution() -> sp.Expr:
 
 
 def step_time(level: sp.Expr = HALF) -> sp.Expr:
-    """Time at which lambda passes a level, solved from :func:`eigenvalue_solution`.
+    """Time at which lambda reaches a level, from :func:`eigenvalue_solution`.
 
     Parameters
     ----------
     level : sympy.Expr
-        Between 0 and 1; the step is at one half.
+        Level between 0 and 1; the step is at one half.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def step_time(level: sp.Expr = HALF) -> sp.Expr:
     >>> step_time()
     log(-1 + 1/lambda0)/(8*gamma)
     """
-    # Linear in the exponential; in t itself sympy would return eight complex branches.
+    # Solved for the exponential: solved for t, sympy would return eight complex branches.
     curve = eigenvalue_solution().subs(sp.exp(-8 * GAMMA * TIME), 1 / R)
     (grown,) = sp.solve(sp.Eq(curve, level), R)
     return sp.log(sp.expand(grown)) / (8 * GAMMA)
@@ -139,20 +139,20 @@ def rise_width() -> sp.Expr:
     Returns
     -------
     sympy.Expr
-        Free of lambda0: a smaller initialisation does not steepen rises.
+        Time, independent of lambda0: a smaller initialisation does not make rises steeper.
 
     Examples
     --------
     >>> rise_width()
     log(3)/(2*gamma)
     """
-    nine, one = step_time(sp.Rational(9, 10)), step_time(sp.Rational(1, 10))
-    ratio = sp.simplify(sp.exp(8 * GAMMA * (nine - one)))
+    late, early = step_time(sp.Rational(9, 10)), step_time(sp.Rational(1, 10))
+    ratio = sp.simplify(sp.exp(8 * GAMMA * (late - early)))
     return sp.expand_log(sp.log(ratio), factor=True) / (8 * GAMMA)
 
 
 def weight_decay_fixed_point() -> sp.Expr:
-    """Eigenvalue at which a mode under weight decay comes to rest.
+    """Eigenvalue at which a mode under weight decay is stationary.
 
     Returns
     -------
@@ -170,12 +170,13 @@ def weight_decay_fixed_point() -> sp.Expr:
 
 @cache
 def weight_decay_solution() -> sp.Expr:
-    """Eigenvalue lambda(t) under weight decay: solves ``eigenvalue_flow(B)``.
+    """Eigenvalue lambda(t) under weight decay, the solution of ``eigenvalue_flow(B)``.
 
     Returns
     -------
     sympy.Expr
-        A logistic of height lambda* = :func:`weight_decay_fixed_point` and rate 8 gamma lambda*.
+        Logistic curve of rate 8 gamma lambda* and height lambda*, the value of
+        :func:`weight_decay_fixed_point`.
 
     Examples
     --------
@@ -192,7 +193,7 @@ def momentum_characteristic() -> sp.Expr:
     Returns
     -------
     sympy.Expr
-        Of ``s_{k+1} = s_k + 4 eta gamma s_k + mu (s_k - s_{k-1})`` with s_k = r^k.
+        Polynomial of ``s_{k+1} = s_k + 4 eta gamma s_k + mu (s_k - s_{k-1})`` with s_k = r^k.
 
     Examples
     --------
@@ -216,7 +217,7 @@ def momentum_growth_root() -> sp.Expr:
     >>> momentum_growth_root().subs({MU: 0, ETA: 2, GAMMA: 1})
     9
     """
-    # With r free to be of any sign both roots are kept; the second of a quadratic is the larger.
+    # A symbol without a sign keeps both roots.
     root = sp.Symbol("root")
     small, large = sp.roots(momentum_characteristic().subs(R, root), root)
     point = {ETA: 1, GAMMA: 1, MU: sp.Rational(1, 2)}
@@ -234,7 +235,7 @@ def deep_linear_flow(depth: int) -> sp.Expr:
     Returns
     -------
     sympy.Expr
-        Minus the derivative of ``(1 - gamma (w_1 ... w_N)^2)^2`` in w_1, all factors then equal.
+        Minus the derivative of ``(1 - gamma (w_1 ... w_N)^2)^2`` in w_1, at equal factors.
 
     Raises
     ------
@@ -262,7 +263,8 @@ def deep_linear_time(depth: int) -> sp.Expr:
     Returns
     -------
     sympy.Expr
-        Its difference between two values of w with gamma w^2N < 1 is the flow time between them.
+        Antiderivative; its difference between two values of w with gamma w^2N < 1 is the flow time
+        between them.
 
     Raises
     ------
@@ -290,13 +292,13 @@ def deep_linear_time(depth: int) -> sp.Expr:
 
 
 def flow_time_error() -> sp.Expr:
-    """Leading relative error of flow step times for gradient descent of step eta.
+    """Leading relative error of flow step times for gradient descent with learning rate eta.
 
     Returns
     -------
     sympy.Expr
-        Descent multiplies s by 1 + 4 eta gamma an iteration where the flow has exp(4 eta gamma):
-        the excess of iterations needed from a small initialisation, to first order in eta.
+        Relative excess of iterations from a small initialisation, to first order in eta: descent
+        multiplies s by 1 + 4 eta gamma in an iteration, the flow by exp(4 eta gamma).
 
     Examples
     --------

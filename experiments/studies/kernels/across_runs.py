@@ -8,6 +8,7 @@ network's tangent kernel predict.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -85,7 +86,7 @@ def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Arra
     matrix = alignment_matrix(networks, modes, options.center)
     mean, low, high = by_group(matrix, [network.label for network in networks])
     points = 2 * len(pairs.x)
-    found = {
+    result = {
         "methods": order,
         "kinds": ["embedding", "prediction"],
         "alignment": mean,
@@ -103,7 +104,7 @@ def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Arra
         "data": first.options.data,
     }
     arrays = {"alignment": mean, "network_alignment": matrix}
-    return found, arrays
+    return result, arrays
 
 
 def alignment_matrix(networks: list[Network], modes: int, center: bool) -> Array:
@@ -138,12 +139,11 @@ def by_group(matrix: Array, labels: list[str]) -> tuple[Array, Array, Array]:
 
 def _labels(trained: list[TrainOptions]) -> list[str]:
     """Methods, with the encoder where one method comes with several."""
-    encoders: dict[str, set[str]] = {}
-    for one in trained:
-        encoders.setdefault(one.method, set()).add(one.encoder)
+    pairs = {(options.method, options.encoder) for options in trained}
+    several = Counter(method for method, _ in pairs)
     return [
-        one.method if len(encoders[one.method]) == 1 else f"{one.method}, {one.encoder}"
-        for one in trained
+        options.method + (f", {options.encoder}" if several[options.method] > 1 else "")
+        for options in trained
     ]
 
 

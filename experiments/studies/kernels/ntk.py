@@ -22,10 +22,14 @@ from experiments.studies.kernels.pairs import (
     predictions,
 )
 from experiments.studies.kernels.representation import untrained_modes
-from experiments.studies.training.compare import agreement
 from sslsim.core.files import write_arrays, write_json
 from sslsim.data.pixels import pixel_statistics
-from sslsim.measures.agreement import Array, embedding_agreement, kernel_agreement
+from sslsim.measures.agreement import (
+    Array,
+    embedding_agreement,
+    kernel_agreement,
+    step_time_agreement,
+)
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.networks import load_module
 from sslsim.runs.options import TrainOptions
@@ -53,13 +57,13 @@ def ntk(options: NtkOptions) -> Path:
     check_folder(options.out, "ntk", _RESULTS)
     if len(options.run) > 1:
         name = "ntk_across"
-        found, arrays = across_networks(options)
+        result, arrays = across_networks(options)
     else:
         name = "ntk"
-        found, arrays = _of_run(options) if options.run else _of_module(options)
+        result, arrays = _of_run(options) if options.run else _of_module(options)
     with new_results(options.out, "ntk", options, results=_RESULTS) as folder:
         write_arrays(folder / f"{name}.npz", **arrays)
-        write_json(folder / f"{name}.json", found)
+        write_json(folder / f"{name}.json", result)
     return options.out
 
 
@@ -70,13 +74,13 @@ def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     data, held_out = split_data(source)
     kind = options.views or "simclr"
     pairs = held_out_pairs(source, held_out, kind, options)
-    views = (pairs.x, pairs.x_prime)
+    views = [pairs.x, pairs.x_prime]
     if options.standardise:
-        views = tuple(map(pixel_statistics(data.images).standardise, views))
+        views = [pixel_statistics(data.images).standardise(view) for view in views]
     kernel, z = measured(network, views, options)
-    found, _, predicted = predictions(kernel, z)
-    found |= {"module": options.module, "data": options.data, "views": kind}
-    return found, {"kernel": kernel, "embeddings": z, "predicted": predicted}
+    result, _, predicted = predictions(kernel, z)
+    result |= {"module": options.module, "data": options.data, "views": kind}
+    return result, {"kernel": kernel, "embeddings": z, "predicted": predicted}
 
 
 def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -90,8 +94,8 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     first, z0 = kernel, z = measured(run.learner(0).encoder, views, options)
     if step != 0:
         kernel, z = measured(run.learner(step).encoder, views, options)
-    found, modes, predicted = predictions(kernel, z)
-    found |= {
+    result, modes, predicted = predictions(kernel, z)
+    result |= {
         "step": step,
         **kernel_agreement(kernel, first),
         "method": trained.method,
@@ -105,11 +109,11 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     times = step_times(at_start.gamma[: len(s0)], s0)
     stored_times = recorded["step_times"][: len(times)]
     recorded_times = np.array([np.inf if time is None else time for time in stored_times])
-    found |= {
+    result |= {
         "initial_eigenvalues": at_start.gamma,
         "predicted_step_times": times[: len(recorded_times)],
         "measured_step_times": recorded_times,
-        **agreement(times[: len(recorded_times)], recorded_times),
+        **step_time_agreement(times[: len(recorded_times)], recorded_times),
         "untrained": {
             "kernel": embedding_agreement(embed(at_start, first), z),
             "representation": untrained_modes(run),
@@ -119,8 +123,8 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     if options.over_training is not None:
         known = {0: (first, z0), step: (kernel, z)}
         followed, more = over_training(run, views, options, known, recorded_times)
-        found, arrays = found | followed, arrays | more
-    return found, arrays
+        result, arrays = result | followed, arrays | more
+    return result, arrays
 
 
 def _check(options: NtkOptions) -> None:

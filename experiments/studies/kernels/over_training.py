@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,12 @@ import torch
 
 from experiments.options import NtkOptions
 from experiments.studies.kernels.pairs import measured, predictions
-from experiments.studies.training.compare import agreement
-from sslsim.measures.agreement import Array, embedding_agreement, kernel_agreement
+from sslsim.measures.agreement import (
+    Array,
+    embedding_agreement,
+    kernel_agreement,
+    step_time_agreement,
+)
 from sslsim.measures.steps import half_rise_times
 from sslsim.runs.networks import spread_steps
 from sslsim.runs.options import has_theory_form
@@ -23,7 +28,7 @@ _GRID = 400  # times at which they are read
 
 def over_training(
     run: TrainedRun,
-    views: tuple[torch.Tensor, ...],
+    views: Sequence[torch.Tensor],
     options: NtkOptions,
     known: dict[int, tuple[Array, Array]],
     recorded_times: Array,
@@ -44,14 +49,14 @@ def over_training(
     spectra = np.linalg.eigvalsh(cross_correlations(np.array(embeddings)))[:, ::-1]
     lines, predicted = [], []
     for place, (kernel, z) in enumerate(zip(kernels, embeddings, strict=True)):
-        found, _, embedding = predictions(kernel, z)
+        agreed, _, embedding = predictions(kernel, z)
         predicted.append(embedding)
         lines.append(
             {
                 "step": steps[place],
                 "time": times[place],
                 **kernel_agreement(kernel, kernels[0]),
-                **{key: found[key] for key in ("eigenvalues", "positive_modes")},
+                **{key: agreed[key] for key in ("eigenvalues", "positive_modes")},
                 "embedding_spectrum": spectra[place],
                 "with_embedding": embedding_agreement(embedding, z),
                 "with_final_embedding": embedding_agreement(embedding, embeddings[-1]),
@@ -65,7 +70,7 @@ def over_training(
         for name, found_times in (("refreshed", refreshed), ("restarted", restarted)):
             times_of_modes = found_times[: len(recorded_times)]
             result[f"{name}_step_times"] = times_of_modes
-            result[f"{name}_agreement"] = agreement(times_of_modes, recorded_times)
+            result[f"{name}_agreement"] = step_time_agreement(times_of_modes, recorded_times)
         result["restarted_from"] = [steps[place] for place in since]
     return result, {
         "steps": np.array(steps),
@@ -110,7 +115,7 @@ def restarted_steps(
     steps = np.full(len(since), np.inf)
     for place in sorted(set(since)):
         kernel, start = kernels[place][None], embeddings[place]
-        found = refreshed_steps(times[place : place + 1], kernel, start, end)
+        later = refreshed_steps(times[place : place + 1], kernel, start, end)
         chosen = np.array(since) == place
-        steps[chosen] = found[: len(steps)][chosen]
+        steps[chosen] = later[: len(steps)][chosen]
     return steps, since

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -40,12 +41,13 @@ def held_out_pairs(
 
 
 def measured(
-    network: nn.Module, views: tuple[torch.Tensor, ...], options: NtkOptions
+    network: nn.Module, views: Sequence[torch.Tensor], options: NtkOptions
 ) -> tuple[Array, Array]:
     """Kernel and embeddings of pairs of views, as the network is fed with them."""
     return kernel_and_embeddings(
         network,
-        *views,
+        views[0],
+        views[1],
         outputs=options.outputs,
         batch_norm=options.batch_norm,
         device=chosen_device(options.device),

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from sslsim.encoders.build import Encoder
-from sslsim.measures.representation_modes import representation_modes
 from sslsim.measures.snapshots import batch_statistics, draw_held_out_pairs
+from sslsim.ntk.representation_modes import representation_modes
 from sslsim.runs.trained_run import TrainedRun
 from theory.linear.closed_form import step_times
 from theory.linear.initialization import equivalent_initialization

@@ -37,10 +37,6 @@ from theory.linear.initialization import column_norms
 
 Array = NDArray[np.float64]
 
-_EVERY = 10_000
-"""Iterations of which each is recorded; the rest is recorded as often again in all."""
-
-_CURVE_POINTS = 4000
 _IDLE_ITERATIONS = 1000  # where no step is predicted
 _SMALL = 2**20  # numbers in a view of all pairs
 
@@ -50,8 +46,11 @@ RESULTS = tuple(
 )
 
 
-def compare(options: CompareOptions) -> Path:
-    """Predict, train and compare, and write what was found into a run folder.
+def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int = 4000) -> Path:
+    """Predict, train and compare, and write the result into a run folder.
+
+    Each of the first ``records`` iterations is recorded, and about as many of the rest; curves are
+    stored at ``curve_points`` of them.
 
     >>> import contextlib, io, tempfile
     >>> from sslsim.core.files import read_json
@@ -69,7 +68,7 @@ def compare(options: CompareOptions) -> Path:
     x, x_prime = (np.asarray(view, dtype=np.float64) for view in pairs.arrays())
     rng = np.random.default_rng(options.seed)
     w0 = options.init_scale * rng.standard_normal((options.dim, pairs.m))
-    found, messages = noting_warnings(
+    prediction, messages = noting_warnings(
         lambda: predict_steps_from(
             x,
             x_prime,
@@ -81,31 +80,36 @@ def compare(options: CompareOptions) -> Path:
             rng=rng,  # where predict_steps has it after drawing W(0)
         )
     )
-    check_stability(found)
-    print(headline(pairs, options, found), flush=True)
-    iterations = _enough_iterations(found, options.max_iterations)
+    check_stability(prediction)
+    print(headline(pairs, options, prediction), flush=True)
+    iterations = _enough_iterations(prediction, options.max_iterations)
     with _few_threads(x.size):
-        records, curves = _trained(x - found.mean, x_prime - found.mean, w0, found, iterations)
-    result = _judged(found, records, curves)
-    late = np.isfinite(found.step_iterations) & (found.step_iterations > iterations)
+        recorded, curves = _trained(
+            x - prediction.mean, x_prime - prediction.mean, w0, prediction, iterations, records
+        )
+    result = _judged(prediction, recorded, curves)
+    late = np.isfinite(prediction.step_iterations) & (prediction.step_iterations > iterations)
     if late.any():
         messages.append(
             f"{late.sum()} mode(s) step after the {iterations} iterations trained, the last at "
-            f"{found.step_iterations[late].max():.0f}; raise --max-iterations to see them"
+            f"{prediction.step_iterations[late].max():.0f}; raise --max-iterations to see them"
         )
         warnings.warn(messages[-1], stacklevel=2)
-    kept = _thinned(len(records))
+    stored = _thinned(len(recorded), curve_points)
     shown = descent_singular_values(
-        records[kept], found.eigenvalues, found.initial_singular_values, found.learning_rate
+        recorded[stored],
+        prediction.eigenvalues,
+        prediction.initial_singular_values,
+        prediction.learning_rate,
     )
-    theory_curves = found.eigenvalues * shown**2
+    theory_curves = prediction.eigenvalues * shown**2
     with new_results(options.out, "compare", options, results=RESULTS) as folder:
         write_arrays(
             folder / "comparison.npz",
-            iterations=records[kept],
-            times=records[kept] * found.learning_rate,
-            measured_eigenvalues=curves[kept],
-            measured_loss=((1.0 - curves[kept]) ** 2).sum(axis=1),
+            iterations=recorded[stored],
+            times=recorded[stored] * prediction.learning_rate,
+            measured_eigenvalues=curves[stored],
+            measured_loss=((1.0 - curves[stored]) ** 2).sum(axis=1),
             predicted_eigenvalues=theory_curves,
             predicted_loss=((1.0 - theory_curves) ** 2).sum(axis=1),
         )
@@ -113,11 +117,11 @@ def compare(options: CompareOptions) -> Path:
             folder / "comparison.json",
             {
                 **result,
-                "learning_rate": found.learning_rate,
+                "learning_rate": prediction.learning_rate,
                 "iterations": iterations,
-                "centred": found.centred,
-                "positive_modes": found.positive_modes,
-                "near_ties": near_ties(found, options.init_scale),
+                "centred": prediction.centred,
+                "positive_modes": prediction.positive_modes,
+                "near_ties": near_ties(prediction, options.init_scale),
                 **source(pairs, options),
                 "warnings": messages,
             },
@@ -125,14 +129,14 @@ def compare(options: CompareOptions) -> Path:
     return options.out
 
 
-def near_ties(found: StepPrediction, init_scale: float) -> list[int]:
+def near_ties(prediction: StepPrediction, init_scale: float) -> list[int]:
     """Modes that a generic W(0) of this scale does not separate well from their neighbours.
 
     >>> x = np.diag([3.0, 2.9, 1.0])
     >>> near_ties(predict_steps_from(x, x, 1e-3 * np.eye(2, 3)), 1e-3)
     [1]
     """
-    gamma = np.append(found.eigenvalues, found.next_eigenvalue)
+    gamma = np.append(prediction.eigenvalues, prediction.next_eigenvalue)
     return [
         mode + 1
         for mode in range(len(gamma) - 1)
@@ -140,13 +144,13 @@ def near_ties(found: StepPrediction, init_scale: float) -> list[int]:
     ]
 
 
-def _enough_iterations(found: StepPrediction, most: int) -> int:
+def _enough_iterations(prediction: StepPrediction, most: int) -> int:
     """Iterations that see the last step to its end, if they are not too many."""
-    learned = np.isfinite(found.step_iterations)
+    learned = np.isfinite(prediction.step_iterations)
     if not learned.any():
         return min(most, _IDLE_ITERATIONS)
-    steps = found.step_iterations[learned]
-    rises = rise_widths(found.eigenvalues[learned]) / found.learning_rate
+    steps = prediction.step_iterations[learned]
+    rises = rise_widths(prediction.eigenvalues[learned]) / prediction.learning_rate
     return min(most, math.ceil(np.max(np.maximum(1.15 * steps, steps + rises))) + 1)
 
 
@@ -163,12 +167,12 @@ def _few_threads(size: int) -> Iterator[None]:
 
 
 def _trained(
-    x: Array, x_prime: Array, w0: Array, found: StepPrediction, iterations: int
+    x: Array, x_prime: Array, w0: Array, prediction: StepPrediction, iterations: int, records: int
 ) -> tuple[NDArray[np.int64], Array]:
     """Iteration numbers and eigenvalues recorded in training."""
     progress = sys.stderr.isatty()
-    first = min(iterations, _EVERY)
-    run = train_linear(x, x_prime, w0, found.learning_rate, first, progress=progress)
+    first = min(iterations, records)
+    run = train_linear(x, x_prime, w0, prediction.learning_rate, first, progress=progress)
     if first == iterations:
         return run.iterations, run.eigenvalues
     rest = iterations - first
@@ -176,9 +180,9 @@ def _trained(
         x,
         x_prime,
         run.weights,
-        found.learning_rate,
+        prediction.learning_rate,
         rest,
-        record_every=math.ceil(rest / _EVERY),
+        record_every=math.ceil(rest / records),
         progress=progress,
     )
     return (
@@ -187,44 +191,46 @@ def _trained(
     )
 
 
-def _judged(found: StepPrediction, records: NDArray[np.int64], curves: Array) -> dict[str, Any]:
+def _judged(
+    prediction: StepPrediction, records: NDArray[np.int64], curves: Array
+) -> dict[str, Any]:
     """Predicted against measured step times, in learning rate x iterations."""
-    eta, gamma = found.learning_rate, found.eigenvalues
-    predicted = eta * found.step_iterations
+    eta, gamma = prediction.learning_rate, prediction.eigenvalues
+    predicted = eta * prediction.step_iterations
     # Sorted, the j-th eigenvalue passes one half when the j-th mode does, whichever mode that is.
     measured = np.empty_like(predicted)
     measured[np.argsort(predicted, kind="stable")] = half_rise_times(eta * records, curves)
     naive = eta * descent_step_iterations(
-        gamma, column_norms(found.initial_weights, found.eigenvectors), eta
+        gamma, column_norms(prediction.initial_weights, prediction.eigenvectors), eta
     )
     # The intervals are of the flow; descent is later than it by the same factor.
     later = np.ones_like(predicted)
-    learned = np.isfinite(predicted) & (found.step_times > 0)
-    later[learned] = predicted[learned] / found.step_times[learned]
+    learned = np.isfinite(predicted) & (prediction.step_times > 0)
+    later[learned] = predicted[learned] / prediction.step_times[learned]
     errors = {
         "relative_error": _relative_error(predicted, measured),
         "naive_relative_error": _relative_error(naive, measured),
-        "flow_relative_error": _relative_error(found.step_times, measured),
+        "flow_relative_error": _relative_error(prediction.step_times, measured),
     }
     return {
         "eigenvalues": gamma,
-        "resolved": found.resolved,
+        "resolved": prediction.resolved,
         "predicted_step_times": predicted,
-        "predicted_low": found.step_time_low * later,
-        "predicted_high": found.step_time_high * later,
+        "predicted_low": prediction.step_time_low * later,
+        "predicted_high": prediction.step_time_high * later,
         "measured_step_times": measured,
         "relative_error": errors["relative_error"],
         "mean_relative_error": _mean(errors["relative_error"]),
         "naive_step_times": naive,
         "naive_relative_error": errors["naive_relative_error"],
         "naive_mean_relative_error": _mean(errors["naive_relative_error"]),
-        "flow_step_times": found.step_times,
+        "flow_step_times": prediction.step_times,
         "flow_relative_error": errors["flow_relative_error"],
         "expected_flow_error": flow_time_error(gamma, eta),
-        "step_time_low": found.step_time_low,
-        "step_time_high": found.step_time_high,
-        "interval_level": found.interval_level,
-        "predicted_step_iterations": found.step_iterations,
+        "step_time_low": prediction.step_time_low,
+        "step_time_high": prediction.step_time_high,
+        "interval_level": prediction.interval_level,
+        "predicted_step_iterations": prediction.step_iterations,
         "measured_step_iterations": measured / eta,
     }
 
@@ -242,9 +248,8 @@ def _mean(errors: Array) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def _thinned(count: int) -> NDArray[np.int64]:
-    """Places of at most ``_CURVE_POINTS`` records, dense early: even in the logarithm."""
-    if count <= _CURVE_POINTS:
+def _thinned(count: int, most: int) -> NDArray[np.int64]:
+    """Places of ``most`` records at most, dense early: even in the logarithm."""
+    if count <= most:
         return np.arange(count)
-    spread = np.geomspace(1, count, _CURVE_POINTS).round().astype(np.int64) - 1
-    return np.unique(spread)
+    return np.unique(np.geomspace(1, count, most).round().astype(np.int64) - 1)

@@ -14,21 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.options import ModelOptions, PredictOptions
-from experiments.studies.linear.pairs import PairSet, check_model, gather_pairs
+from experiments.studies.linear.pairs import check_model, gather_pairs
 from sslsim.core.files import write_arrays, write_json
+from sslsim.data.pair_sets import PairSet
 from sslsim.runs.folder import check_folder, new_results
 from theory import StepPrediction, predict_steps
 from theory.linear.closed_form import rise_widths
-
-IN_MEMORY = 2**30
-"""Bytes of both views in float64 above which they are streamed rather than held."""
 
 _CURVE_POINTS = 2000
 _RESULTS = ("prediction.json", "prediction.npz", "prediction.png")
 
 
-def predict(options: PredictOptions) -> Path:
+def predict(options: PredictOptions, *, in_memory: int = 2**30) -> Path:
     """Predict step times and write them into a run folder.
+
+    Pairs of images that take more than ``in_memory`` bytes as arrays are streamed.
 
     >>> import contextlib, io, tempfile
     >>> from sslsim.core.files import read_json
@@ -42,8 +42,9 @@ def predict(options: PredictOptions) -> Path:
     pairs = gather_pairs(options, options.seed)
     check_model(options, pairs.m)
     x: Any
-    x, x_prime = (pairs.stream, None) if _streams(pairs) else pairs.arrays()
-    found, messages = noting_warnings(
+    streamed = pairs.stream is not None and pairs.array_bytes > in_memory
+    x, x_prime = (pairs.stream, None) if streamed else pairs.arrays()
+    prediction, messages = noting_warnings(
         lambda: predict_steps(
             x,
             x_prime,
@@ -56,61 +57,61 @@ def predict(options: PredictOptions) -> Path:
             level=options.interval_level,
         )
     )
-    check_stability(found)
-    times = curve_times(found)
+    check_stability(prediction)
+    times = curve_times(prediction)
     with new_results(options.out, "predict", options, results=_RESULTS) as folder:
         write_arrays(
             folder / "prediction.npz",
             times=times,
-            loss=found.loss(times),
-            eigenvalues=found.eigenvalue_curves(times),
-            eigenvectors=found.eigenvectors,
-            initial_weights=found.initial_weights,
-            mean=found.mean,
+            loss=prediction.loss(times),
+            eigenvalues=prediction.eigenvalue_curves(times),
+            eigenvectors=prediction.eigenvectors,
+            initial_weights=prediction.initial_weights,
+            mean=prediction.mean,
         )
         write_json(
             folder / "prediction.json",
-            {**described(found), **source(pairs, options), "warnings": messages},
+            {**described(prediction), **source(pairs, options), "warnings": messages},
         )
-    print(headline(pairs, options, found))
+    print(headline(pairs, options, prediction))
     return options.out
 
 
-def described(found: StepPrediction) -> dict[str, Any]:
+def described(prediction: StepPrediction) -> dict[str, Any]:
     """What a prediction says, under the keys of ``prediction.json``."""
     return {
-        "eigenvalues": found.eigenvalues,
-        "eigenvalue_low": found.eigenvalue_low,
-        "eigenvalue_high": found.eigenvalue_high,
-        "eigenvalue_bias": found.eigenvalue_bias,
-        "resolved": found.resolved,
-        "residuals": found.residuals,
-        "step_times": found.step_times,
-        "step_time_low": found.step_time_low,
-        "step_time_high": found.step_time_high,
-        "interval_level": found.interval_level,
-        "step_iterations": found.step_iterations,
-        "learning_rate": found.learning_rate,
-        "stable_learning_rate": found.stable_learning_rate,
-        "plateaus": found.plateaus,
-        "positive_modes": found.positive_modes,
-        "initial_singular_values": found.initial_singular_values,
-        "centred": found.centred,
-        "route": found.route,
+        "eigenvalues": prediction.eigenvalues,
+        "eigenvalue_low": prediction.eigenvalue_low,
+        "eigenvalue_high": prediction.eigenvalue_high,
+        "eigenvalue_bias": prediction.eigenvalue_bias,
+        "resolved": prediction.resolved,
+        "residuals": prediction.residuals,
+        "step_times": prediction.step_times,
+        "step_time_low": prediction.step_time_low,
+        "step_time_high": prediction.step_time_high,
+        "interval_level": prediction.interval_level,
+        "step_iterations": prediction.step_iterations,
+        "learning_rate": prediction.learning_rate,
+        "stable_learning_rate": prediction.stable_learning_rate,
+        "plateaus": prediction.plateaus,
+        "positive_modes": prediction.positive_modes,
+        "initial_singular_values": prediction.initial_singular_values,
+        "centred": prediction.centred,
+        "route": prediction.route,
     }
 
 
-def check_stability(found: StepPrediction) -> None:
+def check_stability(prediction: StepPrediction) -> None:
     """Refuse a learning rate at which the learned map is unstable.
 
     >>> check_stability(predict_steps(np.eye(2), np.eye(2), dim=1, learning_rate=1.0))
     Traceback (most recent call last):
     ValueError: lr is 1; expected below 0.5, where descent is stable
     """
-    if found.learning_rate >= found.stable_learning_rate:
+    if prediction.learning_rate >= prediction.stable_learning_rate:
         raise ValueError(
-            f"lr is {found.learning_rate:g}; expected below {found.stable_learning_rate:.4g}, "
-            "where descent is stable"
+            f"lr is {prediction.learning_rate:g}; expected below "
+            f"{prediction.stable_learning_rate:.4g}, where descent is stable"
         )
 
 
@@ -133,30 +134,31 @@ def source(pairs: PairSet, options: ModelOptions) -> dict[str, Any]:
     }
 
 
-def headline(pairs: PairSet, options: ModelOptions, found: StepPrediction) -> str:
+def headline(pairs: PairSet, options: ModelOptions, prediction: StepPrediction) -> str:
     """One line that says what is studied.
 
     >>> options = ModelOptions(pairs=20, dim=1, lr=0.5)
     >>> pairs = gather_pairs(options, 0)
-    >>> found = predict_steps(*pairs.arrays(), dim=1, learning_rate=0.5, center=True)
-    >>> print(headline(pairs, options, found))
+    >>> prediction = predict_steps(*pairs.arrays(), dim=1, learning_rate=0.5, center=True)
+    >>> print(headline(pairs, options, prediction))
     digits: 20 pairs (simclr, centred) of 64 features; d = 1, init scale 0.001, learning rate 0.5
     """
     kind = ", ".join([*([pairs.views] if pairs.views else []), _centring(options)])
     return (
         f"{options.data}: {pairs.n_pairs} pairs ({kind}) of {pairs.m} features; "
         f"d = {options.dim}, init scale {options.init_scale:g}, "
-        f"learning rate {found.learning_rate:.4g}"
+        f"learning rate {prediction.learning_rate:.4g}"
     )
 
 
-def curve_times(found: StepPrediction) -> NDArray[np.float64]:
+def curve_times(prediction: StepPrediction) -> NDArray[np.float64]:
     """Flow times that show every step: from well before the first to after the last."""
-    rising = np.isfinite(found.step_times) & (found.step_times > 0)
+    rising = np.isfinite(prediction.step_times) & (prediction.step_times > 0)
     if not rising.any():
-        return np.geomspace(found.learning_rate, 1000 * found.learning_rate, _CURVE_POINTS)
-    steps = found.step_times[rising]
-    end = np.max(steps + rise_widths(found.eigenvalues[rising]))
+        eta = prediction.learning_rate
+        return np.geomspace(eta, 1000 * eta, _CURVE_POINTS)
+    steps = prediction.step_times[rising]
+    end = np.max(steps + rise_widths(prediction.eigenvalues[rising]))
     return np.geomspace(steps.min() / 4, end, _CURVE_POINTS)
 
 
@@ -170,15 +172,11 @@ def noting_warnings(
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        found = call()
+        prediction = call()
     messages = [str(warning.message) for warning in caught]
     for message in messages:
         warnings.warn(message, stacklevel=3)
-    return found, messages
-
-
-def _streams(pairs: PairSet) -> bool:
-    return pairs.stream is not None and pairs.array_bytes > IN_MEMORY
+    return prediction, messages
 
 
 def _centring(options: ModelOptions) -> str:

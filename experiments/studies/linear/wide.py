@@ -28,8 +28,8 @@ from experiments.studies.linear.wide_networks import (
     small_network,
     train_and_predict,
 )
-from experiments.studies.training.compare import agreement
 from sslsim.core.files import write_arrays, write_json
+from sslsim.measures.agreement import step_time_agreement
 from sslsim.measures.intervals import mean_interval
 from sslsim.runs.folder import check_folder, new_results
 from theory.kernels.modes import kernel_modes
@@ -45,7 +45,7 @@ _FULL_BYTES = 2**30  # of a kernel with all blocks between outputs
 
 
 def wide(options: CompareOptions) -> Path:
-    """Train networks of every width, compare them with their kernels, and write what was found.
+    """Train networks of every width, compare them with their kernels, and write the result.
 
     >>> import contextlib, io, tempfile
     >>> from sslsim.core.files import read_json
@@ -72,7 +72,7 @@ def wide(options: CompareOptions) -> Path:
     views = np.concatenate([np.asarray(view, dtype=np.float64) for view in pairs.arrays()])
     if options.center:
         views = views - views.mean(axis=0)
-    found: dict[str, Any] = {}
+    ways: dict[str, Any] = {}
     curves: dict[str, Array] = {}
     for way in WAYS:
         limit = infinite_width_kernel(views, way, options.init_scale)
@@ -83,7 +83,7 @@ def wide(options: CompareOptions) -> Path:
                 network = small_network(width, pairs.m, options, way, seed)
                 runs.append(train_and_predict(network, views, limit, eta, options.max_iterations))
                 print(_line(way, width, seed, runs[-1]), flush=True)
-        found[way] = {
+        ways[way] = {
             "learning_rate": eta,
             "limit_eigenvalues": kernel_modes(limit, options.dim).gamma,
             **_judged(runs, options),
@@ -101,7 +101,7 @@ def wide(options: CompareOptions) -> Path:
                 "repeats": options.repeats,
                 "centred": options.center,
                 "interval_level": options.interval_level,
-                "ways": found,
+                "ways": ways,
                 **source(pairs, options),
             },
         )
@@ -148,20 +148,22 @@ def _judged(runs: list[Followed], options: CompareOptions) -> dict[str, Any]:
     def gathered(values: list[Any]) -> Array:
         return np.reshape(np.array(values, dtype=np.float64), (*shape, *np.shape(values[0])))
 
-    found: dict[str, Any] = {
+    judged: dict[str, Any] = {
         "measured_step_times": gathered([run.step_times["measured"] for run in runs]),
         "kernel_change": gathered([run.kernel_change for run in runs]),
         "kernel_distance": gathered([run.kernel_distance for run in runs]),
     }
     for name in PREDICTIONS:
-        told = [agreement(run.step_times[name], run.step_times["measured"]) for run in runs]
-        errors = gathered([one["mean_relative_error"] for one in told])
+        agreements = [
+            step_time_agreement(run.step_times[name], run.step_times["measured"]) for run in runs
+        ]
+        errors = gathered([entry["mean_relative_error"] for entry in agreements])
         with np.errstate(divide="ignore"):  # no error at all: a mean of 0 without an interval
             logs = mean_interval(np.log(errors), options.interval_level, axis=1)
         law = power_law(options.width, errors)
-        found[name] = {
+        judged[name] = {
             "step_times": gathered([run.step_times[name] for run in runs]),
-            "relative_error": gathered([one["relative_error"] for one in told]),
+            "relative_error": gathered([entry["relative_error"] for entry in agreements]),
             "mean_relative_error": errors,
             "geometric_mean": np.exp(logs.mean),
             "low": np.exp(logs.low),
@@ -169,12 +171,13 @@ def _judged(runs: list[Followed], options: CompareOptions) -> dict[str, Any]:
             "exponent": None if law is None else law[0],
             "exponent_error": None if law is None else law[1],
         }
-    return found
+    return judged
 
 
 def _line(way: str, width: int, seed: int, run: Followed) -> str:
     errors = []
     for name in PREDICTIONS:
-        error = agreement(run.step_times[name], run.step_times["measured"])["mean_relative_error"]
+        agreement = step_time_agreement(run.step_times[name], run.step_times["measured"])
+        error = agreement["mean_relative_error"]
         errors.append("-" if error is None else f"{100 * error:.2f} %")
     return f"{way}, width {width}, seed {seed}: off by " + ", ".join(errors)

@@ -10,12 +10,9 @@ that losses are those of a trained map to the last digits, not only on average.
 
 from __future__ import annotations
 
-import math
 import sys
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,15 +20,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from experiments.studies.memorization.encoders import Scored, trained_encoder
-from experiments.studies.memorization.evaluation import probed_families
-from experiments.studies.memorization.image_sets import ScoredImages, scored_views, trained_on
-from experiments.studies.memorization.options import MemorizationOptions
 from sslsim.core.seeds import derived_seed
 from sslsim.data.pixels import PixelStatistics, pixel_statistics
-from sslsim.data.single_view import NOISE, check_images, view_shape
+from sslsim.data.single_view import NOISE
 from sslsim.encoders.checks import check_count
-from sslsim.memorization.views import number_blocks, view_batches
+from sslsim.measures.frozen import FrozenEncoder
+from sslsim.memorization.image_sets import ScoredImages
+from sslsim.memorization.losses import ImageScores, Scoring
+from sslsim.memorization.views import ViewPairs
 from sslsim.ntk import empirical_ntk, pair_ntk
 from theory.memorization.first_order import (
     Points,
@@ -70,45 +66,6 @@ class ClosedForm:
     gamma: Array
 
 
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """Pairs of views of every image, iterable any number of times."""
-
-    images: torch.Tensor
-    numbers: torch.Tensor
-    kind: str
-    pairs: int
-    seed: int
-    pixels: PixelStatistics | None
-    noise: float
-    dtype: torch.dtype = torch.float64
-
-    def blocks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield places of images (r,) and their views (r, pairs, 2, c, h, w)."""
-        for _, rows in number_blocks(self.numbers):
-            batches = view_batches(
-                self.images[rows], self.numbers[rows], self.kind, 2 * self.pairs,
-                noise=self.noise, seed=self.seed, dtype=self.dtype,
-            )  # fmt: skip
-            views = torch.cat(list(batches))
-            if self.pixels is not None:
-                views = self.pixels.standardise(views)
-            yield rows, views.unflatten(0, (self.pairs, 2, len(rows))).movedim(2, 0)
-
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        for _, views in self.blocks():
-            x, x_prime = views.flatten(3).flatten(0, 1).cpu().numpy().swapaxes(0, 1)
-            yield x, x_prime
-
-    def both(self) -> torch.Tensor:
-        """All views at once, (n, pairs, 2, c, h, w)."""
-        shape = view_shape(self.kind, self.images.shape[1:])
-        held = self.images.new_empty(len(self.images), self.pairs, 2, *shape, dtype=self.dtype)
-        for rows, views in self.blocks():
-            held[rows] = views
-        return held
-
-
 def linear_scores(
     images: torch.Tensor,
     kind: str,
@@ -123,9 +80,9 @@ def linear_scores(
     exact: bool = False,
 ) -> ClosedForm:
     """Memorisation scores of the linear map that Barlow Twins learns from the pixels."""
-    numbers = _check(images, kind, pairs, augmentations, seed, numbers)
-    compared = _Drawn(images, numbers, kind, augmentations, seed, pixels, noise)
-    trained = _Drawn(images, numbers, kind, pairs, derived_seed(seed, _TRAINED, 0), pixels, noise)
+    trained, compared = _view_pairs(
+        images, kind, pairs, augmentations, seed, numbers, pixels=pixels, noise=noise
+    )
     modes = spectrum(read_pairs(trained), dim, route="dense")
     gamma, axes, positive = modes.eigenvalues, modes.eigenvectors, modes.positive_modes or 0
     if positive == 0:
@@ -151,11 +108,11 @@ def linear_scores(
             differences=(x - x_prime) / 2,
             factors=gap / np.sqrt(2 * augmentations),
         )
-        found = _scored(points, exact)
+        block = _scored(points, exact)
         places = rows.cpu().numpy()
-        scores[places], losses[places] = found.scores, found.losses
+        scores[places], losses[places] = block.scores, block.losses
         if errors is not None:
-            errors[places] = found.errors
+            errors[places] = block.errors
     return ClosedForm(scores, losses, errors, gamma)
 
 
@@ -176,18 +133,17 @@ def kernel_scores(
     progress: bool = False,
 ) -> ClosedForm:
     """Memorisation scores of the linear model that a network's tangent kernel is."""
-    numbers = _check(images, kind, pairs, augmentations, seed, numbers)
     dtype = next((p.dtype for p in network.parameters()), torch.float64)
-    key = derived_seed(seed, _TRAINED, 0)
-    seen = _Drawn(images, numbers, kind, pairs, key, pixels, noise, dtype).both()
-    further = _Drawn(images, numbers, kind, augmentations, seed, pixels, noise, dtype).both()
-    x, x_prime = seen.flatten(0, 1).unbind(1)
+    trained, compared = _view_pairs(
+        images, kind, pairs, augmentations, seed, numbers, pixels=pixels, noise=noise, dtype=dtype
+    )
+    x, x_prime = trained.stacked().flatten(0, 1).unbind(1)
     kernel = pair_ntk(network, x, x_prime, memory_budget=memory_budget, progress=progress)
     with torch.no_grad():
         outputs = network(x[:1].to(next(network.parameters()).device)).shape[1]
     cross = empirical_ntk(
         network,
-        further.flatten(0, 2),
+        compared.stacked().flatten(0, 2),
         torch.cat([x, x_prime]),
         memory_budget=memory_budget,
         progress=progress,
@@ -209,117 +165,79 @@ def _scored(points: Points, exact: bool) -> ClosedForm:
     losses = alignment_losses(points)
     if not exact:
         return ClosedForm(first_order_scores(points), losses, None, points.gamma)
-    found = leave_one_out_scores(points)
-    return ClosedForm(found.scores, losses, found.errors, points.gamma)
+    exact_scores = leave_one_out_scores(points)
+    return ClosedForm(exact_scores.scores, losses, exact_scores.errors, points.gamma)
 
 
-def _check(
+def _view_pairs(
     images: torch.Tensor,
     kind: str,
     pairs: int,
     augmentations: int,
     seed: int,
     numbers: torch.Tensor | None,
-) -> torch.Tensor:
-    check_images(images)
-    view_shape(kind, images.shape[1:])
-    check_count("pairs", pairs)
+    **others: Any,
+) -> tuple[ViewPairs, ViewPairs]:
+    """Pairs of views that are trained on, and those that are compared."""
     check_count("augmentations", augmentations)
     if len(images) < 3:
         raise ValueError(f"{len(images)} image(s) given; expected at least 3")
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"seed is {seed!r}; expected a whole number of at least 0")
-    if numbers is None:
-        return torch.arange(len(images), device=images.device)
-    if numbers.shape != (len(images),) or len(numbers.unique()) < len(images) or numbers.min() < 0:
-        raise ValueError(
-            f"numbers has shape {tuple(numbers.shape)} and {len(numbers.unique())} values; "
-            f"expected {len(images)} different ones from 0 on"
-        )
-    return numbers.to(images.device)
+    numbers = torch.arange(len(images)) if numbers is None else numbers
+    compared = ViewPairs(images, numbers.to(images.device), kind, augmentations, seed, **others)
+    own = derived_seed(seed, _TRAINED, 0)
+    return replace(compared, pairs=pairs, seed=own), compared
 
 
-_DIM = 8  # where the options name none
+def score_closed_form(
+    images: ScoredImages,
+    scoring: Scoring,
+    dim: int,
+    *,
+    encoder: FrozenEncoder | None = None,
+    standardise: bool = True,
+    exact: bool = False,
+) -> tuple[ImageScores, dict[str, Any]]:
+    """Score a pool by leave-one-out of the linear model of its pixels, or of a network's kernel.
 
-
-def score_closed_form(options: MemorizationOptions, points: ScoredImages, folder: Path) -> Scored:
-    """Score the pool by leave-one-out of the linear model of its pixels, or of a network's kernel.
-
-    The linear model is that of Barlow Twins, whatever the method: of the pixels, or, of a trained
-    network, of its tangent kernel.
+    The linear model is that of Barlow Twins: of the pixels, or of a trained network's tangent
+    kernel, whatever method it was trained by. Also returned: what else goes to
+    ``memorization.json``.
     """
-    dim = options.dim or _DIM
-    shared: dict[str, Any] = {
-        "augmentations": options.augmentations,
-        "seed": options.draw_seed,
-        "numbers": points.numbers,
-        "exact": options.exact,
+    options: dict[str, Any] = {
+        "augmentations": scoring.pairs,
+        "seed": scoring.seed,
+        "numbers": images.numbers,
+        "exact": exact,
     }
-    details: dict[str, Any] = {"dim": dim, "kernel": options.kernel, "exact": options.exact}
-    if not options.kernel:
+    details: dict[str, Any] = {"dim": dim, "kernel": encoder is not None, "exact": exact}
+    if encoder is None:
         details |= {"method": "barlow_twins", "encoder": "linear"}  # whatever the options
-    pool = trained_on(points, torch.arange(len(points.images)))
-    if options.kernel:
-        trained = trained_encoder(options, pool, options.seed, folder / "encoders" / "0")
-        kind = scored_views(options, trained.views)
-        found = kernel_scores(
-            trained.encoder,
-            points.images,
-            kind,
-            dim,
-            pixels=trained.pixels,
-            progress=sys.stderr.isatty(),
-            **shared,
-        )
-        if options.evaluate:
-            details["accuracies"] = probed_families({"all": [trained]}, points, options)
+        pixels = pixel_statistics(images.images) if standardise else None
+        result = linear_scores(images.images, scoring.views, dim, pixels=pixels, **options)
     else:
-        kind = scored_views(options, options.views or "simclr")
-        pixels = pixel_statistics(pool.images) if options.standardise else None
-        found = linear_scores(points.images, kind, dim, pixels=pixels, **shared)
-    count = len(points.images)
-    return Scored(
-        scores=found.scores[None],
+        result = kernel_scores(
+            encoder.encoder,
+            images.images,
+            scoring.views,
+            dim,
+            pixels=encoder.pixels,
+            progress=sys.stderr.isatty(),
+            **options,
+        )
+    count = len(images.images)
+    scores = ImageScores(
+        scores=result.scores[None],
         standard_error=np.full((1, count), np.nan),
         units=np.empty((1, 0, count)),
-        losses=found.losses[None, None],
+        losses=result.losses[None, None],
         members=np.ones((1, count), dtype=bool),
-        details={
-            **details,
-            "views": kind,
-            "layers": ["projector"],
-            "distance": "sqeuclidean",
-            "normalise": False,
-            "gamma": found.gamma[: dim + 1],
-            "error_bound": None if found.errors is None else found.errors.max(),
-        },
     )
-
-
-def check_modes(options: MemorizationOptions, points: ScoredImages) -> None:
-    """Refuse more modes of the pixels than there are."""
-    kind = scored_views(options, options.views or "simclr")
-    pixels = math.prod(view_shape(kind, tuple(points.images.shape[1:])))
-    if not options.kernel and (options.dim or _DIM) > pixels:
-        raise ValueError(
-            f"dim is {options.dim or _DIM}; expected at most {pixels}, the pixels of a view"
-        )
-
-
-def check_closed_form(options: MemorizationOptions) -> None:
-    """Refuse options that a closed form has no answer to."""
-    if options.form != "raw":
-        raise ValueError(f"form is {options.form!r}; expected 'raw' in closed form")
-    if options.against != "view":
-        raise ValueError(f"against is {options.against!r}; expected 'view' in closed form")
-    if options.distance not in ("l2", "sqeuclidean"):  # the default of the other protocols
-        raise ValueError(f"distance is {options.distance!r}; expected 'sqeuclidean' in closed form")
-    if options.layers not in (("backbone",), ("projector",)):
-        raise ValueError(
-            f"layers is {', '.join(options.layers) or 'nothing'}; expected the embedding alone, "
-            "projector, in closed form"
-        )
-    if options.evaluate and not options.kernel:
-        raise ValueError("evaluate is asked without --kernel; expected a network to probe")
-    if options.dim is not None and options.dim < 1:
-        raise ValueError(f"dim is {options.dim}; expected at least 1")
+    return scores, {
+        **details,
+        "views": scoring.views,
+        "layers": ["projector"],
+        "distance": "sqeuclidean",
+        "normalise": False,
+        "gamma": result.gamma[: dim + 1],
+        "error_bound": None if result.errors is None else result.errors.max(),
+    }

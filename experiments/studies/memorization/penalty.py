@@ -15,29 +15,34 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from experiments.studies.memorization.encoders import Trained, encoder_losses, trained_encoder
-from experiments.studies.memorization.evaluation import ProbeData, probe_data
-from experiments.studies.memorization.image_sets import FAMILIES, scored_views, trained_on
 from experiments.studies.memorization.options import PenaltyOptions
-from experiments.studies.memorization.removal import accuracy_measures, read_accuracies
-from experiments.studies.memorization.source_study import Finished, finished_study, retraining_seeds
+from experiments.studies.memorization.settings import scoring_of
+from experiments.studies.memorization.source_study import (
+    SourceStudy,
+    load_study,
+    probe_data,
+    retraining_seeds,
+)
 from experiments.studies.memorization.tables import penalty_rows
 from sslsim.core.files import write_json
-from sslsim.data.datasets import Images
-from sslsim.memorization import FORMS, most_memorized, remaining_points, ssl_mem
+from sslsim.measures.frozen import EvaluationData, FrozenEncoder
+from sslsim.memorization.losses import Scoring
 from sslsim.memorization.penalty import AlignmentPenalty, check_strength
+from sslsim.memorization.ranking import chosen_points
+from sslsim.memorization.split import memorization_by_set
 from sslsim.methods.learner import Learner
-from sslsim.runs.cache import digest_of, measured_cell, training_identity
+from sslsim.runs.cache import Measures, measured_cell, training_identity
+from sslsim.runs.encoders import train_encoder
+from sslsim.runs.evaluation import accuracies_of, accuracy_measures, alignment_measure
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.setup import initial_learner
 
 _RESULTS = ("penalty.json", "penalty.png")
-_OTHERS = ("shared", "external")  # that candidates are compared with
 
 
 @dataclass(frozen=True)
 class Penalty:
-    """What pays in a training.
+    """A penalty in a training.
 
     Attributes
     ----------
@@ -54,10 +59,10 @@ class Penalty:
 def memorization_penalty(options: PenaltyOptions) -> Path:
     """Train what is not yet trained, measure what is not yet measured, and sum it up."""
     check_folder(options.out, "memorization-penalty", _RESULTS)
-    study = finished_study(options, ("split",), "whose candidates one encoder of a pair has seen")
+    study = load_study(options, ("split",), "whose candidates one encoder of a pair has seen")
     strengths = _checked(options, study)
-    # What does not fit is told before anything is written.
-    learner = initial_learner(study.options, study.points.data)
+    # What does not fit is refused before anything is written.
+    learner = initial_learner(study.options, study.images.data)
     views = study.options.views or learner.views
     layer, known = study.options.layers[0], ("backbone", "projector", *learner.encoder.layers)
     if layer not in known:
@@ -65,15 +70,14 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
             f"{options.scores} scored {layer}, which {study.options.encoder} lacks; expected a "
             f"study of one of {', '.join(known)}"
         )
-    kind = scored_views(study.options, views)
-    probes = probe_data(
-        study, _rows(study, "f"), options.transfer, options.transfer_limit
-    )  # the same for all strengths
+    scoring = replace(scoring_of(study.options, views), layers=(layer,))
+    # The same for all strengths.
+    data_sets = probe_data(study, study.images.numbers[study.images.rows("f")], options)
     with new_results(
         options.out, "memorization-penalty", options, results=_RESULTS, resumes=True
     ) as folder:
         targets = options.targeted or ("all",)
-        cells = _cells(options, study, targets, strengths, kind, probes)
+        cells = _cells(options, study, targets, strengths, scoring, data_sets)
         result = {
             "scores": options.scores,
             "method": study.options.method,
@@ -95,66 +99,46 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
 
 def _cells(
     options: PenaltyOptions,
-    study: Finished,
+    study: SourceStudy,
     targets: Sequence[str],
     strengths: Sequence[float],
-    kind: str,
-    probes: list[ProbeData],
+    scoring: Scoring,
+    data_sets: Sequence[EvaluationData],
 ) -> list[dict[str, Any]]:
-    """Measures of pairs of encoders trained with a penalty, each as kept or measured now."""
-    seeds, sets = retraining_seeds(study, options.seeds), study.points.sets
+    """Measures of pairs of encoders trained with a penalty, each as stored or measured now."""
+    seeds, sets = retraining_seeds(study, options.seeds), study.images.sets
     work = [(seed, target, s) for seed in seeds for target in targets for s in strengths]
     cells = []
     for seed, target, strength in tqdm(
         work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
     ):
         rows = chosen_candidates(study, target, options.count, seed)
-        chosen = None if rows is None else study.points.numbers[rows]
-        f = _encoder(options, study, "f", seed, Penalty(strength, chosen), kind, probes)
+        numbers = None if rows is None else study.images.numbers[rows]
         # Chosen candidates are none of g's images.
-        of_g = Penalty(strength if chosen is None else 0.0, None)
-        g = _encoder(options, study, "g", seed, of_g, kind, [])
-        of_f, of_other = (torch.tensor(one["alignment"], dtype=torch.float64) for one in (f, g))
-        measures = memorization_measures(of_f, of_other, sets, rows)
-        measures |= {f"{name}: {of}": value for (name, of), value in read_accuracies(f).items()}
+        penalty_of_g = Penalty(strength if rows is None else 0.0, None)
+        training = replace(study.options, seed=seed)
+        accuracies = accuracy_measures(data_sets, training, options.fine_tune, options.fine_tune_lr)
+        cell = partial(_cell, options.out / "cells", study, scoring, seed)
+        f = cell("f", Penalty(strength, numbers), accuracies)
+        g = cell("g", penalty_of_g, {})
+        of_f, of_g = (torch.tensor(each["alignment"], dtype=torch.float64) for each in (f, g))
+        measures = memorization_by_set(of_f, of_g, sets, rows)
+        measures |= {f"{name}: {data}": value for (name, data), value in accuracies_of(f).items()}
         cells.append({"target": target, "strength": strength, "seed": seed, "measures": measures})
     return cells
 
 
-def chosen_candidates(study: Finished, target: str, count: int, seed: int) -> torch.Tensor | None:
-    """Candidates that pay."""
+def chosen_candidates(
+    study: SourceStudy, target: str, count: int, seed: int
+) -> torch.Tensor | None:
+    """Candidates that pay; None for all images."""
     if target == "all":
         return None
-    candidates = study.points.sets["candidate"]
-    scores = study.scores[candidates.numpy()]
-    if target == "most":
-        return candidates[most_memorized(scores, count)]
-    left = remaining_points(scores, count, "random", seed=seed)
-    chosen = torch.ones(len(candidates), dtype=torch.bool)
-    chosen[left] = False
-    return candidates[chosen]
+    candidates = study.images.sets["candidate"]
+    return candidates[chosen_points(study.scores[candidates.numpy()], count, target, seed=seed)]
 
 
-def memorization_measures(
-    f: torch.Tensor,
-    g: torch.Tensor,
-    sets: dict[str, torch.Tensor],
-    chosen: torch.Tensor | None = None,
-) -> dict[str, float]:
-    """How far a pair of encoders memorises candidates, and how far it aligns all images."""
-    found = {}
-    for form in FORMS:
-        scores = ssl_mem(f[None], g[None], form).scores
-        mean = {name: float(scores[places].mean()) for name, places in sets.items()}
-        for other in _OTHERS:
-            found[f"{form}_above_{other}"] = mean["candidate"] - mean[other]
-        if chosen is not None:
-            found[f"{form}_chosen"] = float(scores[chosen].mean()) - mean["shared"]
-    groups = sets if chosen is None else {**sets, "chosen": chosen}
-    return found | {f"alignment_{name}": float(f[rows].mean()) for name, rows in groups.items()}
-
-
-def _checked(options: PenaltyOptions, study: Finished) -> list[float]:
+def _checked(options: PenaltyOptions, study: SourceStudy) -> list[float]:
     """Strengths in ascending order, 0 among them; raises where something does not fit."""
     if not options.strengths:
         raise ValueError("strengths is empty; expected some, such as 0 0.1 1 10")
@@ -163,7 +147,7 @@ def _checked(options: PenaltyOptions, study: Finished) -> list[float]:
     strengths = sorted({0.0, *options.strengths})
     if len(set(options.targeted)) < len(options.targeted):
         raise ValueError(f"targeted is {' '.join(options.targeted)}; expected each once")
-    candidates = len(study.points.sets["candidate"])
+    candidates = len(study.images.sets["candidate"])
     if not options.targeted and options.count != PenaltyOptions.count:
         raise ValueError(
             f"count is {options.count} without targeted; expected it with --targeted only"
@@ -180,60 +164,38 @@ def _checked(options: PenaltyOptions, study: Finished) -> list[float]:
     return strengths
 
 
-def _rows(study: Finished, family: str) -> torch.Tensor:
-    return torch.cat([study.points.sets[name] for name in FAMILIES[family]])
-
-
-def _encoder(
-    options: PenaltyOptions,
-    study: Finished,
-    family: str,
+def _cell(
+    cells: Path,
+    study: SourceStudy,
+    scoring: Scoring,
     seed: int,
+    family: str,
     penalty: Penalty,
-    kind: str,
-    probes: list[ProbeData],
+    accuracies: Measures[FrozenEncoder],
 ) -> dict[str, Any]:
     """Alignment losses of all images scored, and accuracies, of one encoder."""
-    rows = _rows(study, family)
-    data = trained_on(study.points, rows)
-    pays: dict[str, Any] | None = None
+    rows, every = study.images.rows(family), study.options.checkpoint_every
+    data = labelled = study.images.part(rows)
+    settings: dict[str, Any] | None = None
     wrap: Callable[[Learner], Learner] | None = None
-    handed = data
     if penalty.strength:  # without, training is the same whoever was to pay
-        chosen = penalty.chosen
-        pays = {"strength": penalty.strength, "chosen": None}
-        if chosen is not None:
-            numbers = study.points.numbers[rows].sort().values  # in the order of the data
-            handed = replace(data, labels=torch.isin(numbers, chosen))
-            pays["chosen"] = sorted(chosen.tolist())
-        wrap = partial(AlignmentPenalty, strength=penalty.strength, chosen=chosen is not None)
-    measures = {
-        "alignment": (_scoring(study, kind), _aligning(study, kind)),
-        **accuracy_measures(options, study, probes, seed),
-    }
+        settings = {"strength": penalty.strength, "chosen": None}
+        if penalty.chosen is not None:
+            numbers = study.images.numbers[rows].sort().values  # in the order of the data
+            labelled = replace(data, labels=torch.isin(numbers, penalty.chosen))
+            settings["chosen"] = sorted(penalty.chosen.tolist())
+        wrap = partial(
+            AlignmentPenalty, strength=penalty.strength, chosen=penalty.chosen is not None
+        )
     return measured_cell(
-        options.out / "cells",
-        training_identity(
-            study.options, data, seed, checkpoint_every=study.options.checkpoint_every, penalty=pays
+        cells,
+        training_identity(study.options, data, seed, checkpoint_every=every, penalty=settings),
+        partial(
+            train_encoder,
+            replace(study.options, seed=seed),
+            labelled,
+            checkpoint_every=every,
+            wrap=wrap,
         ),
-        lambda folder: trained_encoder(study.options, handed, seed, folder, wrap=wrap),
-        measures,
+        {"alignment": alignment_measure(study.images, scoring), **accuracies},
     )
-
-
-def _scoring(study: Finished, kind: str) -> dict[str, Any]:
-    """All that alignment losses depend on beside the encoder."""
-    names = ("augmentations", "against", "distance", "normalise", "draw_seed")
-    images = digest_of(Images(study.points.images, None, ""))
-    held = {name: getattr(study.options, name) for name in names}
-    return held | {"views": kind, "layer": study.options.layers[0], "images": images}
-
-
-def _aligning(study: Finished, kind: str) -> Callable[[Trained, Path], Any]:
-    first = replace(study.options, layers=study.options.layers[:1])
-    points = study.points
-
-    def losses(trained: Trained, folder: Path) -> Any:
-        return encoder_losses([trained], points.images, points.numbers, kind, first)[0, 0]
-
-    return losses

@@ -6,33 +6,28 @@ The keys of ``removal.json`` are explained in ``experiments/docs/removal.md``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
-from experiments.studies.memorization.encoders import Trained, trained_encoder
-from experiments.studies.memorization.evaluation import (
-    ProbeData,
-    fine_tuned_accuracies,
-    linear_accuracies,
+from experiments.studies.memorization.options import RemovalOptions
+from experiments.studies.memorization.source_study import (
+    SourceStudy,
+    load_study,
     probe_data,
+    retraining_seeds,
 )
-from experiments.studies.memorization.image_sets import trained_on
-from experiments.studies.memorization.options import (
-    MemorizationOptions,
-    RemovalOptions,
-    RetrainOptions,
-)
-from experiments.studies.memorization.source_study import Finished, finished_study, retraining_seeds
 from experiments.studies.memorization.tables import NONE, removal_curves
 from sslsim.core.files import write_json
+from sslsim.measures.frozen import EvaluationData
 from sslsim.memorization import remaining_points
-from sslsim.runs.cache import Measures, digest_of, measured_cell, training_identity
+from sslsim.runs.cache import measured_cell, training_identity
+from sslsim.runs.encoders import train_encoder
+from sslsim.runs.evaluation import accuracies_of, accuracy_measures
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.setup import initial_learner
 
@@ -42,18 +37,18 @@ _RESULTS = ("removal.json", "removal.png")
 def memorization_removal(options: RemovalOptions) -> Path:
     """Train what is not yet trained, measure what is not yet measured, and sum it up."""
     check_folder(options.out, "memorization-removal", _RESULTS)
-    study = finished_study(
+    study = load_study(
         options, ("subsample", "closed-form"), "which score all that encoders are trained on"
     )
     pool = len(study.scores)
-    sizes = removed_counts(options, pool)
-    probes = probe_data(study, torch.arange(pool), options.transfer, options.transfer_limit)
-    initial_learner(study.options, study.points.data)  # what does not fit is told by now
+    sizes = removed_counts(options.which, options.remove, pool)
+    data_sets = probe_data(study, study.images.numbers, options)
+    initial_learner(study.options, study.images.data)  # raises if options do not fit together
     with new_results(
         options.out, "memorization-removal", options, results=_RESULTS, resumes=True
     ) as folder:
         seeds = retraining_seeds(study, options.seeds)
-        cells = _cells(options, study, sizes, probes, seeds)
+        cells = _cells(options, study, sizes, data_sets, seeds)
         result = {
             "scores": options.scores,
             "method": study.options.method,
@@ -62,9 +57,9 @@ def memorization_removal(options: RemovalOptions) -> Path:
             "steps": study.options.steps,
             "fine_tune": options.fine_tune,
             "pool": pool,
-            "probe_images": {one.name: len(one.fitted.images) for one in probes},
+            "probe_images": {data.name: len(data.train.images) for data in data_sets},
             "test_images": {
-                name: len(of.images) for one in probes for name, of in one.read.items()
+                name: len(part.images) for data in data_sets for name, part in data.test.items()
             },
             "seeds": seeds,
             "interval_level": options.interval_level,
@@ -77,47 +72,60 @@ def memorization_removal(options: RemovalOptions) -> Path:
 
 def _cells(
     options: RemovalOptions,
-    study: Finished,
+    study: SourceStudy,
     sizes: Sequence[tuple[float, int]],
-    probes: list[ProbeData],
+    data_sets: Sequence[EvaluationData],
     seeds: Sequence[int],
 ) -> list[dict[str, Any]]:
-    """Accuracies of encoders trained without some images, each as kept or measured now."""
+    """Accuracies of encoders trained without some images, each as stored or measured now."""
     work: list[tuple[int, str, float, int]] = []
     for seed in seeds:
         work.append((seed, NONE, 0.0, 0))
         work += [(seed, which, *size) for which in options.which for size in sizes]
+    every = study.options.checkpoint_every
     cells = []
     for seed, which, share, removed in tqdm(
         work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
     ):
-        kept = kept_images(study, which, removed, seed)
-        data = trained_on(study.points, kept)
-        found = measured_cell(
+        data = study.images.part(
+            remaining_points(study.scores, removed, "most" if which == NONE else which, seed=seed)
+        )
+        training = replace(study.options, seed=seed)
+        measures = measured_cell(
             options.out / "cells",
-            training_identity(
-                study.options, data, seed, checkpoint_every=study.options.checkpoint_every
+            training_identity(study.options, data, seed, checkpoint_every=every),
+            partial(
+                train_encoder,
+                training,
+                data,
+                classes=study.images.classes,
+                checkpoint_every=every,
             ),
-            partial(trained_encoder, study.options, data, seed, classes=study.points.classes),
-            accuracy_measures(options, study, probes, seed),
+            accuracy_measures(data_sets, training, options.fine_tune, options.fine_tune_lr),
         )
         own = {"which": which, "removed": removed, "share": share, "seed": seed}
-        for (measure, of), accuracy in read_accuracies(found).items():
-            cells.append({**own, "data": of, "measure": measure, "accuracy": accuracy})
+        for (measure, name), accuracy in accuracies_of(measures).items():
+            cells.append({**own, "data": name, "measure": measure, "accuracy": accuracy})
     return cells
 
 
-def removed_counts(options: RemovalOptions, pool: int) -> list[tuple[float, int]]:
-    """Shares to remove, ascending, and how many images they are."""
-    if not options.which or len(set(options.which)) < len(options.which):
+def removed_counts(
+    which: Sequence[str], shares: Sequence[float], pool: int
+) -> list[tuple[float, int]]:
+    """Shares to remove, ascending, and how many images of the pool they are.
+
+    >>> removed_counts(("most",), (0.3, 0.1), 50)
+    [(0.1, 5), (0.3, 15)]
+    """
+    if not which or len(set(which)) < len(which):
         raise ValueError(
-            f"which is {' '.join(options.which) or 'empty'}; expected some of most, random, least, "
+            f"which is {' '.join(which) or 'empty'}; expected some of most, random, least, "
             "each once"
         )
-    if not options.remove:
+    if not shares:
         raise ValueError("remove is empty; expected shares of the pool, such as 0.02 0.08 0.32")
     counts: list[tuple[float, int]] = []
-    for share in sorted(options.remove):
+    for share in sorted(shares):
         if not 0 < share < 1:
             raise ValueError(f"remove holds {share}; expected shares between 0 and 1")
         removed = round(share * pool)
@@ -128,55 +136,3 @@ def removed_counts(options: RemovalOptions, pool: int) -> list[tuple[float, int]
             )
         counts.append((share, removed))
     return counts
-
-
-def kept_images(study: Finished, which: str, removed: int, seed: int) -> torch.Tensor:
-    """Images of the pool that an encoder is trained on."""
-    if which == NONE:
-        return torch.arange(len(study.scores))
-    return remaining_points(study.scores, removed, which, seed=seed)
-
-
-def accuracy_measures(
-    options: RetrainOptions, study: Finished, probes: list[ProbeData], seed: int
-) -> Measures:
-    """What is read of every encoder, on every data set."""
-    found: dict[str, Any] = {}
-    for data in probes:
-        of = {"data": data.name, "images": digest_of(data.fitted, *data.read.values())}
-        found[f"linear: {data.name}"] = (of, _probing(data))
-        if options.fine_tune:
-            how = replace(
-                study.options,
-                steps=options.fine_tune,
-                lr=study.options.lr if options.fine_tune_lr is None else options.fine_tune_lr,
-                warmup=min(study.options.warmup, options.fine_tune // 10),
-                seed=seed,
-            )
-            own = {**of, "steps": how.steps, "lr": how.lr}
-            found[f"fine-tuned: {data.name}"] = (own, _fine_tuning(data, how))
-    return found
-
-
-def read_accuracies(found: dict[str, Any]) -> dict[tuple[str, str], float]:
-    """Accuracies among the measures of a cell.
-
-    >>> read_accuracies({"alignment": [0.5], "linear: digits": {"digits": 0.75}})
-    {('linear', 'digits'): 0.75}
-    """
-    return {
-        (name.partition(": ")[0], of): accuracy
-        for name, accuracies in found.items()
-        if ": " in name
-        for of, accuracy in accuracies.items()
-    }
-
-
-def _probing(data: ProbeData) -> Callable[[Trained, Path], dict[str, float]]:
-    return lambda trained, folder: linear_accuracies(trained, data)
-
-
-def _fine_tuning(
-    data: ProbeData, how: MemorizationOptions
-) -> Callable[[Trained, Path], dict[str, float]]:
-    return lambda trained, folder: fine_tuned_accuracies(trained, data, how, folder)

@@ -153,7 +153,7 @@ def memorization_summary(result: Result) -> Summary:
                 agreements.append(Agreement(f"{name}, AUC", number(area, 3), beside))
                 if finite(area_found, "low") is None:
                     caveats.append(f"AUC of {name} has no interval")
-    headers = ("", "images", "AUC", "mean and interval over pairs")
+    headers: tuple[str, ...] = ("", "images", "AUC", "mean and interval over pairs")
     tables.append(Table("Areas under ROC curves of the first layer", headers, tuple(outliers)))
     probes = tuple(
         (words(family, 40), words(layer, 60), percent(mean_of(numbers(accuracies))))

@@ -21,11 +21,12 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments.options import OverfittingOptions
-from experiments.studies.overfitting.measures import LayerSamples, layer_samples, measured_layers
-from experiments.studies.overfitting.summary import read_curves, summarise_groups, summarise_run
+from experiments.studies.overfitting.summary import summarise_groups
 from sslsim.core.files import plain, write_json
 from sslsim.runs.cache import stored_line, stored_lines
 from sslsim.runs.folder import check_folder, check_same, new_results
+from sslsim.runs.layers.checkpoint import LayerSamples, draw_layer_samples, measure_layers
+from sslsim.runs.layers.curves import read_curves, summarise_run
 from sslsim.runs.networks import check_different, spread_steps
 from sslsim.runs.stored import stored_config
 from sslsim.runs.trained_run import TrainedRun
@@ -56,7 +57,15 @@ def overfitting(options: OverfittingOptions) -> Path:
         curves = []
         with tqdm(total=count, desc="checkpoints", disable=quiet, file=sys.stderr) as bar:
             for run, steps in runs:
-                samples = cache(partial(layer_samples, run, options))
+                draw = partial(
+                    draw_layer_samples,
+                    run,
+                    samples=options.samples,
+                    probed=options.probed,
+                    views=options.views,
+                    seed=options.seed,
+                )
+                samples = cache(draw)
                 of_run = []
                 for step in steps:
                     measure = partial(_measured, run, step, samples, options)
@@ -64,7 +73,7 @@ def overfitting(options: OverfittingOptions) -> Path:
                     of_run.append(stored_line(options.out / _LINES, lines, key, measure))
                     bar.update()
                 curves.append(read_curves(run.folder, run.options, of_run))
-        of_runs = [summarise_run(one) for one in curves]
+        of_runs = [summarise_run(curves_of_run) for curves_of_run in curves]
         groups = summarise_groups(curves, of_runs, options.interval_level)
         write_json(
             folder / "overfitting.json",
@@ -103,7 +112,7 @@ def _measured(
 ) -> dict[str, Any]:
     drawn, encoder = samples(), run.learner(step).encoder
     try:
-        layers = measured_layers(encoder, drawn, options)
+        layers = measure_layers(encoder, drawn, options.eps, options.seed)
     except ValueError as error:
         raise ValueError(f"{run.folder} after {step} updates: {error}") from error
     return {"run": run.folder, "step": step, "images": drawn.images, "layers": layers}

@@ -13,17 +13,16 @@ from __future__ import annotations
 import warnings
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from scipy.stats import spearmanr
 
 from experiments.options import CompareOptions
 from sslsim.core.files import write_json
 from sslsim.data.single_view import VIEWS
+from sslsim.measures.agreement import step_time_agreement
 from sslsim.runs.options import TrainOptions, has_theory_form
 from sslsim.runs.setup import recorded_spectrum, recorded_steps
 from sslsim.runs.trained_run import TrainedRun
@@ -42,10 +41,10 @@ def compare_run(options: CompareOptions) -> Path:
     """Predict the steps of a run from its data and compare them with those it recorded."""
     assert options.run is not None
     for field in fields(options):
-        given = getattr(options, field.name)
-        if field.name not in ("run", "pairs") and given != field.default:
+        value = getattr(options, field.name)
+        if field.name not in ("run", "pairs") and value != field.default:
             raise ValueError(
-                f"{field.name.replace('_', '-')} is {given}, which means nothing for a run; "
+                f"{field.name.replace('_', '-')} is {value}, which means nothing for a run; "
                 "expected none but --pairs given"
             )
     folder = Path(options.run)
@@ -62,8 +61,9 @@ def compare_run(options: CompareOptions) -> Path:
     measured = measured[:dim]
     if has_theory_form(trained) and trained.encoder == "linear" and trained.widths is None:
         w0 = next(run.learner(0).encoder.parameters()).detach().double().numpy()
-        found = predict_steps_from(x, x_prime, w0)
-        gamma, predicted, theory = found.eigenvalues, found.step_times, "exact initial map"
+        prediction = predict_steps_from(x, x_prime, w0)
+        gamma, predicted = prediction.eigenvalues, prediction.step_times
+        theory = "exact initial map"
     else:
         operator, theory = near_origin(trained, x, x_prime)
         m = len(operator)
@@ -80,7 +80,7 @@ def compare_run(options: CompareOptions) -> Path:
                 stacklevel=2,
             )
             predicted = np.full(dim, np.inf)
-    judged = agreement(predicted, measured)
+    judged = step_time_agreement(predicted, measured)
     write_json(
         folder / "comparison.json",
         {
@@ -120,40 +120,6 @@ def near_origin(trained: TrainOptions, x: Array, x_prime: Array) -> tuple[Array,
     elif trained.barlow_form == "published":
         name = "barlow_twins near the origin, theory form (there is none of the published form)"
     return barlow_twins_operator(x, x_prime), name
-
-
-def agreement(predicted: Array, measured: Array) -> dict[str, Any]:
-    """How far predicted and measured step times agree, as they are and up to one factor.
-
-    >>> found = agreement(np.array([1.0, 2.0, 4.0]), np.array([2.0, 4.0, np.inf]))
-    >>> round(found["fitted_time_scale"], 6), round(found["spearman"], 6)
-    (2.0, 1.0)
-    """
-    both = np.isfinite(predicted) & np.isfinite(measured) & (predicted > 0) & (measured > 0)
-    nothing = np.full(len(predicted), np.nan)
-    if not both.any():
-        return {
-            "relative_error": nothing,
-            "mean_relative_error": None,
-            "spearman": None,
-            "fitted_time_scale": None,
-            "scaled_relative_error": nothing,
-            "mean_scaled_relative_error": None,
-        }
-    p, m = predicted[both], measured[both]
-    scale = float(np.exp(np.mean(np.log(m) - np.log(p))))
-    raw, scaled = nothing.copy(), nothing.copy()
-    raw[both], scaled[both] = np.abs(p - m) / m, np.abs(scale * p - m) / m
-    enough = len(p) >= 2
-    ordered = np.ptp(p) > 0 and np.ptp(m) > 0  # else there is no order to correlate
-    return {
-        "relative_error": raw,
-        "mean_relative_error": float(raw[both].mean()),
-        "spearman": float(spearmanr(p, m).statistic) if ordered else None,
-        "fitted_time_scale": scale,
-        "scaled_relative_error": scaled,
-        "mean_scaled_relative_error": float(scaled[both].mean()) if enough else None,
-    }
 
 
 def _drawn(run: TrainedRun, pairs: int | None) -> tuple[torch.Tensor, ...]:

@@ -91,28 +91,28 @@ def forecast(options: ForecastOptions) -> Path:
 
 def summarise(forecasts: Sequence[Forecast]) -> dict[str, Any]:
     """How forecasts came out."""
-    found = _errors(forecasts)
+    errors = _errors(forecasts)
     groups: dict[str, list[Forecast]] = {}
-    for one in forecasts:
-        groups.setdefault(f"{one.method}, {one.encoder}", []).append(one)
-    return {**found, "groups": {name: _errors(group) for name, group in groups.items()}}
+    for entry in forecasts:
+        groups.setdefault(f"{entry.method}, {entry.encoder}", []).append(entry)
+    return {**errors, "groups": {name: _errors(group) for name, group in groups.items()}}
 
 
 def _errors(forecasts: Sequence[Forecast]) -> dict[str, Any]:
-    came = [one for one in forecasts if np.isfinite(one.measured_step_time)]
-    names = list(dict.fromkeys(name for one in forecasts for name in one.rates))
+    came = [entry for entry in forecasts if np.isfinite(entry.measured_step_time)]
+    names = list(dict.fromkeys(name for entry in forecasts for name in entry.rates))
     by_name = {}
     for name in names:
         rates = [
-            abs(one.rates[name] / one.measured_rate - 1)
-            for one in forecasts
-            if np.isfinite(one.rates.get(name, np.nan)) and np.isfinite(one.measured_rate)
+            abs(entry.rates[name] / entry.measured_rate - 1)
+            for entry in forecasts
+            if np.isfinite(entry.rates.get(name, np.nan)) and np.isfinite(entry.measured_rate)
         ]
         ratios = np.array(
             [
-                (one.step_times[name] - one.time) / (one.measured_step_time - one.time)
-                for one in came
-                if name in one.step_times
+                (entry.step_times[name] - entry.time) / (entry.measured_step_time - entry.time)
+                for entry in came
+                if name in entry.step_times
             ]
         )
         by_name[name] = {
@@ -121,7 +121,7 @@ def _errors(forecasts: Sequence[Forecast]) -> dict[str, Any]:
             "median_time_error": float(np.median(np.abs(ratios - 1))) if len(ratios) else None,
             "median_time_ratio": float(np.median(ratios)) if len(ratios) else None,
         }
-    inside = [one.low <= one.measured_step_time <= one.high for one in came]
+    inside = [entry.low <= entry.measured_step_time <= entry.high for entry in came]
     return {
         "plateaus": len(came),
         "covered": float(np.mean(inside)) if inside else None,

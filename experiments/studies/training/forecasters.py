@@ -107,15 +107,15 @@ class Forecast:
 def crossings(history: RunHistory, until: int | None = None) -> list[tuple[int, int, float | None]]:
     """Moments at which modes first pass the sizes."""
     last = len(history.steps) if until is None else until
-    found: list[tuple[int, int, float | None]] = []
+    moments: list[tuple[int, int, float | None]] = []
     for mode in range(history.lam.shape[1]):
         lam = np.array([history.lam[i, mode] / _ceiling(history, i, mode) for i in range(last)])
         for size in SIZES:
             above = np.flatnonzero(lam >= size)
             # Above at the start, it passed nowhere; above the next size or the step, it jumped.
             if len(above) and above[0] > 0 and lam[above[0]] < min(10 * size, _STEP):
-                found.append((int(above[0]), mode, size))
-    return sorted(found, key=lambda moment: moment[:2])
+                moments.append((int(above[0]), mode, size))
+    return sorted(moments, key=lambda moment: moment[:2])
 
 
 def modes_left(history: RunHistory, index: int) -> list[tuple[int, int, float | None]]:
@@ -143,19 +143,22 @@ def forecasts_of(
     quiet: bool,
 ) -> list[Forecast]:
     """Forecasts of a run at some moments."""
-    found: list[Forecast] = []
+    forecasts: list[Forecast] = []
     for index, mode, size in tqdm(moments, desc="forecasts", disable=quiet, file=sys.stderr):
         known = [
-            np.log((one.measured_step_time - one.time) / (one.step_times["two_factor"] - one.time))
-            for one in found
-            if one.measured_step_time <= history.times[index]
-            and np.isfinite(one.step_times["two_factor"])
-            and one.size is not None
+            np.log(
+                (earlier.measured_step_time - earlier.time)
+                / (earlier.step_times["two_factor"] - earlier.time)
+            )
+            for earlier in forecasts
+            if earlier.measured_step_time <= history.times[index]
+            and np.isfinite(earlier.step_times["two_factor"])
+            and earlier.size is not None
             # those made at about the same size are the ones that tell
-            and (size is None or one.size == size)
+            and (size is None or earlier.size == size)
         ]
-        found.append(_forecast(history, index, mode, size, known, options))
-    return found
+        forecasts.append(_forecast(history, index, mode, size, known, options))
+    return forecasts
 
 
 def _forecast(
@@ -173,8 +176,8 @@ def _forecast(
     own, shares = float(now.own[0]), now.shares[0].numpy()
     early, late, cut = most_even_cut(shares)
     # Where the pull holds the mode down, the law knows no growth.
-    kept = max(own, 0.0) / (early + late) if early + late > 0 else 0.0
-    early, late = kept * early, kept * late
+    share = max(own, 0.0) / (early + late) if early + late > 0 else 0.0
+    early, late = share * early, share * late
     law = two_factor_law(lam, late, early)
     last = [name.startswith(_LAST_LAYER) for name in now.names]
     last_layer = float(shares[last].sum())
@@ -261,8 +264,8 @@ def _hessian_rate(encoder: torch.nn.Module, history: RunHistory) -> float:
     product, size = hessian_product(encoder, [batch], history.objective)
 
     def applied(vector: Array) -> Array:
-        found: Array = product(torch.from_numpy(vector.ravel())).numpy()
-        return found
+        image: Array = product(torch.from_numpy(vector.ravel())).numpy()
+        return image
 
     operator = LinearOperator((size, size), matvec=applied, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(size)

@@ -70,13 +70,13 @@ def train_network(options: TrainOptions) -> Path:
                 print(_headline(options, data, held_out, learner, device), flush=True)
             pixels = pixel_statistics(data.images) if options.standardise else None
             held_out_images = held_out.images.to(device)
-            probe = draw_held_out_pairs(
+            pairs = draw_held_out_pairs(
                 held_out_images, pair_views(kind), options.probe, options.seed, pixels
             )
             bank = None
             if options.evaluate:
-                images = (crop_to_input(part, kind) for part in (data, held_out))
-                bank = neighbour_bank(*images, pixels, device)
+                images, queries = (crop_to_input(part, kind) for part in (data, held_out))
+                bank = neighbour_bank(images, queries, pixels, device)
             begun = time.perf_counter()
             train(
                 learner,
@@ -84,7 +84,7 @@ def train_network(options: TrainOptions) -> Path:
                 kind,
                 train_options,
                 folder,
-                probe=probe,
+                held_out=pairs,
                 bank=bank,
                 device=device,
                 progress=sys.stderr.isatty(),
@@ -141,7 +141,7 @@ def train_network(options: TrainOptions) -> Path:
 
 def _goes_beyond(options: TrainOptions, learner: Learner) -> bool:
     """Whether the folder's run goes on beyond its end; a run of other options is refused."""
-    free = ("root", "device", "evaluate", "layers", "steps")
+    free = ("root", "device", "evaluate", "layers", "steps", "adaptive_records")
     stored = options_to_resume(options.out, "train", options, results=_RESULTS, free=free)
     steps = options.steps if stored is None else stored.get("steps", options.steps)
     if steps != options.steps:

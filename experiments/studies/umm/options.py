@@ -200,8 +200,8 @@ VARIED = tuple(name for name in (*_SAME, *RENAMED) if name != "checkpoint_every"
 
 def core_options(settings: UmmSettings, trained: TrainOptions) -> UmmOptions:
     """Options of the fine-tuning itself."""
-    given = {name: getattr(settings, name) for name in _SAME}
-    given |= {theirs: getattr(settings, ours) for ours, theirs in RENAMED.items()}
+    values = {name: getattr(settings, name) for name in _SAME}
+    values |= {theirs: getattr(settings, ours) for ours, theirs in RENAMED.items()}
     if trained.fixed_views and settings.seed not in (None, trained.seed):
         raise ValueError(
             f"seed is {settings.seed} for a run with fixed views, drawn by seed {trained.seed}; "
@@ -213,7 +213,7 @@ def core_options(settings: UmmSettings, trained: TrainOptions) -> UmmOptions:
             "expected a finite number of at least 0"
         )
     options = UmmOptions(
-        **given,
+        **values,
         seed=trained.seed if settings.seed is None else settings.seed,
         standardise=trained.standardise,
         fixed_views=trained.fixed_views,

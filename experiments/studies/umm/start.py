@@ -88,8 +88,8 @@ def _check_effect(settings: UmmCommand) -> None:
             ),
         ),
     }
-    for reason, (given, names) in reasons.items():
-        for name in names if given else ():
+    for reason, (applies, names) in reasons.items():
+        for name in names if applies else ():
             value = getattr(settings, name)
             if value != getattr(UmmCommand, name):
                 raise ValueError(

@@ -87,7 +87,7 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
             work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
         ):
             start = starts[place]
-            found = _cell(start, setting, options, options.out / "cells", device)
+            cell = _cell(start, setting, options, options.out / "cells", device)
             cells.append(
                 {
                     "run": str(start.run.folder),
@@ -95,7 +95,7 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
                     "seed": start.run.options.seed,
                     "setting": setting.name,
                     "control": setting.control,
-                    **found,
+                    **cell,
                 }
             )
         result = tabled(cells, options.interval_level)
@@ -108,35 +108,35 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
 def settings_of(options: UmmSweepCommand, base: UmmOptions) -> list[Setting]:
     """Settings of one run."""
     asked = [name for name in dict.fromkeys(options.variants) if name != CONTROL]
-    found = [
+    settings = [
         Setting(name, variant_options(base, name, options.push, options.hold), CONTROL)
         for name in asked
     ]
     controls = {CONTROL: variant_options(base, CONTROL)}
-    first = found[0].options if found else base
-    for given in options.vary:
-        ours, values = _varied(given)
+    first = settings[0].options if settings else base
+    for variation in options.vary:
+        ours, values = _varied(variation)
         name = RENAMED.get(ours, ours)
         for value in values:
-            told = f"{ours}={value}"
-            if any(one.name == told for one in found):
+            label = f"{ours}={value}"
+            if any(setting.name == label for setting in settings):
                 continue  # given twice, it would count as two runs
             against = CONTROL
             if name in _OF_CONTROL and value != getattr(base, name):
-                against = f"{CONTROL}, {told}"
+                against = f"{CONTROL}, {label}"
                 controls[against] = variant_options(replace(base, **{name: value}), CONTROL)
-            found.append(Setting(told, replace(first, **{name: value}), against))
-    return [*found, *(Setting(name, held, name) for name, held in controls.items())]
+            settings.append(Setting(label, replace(first, **{name: value}), against))
+    return [*settings, *(Setting(name, changed, name) for name, changed in controls.items())]
 
 
-def _varied(given: str) -> tuple[str, list[Any]]:
+def _varied(variation: str) -> tuple[str, list[Any]]:
     """NAME and values of NAME=VALUE,VALUE, each of the type of the option."""
-    asked, _, values = given.partition("=")
+    asked, _, values = variation.partition("=")
     ours = asked.strip().replace("-", "_")
     if ours not in VARIED or not values:
         known = ", ".join(sorted(VARIED)).replace("_", "-")
         raise ValueError(
-            f"vary holds {given!r}; expected NAME=VALUE,VALUE with NAME one of {known}"
+            f"vary holds {variation!r}; expected NAME=VALUE,VALUE with NAME one of {known}"
         )
     name = RENAMED.get(ours, ours)
     default = getattr(UmmOptions(), name)
@@ -144,7 +144,7 @@ def _varied(given: str) -> tuple[str, list[Any]]:
     try:
         return ours, [kind(value.strip()) for value in values.split(",")]
     except ValueError as error:
-        raise ValueError(f"vary holds {given!r}; expected values like {default}") from error
+        raise ValueError(f"vary holds {variation!r}; expected values like {default}") from error
 
 
 def _cell(

@@ -242,13 +242,10 @@ def sweep_summary(result: Result) -> Summary:
         own = [row for row in rows if words(row.get("group"), 60) == group]
         for kind, what in (("from_control", "change beyond the control's"), ("change", "change")):
             lines = tuple(
-                (
-                    words(row.get("setting"), 60),
-                    str(len(sequence(row, "seeds"))),
-                    *_cells(row, kind),
-                )
+                (_setting(row), str(len(sequence(row, "seeds"))), *_cells(row, kind))
                 for row in own
-                if any(mapping(row, "measures", name, kind) for name, _, _ in _MEASURES)
+                if mapping(row, "failed")
+                or any(mapping(row, "measures", name, kind) for name, _, _ in _MEASURES)
             )
             caption = f"{group}: {what}, mean and {level} interval over runs"
             tables.append(
@@ -281,6 +278,11 @@ def sweep_summary(result: Result) -> Summary:
         Table("Effects of single pressures", ("intervention", "pushed", *headings), effects)
     )
     return Summary("Fine-tuning sweep", (), tuple(agreements), tuple(tables), tuple(caveats))
+
+
+def _setting(row: Result) -> str:
+    failed = len(mapping(row, "failed"))
+    return words(row.get("setting"), 60) + (f" ({failed} failed)" if failed else "")
 
 
 def _cells(row: Result, kind: str) -> list[str]:

@@ -97,7 +97,7 @@ def trained(folder, method, batch_norm, changes, **settings):
     probe = draw_held_out_pairs(load_images(split="test").images, "noise", 10, seed=1)
     learner = make_learner(method, batch_norm, double="precision" not in changes)
     options = TrainingOptions(**(settings | changes))
-    train(learner, load_images(limit=60), "noise", options, folder, probe=probe)
+    train(learner, load_images(limit=60), "noise", options, folder, held_out=probe)
     return dict(learner.state_dict())
 
 

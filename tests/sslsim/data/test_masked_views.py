@@ -23,10 +23,10 @@ def images_of(height, width, n=6):
 def test_kept_and_masked_share_out_the_patches_of_the_default_vision_transformer(height, width):
     found = draw_views(images_of(height, width), "mask", generator())
     patches = len(VisionTransformer((1, height, width), width=4, depth=1, heads=1).positions)
-    every = torch.cat([found.kept, found.masked], dim=1).sort(dim=1).values
+    every = torch.cat([found.visible, found.masked], dim=1).sort(dim=1).values
     assert torch.equal(every, torch.arange(patches).expand(6, -1))
     assert found.masked.shape[1] == 3 * patches // 4
-    assert len({tuple(row) for row in found.kept.tolist()}) > 1
+    assert len({tuple(row) for row in found.visible.tolist()}) > 1
 
 
 def test_masks_are_pure_and_those_of_rows_are_rows_of_those_of_all():
@@ -34,9 +34,9 @@ def test_masks_are_pure_and_those_of_rows_are_rows_of_those_of_all():
     whole = draw_views(images, "mask", generator())
     part = draw_views(images, "mask", generator(), rows=slice(2, 5))
     other = draw_views(images, "mask", generator(1))
-    assert torch.equal(whole.kept[2:5], part.kept)
+    assert torch.equal(whole.visible[2:5], part.visible)
     assert torch.equal(whole.masked[2:5], part.masked)
-    assert not torch.equal(whole.kept, other.kept)
+    assert not torch.equal(whole.visible, other.visible)
     # The image's own changes are drawn first and do not move.
     assert torch.equal(whole.views[0], draw_view(images, "mask", generator()))
 
@@ -44,14 +44,14 @@ def test_masks_are_pure_and_those_of_rows_are_rows_of_those_of_all():
 @pytest.mark.parametrize("size", [(17, 23), (4, 4)])
 def test_images_that_patches_do_not_tile_have_no_masks(size):
     found = draw_views(images_of(*size), "mask", generator())
-    assert found.kept is None
+    assert found.visible is None
     assert found.masked is None
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TRAINING_VIEWS if kind != "mask"])
 def test_no_other_kind_hides_anything(kind):
     found = draw_views(images_of(16, 16), kind, generator())
-    assert found.kept is None
+    assert found.visible is None
     assert found.masked is None
 
 
@@ -60,7 +60,7 @@ def test_every_tensor_is_changed():
     last = found.each(lambda held: held[-1:])
     for one, of_all in ((last.views[0], found.views[0]), (last.boxes, found.boxes)):
         assert torch.equal(one, of_all[-1:])
-    assert torch.equal(last.kept, found.kept[-1:])
+    assert torch.equal(last.visible, found.visible[-1:])
     assert torch.equal(last.masked, found.masked[-1:])
     noisy = draw_views(images_of(8, 8), "noise", generator()).each(lambda held: held[:2])
     assert [len(view) for view in noisy.views] == [2, 2]
@@ -75,10 +75,10 @@ def test_masks_reach_the_batch_and_fixed_ones_stay_with_their_image(channels_las
     seen = {}
     for number in range(3):  # epochs of one batch, in orders of their own
         views, labels = batch(number)
-        held = zip(views.views[0], views.kept.tolist(), labels.tolist(), strict=True)
+        held = zip(views.views[0], views.visible.tolist(), labels.tolist(), strict=True)
         for image, *others in held:
             assert seen.setdefault(tuple(image.flatten().tolist()), others) == others
     assert len(seen) == 12
     fresh = training_batches(data, "mask", TrainingOptions(batch=12), device)
-    assert torch.equal(fresh(1)[0].kept, fresh(1)[0].kept)
+    assert torch.equal(fresh(1)[0].visible, fresh(1)[0].visible)
     assert not torch.equal(fresh(0)[0].masked, fresh(1)[0].masked)

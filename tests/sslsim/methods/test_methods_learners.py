@@ -263,18 +263,20 @@ def test_mae_reconstructs_hidden_patches_from_the_others(data):
     learner = learner_of("mae")
     batch, _ = batch_of(learner, data)
     backbone, (images,) = learner.encoder.backbone, batch.views
-    assert torch.equal(torch.cat([batch.kept, batch.masked], 1).sort(1).values[0], torch.arange(4))
-    tokens = backbone.tokens(images, batch.kept)
+    assert torch.equal(
+        torch.cat([batch.visible, batch.masked], 1).sort(1).values[0], torch.arange(4)
+    )
+    tokens = backbone.tokens(images, batch.visible)
     patches = images.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).squeeze(1).flatten(2)
-    wanted = objectives.mae(learner.decoder(tokens, batch.kept), patches, batch.masked)
+    wanted = objectives.mae(learner.decoder(tokens, batch.visible), patches, batch.masked)
     torch.testing.assert_close(learner(batch, None), wanted)
     # What is hidden is no input: it moves the target alone.
-    hidden = torch.ones(16, 4, dtype=torch.bool).scatter(1, batch.kept, False)
+    hidden = torch.ones(16, 4, dtype=torch.bool).scatter(1, batch.visible, False)
     noise = torch.rand(16, 4, 16) * hidden[:, :, None]
     changed = patches + noise
     image = changed.reshape(16, 2, 2, 4, 4).permute(0, 1, 3, 2, 4).reshape(16, 1, 8, 8)
-    other = objectives.mae(learner.decoder(tokens, batch.kept), changed, batch.masked)
-    moved = learner(Views((image,), None, batch.kept, batch.masked), None)
+    other = objectives.mae(learner.decoder(tokens, batch.visible), changed, batch.masked)
+    moved = learner(Views((image,), None, batch.visible, batch.masked), None)
     torch.testing.assert_close(moved, other)
     assert not torch.equal(moved, wanted)
 

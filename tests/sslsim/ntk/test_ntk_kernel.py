@@ -7,14 +7,12 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-import sslsim.ntk.kernel as kernel_module
 from sslsim.core.seeds import seeded
 from sslsim.encoders.build import build_encoder
 from sslsim.encoders.resnet import resnet
 from sslsim.encoders.vit import VisionTransformer
 from sslsim.measures.snapshots import batch_statistics
 from sslsim.ntk import empirical_ntk, layer_ntks, pair_ntk
-from sslsim.ntk.blocks import Blocks
 from theory.kernels.modes import kernel_modes
 from theory.prediction.predict import predict_steps
 
@@ -33,7 +31,7 @@ def relative(found, expected):
 @pytest.mark.slow
 def test_resnet18_against_torch_func():
     with seeded(0):
-        module = nn.Sequential(resnet(18, stem="small"), nn.Linear(512, 2))
+        module = nn.Sequential(resnet(18, stem="small", width=16), nn.Linear(128, 2))
         module = jacobians.randomise(module)
     x = images(2, 3, 16, 16)
     assert relative(empirical_ntk(module, x, engine="hooks"), trace(full_kernel(module, x))) < 1e-12
@@ -307,29 +305,32 @@ def test_pairs_of_a_linear_map_give_the_spectrum_of_the_prediction():
 
 
 @pytest.mark.machine
-def test_finished_blocks_are_read_again(tmp_path, monkeypatch):
+def test_finished_blocks_are_read_again(tmp_path):
     encoder = build_encoder("convnet", (1, 8, 8), 3, seed=0, widths=(4, 4)).eval()
     x = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    options = {"memory_budget": 10**6, "output": [0, 2], "resume": tmp_path / "kernel"}
-    calls = []
-    inner = kernel_module.add_by_hooks
+    options = {"memory_budget": 40_000, "output": [0, 2]}
+    folder = tmp_path / "kernel"
+    passes = []
 
-    def counted(*args):
-        calls.append(1)
-        if len(calls) == 3:
+    def count_or_stop(*_):
+        passes.append(1)
+        if not stopped and len(list(folder.glob("rows_*.npy"))) == 2:
             raise KeyboardInterrupt
-        inner(*args)
 
-    monkeypatch.setattr(kernel_module, "add_by_hooks", counted)
-    monkeypatch.setattr(kernel_module, "plan_blocks", lambda *args: Blocks(4, 2**20))
+    def counted(**more):
+        passes.clear()
+        return empirical_ntk(encoder, x, **options, **more), len(passes)
+
+    encoder.register_forward_pre_hook(count_or_stop)
+    stopped = False
     with pytest.raises(KeyboardInterrupt):
-        empirical_ntk(encoder, x, **options)
-    resumed = empirical_ntk(encoder, x, **options)
-    assert len(calls) == 3 + 4  # of six blocks, two were finished
-    again = empirical_ntk(encoder, x, **options)
-    assert len(calls) == 7
-    options.pop("resume")
-    whole = empirical_ntk(encoder, x, **options)
+        counted(resume=folder)
+    stopped = True
+    resumed, rest = counted(resume=folder)
+    again, none = counted(resume=folder)
+    whole, every = counted()
+    assert len(list(folder.glob("rows_*.npy"))) == 6  # of three rows each
+    assert (every - rest, every - none) == (2, 6)  # passes of the blocks that were finished
     assert torch.equal(resumed, whole)
     assert torch.equal(again, whole)
     with torch.no_grad():

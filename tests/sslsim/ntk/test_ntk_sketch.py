@@ -21,7 +21,7 @@ def test_the_error_falls_as_one_over_the_root_of_the_directions():
     x = inputs(5, 1, 6, 6)
     exact = empirical_ntk(encoder, x)
     spread = {}
-    for k in (16, 144):
+    for k in (8, 72):
         runs = [sketched_ntk(encoder, x, sketch=k, seed=seed) for seed in range(12)]
         errors = torch.stack([run.kernel - exact for run in runs])
         stated = torch.stack([run.standard_error for run in runs]).square().mean(0).sqrt()
@@ -31,19 +31,19 @@ def test_the_error_falls_as_one_over_the_root_of_the_directions():
         bound = (2 * exact.diagonal()[:, None] * exact.diagonal() / k).sqrt()
         assert (stated < 1.3 * bound).all()
         spread[k] = float(stated.mean())
-    assert abs(spread[16] / spread[144] - 3) < 0.4
+    assert abs(spread[8] / spread[72] - 3) < 0.4
 
 
 @pytest.mark.slow
 def test_the_error_of_one_output_is_known():
-    layer, x, k = nn.Linear(3, 1, bias=False).double(), inputs(4, 3), 4000
+    layer, x, k = nn.Linear(3, 1, bias=False).double(), inputs(4, 3), 1000
     exact = x @ x.T
     found = sketched_ntk(layer, x, sketch=k, seed=1)
     squares = exact.diagonal()[:, None] * exact.diagonal() + exact**2
     error = (squares / k).sqrt()
     assert ((found.kernel - exact).abs() < 4 * error).all()
-    # The standard deviation of products of normal numbers, from 4000 of them, errs by 5 %.
-    assert (found.standard_error / error - 1).abs().max() < 0.15
+    # The standard deviation of products of normal numbers, from 1000 of them, errs by 10 %.
+    assert (found.standard_error / error - 1).abs().max() < 0.3
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """An opened run gives what went into it and what came of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +72,28 @@ def test_pairs_are_the_very_ones_of_a_run_that_fixed_them(run):
 def test_data_that_have_moved_are_found_by_their_new_root(run):
     assert TrainedRun.open(run.folder, Path("elsewhere")).options.root == Path("elsewhere")
     assert sslsim.TrainedRun is TrainedRun
+
+
+def test_a_checkpoint_that_is_not_there_is_refused_with_those_that_are(run, tmp_path):
+    assert (run.step_at(), run.step_at(0), run.step_at(2)) == (4, 0, 2)
+    with pytest.raises(ValueError, match=r"checkpoint is 3; .* holds 0, 2, 4"):
+        run.learner(3)
+    new = TrainedRun(tmp_path, run.options)
+    assert new.learner(0).encoder.dim == 2  # the initialisation follows from the options
+    with pytest.raises(ValueError, match="holds no checkpoint of its training"):
+        new.learner()
+
+
+def test_runs_on_the_same_data_share_images_and_keep_their_own_statistics(run):
+    raw = replace(run, options=replace(run.options, standardise=False), images_of=run)
+    assert raw.images is run.images
+    assert raw.held_out is run.held_out
+    x = run.images.images[:3].float() / 255
+    assert torch.equal(raw.standardised(x), x)
+    assert torch.equal(run.standardised(x), run.pixels.standardise(x))
+
+
+def test_a_run_on_views_that_make_no_pairs_is_measured_on_simclr_views(run):
+    masked = replace(run, options=replace(run.options, views="mask"))
+    assert (run.views, run.pair_views) == ("simclr", "simclr")
+    assert (masked.views, masked.pair_views) == ("mask", "simclr")

@@ -65,7 +65,7 @@ def run(name, folder, learner=None, **changes):
     probe = draw_held_out_pairs(load_images(split="test").images, "noise", 12, seed=1)
     options = TrainingOptions(**(COMMON | RUNS[name] | changes))
     learner = make_learner(name) if learner is None else learner
-    return train(learner, data, "noise", options, Path(folder), probe=probe)
+    return train(learner, data, "noise", options, Path(folder), held_out=probe)
 
 
 def final(folder):

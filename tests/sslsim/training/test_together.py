@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-import sslsim.training.ensemble as module
 from sslsim.core.checkpoints import checkpoints, load_checkpoint
 from sslsim.data.datasets import Images, load_images
 from sslsim.data.views import TRAINING_VIEWS
@@ -171,7 +170,7 @@ def test_joint_batches_are_those_of_data_sets_of_the_parts(kind, changes):
             assert len(found.views) == len(expected.views)
             for one, other in zip(found.views, expected.views, strict=True):
                 assert torch.equal(one[k], other)
-            for name in ("boxes", "kept", "masked"):
+            for name in ("boxes", "visible", "masked"):
                 one, other = getattr(found, name), getattr(expected, name)
                 assert (one is None) == (other is None)
                 assert one is None or torch.equal(one[k], other)
@@ -192,32 +191,32 @@ def state_of(folder):
 
 @pytest.mark.machine
 @pytest.mark.parametrize("name", ["linear", "batch_norm"])
-def test_a_stopped_run_resumes_with_the_same_bits(name, tmp_path, monkeypatch):
+def test_a_stopped_run_resumes_with_the_same_bits(name, tmp_path):
     changes, kind = RUNS[name]
     options = replace(OPTIONS, **changes, checkpoint_every=3)
     whole = train_together(
         learners_of(name), DATA, MEMBERS, kind, options, tmp_path / "whole", seeds=SEEDS
     )
-    present, calls = module._present, []
+    passes = []
 
-    def interrupted(*drawn):
-        calls.append(None)
-        if len(calls) == 5 * options.accumulate:
+    def interrupt(*_):
+        passes.append(None)
+        if len(passes) == 5 * options.accumulate:
             signal.raise_signal(signal.SIGTERM)
-        return present(*drawn)
 
     folder = tmp_path / "part"
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "_present", interrupted)
-        with pytest.raises(Interrupted, match="stopped at step 5 of 7; saved"):
-            train_together(learners_of(name), DATA, MEMBERS, kind, options, folder, seeds=SEEDS)
+    learners = learners_of(name)
+    learners[0].register_forward_pre_hook(interrupt)  # the first one computes for all
+    with pytest.raises(Interrupted, match="stopped at step 5 of 7; saved"):
+        train_together(learners, DATA, MEMBERS, kind, options, folder, seeds=SEEDS)
     arguments = (DATA, MEMBERS, kind, options, folder)
     resumed = train_together(learners_of(name), *arguments, seeds=SEEDS)
     assert_equal_states(resumed, whole, rtol=0.0)
     assert state_of(folder) == state_of(tmp_path / "whole")
     # A run at its end is read, not trained.
-    monkeypatch.setattr(module, "_present", None)
-    again = train_together(learners_of(name), *arguments, seeds=SEEDS)
+    learners = learners_of(name)
+    learners[0].register_forward_pre_hook(lambda *_: pytest.fail("a finished run is trained"))
+    again = train_together(learners, *arguments, seeds=SEEDS)
     assert_equal_states(again, whole, rtol=0.0)
 
 

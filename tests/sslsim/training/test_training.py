@@ -44,7 +44,7 @@ def run(folder, *, learner=None, data=None, probe=True, device="cpu", **changes)
     data = load_images(limit=100) if data is None else data
     learner = make_learner() if learner is None else learner
     probe = held_out if probe else None
-    return train(learner, data, "noise", options, folder, probe=probe, device=device)
+    return train(learner, data, "noise", options, folder, held_out=probe, device=device)
 
 
 def records(folder, name="cross_spectrum"):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from finetuning import CPU, SHAPE, learner_of, levels_of, options_of, records, run, state_of
+from finetuning import CPU, SHAPE, learner_of, losses_of, options_of, records, run, state_of
 from torch import nn
 
 from sslsim.core import checkpoints
@@ -19,7 +19,7 @@ from sslsim.methods.mae import MaeLearner
 from sslsim.training.loop import TrainingOptions, train
 from sslsim.umm import UmmOptions
 from sslsim.umm.evaluation import check_held_out
-from sslsim.umm.forward import read
+from sslsim.umm.forward import forward_pass
 from sslsim.umm.outer_step import outer_step
 from sslsim.umm.split import frozen_early, split_encoder
 
@@ -89,7 +89,7 @@ def test_methods_of_one_view_are_refused(tmp_path):
     split = split_encoder(learners[1].encoder, "layer1")
     pair = Views((torch.rand(3, *SHAPE), torch.rand(3, *SHAPE)), None)
     with pytest.raises(ValueError, match="embeds 3 views of 3 images"):
-        read(learners[1], split, pair, torch.tensor([0, 1, 0]))
+        forward_pass(learners[1], split, pair, torch.tensor([0, 1, 0]))
 
 
 # The faults of the published code.
@@ -100,14 +100,14 @@ def test_the_outer_step_raises_the_coding_rate_reduction(tmp_path):
     rises = []
     for seed in range(3):
         learner = learner_of("simclr", seed=seed)
-        levels = levels_of(learner, n=12, inner_steps=2, beta=0.5, coding_rate=50.0)
-        with frozen_early(learner, levels.split):
-            theta = [learner.get_parameter(name) for name in levels.names]
-            before = levels.coding_rate_reduction(levels.read(theta)).item()
-            gradient, _, record = outer_step(levels)
+        losses = losses_of(learner, n=12, inner_steps=2, beta=0.5, coding_rate=50.0)
+        with frozen_early(learner, losses.split):
+            theta = [learner.get_parameter(name) for name in losses.names]
+            before = losses.coding_rate_reduction(losses.forward(theta)).item()
+            gradient, _, record = outer_step(losses)
             size = torch.stack([g.norm() for g in gradient]).norm()
             moved = [t.detach() - 0.01 * g / size for t, g in zip(theta, gradient, strict=True)]
-            rises.append(levels.coding_rate_reduction(levels.read(moved)).item() - before)
+            rises.append(losses.coding_rate_reduction(losses.forward(moved)).item() - before)
             assert record["coding_rate_reduction"] == pytest.approx(before, rel=1e-12)
     assert min(rises) > 0
     learner = learner_of("simclr")
@@ -121,15 +121,15 @@ def test_alignment_changes_what_the_inner_steps_do():
     learner = learner_of("simclr")
     ends = {}
     for beta in (0.0, 3.0):
-        levels = levels_of(learner, beta=beta)
-        with frozen_early(learner, levels.split):
-            theta = [learner.get_parameter(name).detach().requires_grad_() for name in levels.names]
-            start = levels.alignment(levels.read(theta), theta)
-            slope = torch.autograd.grad(levels.inner(theta), theta, materialize_grads=True)
+        losses = losses_of(learner, beta=beta)
+        with frozen_early(learner, losses.split):
+            theta = [learner.get_parameter(name).detach().requires_grad_() for name in losses.names]
+            start = losses.alignment(losses.forward(theta), theta)
+            slope = torch.autograd.grad(losses.inner(theta), theta, materialize_grads=True)
             moved = [
                 (t - 0.003 * g).detach().requires_grad_() for t, g in zip(theta, slope, strict=True)
             ]
-            ends[beta] = (levels.alignment(levels.read(moved), moved) - start).item()
+            ends[beta] = (losses.alignment(losses.forward(moved), moved) - start).item()
     assert ends[3.0] < 0
     assert ends[3.0] < ends[0.0]
 
@@ -148,10 +148,10 @@ def test_the_projection_head_is_the_pretrained_one_and_is_trained(tmp_path):
     assert torch.equal(seen[0], head["3.weight"])
     assert not torch.equal(learner.encoder.projector[3].weight, head["3.weight"])
     # It is trained by the learner's own loss: without it and its alignment, nothing moves it.
-    levels = levels_of(learner, features="representation")
-    with frozen_early(learner, levels.split):
-        gradient, *_ = outer_step(levels)
-    found = dict(zip(levels.names, gradient, strict=True))
+    losses = losses_of(learner, features="representation")
+    with frozen_early(learner, losses.split):
+        gradient, *_ = outer_step(losses)
+    found = dict(zip(losses.names, gradient, strict=True))
     assert found["encoder.projector.3.weight"].norm() > 1e-6
 
 
@@ -305,8 +305,8 @@ def test_alignment_is_held_on_the_same_batch(tmp_path):
             assert lines[0]["gradient_norm"] == pytest.approx(free["gradient_norm"], rel=1e-5)
         gaps = []
         for seed in range(3):
-            now = levels_of(learner, seed=seed, **settings)
-            before = levels_of(learner_of("simclr"), seed=seed, **settings)
+            now = losses_of(learner, seed=seed, **settings)
+            before = losses_of(learner_of("simclr"), seed=seed, **settings)
             before.learner.load_state_dict(first)
             gaps.append(abs(float(now.alignment_now() - before.alignment_now())))
         moved[hold] = sum(gaps)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from finetuning import CPU, SHAPE, learner_of, levels_of, options_of, records, run, state_of
+from finetuning import CPU, SHAPE, learner_of, losses_of, options_of, records, run, state_of
 from torch import nn
 
 from sslsim.coding_rate import coding_rate_reduction, instance_groups
@@ -14,8 +14,8 @@ from sslsim.encoders.build import build_encoder
 from sslsim.methods.learner import PairLearner
 from sslsim.training.batches import training_batches
 from sslsim.training.options import TrainingOptions as Drawn
-from sslsim.umm.bilevel_losses import Levels
-from sslsim.umm.forward import instance_reduction, read
+from sslsim.umm.bilevel_losses import BilevelLosses
+from sslsim.umm.forward import forward_pass, instance_reduction
 from sslsim.umm.outer_step import outer_step, trained_names
 from sslsim.umm.split import frozen_early, split_encoder
 
@@ -65,18 +65,18 @@ def test_a_linear_encoder_reaches_the_largest_reduction(tmp_path, n, d, hypergra
 @pytest.mark.parametrize("hypergradient", ["unrolled", "darts", "implicit"])
 def test_features_that_are_optimal_already_are_left(hypergradient):
     learner = linear_alone(4, 8)
-    levels = levels_of(
+    losses = losses_of(
         learner, n=4, beta=0.0, hypergradient=hypergradient, inner_steps=2, kind="noise"
     )
     with torch.no_grad():  # orthonormal features of all images
-        early = levels.split.early(learner.images)
+        early = losses.split.early(learner.images)
         target = torch.linalg.qr(torch.randn(8, 4, dtype=torch.float64)).Q.T
         learner.encoder.backbone.layer2[0].weight.copy_((torch.linalg.pinv(early) @ target).T)
-    with frozen_early(learner, levels.split):
-        gradient, *_ = outer_step(levels)
+    with frozen_early(learner, losses.split):
+        gradient, *_ = outer_step(losses)
         assert max(float(g.abs().max()) for g in gradient) < 1e-10
         learner.encoder.backbone.layer2[0].weight.data[0] *= 2
-        gradient, *_ = outer_step(levels)
+        gradient, *_ = outer_step(losses)
         assert max(float(g.abs().max()) for g in gradient) > 1e-3
 
 
@@ -88,19 +88,19 @@ TRUE_GRADIENTS = ["barlow_twins", "simclr", "vicreg", "spectral", "byol", "vicre
 def test_hypergradients_of_methods_against_finite_differences(method, alignment):
     """Of second and third order: through two inner steps of a loss that holds a gradient."""
     learner = learner_of(method)
-    levels = levels_of(learner, inner_steps=2, inner_lr=0.01, alignment=alignment)
-    with frozen_early(learner, levels.split):
-        exact, *_ = outer_step(levels)
+    losses = losses_of(learner, inner_steps=2, inner_lr=0.01, alignment=alignment)
+    with frozen_early(learner, losses.split):
+        exact, *_ = outer_step(losses)
         generator = torch.Generator().manual_seed(0)
-        theta = [learner.get_parameter(name).detach().clone() for name in levels.names]
+        theta = [learner.get_parameter(name).detach().clone() for name in losses.names]
         direction = [torch.randn(t.shape, generator=generator, dtype=t.dtype) for t in theta]
         along = sum(float((g * d).sum()) for g, d in zip(exact, direction, strict=True))
         ends = []
         for sign in (1, -1):
             with torch.no_grad():
-                for name, t, d in zip(levels.names, theta, direction, strict=True):
+                for name, t, d in zip(losses.names, theta, direction, strict=True):
                     learner.get_parameter(name).copy_(t + sign * 1e-6 * d)
-            ends.append(-outer_step(levels)[2]["objective"])
+            ends.append(-outer_step(losses)[2]["objective"])
     slope = (ends[0] - ends[1]) / 2e-6
     assert along == pytest.approx(slope, rel=1e-5, abs=1e-6)
     assert abs(along) > 1e-3
@@ -111,11 +111,11 @@ def test_darts_comes_close_to_the_exact_derivative_of_a_learner():
         learner = learner_of(method)
         found = {}
         for name in ("unrolled", "darts"):
-            levels = levels_of(
+            losses = losses_of(
                 learner, hypergradient=name, radius=1e-5, alignment="cka", inner_steps=2
             )
-            with frozen_early(learner, levels.split):
-                found[name] = torch.cat([g.flatten() for g in outer_step(levels)[0]])
+            with frozen_early(learner, losses.split):
+                found[name] = torch.cat([g.flatten() for g in outer_step(losses)[0]])
         gap = (found["darts"] - found["unrolled"]).norm() / found["unrolled"].norm()
         assert gap < 1e-6  # the square of the radius times curvatures; no ReLU turns within it
 
@@ -123,12 +123,12 @@ def test_darts_comes_close_to_the_exact_derivative_of_a_learner():
 def test_rows_of_early_and_late_features_belong_together():
     for method in ("simclr", "swav", "vicregl"):
         learner = learner_of(method).eval()
-        levels = levels_of(learner, dtype=torch.float32)  # which is what SwAV computes in
-        reading = read(learner, levels.split, levels.batch, None)
+        losses = losses_of(learner, dtype=torch.float32)  # which is what SwAV computes in
+        reading = forward_pass(learner, losses.split, losses.batch, None)
         early = torch.cat(reading.early)
-        literal = torch.cat([levels.split.early(view) for view in levels.batch.views[:2]])
+        literal = torch.cat([losses.split.early(view) for view in losses.batch.views[:2]])
         torch.testing.assert_close(early, literal)
-        late = levels.split.late(literal)
+        late = losses.split.late(literal)
         torch.testing.assert_close(reading.representation, late)
         torch.testing.assert_close(reading.embedding, learner.encoder.projector(late))
     unit = nn.functional.normalize(late, dim=1)
@@ -138,13 +138,13 @@ def test_rows_of_early_and_late_features_belong_together():
 
 def test_one_joint_level_descends_the_sum():
     learner = learner_of("simclr")
-    levels = levels_of(learner, joint=True, beta=0.7, coding_rate=2.0)
-    with frozen_early(learner, levels.split):
-        gradient, end, record = outer_step(levels)
-        theta = [learner.get_parameter(name) for name in levels.names]
-        reading = levels.read(theta)
-        value = reading.loss + 0.7 * levels.alignment(reading, theta)
-        value = value - 2 * levels.coding_rate_reduction(reading)
+    losses = losses_of(learner, joint=True, beta=0.7, coding_rate=2.0)
+    with frozen_early(learner, losses.split):
+        gradient, end, record = outer_step(losses)
+        theta = [learner.get_parameter(name) for name in losses.names]
+        reading = losses.forward(theta)
+        value = reading.loss + 0.7 * losses.alignment(reading, theta)
+        value = value - 2 * losses.coding_rate_reduction(reading)
         literal = torch.autograd.grad(value, theta)
     assert end is record["inner_start"] is record["inner_end"] is record["residual"] is None
     assert record["objective"] == pytest.approx(-value.item(), rel=1e-12)
@@ -154,12 +154,12 @@ def test_one_joint_level_descends_the_sum():
 
 def test_weights_of_zero_leave_terms_out():
     learner = learner_of("simclr")
-    levels = levels_of(learner, beta=0.0, coding_rate=0.0)
-    with frozen_early(learner, levels.split):
-        theta = [learner.get_parameter(name) for name in levels.names]
-        loss = levels.read(theta).loss.item()
-        assert levels.inner(theta).item() == levels.outer(theta).item() == loss
-        assert levels.joint(levels.read(theta), theta).item() == loss
+    losses = losses_of(learner, beta=0.0, coding_rate=0.0)
+    with frozen_early(learner, losses.split):
+        theta = [learner.get_parameter(name) for name in losses.names]
+        loss = losses.forward(theta).loss.item()
+        assert losses.inner(theta).item() == losses.outer(theta).item() == loss
+        assert losses.joint(losses.forward(theta), theta).item() == loss
 
 
 def test_running_statistics_move_once_a_step_by_the_batch_at_theta(tmp_path):
@@ -184,7 +184,7 @@ def test_an_update_is_the_literal_one(tmp_path):
     batches = training_batches(load_images(limit=20), other.views, Drawn(batch=8, seed=3), CPU)
     for step, lr in enumerate((0.1, 0.05)):
         with frozen_early(other, split):
-            gradient, *_ = outer_step(Levels(other, split, options, *batches(step), names))
+            gradient, *_ = outer_step(BilevelLosses(other, split, options, *batches(step), names))
         with torch.no_grad():
             for name, g in zip(names, gradient, strict=True):
                 other.get_parameter(name).add_(g, alpha=-lr)
@@ -210,15 +210,15 @@ def test_teachers_follow_and_prototypes_stay_unit(tmp_path):
 def test_an_earlier_layer_can_feed_the_alignment(alignment):
     def taken(split, early, features="embedding"):
         learner = learner_of("simclr", widths=(5, 6, 4))
-        levels = levels_of(
+        losses = losses_of(
             learner, split=split, early=early, alignment=alignment, features=features
         )
-        with frozen_early(levels.learner, levels.split):
-            reading = levels.read_own()
-            phi = tuple(levels.learner.get_parameter(name) for name in levels.names)
-            value = levels.alignment(reading, phi)
+        with frozen_early(losses.learner, losses.split):
+            reading = losses.forward_own()
+            phi = tuple(losses.learner.get_parameter(name) for name in losses.names)
+            value = losses.alignment(reading, phi)
             gradient = torch.autograd.grad(value, phi, materialize_grads=True)
-        return value.item(), dict(zip(levels.names, gradient, strict=True))
+        return value.item(), dict(zip(losses.names, gradient, strict=True))
 
     value, gradient = taken("layer2", "layer1")
     own, _ = taken("layer2", None)

@@ -198,14 +198,16 @@ def test_groups_are_sorted_and_may_differ_in_size():
     np.testing.assert_allclose(leave_one_out_scores(points).scores, expected, rtol=1e-9)
 
 
-def test_chunks_do_not_matter(monkeypatch):
+def test_chunks_do_not_matter():
     x, x_prime, augmentations, _ = draw(30, 60)
     points = linear_points(x, x_prime, 3, augmentations=augmentations)
     expected = leave_one_out_scores(points).scores, first_order_scores(points)
-    monkeypatch.setattr("theory.memorization.first_order._CHUNK_BYTES", 1)
-    assert len(chunks_of_points(30, 1)) == 30
-    np.testing.assert_allclose(leave_one_out_scores(points).scores, expected[0], rtol=1e-9)
-    np.testing.assert_allclose(first_order_scores(points), expected[1], rtol=1e-9)
+    assert len(chunks_of_points(30, 1, chunk_bytes=1)) == 30
+    one_by_one = leave_one_out_scores(points, chunk_bytes=1).scores
+    np.testing.assert_allclose(one_by_one, expected[0], rtol=1e-9)
+    np.testing.assert_allclose(first_order_scores(points, chunk_bytes=1), expected[1], rtol=1e-9)
+    with pytest.raises(ValueError, match="chunk_bytes is 0; expected"):
+        first_order_scores(points, chunk_bytes=0)
 
 
 def test_more_dimensions_than_modes_are_cut_with_a_warning():

@@ -63,12 +63,13 @@ def test_centring_subtracts_the_mean_over_both_views():
 @pytest.mark.machine
 @pytest.mark.parametrize("center", [False, True])
 @pytest.mark.parametrize("scale", [1.0, 1 / 255])
-def test_every_reader_gives_the_same_streamed_from_bytes(center, scale, monkeypatch):
+def test_every_reader_gives_the_same_streamed_from_bytes(center, scale):
     rng = np.random.default_rng(1)
     x, x_prime = rng.integers(0, 256, (2, 30, 5), dtype=np.uint8)
     chunks = [(x[:11], x_prime[:11]), (x[11:12], x_prime[11:12]), (x[12:], x_prime[12:])]
-    monkeypatch.setattr(gm, "CHUNK_BYTES", 8 * 5 * 4)  # four rows
-    pairs = gm.read_pairs(chunks, center=center, scale=scale)
+    four_rows = 8 * 5 * 4
+    pairs = gm.read_pairs(chunks, center=center, scale=scale, chunk_bytes=four_rows)
+    assert max(len(a) for a, _ in pairs) == 4
     a, b = scale * x.astype(float), scale * x_prime.astype(float)
     mean = (a.mean(axis=0) + b.mean(axis=0)) / 2 if center else np.zeros(5)
     expected = literal(a - mean, b - mean)
@@ -125,18 +126,18 @@ def test_the_callers_data_are_left_alone():
     assert np.array_equal(x_prime, before[1])
 
 
-def test_applying_holds_chunks_and_no_matrix(monkeypatch):
-    monkeypatch.setattr(gm, "CHUNK_BYTES", 8 * 2000 * 4)
+def test_applying_holds_chunks_and_no_matrix():
+    chunk = 8 * 2000 * 4
     x, x_prime = np.random.default_rng(3).integers(0, 256, (2, 200, 2000), dtype=np.uint8)
     block = np.ones((2000, 2))
     tracemalloc.start()
     try:
-        pairs = gm.read_pairs(x, x_prime, center=True, scale=1 / 255)
+        pairs = gm.read_pairs(x, x_prime, center=True, scale=1 / 255, chunk_bytes=chunk)
         gm.apply_cross_correlation(pairs, block)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 12 * gm.CHUNK_BYTES  # an m x m array would be 500 chunks
+    assert peak < 12 * chunk  # an m x m array would be 500 chunks
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -124,16 +124,28 @@ def test_negative_gamma_has_no_positive_mode_on_any_route():
         assert sp.spectrum(pairs, 2, route=route).positive_modes == 0
 
 
-def test_auto_goes_by_size(monkeypatch):
-    monkeypatch.setattr(sp, "DENSE_SIDE", 40)
-    monkeypatch.setattr(sp, "FORMED_SIDE", 60)
+@pytest.mark.parametrize(
+    ("n", "m", "k", "route"),
+    [
+        (5000, 2048, 3, "dense"),
+        (1024, 7000, 3, "dense"),
+        (5000, 2049, 3, "krylov"),
+        (5000, 4096, 3, "krylov"),
+        (5000, 4097, 3, "streamed"),
+        (1025, 4096, 3, "streamed"),
+        (5000, 3000, 1490, "krylov"),
+        (5000, 3000, 1491, "dense"),  # a basis of two blocks would fill the space
+    ],
+)
+def test_auto_goes_by_size(n, m, k, route):
+    assert sp.route_by_size(n, m, k) == route
+
+
+def test_auto_is_what_spectrum_takes():
     assert sp.spectrum(natural_pairs(100, 40), 3).route == "dense"
-    assert sp.spectrum(natural_pairs(20, 70), 3).route == "dense"
-    assert sp.spectrum(natural_pairs(100, 50), 3).route == "krylov"
-    assert sp.spectrum(natural_pairs(100, 70), 3).route == "streamed"
-    assert sp.spectrum(natural_pairs(25, 60), 3).route == "streamed"
-    # A basis of two blocks would fill half of the space.
-    assert sp.spectrum(natural_pairs(100, 50), 16).route == "dense"
+    pairs = read_pairs(*np.random.default_rng(0).standard_normal((2, 1025, 2049)))
+    with pytest.warns(UserWarning, match="residual of .* in 1 passes"):
+        assert sp.spectrum(pairs, 3, max_passes=1).route == "krylov"
 
 
 @pytest.mark.parametrize("m", [3, 11, 12, 25, 40, 150])
@@ -233,17 +245,16 @@ def test_basis_that_fills_the_space_is_exact():
 
 
 @pytest.mark.slow
-def test_restarts_bound_the_basis_and_still_converge(monkeypatch):
+def test_restarts_bound_the_basis_and_still_converge():
     """A slow spectrum needs more passes than the basis has room for."""
     values = np.r_[1.0 + 0.01 * np.arange(5)[::-1], np.linspace(0.98, 0.0, 995)]
 
     def apply(block):
         return values[:, None] * block
 
-    monkeypatch.setattr(sp, "BASIS_BLOCKS", 4)
     tracemalloc.start()
     try:
-        found = sp.block_krylov(apply, 1000, 5, tolerance=1e-8, max_passes=200)
+        found = sp.block_krylov(apply, 1000, 5, tolerance=1e-8, max_passes=200, basis_blocks=4)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -253,8 +264,10 @@ def test_restarts_bound_the_basis_and_still_converge(monkeypatch):
     actual = np.linalg.norm(apply(found[1]) - found[1] * found[0], axis=0)
     np.testing.assert_allclose(found[2], actual, rtol=1e-3, atol=1e-13)
     assert peak < 2 * 16 * 4 * 15 * 1000  # basis and images, twice
-    monkeypatch.setattr(sp, "BASIS_BLOCKS", 1000)
-    assert sp.block_krylov(apply, 1000, 5, tolerance=1e-8)[3] < found[3]
+    whole = sp.block_krylov(apply, 1000, 5, tolerance=1e-8, basis_blocks=1000)
+    assert whole[3] < found[3]
+    with pytest.raises(ValueError, match="basis_blocks is 1; expected"):
+        sp.block_krylov(apply, 1000, 5, basis_blocks=1)
 
 
 def test_too_few_passes_warn_and_say_what_was_reached():

@@ -25,7 +25,9 @@ KEYS = {
 
 
 def run(out, **options):
-    folder = compare(CompareOptions(**{"pairs": 200, "dim": 4, **options, "out": Path(out)}))
+    counts = {name: options.pop(name) for name in ("records", "curve_points") if name in options}
+    given = {"pairs": 200, "dim": 4, **options, "out": Path(out)}
+    folder = compare(CompareOptions(**given), **counts)
     return read_json(folder / "comparison.json")
 
 
@@ -91,18 +93,18 @@ def test_nothing_to_learn_is_no_error(tmp_path):
     assert "no predicted step was seen" in shown("compare", tmp_path)
 
 
-def test_long_training_is_recorded_in_two_parts(tmp_path, monkeypatch):
+def test_long_training_is_recorded_in_two_parts(tmp_path):
     whole = run(tmp_path, dim=3)
-    monkeypatch.setattr(module, "_EVERY", 50)
-    parts = run(tmp_path, dim=3)
+    count = len(read_arrays(tmp_path / "comparison.npz")["times"])
+    parts = run(tmp_path, dim=3, records=40)
+    assert 40 < len(read_arrays(tmp_path / "comparison.npz")["times"]) < count
     np.testing.assert_allclose(
         parts["measured_step_times"], whole["measured_step_times"], rtol=1e-4
     )
 
 
-def test_curves_are_thinned_and_agree(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_CURVE_POINTS", 40)
-    run(tmp_path, init_scale=1e-6)
+def test_curves_are_thinned_and_agree(tmp_path):
+    run(tmp_path, init_scale=1e-6, curve_points=40)
     curves = read_arrays(tmp_path / "comparison.npz")
     assert 20 < len(curves["times"]) <= 40
     assert curves["times"][0] == 0

@@ -8,10 +8,10 @@ import pytest
 from shown import shown
 
 from experiments.options import PredictOptions
-from experiments.studies.linear import predict as module
 from experiments.studies.linear.pairs import gather_pairs
 from experiments.studies.linear.predict import predict
 from sslsim.core.files import plain, read_arrays, read_json
+from sslsim.data.pair_sets import PairSet
 from theory import predict_steps
 
 KEYS = {
@@ -29,8 +29,9 @@ KEYS = {
 }
 
 
-def run(out, **options):
-    folder = predict(PredictOptions(**{"pairs": 100, "dim": 4, **options, "out": Path(out)}))
+def run(out, in_memory=2**30, **options):
+    given = {"pairs": 100, "dim": 4, **options, "out": Path(out)}
+    folder = predict(PredictOptions(**given), in_memory=in_memory)
     return read_json(folder / "prediction.json")
 
 
@@ -76,9 +77,8 @@ def test_pairs_of_a_file_are_taken_as_they_are(tmp_path):
 
 def test_streamed_pairs_give_the_same(tmp_path, monkeypatch):
     held = run(tmp_path, views="crops")
-    monkeypatch.setattr(module, "IN_MEMORY", 0)
-    monkeypatch.delattr("experiments.studies.linear.pairs.PairSet.arrays")  # not to be asked for
-    streamed = run(tmp_path, views="crops")
+    monkeypatch.delattr(PairSet, "arrays")  # not to be asked for
+    streamed = run(tmp_path, views="crops", in_memory=0)
     np.testing.assert_allclose(streamed["step_times"], held["step_times"], rtol=1e-9)
 
 

@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from experiments.studies.memorization import closed_form
-from experiments.studies.memorization.closed_form import _Drawn, kernel_scores, linear_scores
+from experiments.studies.memorization.closed_form import kernel_scores, linear_scores
 from sslsim.core.seeds import derived_seed
 from sslsim.data.datasets import load_images
 from sslsim.data.pixels import pixel_statistics
 from sslsim.memorization import alignment_losses, representations
+from sslsim.memorization.views import ViewPairs
 from sslsim.ntk import pair_ntk
 from theory.kernels.modes import embed, kernel_modes
 from theory.linear.closed_form import final_weights
@@ -22,7 +23,7 @@ SMALL = {"pairs": 2, "augmentations": 3, "seed": 3}
 
 
 def drawn(images, kind, pairs, seed, pixels=None):
-    return _Drawn(images, torch.arange(len(images)), kind, pairs, seed, pixels, 0.1).both()
+    return ViewPairs(images, torch.arange(len(images)), kind, pairs, seed, pixels, 0.1).stacked()
 
 
 def trained(x, x_prime, dim):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.studies.memorization.encoders import Scored
-from experiments.studies.memorization.image_sets import draw_points, sets_of
 from experiments.studies.memorization.options import MemorizationOptions
-from experiments.studies.memorization.study import write_results
+from experiments.studies.memorization.results import write_results
+from experiments.studies.memorization.settings import scored_images
+from sslsim.memorization.losses import ImageScores
 from sslsim.memorization.statistics import COMPARISONS, SETS, rank_agreement, split_tests
 
 PLACES = {name: np.arange(10 * i, 10 * i + 10) for i, name in enumerate(SETS)}
@@ -159,21 +159,21 @@ def test_results_of_planted_scores_are_those_of_their_pairs_and_kinds(tmp_path):
     options = MemorizationOptions(
         shared=8, candidates=12, independent=6, external=5, limit=60, atypical=0.5, encoder_pairs=3
     )
-    points, rng = draw_points(options), np.random.default_rng(0)
-    n = len(points.images)
+    images, rng = scored_images(options), np.random.default_rng(0)
+    n = len(images.images)
     units = rng.standard_normal((1, 3, n)).round(1)  # some ties
-    scored = Scored(
-        units.mean(axis=1), units.std(axis=1), units, np.zeros((6, 1, n)), np.ones((6, n), bool), {}
+    scored = ImageScores(
+        units.mean(axis=1), units.std(axis=1), units, np.zeros((6, 1, n)), np.ones((6, n), bool)
     )
-    found = write_results(tmp_path, replace(options, layers=("projector",)), points, scored)
-    candidates = units[0][:, points.sets["candidate"].numpy()]
+    found = write_results(tmp_path, replace(options, layers=("projector",)), images, scored, {})
+    candidates = units[0][:, images.sets["candidate"].numpy()]
     taus = [
         rank_agreement(candidates[i], candidates[j], 1).tau
         for i, j in itertools.combinations(range(3), 2)
     ]
     assert found["sets"][0]["agreement_of_pairs"] == pytest.approx(np.mean(taus))
     assert max(taus) < 0.9
-    sets, kinds = sets_of(points), points.atypical.numpy()
+    sets, kinds = images.set_codes(), images.atypical.numpy()
     for code, name in enumerate(SETS):
         told = found["atypical"][name]["any"]
         planted, others = (sets == code) & (kinds > 0), (sets == code) & (kinds == 0)

@@ -2,25 +2,16 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from studies import contents
 
 from experiments.cli import main
-from experiments.studies.memorization import penalty as penalty_module
-from experiments.studies.memorization import removal as removal_module
-from experiments.studies.memorization.encoders import Trained, trained_encoder
-from experiments.studies.memorization.evaluation import (
-    ProbeData,
-    brought_to,
-    fine_tuned_accuracies,
-    linear_accuracies,
-    probe_data,
-)
-from experiments.studies.memorization.image_sets import trained_on
 from experiments.studies.memorization.options import (
     MemorizationOptions,
     PenaltyOptions,
@@ -28,14 +19,19 @@ from experiments.studies.memorization.options import (
 )
 from experiments.studies.memorization.penalty import chosen_candidates, memorization_penalty
 from experiments.studies.memorization.removal import memorization_removal
-from experiments.studies.memorization.source_study import finished_study
+from experiments.studies.memorization.source_study import load_study, probe_data
 from experiments.studies.memorization.study import memorization
 from experiments.studies.memorization.tables import penalty_rows, removal_curves
 from paper_figs.runs.retraining import draw_penalty, draw_removal
 from sslsim.core.files import read_json
-from sslsim.core.interruption import Interrupted
-from sslsim.data.datasets import Images, load_images
+from sslsim.data.datasets import load_images
+from sslsim.data.pixels import to_shape
 from sslsim.encoders.build import build_encoder
+from sslsim.measures.frozen import EvaluationData, FrozenEncoder, linear_accuracies
+from sslsim.memorization import remaining_points
+from sslsim.runs.cache import short_name, training_identity
+from sslsim.runs.encoders import train_encoder
+from sslsim.runs.evaluation import fine_tuned_accuracies
 from sslsim.runs.options import TrainOptions
 
 pytestmark = pytest.mark.slow
@@ -73,11 +69,6 @@ def removed(pool, tmp_path_factory):
     return memorization_removal(removing(pool, folder))
 
 
-def same_bits(one, other):
-    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
-    return all(name == also and torch.equal(a, b) for (name, a), (also, b) in pairs)
-
-
 def test_removal_end_to_end(removed, pool):
     found = read_json(removed / "removal.json")
     assert (found["pool"], found["seeds"], found["data"]) == (60, [7, 8], "digits")
@@ -102,64 +93,64 @@ def test_removal_end_to_end(removed, pool):
         assert f"`{key}`" in PAGE, key
 
 
+def trainings(folder):
+    """Names of the encoders that a study trained."""
+    return {path.name for path in (folder / "cells").iterdir() if path.is_dir()}
+
+
 def test_nothing_removed_is_plain_training_on_the_pool_bit_by_bit(removed, pool):
-    study = finished_study(removing(pool, removed), ("subsample",), "")
-    whole = trained_encoder(study.options, trained_on(study.points, torch.arange(60)), 7, Path("x"))
-    kept = removal_module.kept_images(study, "none", 0, seed=7)
-    data = trained_on(study.points, kept)
-    name = removal_module.training_identity(
-        study.options, data, 7, checkpoint_every=study.options.checkpoint_every
-    )
-    (folder,) = (
-        path.with_suffix("").name.split("-")[0]
-        for path in (removed / "cells").glob("*.json")
-        if read_json(path)["of"]["encoder"] == name and read_json(path)["of"]["data"] == "digits"
-    )
-    state = torch.load(removed / "cells" / folder / "checkpoints/checkpoint-000000006.pt")
+    study = load_study(removing(pool, removed), ("subsample",), "")
+    options = replace(study.options, seed=7)
+    whole = train_encoder(options, study.images.part(torch.arange(60)), Path("x"))
+    data = study.images.part(remaining_points(study.scores, 0))
+    every = study.options.checkpoint_every
+    name = short_name(training_identity(study.options, data, 7, checkpoint_every=every))
+    state = torch.load(removed / "cells" / name / "checkpoints/checkpoint-000000006.pt")
     for key, value in whole.encoder.state_dict().items():
         assert torch.equal(value, state["learner"][f"encoder.{key}"]), key
 
 
-def test_what_is_kept_is_not_trained_or_measured_again(removed, pool, tmp_path, monkeypatch):
-    def refuse(*arguments, **options):
-        raise AssertionError("trained again")
-
-    before = read_json(removed / "removal.json")
-    monkeypatch.setattr(removal_module, "trained_encoder", refuse)
-    monkeypatch.setattr(removal_module, "linear_accuracies", refuse)
+def test_what_is_stored_is_not_trained_or_measured_again(removed, pool):
+    result, cells = read_json(removed / "removal.json"), contents(removed / "cells")
     memorization_removal(removing(pool, removed))
-    assert read_json(removed / "removal.json") == before
+    assert read_json(removed / "removal.json") == result
+    assert contents(removed / "cells") == cells
 
 
-def test_an_interrupted_study_goes_on_with_the_same_numbers(removed, pool, tmp_path, monkeypatch):
-    calls = []
-
-    def killed(*arguments, **options):
-        calls.append(1)
-        if len(calls) == 4:
-            raise Interrupted("stopped")
-        return trained_encoder(*arguments, **options)
-
-    monkeypatch.setattr(removal_module, "trained_encoder", killed)
-    with pytest.raises(Interrupted):
-        memorization_removal(removing(pool, tmp_path / "part"))
-    assert not (tmp_path / "part/removal.json").exists()
-    memorization_removal(removing(pool, tmp_path / "part"))
-    assert len(calls) == 14 + 1  # every cell once, but for the one that was stopped
-    again, whole = (read_json(folder / "removal.json") for folder in (tmp_path / "part", removed))
+def test_an_interrupted_study_goes_on_with_the_same_numbers(removed, pool, tmp_path):
+    part = tmp_path / "part"
+    shutil.copytree(removed, part)
+    # As a process leaves it that is killed after three encoders, the fourth trained only.
+    (part / "removal.json").unlink()
+    done, trained = sorted(trainings(removed))[:3], sorted(trainings(removed))[3]
+    for path in list((part / "cells").iterdir()):
+        if path.is_dir() and path.name not in (*done, trained):
+            shutil.rmtree(path)
+        elif path.is_file() and path.name.partition("-")[0] not in done:
+            path.unlink()
+    before = contents(part / "cells")
+    memorization_removal(removing(pool, part))
+    after = contents(part / "cells")
+    assert {path: after[path] for path in before} == before
+    assert trainings(part) == trainings(removed)
+    again, whole = (read_json(folder / "removal.json") for folder in (part, removed))
     assert again["results"] == whole["results"]
 
 
-def test_more_shares_train_only_what_is_new(removed, pool, monkeypatch):
-    calls = []
-
-    def counted(*arguments, **options):
-        calls.append(len(arguments[1].images))
-        return trained_encoder(*arguments, **options)
-
-    monkeypatch.setattr(removal_module, "trained_encoder", counted)
+def test_more_shares_train_only_what_is_new(removed, pool):
+    before, known = contents(removed / "cells"), trainings(removed)
     memorization_removal(removing(pool, removed, remove=(0.1, 0.3, 0.5), which=("most",)))
-    assert calls == [30, 30]
+    after = contents(removed / "cells")
+    assert {path: after[path] for path in before} == before
+    study = load_study(removing(pool, removed), ("subsample",), "")
+    parts = {seed: study.images.part(remaining_points(study.scores, 30))
+             for seed in (7, 8)}  # fmt: skip
+    every = study.options.checkpoint_every
+    assert trainings(removed) - known == {
+        short_name(training_identity(study.options, data, seed, checkpoint_every=every))
+        for seed, data in parts.items()
+    }
+    assert {len(data.images) for data in parts.values()} == {30}
 
 
 def cells_with_effects(effects, seeds=4):
@@ -237,25 +228,25 @@ def test_transfer_and_fine_tuning(pool, tmp_path):
 def test_images_are_brought_to_the_shape_of_a_network():
     generator = torch.Generator().manual_seed(0)
     colour = torch.randint(256, (3, 3, 8, 8), generator=generator).to(torch.uint8)
-    data = Images(colour, torch.arange(3), "x")
-    assert brought_to(data, (3, 8, 8)) is data
-    grey = brought_to(data, (1, 8, 8))
+    assert to_shape(colour, (3, 8, 8)) is colour
+    grey = to_shape(colour, (1, 8, 8))
     red, green, blue = colour[1, :, 2, 3].tolist()
-    assert grey.images[1, 0, 2, 3] == round(0.299 * red + 0.587 * green + 0.114 * blue)
-    small = brought_to(data, (3, 4, 4))
-    assert small.images.shape == (3, 3, 4, 4)
+    assert grey[1, 0, 2, 3] == round(0.299 * red + 0.587 * green + 0.114 * blue)
+    small = to_shape(colour, (3, 4, 4))
+    assert small.shape == (3, 3, 4, 4)
     # Means survive: antialiasing weighs all pixels, those at the border a little more.
-    assert small.images.float().mean() == pytest.approx(colour.float().mean().item(), abs=8)
-    back = brought_to(grey, (3, 16, 16)).images
+    assert small.float().mean() == pytest.approx(colour.float().mean().item(), abs=8)
+    back = to_shape(grey, (3, 16, 16))
     assert torch.equal(back[:, 0], back[:, 2])
-    assert torch.equal(brought_to(data, (3, 4, 4)).labels, data.labels)
 
 
 def test_fine_tuning_learns_and_leaves_the_encoder(tmp_path):
-    start = Trained(build_encoder("convnet", (1, 8, 8), 5, seed=0, widths=(8, 8)), None, "simclr")
+    start = FrozenEncoder(
+        build_encoder("convnet", (1, 8, 8), 5, seed=0, widths=(8, 8)), None, "simclr"
+    )
     before = {name: value.clone() for name, value in start.encoder.state_dict().items()}
     read = {"digits": load_images(split="test", limit=100)}
-    digits = ProbeData("digits", load_images(limit=200), read)
+    digits = EvaluationData("digits", load_images(limit=200), read)
     options = TrainOptions(optimizer="adamw", lr=0.01, batch=100, device="cpu")
     few, more = (
         fine_tuned_accuracies(start, digits, replace(options, steps=n), tmp_path / str(n))["digits"]
@@ -266,14 +257,12 @@ def test_fine_tuning_learns_and_leaves_the_encoder(tmp_path):
 
 
 def test_the_probe_is_that_of_frozen_features():
-    encoder = build_encoder("convnet", (1, 8, 8), 5, seed=0)
-    read = {"digits": load_images(split="test", limit=100)}
-    digits = ProbeData("digits", load_images(limit=150), read)
-    shuffled = replace(digits.fitted, labels=digits.fitted.labels.roll(1))
-    good = linear_accuracies(Trained(encoder, None, "simclr"), digits)["digits"]
-    chance = linear_accuracies(Trained(encoder, None, "simclr"), replace(digits, fitted=shuffled))[
-        "digits"
-    ]
+    encoder = FrozenEncoder(build_encoder("convnet", (1, 8, 8), 5, seed=0), None, "simclr")
+    test = {"digits": load_images(split="test", limit=100)}
+    digits = EvaluationData("digits", load_images(limit=150), test)
+    shuffled = replace(digits.train, labels=digits.train.labels.roll(1))
+    good = linear_accuracies(encoder, digits)["digits"]
+    chance = linear_accuracies(encoder, replace(digits, train=shuffled))["digits"]
     assert good > 0.6
     assert chance < 0.4
 
@@ -305,21 +294,20 @@ def test_penalty_end_to_end(penalised):
         assert f"`{name.replace('digits', 'DATA')}`" in PAGE, name
 
 
-def test_chosen_candidates_alone_pay_and_strength_0_is_shared(penalised, split, monkeypatch):
-    handed = []
-
-    def noted(options, data, seed, folder, **others):
-        handed.append((seed, data.labels, others["wrap"]))
-        return trained_encoder(options, data, seed, folder, **others)
-
-    monkeypatch.setattr(penalty_module, "trained_encoder", noted)
+def test_chosen_candidates_alone_pay_and_strength_0_is_shared(penalised, split):
+    before, known = contents(penalised / "cells"), trainings(penalised)
     options = penalising(split, penalised, strengths=(50.0,), targeted=("most", "random"), count=5)
     found = read_json(memorization_penalty(options) / "penalty.json")
     # Neither plain encoders nor g are trained again: two targets, two seeds.
-    assert len(handed) == 4
-    for _, labels, _ in handed:
-        assert labels.dtype == torch.bool
-        assert int(labels.sum()) == 5
+    assert len(trainings(penalised) - known) == 4
+    after = contents(penalised / "cells")
+    assert {path: after[path] for path in before} == before
+    measures = [path for path in set(after) - set(before) if path.suffix == ".json"]
+    assert measures
+    for path in measures:
+        penalty = read_json(penalised / "cells" / path)["of"]["encoder"]["penalty"]
+        assert penalty["strength"] == 50
+        assert len(penalty["chosen"]) == 5
     assert [row["target"] for row in found["rows"]] == ["most", "most", "random", "random"]
     for target, row in zip(("most", "random"), found["rows"][1::2], strict=True):
         change = row["measures"]["alignment_chosen"]["from_zero"]
@@ -330,8 +318,8 @@ def test_chosen_candidates_alone_pay_and_strength_0_is_shared(penalised, split, 
 
 
 def test_targets_are_candidates(split):
-    study = finished_study(PenaltyOptions(scores=split), ("split",), "")
-    candidates = study.points.sets["candidate"]
+    study = load_study(PenaltyOptions(scores=split), ("split",), "")
+    candidates = study.images.sets["candidate"]
     most = chosen_candidates(study, "most", 5, 0)
     others = np.setdiff1d(candidates, most)
     assert study.scores[most].min() >= study.scores[others].max()
@@ -402,30 +390,30 @@ def test_a_study_of_other_images_is_refused(pool, tmp_path):
     config["options"]["draw_seed"] = 1  # other outliers
     (changed / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"is no longer what .* scored; expected the same images"):
-        finished_study(removing(changed, tmp_path / "out"), ("subsample",), "")
+        load_study(removing(changed, tmp_path / "out"), ("subsample",), "")
 
 
 def test_options_of_another_method_or_network_are_left_behind(pool, tmp_path):
     options = removing(pool, tmp_path / "out", method="byol", encoder="mlp", steps=2)
-    study = finished_study(options, ("subsample",), "")
+    study = load_study(options, ("subsample",), "")
     assert (study.options.method, study.options.encoder, study.options.steps) == ("byol", "mlp", 2)
     assert study.options.widths is None
     assert study.options.lr == 0.001  # as in the study
-    (data,) = probe_data(study, torch.arange(60), (), None)
-    assert list(data.read) == ["digits", "digits, outliers"]
+    (data,) = probe_data(study, study.images.numbers, options)
+    assert list(data.test) == ["digits", "digits, outliers"]
     # Held-out images as they are, and those that were made outliers as they were made.
-    plain, made = load_images(split="test").images, study.points.held_out.images
+    plain, made = load_images(split="test").images, study.images.held_out.images
     planted = (made != plain).flatten(1).any(dim=1)
-    assert torch.equal(data.read["digits"].images, plain)
-    assert torch.equal(data.read["digits, outliers"].images, made[planted])
+    assert torch.equal(data.test["digits"].images, plain)
+    assert torch.equal(data.test["digits, outliers"].images, made[planted])
     assert int(planted.sum()) == 36
 
 
 def test_classes_that_are_left_out_are_classes(pool, tmp_path):
     options = removing(pool, tmp_path / "out", method="supervised", steps=1)
-    study = finished_study(options, ("subsample",), "")
+    study = load_study(options, ("subsample",), "")
     assert study.options.dim is None  # that of the study is no number of classes
-    labels = study.points.data.labels[study.points.numbers]
-    few = trained_on(study.points, (labels < 5).nonzero()[:, 0])
-    found = trained_encoder(study.options, few, 0, tmp_path / "e", classes=study.points.classes)
+    labels = study.images.data.labels[study.images.numbers]
+    few = study.images.part((labels < 5).nonzero()[:, 0])
+    found = train_encoder(study.options, few, tmp_path / "e", classes=study.images.classes)
     assert found.encoder.dim == 10

@@ -1,6 +1,7 @@
 """``overfitting``: planted features, planted curves, and small runs end to end."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,17 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-import experiments.studies.overfitting.study as study
 from experiments.cli import main
 from experiments.options import OverfittingOptions
-from experiments.studies.overfitting.measures import layer_reductions, layer_samples
 from experiments.studies.overfitting.study import overfitting
-from experiments.studies.overfitting.summary import Curves, summarise_groups, summarise_run
+from experiments.studies.overfitting.summary import summarise_groups
 from experiments.studies.training.train import train_network
 from paper_figs.runs.overfitting import draw_overfitting
 from sslsim.core.files import read_json, read_lines, write_arrays
-from sslsim.core.interruption import Interrupted
 from sslsim.measures.layers import accuracies, probe_layers
+from sslsim.runs.layers.checkpoint import draw_layer_samples, split_rates
+from sslsim.runs.layers.curves import LayerCurves, summarise_run
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.trained_run import TrainedRun
 
@@ -108,50 +108,49 @@ def test_runs_are_measured_and_summed_up_by_group(runs, tmp_path, capsys):
         draw_overfitting(folder, group=2)
 
 
-def test_an_interrupted_study_goes_on_with_the_same_numbers(runs, tmp_path, monkeypatch):
-    options = OverfittingOptions(run=runs[:1], out=tmp_path / "whole", **SMALL)
+def lines_of(folder):
+    return read_lines(folder / "measured.jsonl")
+
+
+def test_a_study_that_was_stopped_goes_on_with_the_same_numbers(runs, tmp_path):
+    run = Path(shutil.copytree(runs[0], tmp_path / "run"))
+    options = OverfittingOptions(run=(run,), out=tmp_path / "whole", **SMALL)
     overfitting(options)
-    measure, calls = study.measured_layers, []
-
-    def stopping(*given):
-        if len(calls) == 2:
-            raise Interrupted
-        calls.append(given)
-        return measure(*given)
-
-    monkeypatch.setattr(study, "measured_layers", stopping)
-    with pytest.raises(Interrupted):
-        overfitting(replace(options, out=tmp_path / "parts"))
-    assert len(read_lines(tmp_path / "parts/measured.jsonl")) == 2
-    assert not (tmp_path / "parts/overfitting.json").exists()
-    calls.clear()
-    overfitting(replace(options, out=tmp_path / "parts"))
-    assert len(calls) == 2  # the two that were left
-    whole, parts = (tmp_path / name / "overfitting.json" for name in ("whole", "parts"))
-    assert whole.read_bytes() == parts.read_bytes()
+    step = lines_of(tmp_path / "whole")[2]["step"]
+    checkpoint = run / f"checkpoints/checkpoint-{step:09d}.pt"
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[:100])
+    parts = tmp_path / "parts"
+    with pytest.raises(ValueError, match=checkpoint.name):
+        overfitting(replace(options, out=parts))
+    assert lines_of(parts) == lines_of(tmp_path / "whole")[:2]
+    assert not (parts / "overfitting.json").exists()
+    checkpoint.write_bytes(content)
+    overfitting(replace(options, out=parts))
+    ours, theirs = (folder / "overfitting.json" for folder in (parts, tmp_path / "whole"))
+    assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_what_is_measured_already_is_not_measured_again(runs, tmp_path, monkeypatch):
+def test_what_is_measured_already_is_not_measured_again(runs, tmp_path):
     options = OverfittingOptions(run=runs[:1], out=tmp_path / "o", **SMALL)
     overfitting(options)
-    measure, calls = study.measured_layers, []
-
-    def counting(*given):
-        calls.append(given)
-        return measure(*given)
-
-    monkeypatch.setattr(study, "measured_layers", counting)
-    overfitting(options)
-    assert not calls
-    overfitting(replace(options, run=runs[:2], interval_level=0.5))
-    assert len(calls) == 4  # the other run's
-    overfitting(replace(options, checkpoints=6))
-    assert len(calls) == 6  # the two between
+    planted = lines_of(options.out)
+    planted[1]["layers"]["layer1"]["linear"] = 0.123  # which no measurement gives
+    (options.out / "measured.jsonl").write_text("".join(f"{json.dumps(p)}\n" for p in planted))
+    for changed, count in (
+        (options, 4),
+        (replace(options, run=runs[:2], interval_level=0.5), 8),  # the other run's
+        (replace(options, checkpoints=6), 10),  # the two between
+    ):
+        overfitting(changed)
+        assert len(lines_of(options.out)) == count
+        curve = read_json(options.out / "overfitting.json")["runs"][0]["linear"][0]
+        assert curve.count(0.123) == 1
     # A folder with the same name that holds another network is another run.
     moved = tmp_path / "a"
     trained(moved, seed=5, steps=20)
     overfitting(replace(options, run=(moved,)))
-    assert len(calls) == 9
+    assert len(lines_of(options.out)) == 13
     with pytest.raises(ValueError, match="measurements with samples 20, now it is 21; expected"):
         overfitting(replace(options, samples=21))
     (tmp_path / "o/measured.jsonl").write_text('{"step": 1}\n')
@@ -160,9 +159,14 @@ def test_what_is_measured_already_is_not_measured_again(runs, tmp_path, monkeypa
 
 
 def test_images_are_the_same_for_all_seeds_and_test_is_not_train(runs):
-    options = OverfittingOptions(run=(), **SMALL, views=3)
     one, other = (
-        layer_samples(TrainedRun(Path(), TrainOptions(limit=60, views="crops", seed=seed)), options)
+        draw_layer_samples(
+            TrainedRun(Path(), TrainOptions(limit=60, views="crops", seed=seed)),
+            samples=20,
+            probed=60,
+            views=3,
+            seed=0,
+        )
         for seed in (0, 1)
     )
     for split in ("test", "train"):
@@ -177,11 +181,11 @@ def test_images_are_the_same_for_all_seeds_and_test_is_not_train(runs):
 
 def test_reductions_of_orthogonal_images_are_those_of_the_closed_form():
     n, d, views = 6, 8, 3
-    options = OverfittingOptions(run=(), eps=(0.1, 0.7), views=views)
+    distortions = (0.1, 0.7)
     scales = torch.tensor([3.0, 0.1, 7.0]).repeat_interleave(n)  # the norm is of no account
     z = scales[:, None] * torch.eye(n, d).repeat(views, 1)
-    found = layer_reductions({"test": z}, {"test": (torch.arange(n) // 2).repeat(views)}, options)
-    for place, eps in enumerate(options.eps):
+    found = split_rates({"test": z}, {"test": (torch.arange(n) // 2).repeat(views)}, n, distortions)
+    for place, eps in enumerate(distortions):
         rate = n / 2 * np.log1p(d / (n * eps**2))
         within = n / 3 / 2 * np.log1p(3 * d / (n * eps**2))  # of three classes, two images each
         assert found["coding_rate"]["test"][place] == pytest.approx(rate, rel=1e-9)
@@ -191,7 +195,7 @@ def test_reductions_of_orthogonal_images_are_those_of_the_closed_form():
     # Views that have nothing to do with one another leave less to take off.
     generator = torch.Generator().manual_seed(0)
     apart = torch.randn(n * views, d, generator=generator)
-    other = layer_reductions({"test": apart}, {"test": torch.zeros(n * views).long()}, options)
+    other = split_rates({"test": apart}, {"test": torch.zeros(n * views).long()}, n, distortions)
     assert other["instance"]["test"][0] < found["instance"]["test"][0]
     assert other["class"]["test"] == pytest.approx([0, 0], abs=1e-9)  # one group of all
 
@@ -218,7 +222,7 @@ def curves(accuracy, reduction, seed=0, **options):
     Neighbours see half of the accuracy, backwards.
     """
     accuracy, reduction = np.array([accuracy]), np.array([[reduction]])
-    return Curves(
+    return LayerCurves(
         run=Path(f"r{seed}"),
         trained=TrainOptions(seed=seed, **options),
         layers=("backbone",),
@@ -341,13 +345,14 @@ def test_unfit_runs_are_refused_in_words(runs, tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_features_that_are_not_finite_name_the_checkpoint(runs, tmp_path, monkeypatch):
-    def broken(*given):
-        raise ValueError("z holds 3 NaN")
-
-    monkeypatch.setattr(study, "measured_layers", broken)
-    with pytest.raises(ValueError, match="after 0 updates: z holds 3 NaN"):
-        overfitting(OverfittingOptions(run=runs[:1], out=tmp_path, **SMALL))
+def test_features_that_are_not_finite_name_the_checkpoint(runs, tmp_path):
+    run = Path(shutil.copytree(runs[0], tmp_path / "run"))
+    path = run / "checkpoints/checkpoint-000000050.pt"
+    content = torch.load(path, weights_only=True)
+    next(iter(content["learner"].values())).fill_(torch.nan)
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=r"run after 50 updates: .*(NaN|finite)"):
+        overfitting(OverfittingOptions(run=(run,), out=tmp_path / "o", **SMALL))
 
 
 def test_lines_are_strict_json(runs, tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.studies.training.compare import agreement, near_origin
+from experiments.studies.training.compare import near_origin
+from sslsim.measures.agreement import step_time_agreement
 from sslsim.methods.build import build_learner
 from sslsim.runs.options import TrainOptions
 
@@ -56,7 +57,7 @@ def test_losses_blind_to_the_mean_are_predicted_from_pairs_less_the_mean_of_both
 def test_errors_are_relative_to_what_was_measured_before_and_after_the_one_factor():
     """Ratios 4, 1 and 2 have the geometric mean 2; what is missing on either side is left out."""
     predicted = np.array([1.0, 2.0, 8.0, np.inf, 9.0])
-    found = agreement(predicted, np.array([4.0, 2.0, 16.0, 3.0, np.inf]))
+    found = step_time_agreement(predicted, np.array([4.0, 2.0, 16.0, 3.0, np.inf]))
     assert found["fitted_time_scale"] == pytest.approx(2.0)
     np.testing.assert_allclose(found["relative_error"], [0.75, 0.0, 0.5, np.nan, np.nan])
     np.testing.assert_allclose(found["scaled_relative_error"], [0.5, 1.0, 0.0, np.nan, np.nan])

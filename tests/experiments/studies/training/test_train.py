@@ -11,13 +11,14 @@ from shown import shown
 
 import sslsim.training.loop
 from experiments.options import CompareOptions
-from experiments.studies.training.compare import agreement, compare_run
+from experiments.studies.training.compare import compare_run
 from experiments.studies.training.train import train_network
 from paper_figs.runs.embeddings import animate, principal_points
 from paper_figs.runs.training import draw_run, draw_run_comparison
 from sslsim.core.checkpoints import load_newest_checkpoint
 from sslsim.core.files import read_arrays, read_json
 from sslsim.data.pixels import pixel_statistics
+from sslsim.measures.agreement import step_time_agreement
 from sslsim.measures.probes import knn_accuracy
 from sslsim.methods.learner import PairLearner
 from sslsim.runs.options import TrainOptions, training_options
@@ -67,10 +68,9 @@ def test_a_linear_encoder_steps_when_its_theory_says(linear):
 
 
 @pytest.mark.slow
-def test_pictures_are_drawn(linear, monkeypatch):
-    monkeypatch.setattr("paper_figs.runs.embeddings._FRAMES", 4)
+def test_pictures_are_drawn(linear):
     compare_run(CompareOptions(run=linear))
-    for path in (draw_run(linear), draw_run_comparison(linear), animate(linear)):
+    for path in (draw_run(linear), draw_run_comparison(linear), animate(linear, count=4)):
         assert path.stat().st_size > 5000
     points = principal_points(read_arrays(linear / "records.npz"))
     # A point, then a line, a plane, a volume.
@@ -168,11 +168,11 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 
 def test_agreement_fits_one_factor():
-    found = agreement(np.array([1.0, 2.0, 4.0, np.inf]), np.array([3.0, 6.0, 12.0, 1.0]))
+    found = step_time_agreement(np.array([1.0, 2.0, 4.0, np.inf]), np.array([3.0, 6.0, 12.0, 1.0]))
     assert found["fitted_time_scale"] == pytest.approx(3.0)
     assert found["mean_scaled_relative_error"] == pytest.approx(0.0, abs=1e-12)
     np.testing.assert_allclose(found["relative_error"][:3], 2 / 3)
-    assert agreement(np.array([np.inf]), np.array([1.0]))["fitted_time_scale"] is None
+    assert step_time_agreement(np.array([np.inf]), np.array([1.0]))["fitted_time_scale"] is None
 
 
 def test_options_of_the_command_are_those_of_the_loop():
@@ -378,7 +378,7 @@ def test_a_longer_run_that_was_interrupted_replaces_the_comparison_too(tmp_path,
 
 
 def test_fitted_factor_is_the_geometric_mean_of_the_ratios():
-    found = agreement(np.array([1.0, 1.0]), np.array([1.0, 4.0]))
+    found = step_time_agreement(np.array([1.0, 1.0]), np.array([1.0, 4.0]))
     assert found["fitted_time_scale"] == pytest.approx(2.0)
 
 

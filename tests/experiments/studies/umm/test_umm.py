@@ -14,7 +14,6 @@ from shown import shown
 
 from experiments.cli import main
 from experiments.studies.training.train import train_network
-from experiments.studies.umm import sweep as sweep_module
 from experiments.studies.umm.finetune import umm
 from experiments.studies.umm.options import (
     UmmCommand,
@@ -30,7 +29,6 @@ from sslsim.core.interruption import Interrupted
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.trained_run import TrainedRun
 from sslsim.umm import UmmOptions
-from sslsim.umm.convergence import Diverged
 from sslsim.umm.variants import variant_options
 
 pytestmark = pytest.mark.slow
@@ -130,11 +128,11 @@ def test_an_interrupted_run_goes_on_with_the_same_bits(run, undone, tmp_path, mo
 
     step, seen = finetune.outer_step, []
 
-    def stopping(levels, phi):
+    def stopping(losses, phi):
         seen.append(1)
         if len(seen) == 7:
             signal.raise_signal(signal.SIGINT)
-        return step(levels, phi)
+        return step(losses, phi)
 
     options = command(run, tmp_path / "b")
     monkeypatch.setattr(finetune, "outer_step", stopping)
@@ -281,25 +279,26 @@ def test_runs_that_do_not_fit_are_refused(run, tmp_path, capsys):
         umm_sweep(sweep([run, tmp_path / "copy"], tmp_path))  # seeds are the unit of the intervals
 
 
-def test_a_sweep_runs_each_cell_once_and_adds_to_its_table(run, twin, tmp_path, monkeypatch):
-    undo, ran = sweep_module.undo_memorization, []
+def cells_of(folder):
+    """Cells that were run, and when."""
+    return {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/cell.json")}
 
-    def counted(learner, *arguments, **named):
-        ran.append(arguments[3])
-        return undo(learner, *arguments, **named)
 
-    monkeypatch.setattr(sweep_module, "undo_memorization", counted)
-    umm_sweep(sweep([run], tmp_path, variants=("full", "control"), vary=("batch=12,8",)))
+def test_a_sweep_runs_each_cell_once_and_adds_to_its_table(run, twin, tmp_path, capsys):
+    folder = umm_sweep(sweep([run], tmp_path, variants=("full", "control"), vary=("batch=12,8",)))
     # A batch of 12 is the full mechanism's own: another label, but no other fine-tuning to run.
-    assert len(ran) == 4
+    first = cells_of(folder)
+    assert len(first) == 4
     options = sweep([run, twin], tmp_path, variants=("full", "align", "spread", "spread_held"))
-    folder = umm_sweep(options)
-    assert len(ran) == 4 + 3 + 5
+    assert umm_sweep(options) == folder
+    cells = cells_of(folder)
+    assert len(cells) == 4 + 3 + 5
+    assert {path: cells[path] for path in first} == first
     assert not list(folder.glob("cells/*/checkpoints"))
     table = read_json(folder / "table.json")
     text = (folder / "table.txt").read_text()
     again = umm_sweep(options)
-    assert len(ran) == 12
+    assert cells_of(folder) == cells
     assert (again / "table.txt").read_text() == text
     assert text == shown("umm-sweep", folder) + "\n"
     names = [row["setting"] for row in table["rows"]]
@@ -328,21 +327,14 @@ def test_a_sweep_runs_each_cell_once_and_adds_to_its_table(run, twin, tmp_path, 
         assert f"`{key}`" in PAGE, key
 
 
-def test_a_cell_that_diverges_fails_alone(run, tmp_path, monkeypatch):
-    undo = sweep_module.undo_memorization
-
-    def diverging(learner, data, held_out, kind, options, *rest, **named):
-        if options.eps == 2.0:
-            raise Diverged("a loss is no longer finite")
-        return undo(learner, data, held_out, kind, options, *rest, **named)
-
-    monkeypatch.setattr(sweep_module, "undo_memorization", diverging)
-    folder = umm_sweep(sweep([run], tmp_path, vary=("eps=2,1",)))
+def test_a_cell_that_diverges_fails_alone(run, tmp_path):
+    folder = umm_sweep(sweep([run], tmp_path, vary=("inner-lr=1e30,0.01",)))
     rows = {row["setting"]: row for row in read_json(folder / "table.json")["rows"]}
-    assert rows["eps=2.0"]["failed"] == {str(run): "a loss is no longer finite"}
-    assert rows["eps=2.0"]["measures"] == {}
-    assert rows["eps=1.0"]["seeds"] == [0]
-    assert "eps=2.0 (1 failed)" in (folder / "table.txt").read_text()
+    assert list(rows["inner_lr=1e+30"]["failed"]) == [str(run)]
+    assert "no longer finite" in rows["inner_lr=1e+30"]["failed"][str(run)]
+    assert rows["inner_lr=1e+30"]["measures"] == {}
+    assert rows["inner_lr=0.01"]["seeds"] == [0]
+    assert "inner_lr=1e+30 (1 failed)" in (folder / "table.txt").read_text()
     draw_sweep(folder)
 
 

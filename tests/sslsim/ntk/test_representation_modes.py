@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslsim.measures.representation_modes import representation_modes
 from sslsim.measures.spectra import cross_spectrum
+from sslsim.ntk.representation_modes import representation_modes
 from theory.pairs.gamma import cross_correlation, read_pairs
 
 

@@ -1,0 +1,151 @@
+"""What the scores of a study show: ``memorization.json`` and ``scores.npz``.
+
+Their keys and arrays are explained in ``experiments/docs/memorization.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.studies.memorization.options import MemorizationOptions
+from experiments.studies.memorization.stored_scores import agreement_with
+from sslsim.core.files import write_arrays, write_json
+from sslsim.measures.frozen import FrozenEncoder
+from sslsim.measures.intervals import mean_interval
+from sslsim.measures.layers import probe_frozen
+from sslsim.memorization import rank_points
+from sslsim.memorization.image_sets import ScoredImages, image_hashes
+from sslsim.memorization.losses import ImageScores
+from sslsim.memorization.outliers import KINDS, outlier_auc
+from sslsim.memorization.split import agreement_of_pairs
+from sslsim.memorization.statistics import split_tests
+
+_SHOWN = 24  # images at either end of the ranking that are stored for the picture
+_LEVEL = 0.9
+
+
+def write_results(
+    folder: Path,
+    options: MemorizationOptions,
+    images: ScoredImages,
+    scores: ImageScores,
+    details: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write ``scores.npz`` and ``memorization.json``."""
+    first = scores.scores[0]
+    ranked = np.flatnonzero(images.ranked())
+    order = ranked[rank_points(first[ranked]).numpy()]
+    shown = min(_SHOWN, len(order) // 2)
+    layers = details.get("layers", options.layers)
+    result = {
+        "protocol": options.protocol,
+        "method": options.method,
+        "encoder": options.encoder,
+        "data": options.data,
+        "points": len(first),
+        "form": options.form,
+        "distance": options.distance,
+        "normalise": options.normalise,
+        "layers": options.layers,
+        **details,
+        "mean": scores.scores.mean(axis=1),
+        "deviation": scores.scores.std(axis=1),
+        "sets": [_set_tests(units, images) for units in scores.units] if images.sets else None,
+        "atypical": _outlier_aucs(scores, images) if options.atypical else None,
+        "agreement": [
+            agreement_with(other, images, scores.scores, layers, options.top)
+            for other in options.compare
+        ],
+    }
+    write_arrays(
+        folder / "scores.npz",
+        scores=scores.scores,
+        standard_error=scores.standard_error,
+        units=scores.units,
+        losses=scores.losses,
+        members=scores.members,
+        numbers=images.numbers.numpy(),
+        hashes=image_hashes(images.images),
+        sets=images.set_codes(),
+        atypical=images.atypical.numpy(),
+        order=order,
+        most=images.images[order[:shown]].numpy(),
+        least=images.images[order[::-1][:shown].copy()].numpy(),
+    )
+    write_json(folder / "memorization.json", result)
+    return result
+
+
+def probe_accuracies(
+    families: Mapping[str, Sequence[FrozenEncoder]], images: ScoredImages, layers: Sequence[str]
+) -> dict[str, dict[str, list[float]]]:
+    """Accuracies of linear probes of every encoder, by family and layer."""
+    by_family: dict[str, dict[str, list[float]]] = {}
+    for name, encoders in families.items():
+        accuracies = by_family[name] = {layer: [] for layer in layers}
+        for each in encoders:
+            probes = probe_frozen(each, images.data, images.held_out, layers=layers)
+            for layer in layers:
+                probe = probes[layer].get("linear")
+                accuracies[layer].append(math.nan if probe is None else probe.accuracy)
+    return by_family
+
+
+def curve_point(step: int, scores: ImageScores, images: ScoredImages) -> dict[str, Any]:
+    """How far the sets are apart after some updates, by the first layer."""
+    tests = split_tests(scores.units[0], images.sets)
+    return {
+        "step": step,
+        "means": tests.means,
+        "comparisons": [asdict(test) for test in tests.comparisons],
+    }
+
+
+def _set_tests(units: NDArray[Any], images: ScoredImages) -> dict[str, Any]:
+    """Mean scores of the sets in a layer, and the tests between them over pairs of encoders."""
+    tests = split_tests(units, images.sets)
+    return {
+        "means": tests.means,
+        "offset": tests.offset,
+        "offset_error": tests.offset_error,
+        "comparisons": [asdict(test) for test in tests.comparisons],
+        "agreement_of_pairs": agreement_of_pairs(units[:, images.sets["candidate"].numpy()]),
+    }
+
+
+def _outlier_aucs(scores: ImageScores, images: ScoredImages) -> dict[str, Any]:
+    """How well scores of the first layer tell outliers, set by set: areas under ROC curves."""
+    kinds = images.atypical.numpy()
+    inside = {
+        name: np.isin(np.arange(len(kinds)), rows.numpy()) for name, rows in images.sets.items()
+    }
+    by_set: dict[str, Any] = {}
+    for name, rows in (inside or {"all": np.ones(len(kinds), dtype=bool)}).items():
+        by_set[name] = {}
+        ordinary = rows & (kinds == 0)
+        for code, kind in enumerate(("any", *KINDS[1:])):
+            outliers = rows & (kinds == code if code else kinds > 0)
+            if not outliers.any() or not ordinary.any():
+                continue
+            units = [outlier_auc(unit, outliers, ordinary) for unit in scores.units[0]]
+            by_set[name][kind] = {
+                "points": int(outliers.sum()),
+                "auc": outlier_auc(scores.scores[0], outliers, ordinary),
+                **_interval(units),
+            }
+    return by_set
+
+
+def _interval(units: list[float]) -> dict[str, Any]:
+    """Mean over pairs of encoders and its Student interval."""
+    if len(units) < 2:
+        return {"units": np.asarray(units), "mean": None, "low": None, "high": None}
+    mean, low, high, *_ = mean_interval(units, _LEVEL)
+    return {"units": np.asarray(units), "mean": mean, "low": low, "high": high}
