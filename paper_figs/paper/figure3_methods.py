@@ -2,66 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from paper_figs import captions
-from paper_figs.runs.training import draw_records
+from paper_figs.runs.training import draw_again, draw_records
+from paper_figs.store import grouped
 from paper_figs.style import WIDTH, entitle, letter
 from sslsim.core.files import read_json
 
 NAME = "methods"
 COMMAND = (
-    "sslsim train --encoder resnet18 --widths 16 --method METHOD --out DIR/methods/METHOD"
+    "sslsim train --encoder resnet50 --method METHOD --seed SEED --out DIR/methods/METHOD_SEED"
     " (DIR as in --results DIR)"
 )
+_SPECTRA = {
+    "cross_spectrum": "of the cross-correlation C",
+    "covariance_spectrum": "of the covariance",
+}
 _ORDER = ("barlow_twins", "simclr", "vicreg")  # others after them
 
 
 def figure(results: Path) -> tuple[Figure, str]:
-    """Draw loss and eigenvalues of every run under ``methods``, a column each."""
+    """Draw loss and eigenvalues of every run under ``methods``, a column for each method."""
     folders = [path.parent for path in (Path(results) / NAME).glob("*/training.json")]
     if not folders:
         raise ValueError(f"{Path(results) / NAME} holds no run; one is made by: {COMMAND}")
-    runs = sorted(((read_json(folder / "training.json"), folder) for folder in folders), key=_place)
+    runs = sorted(map(_run, folders), key=_place)
+    columns = list(grouped(runs, lambda run: (run["method"], run["encoder"], run["data"])).values())
     drawn = Figure(figsize=(WIDTH, 4.3), layout="constrained")
-    panels = drawn.subplots(2, len(runs), sharex="col", squeeze=False)
-    for column, (result, folder) in enumerate(runs):
+    panels = drawn.subplots(2, len(columns), sharex="col", squeeze=False)
+    for column, (first, *others) in enumerate(columns):
         above, below = panels[:, column]
-        draw_records(above, below, folder, result, result["step_times"])
-        entitle(above, letter(column), captions.name_of(result["method"]))
+        for run in others:
+            draw_again(above, below, run["folder"], run)
+        draw_records(above, below, first["folder"], first, first["step_times"])
+        entitle(above, letter(column), captions.name_of(first["method"]))
         above.get_legend().remove()
         below.set_xlabel("")
         if column:
             above.set_ylabel("")
-            same = runs[column - 1][0]["spectrum"] == result["spectrum"]
+            same = columns[column - 1][0]["spectrum"] == first["spectrum"]
             below.set_ylabel("" if same else "eigenvalue of covariance")
     drawn.supxlabel("time (learning rate $\\times$ update / (1 $-$ momentum))", fontsize=9)
-    configs = [read_json(folder / "config.json") for _, folder in runs]
-    return drawn, _caption([result for result, _ in runs], configs)
+    return drawn, _caption(columns)
 
 
-def _place(run: tuple[dict[str, Any], Path]) -> tuple[int, str, str]:
-    method = run[0]["method"]
-    return (_ORDER.index(method) if method in _ORDER else len(_ORDER), method, str(run[1]))
+def _run(folder: Path) -> dict[str, Any]:
+    result, config = (read_json(folder / name) for name in ("training.json", "config.json"))
+    return {**result, "folder": folder, "config": config}
 
 
-def _caption(results: list[dict[str, Any]], configs: list[dict[str, Any]]) -> str:
-    networks = captions.listed(captions.name_of(result["encoder"]) for result in results)
-    shown = {
-        "cross_spectrum": "of the cross-correlation C",
-        "covariance_spectrum": "of the covariance",
-    }
-    runs = " ".join(
-        f"{letter(place)}: {captions.training(config, result)}; {result['detected_steps']} "
-        f"step{'s' if result['detected_steps'] != 1 else ''} detected, in the eigenvalues "
-        f"{shown[result['spectrum']]}."
-        for place, (result, config) in enumerate(zip(results, configs, strict=True))
-    )
+def _place(run: Mapping[str, Any]) -> tuple[int, str, float, str]:
+    method = run["method"]
+    place = _ORDER.index(method) if method in _ORDER else len(_ORDER)
+    return (place, method, run["config"]["options"].get("seed", 0), str(run["folder"]))
+
+
+def _caption(columns: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+    runs = [run for column in columns for run in column]
+    networks = captions.listed(captions.name_of(run["encoder"]) for run in runs)
+    methods = len(columns)
+    again = "" if len(runs) == methods else "; thin lines, the same with other seeds"
+    told = " ".join(_column(letter(place), column) for place, column in enumerate(columns))
     return (
-        f"{networks} trained by {len(results)} methods from small initialisation, "
-        f"{captions.device(configs)}. Above: loss of held-out pairs. Below: eigenvalues of their "
-        f"embeddings; vertical lines, the steps detected. {runs}"
+        f"{networks} trained by {methods} method{'s' if methods != 1 else ''} from small "
+        f"initialisation, {captions.device([run['config'] for run in runs])}. Above: loss of "
+        "held-out pairs. Below: eigenvalues of their embeddings; vertical lines, the steps "
+        f"detected{again}. {told}"
+    )
+
+
+def _column(label: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    first = runs[0]
+    counts = [run["detected_steps"] for run in runs]
+    steps = f"{counts[0]} step{'s' if counts[0] != 1 else ''} detected"
+    if len(runs) > 1:
+        steps += f" ({', '.join(map(str, counts[1:]))} with other seeds)"
+    return (
+        f"{label}: {captions.training(first['config'], first)}; {steps}, in the eigenvalues "
+        f"{_SPECTRA[first['spectrum']]}."
     )

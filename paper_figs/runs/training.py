@@ -114,6 +114,15 @@ def draw_records(
         below.set_xlim(0, times[-1])
 
 
+def draw_again(above: Axes, below: Axes, folder: Path, result: Mapping[str, Any]) -> None:
+    """Draw another run of the same kind behind one that is drawn, in thin lines."""
+    records = read_arrays(folder / "records.npz")
+    curves = records[result["spectrum"]][:, :_SHOWN]
+    above.plot(records["times"], losses(folder, records)[1], color=QUIET, lw=0.7, zorder=1)
+    for curve, colour in zip(curves.T, mode_colours(curves.shape[1]), strict=True):
+        below.plot(records["times"], curve, color=colour, lw=0.6, alpha=0.55, zorder=1)
+
+
 def losses(folder: Path, records: Mapping[str, NDArray[Any]]) -> tuple[str, NDArray[np.float64]]:
     """Loss at every snapshot of a run: of the probe set where it has one, else of training."""
     known = set(records["steps"].tolist())
