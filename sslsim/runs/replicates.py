@@ -12,13 +12,8 @@ from sslsim.runs.options import TrainOptions
 WITHOUT_EFFECT = frozenset(
     {
         *("out", "root", "device"),  # where things lie and run
-        *(
-            "records",
-            "adaptive_records",
-            "probe",
-            "evaluate",
-            "layers",
-        ),  # what is measured on the way and at the end
+        *("records", "adaptive_records", "probe"),  # what is measured on the way
+        *("evaluate", "layers"),  # and at the end
         *("checkpoint_every", "checkpoints_kept"),
         *("compile", "channels_last"),  # how fast it runs: the same sums in another order
     }

@@ -100,6 +100,8 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
         **kernel_agreement(kernel, first),
         "method": trained.method,
         "encoder": trained.encoder,
+        "norm": trained.norm,
+        "residual_gain": trained.residual_gain,
         "data": trained.data,
         "views": kind,
     }

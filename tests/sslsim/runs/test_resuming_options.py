@@ -19,5 +19,5 @@ def test_a_run_without_a_newer_option_had_its_default(tmp_path):
     (tmp_path / "checkpoints" / "checkpoint-000000001.pt").touch()
     resume = partial(options_to_resume, tmp_path, "train", results=(), free=())
     assert resume(options) == stored
-    with pytest.raises(ValueError, match="holds a run with residual_gain None, now it is 0.0"):
+    with pytest.raises(ValueError, match=r"holds a run with residual_gain None, now it is 0.0"):
         resume(replace(options, residual_gain=0.0))
