@@ -15,7 +15,7 @@ from paper_figs.store import grouped, read_results
 from paper_figs.style import INK, QUIET, WIDTH, entitle, letter, mode_colours
 
 NAME = "untrained"
-COMMAND = "sslsim ntk --run RUN --batch-norm pairs --out DIR/untrained/NAME (DIR as in --results DIR)"
+COMMAND = "sslsim ntk --run RUN --batch-norm pairs --out DIR/untrained/NAME (--results DIR)"
 _SHOWN = 10  # modes
 
 
