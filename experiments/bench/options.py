@@ -161,6 +161,8 @@ class BenchNtkOptions(BenchOptions):
         Number of outputs over which the kernel is summed.
     networks : tuple of str
         Encoders by name.
+    threads : int
+        Number of threads of every measurement.
     jax_python : Path or None
         Python interpreter that has neural-tangents, which is then measured on resnet18 too.
         Default: not measured.

@@ -169,8 +169,7 @@ def test_a_benchmark_is_chosen_by_name(capsys, monkeypatch, name):
 
 
 @pytest.mark.slow
-def test_a_run_is_trained_gone_on_with_and_compared(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("paper_figs.runs.embeddings._FRAMES", 2)
+def test_a_run_is_trained_gone_on_with_and_compared(capsys, tmp_path):
     command = ["train", "--encoder", "linear", "--limit", "60", "--steps", "12", "--records", "8"]
     command += ["--probe", "20", "--no-evaluate", "--out", str(tmp_path / "run")]
     for _ in range(2):
