@@ -106,10 +106,14 @@ def memorization_summary(result: Result) -> Summary:
         (layer, number(at(means, place), 3), number(at(deviations, place), 3))
         for place, layer in enumerate(layers)
     )
-    form, views, protocol, points = (
-        words(result.get(key), 40) for key in ("form", "views", "protocol", "points")
+    method, encoder, data, form, views, protocol, points = (
+        words(result.get(key), 40)
+        for key in ("method", "encoder", "data", "form", "views", "protocol", "points")
     )
-    caption = f"Scores over {points} images: {form} scores of {views} views, protocol {protocol}"
+    caption = (
+        f"{method}, {encoder} on {data}: {form} scores of {views} views over {points} images, "
+        f"protocol {protocol}"
+    )
     tables = [Table(caption, ("layer", "mean", "standard deviation"), scores)]
     agreements, main, caveats = [], [], []
     for place, tests in enumerate(sequence(result, "sets")):
