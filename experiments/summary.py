@@ -64,7 +64,8 @@ class Summary:
 def as_text(summary: Summary) -> str:
     """Render a summary for the terminal: tables first, so that what matters most ends the text.
 
-    A number that is also an agreement is shown once, as the agreement.
+    Folded tables are left to the page. A number that is also an agreement is shown once, as the
+    agreement.
 
     >>> steps = Table("Steps", ("mode", "time"), (("1", "7.352"),))
     >>> print(as_text(Summary("", (Number("mean error", 0.01, True),), (), (steps,), ("1 seed",))))
@@ -78,7 +79,7 @@ def as_text(summary: Summary) -> str:
     >>> print(as_text(Summary("", (Number("mean error", 0.01, True),), (agreed,))))
     mean error: 1 % (naive 4 %)
     """
-    parts = [_table_text(shown) for shown in summary.tables if shown.rows]
+    parts = [_table_text(shown) for shown in summary.tables if shown.rows and not shown.folded]
     agreed = {agreement.quantity for agreement in summary.agreements}  # with its baseline
     lines = [
         *(

@@ -84,8 +84,8 @@ def training_summary(result: Result) -> Summary:
                 ("probe", "accuracy ± standard error", "chance", "images"),
                 probes,
             ),
-            Table("First and last snapshot", ("", "first", "last"), records),
-            Table("Size and length", ("", ""), rows),
+            Table("First and last snapshot", ("", "first", "last"), records, folded=True),
+            Table("Size and length", ("", ""), rows, folded=True),
         ),
         caveats=tuple(caveats),
     )
