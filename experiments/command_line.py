@@ -246,7 +246,7 @@ _HELP = ("-h", "--help")
 
 
 def parsed(arguments: Sequence[str], studies: Sequence[Study] = STUDIES) -> tuple[Study, Any]:
-    """The study asked for and its options."""
+    """The study that the arguments name, and its options."""
     known = {study.name: study for study in studies}
     words = 2 if " ".join(arguments[:2]) in known else 1
     name, rest = " ".join(arguments[:words]), list(arguments[words:])

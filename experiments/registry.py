@@ -122,7 +122,7 @@ STUDIES: tuple[Study, ...] = (
         options="experiments.options:ForecastOptions",
         run="experiments.studies.training.forecast:forecast",
         files=("forecast.json", "forecast.npz", "forecast.png"),
-        tables="experiments.studies.kernels.tables:forecast_summary",
+        tables="experiments.studies.training.tables:forecast_summary",
         figure="paper_figs.runs.forecast:draw_forecast",
         captions={"forecast.png": "Forecasts of steps against what happened"},
     ),

@@ -64,6 +64,9 @@ class Summary:
 def as_text(summary: Summary) -> str:
     """Render a summary for the terminal: tables first, so that what matters most ends the text.
 
+    Folded tables are left to the page. A number that is also an agreement is shown once, as the
+    agreement.
+
     >>> steps = Table("Steps", ("mode", "time"), (("1", "7.352"),))
     >>> print(as_text(Summary("", (Number("mean error", 0.01, True),), (), (steps,), ("1 seed",))))
     Steps
@@ -72,13 +75,17 @@ def as_text(summary: Summary) -> str:
     <BLANKLINE>
     mean error: 1 %
     caution: 1 seed
+    >>> agreed = Agreement("mean error", "1 %", "naive 4 %")
+    >>> print(as_text(Summary("", (Number("mean error", 0.01, True),), (agreed,))))
+    mean error: 1 % (naive 4 %)
     """
-    parts = [_table_text(shown) for shown in summary.tables if shown.rows]
+    parts = [_table_text(shown) for shown in summary.tables if shown.rows and not shown.folded]
+    agreed = {agreement.quantity for agreement in summary.agreements}  # with its baseline
     lines = [
         *(
             f"{one.label}: {one.written(one.value)}"
             for one in summary.numbers
-            if one.value is not None
+            if one.value is not None and one.label not in agreed
         ),
         *(f"{one.quantity}: {one.measure} ({one.baseline})" for one in summary.agreements),
         *(f"caution: {text}" for text in summary.caveats),

@@ -90,9 +90,9 @@ def seeds(numbers: Iterable[int]) -> str:
 
 
 def device(configs: Sequence[Mapping[str, Any]]) -> str:
-    """Where results were computed, as far as they tell.
+    """Where results were computed, as far as it is known.
 
-    A GPU that is named under ``machine`` counts, then a device that was asked for; a build of torch
+    A GPU that is named under ``machine`` counts, then the option ``device``. A build of torch
     without CUDA knows only the CPU.
 
     >>> device([{"options": {"device": "auto"}, "versions": {"torch": "2.13.0+cpu"}}])

@@ -1,4 +1,4 @@
-"""Errors of the operating system, described in one line."""
+"""Errors described in one line."""
 
 from __future__ import annotations
 
@@ -22,3 +22,24 @@ def reason(error: OSError) -> str:
     ('No space left on device', 'OSError')
     """
     return error.strerror or str(error) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    r"""First line of a message, or the name of the error if it has none.
+
+    Parameters
+    ----------
+    error : BaseException
+        The error.
+
+    Returns
+    -------
+    str
+        The line.
+
+    Examples
+    --------
+    >>> first_line(ValueError("no header\nat byte 0")), first_line(EOFError())
+    ('no header', 'EOFError')
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsim.core.errors import reason
+from sslsim.core.errors import first_line, reason
 from sslsim.core.locks import take_lock
 
 # Errors of a damaged file: a flipped bit may name a compression or an encryption that zipfile does
@@ -69,7 +69,7 @@ def npz_names(path: str | os.PathLike[str]) -> list[str]:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {reason(error)}") from error
     except DAMAGE as error:
-        raise ValueError(f"{path} is not a readable .npz file: {_line(error)}") from error
+        raise ValueError(f"{path} is not a readable .npz file: {first_line(error)}") from error
 
 
 def read_npz(
@@ -113,17 +113,13 @@ def read_npz(
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays[name] = file[name]
         except DAMAGE as error:
-            cause = _line(error)
+            cause = first_line(error)
             if "allow_pickle" in cause:
                 cause = "it holds Python objects, which are never unpickled"
             raise ValueError(f"{path}: {name} cannot be read: {cause}") from error
         if not isinstance(arrays[name], np.ndarray):  # not an array: numpy returns the bytes
             raise ValueError(f"{path}: {name} is no array; expected one of numpy.savez")
     return arrays
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 # Earlier versions put the number of the process here.

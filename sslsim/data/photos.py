@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from sslsim.core.errors import first_line
 from sslsim.core.torchvision import torchvision
 
 DEFAULT_SIZE = 96  # edge that images of different sizes are scaled to
@@ -227,7 +228,7 @@ def _header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], bool]:
             if _orientation(image) > 4:  # rotated by 90 degrees
                 size = size[::-1]
     except _UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as an image: {_line(error)}") from error
+        raise ValueError(f"{path} cannot be read as an image: {first_line(error)}") from error
     if mode.startswith(("I", "F")):
         raise ValueError(f"{path} has pixels of type {mode}; expected 8 bits a channel")
     return size, mode in _GREY_MODES
@@ -248,7 +249,7 @@ def _decode(path: str | os.PathLike[str], mode: str, size: tuple[int, int]) -> N
                 image = ImageOps.fit(image, size, method=Image.Resampling.BICUBIC)
             return np.asarray(image).reshape(size[1], size[0], len(mode))
     except _UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as an image: {_line(error)}") from error
+        raise ValueError(f"{path} cannot be read as an image: {first_line(error)}") from error
 
 
 def _orientation(image: Image.Image) -> int:
@@ -260,7 +261,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # damage outside the pixels
         return 1
     return orientation if orientation in range(1, 9) else 1
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

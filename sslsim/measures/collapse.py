@@ -14,7 +14,7 @@ def collapse(
     Parameters
     ----------
     effective_rank, uniformity : float or None
-        Of a line of ``records.jsonl``; None where it does not tell.
+        Effective rank and uniformity in a line of ``records.jsonl``; None if they are missing.
     dim : int, optional
         Dimension of the embedding: with one, a rank of 1 is no collapse.
 

@@ -94,7 +94,7 @@ def lidar(z: torch.Tensor, groups: torch.Tensor, delta: float = 1e-4) -> torch.T
     means = z.new_zeros(len(views), z.shape[1]).index_add_(0, member, z) / views[:, None]
     within = z - means[member]
     sw = within.T @ within / n
-    # What rounding takes from a matrix of that size, lest one that diverges is no longer positive.
+    # Rounding error of a matrix of that size: the matrix of a diverging run stays positive.
     ridge = delta + z.shape[1] * torch.finfo(z.dtype).eps * sw.trace()
     sw = sw + ridge * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
     between = means * (views[:, None].to(z) / n).sqrt()  # Sb = between^T between

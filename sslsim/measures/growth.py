@@ -42,13 +42,13 @@ class Growth:
     functions : Tensor, shape (2n, d)
         f_u on the stacked views, the first ones first; centred for the covariance.
     rates : Tensor, shape (k,)
-        d ln(lambda_u) / dt of the modes asked for.
+        d ln(lambda_u) / dt of the given modes.
     own : Tensor, shape (k,)
         Part of it by the pull on the mode itself.
     shares : Tensor, shape (k, p)
         Part of ``own`` that every parameter tensor carries, in the module's order.
     names : tuple of str
-        Of these p parameters.
+        Names of these p parameters.
     loss : float
         The objective on these pairs.
     """

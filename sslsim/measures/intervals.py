@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,3 +88,35 @@ def mean_interval(
         _, quantile = stats.t.interval(level, n - 1)  # NaN without a degree of freedom
         half = quantile * deviation / np.sqrt(n)
         return MeanInterval(mean, mean - half, mean + half, deviation, n)
+
+
+def interval_summary(values: Sequence[float], level: float) -> dict[str, Any]:
+    """Mean over seeds with its interval, as results store it.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One value per seed.
+    level : float
+        Level of the interval, between 0 and 1.
+
+    Returns
+    -------
+    dict
+        ``mean``, ``low`` and ``high`` of :func:`mean_interval`; ``effect``, the mean in standard
+        deviations; ``values`` as an array.
+
+    Examples
+    --------
+    >>> found = interval_summary([1.0, 2.0, 3.0], 0.9)
+    >>> found["mean"], round(found["low"], 3), round(found["high"], 3), found["effect"]
+    (2.0, 0.314, 3.686, 2.0)
+    """
+    over = mean_interval(values, level)
+    return {
+        "mean": float(over.mean),
+        "low": float(over.low),
+        "high": float(over.high),
+        "effect": float(over.mean / over.deviation) if over.deviation > 0 else math.nan,
+        "values": np.asarray(values, dtype=np.float64),
+    }

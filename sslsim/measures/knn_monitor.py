@@ -94,7 +94,7 @@ def neighbour_accuracy(encoder: Encoder, bank: NeighbourBank) -> float:
     Returns
     -------
     float
-        Of the weighted vote of 20 neighbours by cosine similarity of the representation.
+        Accuracy of the weighted vote of 20 neighbours by cosine similarity of the representation.
 
     Examples
     --------

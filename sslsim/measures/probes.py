@@ -35,7 +35,7 @@ class ProbeResult:
     standard_error : float
         Binomial, ``sqrt(p (1 - p) / test_size)`` with ``p = (right + 1) / (test_size + 2)``, which
         unlike the accuracy is never 0 or 1: all of a few samples classified right is no certainty.
-        Of the draw of test samples only, not of the encoder or the training split.
+        It covers the draw of test samples only, not the encoder or the training split.
     classes : int
         Number of classes in the training split.
     train_size, test_size : int
@@ -158,7 +158,7 @@ def linear_probe(
         Share of each class in the training split on which the penalty is chosen, rounded; every
         class keeps at least one sample to fit. Nothing is chosen of a single candidate.
     seed : int
-        Of the choice of the validation part.
+        Seed for the choice of the validation part.
     iterations : int
         Most iterations of L-BFGS a fit.
 

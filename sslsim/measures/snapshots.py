@@ -65,9 +65,9 @@ def draw_held_out_pairs(
     count : int
         Number of images, spread evenly; all where there are fewer.
     seed : int
-        Of the views.
+        Seed of the views.
     pixels : PixelStatistics, optional
-        Of the training images, by which the views are standardised.
+        Statistics of the training images, which standardise the views.
 
     Returns
     -------

@@ -39,7 +39,7 @@ class Steps:
     times : ndarray, shape (k,)
         Half-rise times in the unit of the records' times; infinite where no step was found.
     standard_errors : ndarray, shape (k,)
-        Of the times, in the same unit; infinite where no step was found.
+        Standard errors of the times, in the same unit; infinite if no step was found.
     heights : ndarray, shape (k,)
         From floor to plateau, in the unit of the curves; 0 where no step was found.
     widths : ndarray, shape (k,)
@@ -88,9 +88,9 @@ def detect_steps(times: ArrayLike, curves: ArrayLike, *, evidence: float = EVIDE
     tenth of the run; two records at least have to lie below a quarter and above three quarters of
     the rise. The accounts without are a constant plus a power of time or an exponential approach
     or decay. To each come white noise and a random walk from record to record, at the ratio that
-    suits it best, so that a curve which wanders is no step; white noise of a hundredth of the
-    curve's range counts as present in any curve, lest two shapes differ by less than means
-    anything. A step is found where its account is likelier than each of the others by
+    suits it best, so that a curve which wanders is no step. White noise of a hundredth of the
+    curve's range is assumed in any curve, so that a tiny difference between two shapes does not
+    decide. A step is found where its account is likelier than each of the others by
     ``evidence``.
 
     The random walk takes steps of equal variance from record to record. One that goes on at an even

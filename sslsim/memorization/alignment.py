@@ -138,7 +138,7 @@ def alignment_losses(
     noise : float
         Of :func:`sslsim.data.views.draw_view`.
     seed : int
-        Of the draws, at least 0.
+        Seed of the draws, at least 0.
     numbers : Tensor of int64, shape (n,), optional
         Number of every image, all different and not negative: its place in the data set, where
         ``images`` are a part of it. Default 0 to n - 1.

@@ -25,9 +25,9 @@ def plant_atypical(
     images : Tensor of uint8, shape (n, c, h, w)
         Grey or colour images.
     share : float
-        Of outliers, from 0 to 1; their number is rounded.
+        Share of outliers, from 0 to 1; their number is rounded.
     seed : int
-        Of the choice and of the noise.
+        Seed of the choice and of the noise.
 
     Returns
     -------

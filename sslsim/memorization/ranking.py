@@ -91,7 +91,7 @@ def remaining_points(
         The highest scores, the lowest, or any: random choices of one seed are nested, as the
         others are.
     seed : int
-        Of the random choice, at least 0.
+        Seed of the random choice, at least 0.
 
     Returns
     -------

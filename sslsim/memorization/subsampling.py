@@ -25,9 +25,9 @@ def draw_members(encoders: int, points: int, share: float = 0.7, *, seed: int = 
     Parameters
     ----------
     encoders, points : int
-        How many there are.
+        Number of points.
     share : float
-        Of the points, for each encoder; strictly between 0 and 1.
+        Share of the points for each encoder, strictly between 0 and 1.
     seed : int
         At least 0.
 
@@ -130,7 +130,7 @@ def subsample_scores(
     ------
     ValueError
         If the shapes differ, a point has no encoder trained with it or none without it, losses are
-        negative, NaN or infinite, the form is unknown, or ``centre`` is asked for with "ratio".
+        negative, NaN or infinite, the form is unknown, or ``centre`` is given with "ratio".
 
     Notes
     -----

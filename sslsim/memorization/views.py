@@ -2,7 +2,7 @@
 
 Images share a generator by blocks of numbers, and draws are made for whole blocks: what is drawn
 for an image depends on the seed, its number and the kind of views alone, not on the images beside
-it, and the first views stay when more are asked for.
+it, and the first views stay the same when more are drawn.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def view_batches(
     noise : float
         Of :func:`sslsim.data.single_view.draw_view`.
     seed : int
-        Of the draws.
+        Seed of the draws.
     batch_size : int
         Views at a time. The views do not depend on it, on the CPU in no bit.
     dtype : torch.dtype

@@ -59,7 +59,7 @@ def kernel_and_embeddings(
     kernel : ndarray, shape (2n, 2n)
         Trace over the outputs, divided by their number.
     embeddings : ndarray, shape (2n, d)
-        Of both views, the first ones first.
+        Rows of both views, the first ones first.
 
     Raises
     ------

@@ -164,7 +164,7 @@ def training_identity(
     data : Images
         What it is trained on.
     seed : int
-        Of the training.
+        Seed of the training.
     **others
         What else makes a difference.
 

@@ -227,7 +227,7 @@ def check_same(
     Parameters
     ----------
     folder : Path
-        Of the run.
+        Folder of the run.
     stored : mapping
         Its options, as its ``config.json`` has them. What it lacks is not compared.
     asked : mapping

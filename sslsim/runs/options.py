@@ -229,7 +229,7 @@ def training_options(options: LearnerOptions, **others: Any) -> TrainingOptions:
     Parameters
     ----------
     options : LearnerOptions
-        Of a command.
+        Options of a command.
     **others
         Fields of ``TrainingOptions`` to set beside or instead of those.
 

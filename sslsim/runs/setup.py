@@ -95,7 +95,7 @@ def split_data(options: LearnerOptions) -> tuple[Images, Images]:
         if held_out is not None:
             return data, held_out
     count = len(data.images)
-    # One in so many of every class, chosen by lot once and for all: not by the seed of the run.
+    # A fixed random choice of a share of every class, independent of the run's seed.
     places = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     if data.labels is not None:
         places = places[data.labels[places].argsort(stable=True)]
@@ -198,11 +198,11 @@ def training_pairs(
     Parameters
     ----------
     options : LearnerOptions
-        Of the run.
+        Options of the run.
     data : Images
         Its training images.
     kind : str
-        Of the views.
+        Kind of the views.
     count : int
         How many images: of a run that fixed its views, which are the ones returned, at most all
         there are; else they repeat beyond that.
@@ -260,12 +260,12 @@ def read_train_options(folder: Path) -> TrainOptions:
     Parameters
     ----------
     folder : Path
-        Of the run.
+        Folder of the run.
 
     Returns
     -------
     TrainOptions
-        Of its ``config.json``.
+        Options in its ``config.json``.
 
     Raises
     ------

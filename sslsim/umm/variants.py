@@ -46,9 +46,9 @@ def variant_options(
         pressure to the control: ``align`` (lower the distance), ``spread`` (raise Delta R),
         ``spread_held`` (the same with the distance held where it was).
     push : float
-        Of ``align``: weight of the alignment.
+        Weight of the alignment, for ``align``.
     hold : float
-        Of ``spread_held``: weight of the squared change of the distance.
+        Weight of the squared change of the distance, for ``spread_held``.
 
     Returns
     -------

@@ -22,6 +22,7 @@ from experiments.studies.memorization.source_study import (
     load_study,
     probe_data,
     retraining_seeds,
+    retraining_settings,
 )
 from experiments.studies.memorization.tables import penalty_rows
 from sslsim.core.files import write_json
@@ -79,12 +80,7 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
         targets = options.targeted or ("all",)
         cells = _cells(options, study, targets, strengths, scoring, data_sets)
         result = {
-            "scores": options.scores,
-            "method": study.options.method,
-            "encoder": study.options.encoder,
-            "data": study.options.data,
-            "steps": study.options.steps,
-            "fine_tune": options.fine_tune,
+            **retraining_settings(options, study),
             "targets": targets,
             "count": options.count if options.targeted else None,
             "strengths": strengths,

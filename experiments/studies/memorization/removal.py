@@ -20,6 +20,7 @@ from experiments.studies.memorization.source_study import (
     load_study,
     probe_data,
     retraining_seeds,
+    retraining_settings,
 )
 from experiments.studies.memorization.tables import NONE, removal_curves
 from sslsim.core.files import write_json
@@ -50,12 +51,7 @@ def memorization_removal(options: RemovalOptions) -> Path:
         seeds = retraining_seeds(study, options.seeds)
         cells = _cells(options, study, sizes, data_sets, seeds)
         result = {
-            "scores": options.scores,
-            "method": study.options.method,
-            "encoder": study.options.encoder,
-            "data": study.options.data,
-            "steps": study.options.steps,
-            "fine_tune": options.fine_tune,
+            **retraining_settings(options, study),
             "pool": pool,
             "probe_images": {data.name: len(data.train.images) for data in data_sets},
             "test_images": {

@@ -77,6 +77,18 @@ def load_study(options: RetrainOptions, protocols: Sequence[str], why: str) -> S
     return SourceStudy(_changed(study, options), images, arrays["scores"][0])
 
 
+def retraining_settings(options: RetrainOptions, study: SourceStudy) -> dict[str, Any]:
+    """What a result says of the encoders trained anew."""
+    return {
+        "scores": options.scores,
+        "method": study.options.method,
+        "encoder": study.options.encoder,
+        "data": study.options.data,
+        "steps": study.options.steps,
+        "fine_tune": options.fine_tune,
+    }
+
+
 def retraining_seeds(study: SourceStudy, count: int) -> list[int]:
     """Seeds of the encoders trained anew: those that follow the study's own.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from experiments.studies.umm.tables import summed_up
 from experiments.summary import Agreement, Number, Result, Summary, Table
 from experiments.tables import (
     at,
@@ -20,6 +19,7 @@ from experiments.tables import (
     sequence,
     words,
 )
+from sslsim.measures.intervals import interval_summary
 
 NONE = "none"  # nothing removed
 
@@ -42,7 +42,7 @@ def removal_curves(cells: Sequence[Mapping[str, Any]], level: float) -> list[dic
                     {
                         "share": share,
                         "removed": removed,
-                        "accuracy": summed_up(list(here.values()), level),
+                        "accuracy": interval_summary(list(here.values()), level),
                         "from_none": _paired(here, _by_seed(values, (NONE, 0)), level),
                         "from_random": None
                         if which == "random"
@@ -55,7 +55,7 @@ def removal_curves(cells: Sequence[Mapping[str, Any]], level: float) -> list[dic
             {
                 "data": data,
                 "measure": measure,
-                "none": summed_up(none, level) if none else None,
+                "none": interval_summary(none, level) if none else None,
                 "curves": curves,
             }
         )
@@ -77,7 +77,7 @@ def penalty_rows(cells: Sequence[Mapping[str, Any]], level: float) -> list[dict[
             here = _by_seed(values, (target, strength))
             zero = {} if strength == 0 else _by_seed(values, (target, 0.0))
             measures[name] = {
-                "value": summed_up(list(here.values()), level),
+                "value": interval_summary(list(here.values()), level),
                 "from_zero": _paired(here, zero, level),
             }
         rows.append({"target": target, "strength": strength, "measures": measures})
@@ -92,7 +92,7 @@ def _paired(
     here: Mapping[int, float], there: Mapping[int, float], level: float
 ) -> dict[str, Any] | None:
     both = [here[seed] - there[seed] for seed in here if seed in there]
-    return summed_up(both, level) if both else None
+    return interval_summary(both, level) if both else None
 
 
 _POINTS = 100.0  # differences of accuracies are in percentage points
@@ -106,10 +106,14 @@ def memorization_summary(result: Result) -> Summary:
         (layer, number(at(means, place), 3), number(at(deviations, place), 3))
         for place, layer in enumerate(layers)
     )
-    form, views, protocol, points = (
-        words(result.get(key), 40) for key in ("form", "views", "protocol", "points")
+    method, encoder, data, form, views, protocol, points = (
+        words(result.get(key), 40)
+        for key in ("method", "encoder", "data", "form", "views", "protocol", "points")
     )
-    caption = f"Scores over {points} images: {form} scores of {views} views, protocol {protocol}"
+    caption = (
+        f"{method}, {encoder} on {data}: {form} scores of {views} views over {points} images, "
+        f"protocol {protocol}"
+    )
     tables = [Table(caption, ("layer", "mean", "standard deviation"), scores)]
     agreements, main, caveats = [], [], []
     for place, tests in enumerate(sequence(result, "sets")):

@@ -41,7 +41,7 @@ _LAST_LAYER = "projector"
 
 @dataclass(frozen=True)
 class Forecast:
-    """A forecast of one mode's rise, and what came of it.
+    """A forecast of one mode's rise, and the measured rise.
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ from experiments.tables import (
     sequence,
     words,
 )
-from sslsim.measures.intervals import mean_interval
+from sslsim.measures.intervals import interval_summary
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.replicates import learning_settings
 
@@ -37,23 +37,6 @@ def group_names(trained: Sequence[TrainOptions]) -> list[str]:
         differ = [name for name in one if any(other[name] != one[name] for other in alike)]
         names.append(", ".join([one["method"], *(f"{name} {one[name]}" for name in differ)]))
     return names
-
-
-def summed_up(values: Sequence[float], level: float) -> dict[str, Any]:
-    """Mean over seeds, with Student's interval.
-
-    >>> found = summed_up([1.0, 2.0, 3.0], 0.9)
-    >>> found["mean"], round(found["low"], 3), round(found["high"], 3), found["effect"]
-    (2.0, 0.314, 3.686, 2.0)
-    """
-    over = mean_interval(values, level)
-    return {
-        "mean": float(over.mean),
-        "low": float(over.low),
-        "high": float(over.high),
-        "effect": float(over.mean / over.deviation) if over.deviation > 0 else math.nan,
-        "values": np.asarray(values, dtype=np.float64),
-    }
 
 
 def tabled(cells: Sequence[dict[str, Any]], level: float) -> dict[str, Any]:
@@ -74,14 +57,14 @@ def tabled(cells: Sequence[dict[str, Any]], level: float) -> dict[str, Any]:
 
             measures[key] = {
                 "before": float(np.mean([done[run, name][0][key] for run in held])),
-                "change": summed_up([change(run, name) for run in held], level),
+                "change": interval_summary([change(run, name) for run in held], level),
             }
             for told, other in (("from_control", came[0]["control"]), ("from_first", first)):
                 paired = [
                     change(run, name) - change(run, other) for run in held if (run, other) in done
                 ]
                 if other != name and paired:
-                    measures[key][told] = summed_up(paired, level)
+                    measures[key][told] = interval_summary(paired, level)
         rows.append(
             {
                 "group": group,
@@ -114,7 +97,7 @@ def causal_effects(cells: Sequence[dict[str, Any]], level: float) -> list[dict[s
                 continue
             pushed = "coding_rate_reduction" if name in ("spread", "spread_held") else "alignment"
             effects = {
-                key: summed_up(
+                key: interval_summary(
                     [done[run, with_it][1][key] - done[run, without][1][key] for run in held], level
                 )
                 for key in done[held[0], with_it][1]

@@ -41,7 +41,7 @@ class LayerCurves:
         ``coding_rate``, and Delta R by ``instance`` and ``class`` groups, of ``test`` and ``train``
         images, at each of e distortions.
     images : int
-        Of a split, in the rates.
+        Number of images of a split in the rates.
     """
 
     run: Path

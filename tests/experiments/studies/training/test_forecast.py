@@ -15,7 +15,9 @@ from experiments.cli import main
 from experiments.options import ForecastOptions
 from experiments.studies.training.forecast import forecast, summarise
 from experiments.studies.training.forecasters import SIZES, Forecast, _spread, crossings
+from experiments.studies.training.tables import forecast_summary
 from experiments.studies.training.train import train_network
+from experiments.summary import as_text
 from paper_figs.runs.forecast import draw_forecast
 from sslsim.core.files import read_arrays, read_json
 from sslsim.data.pixels import pixel_statistics
@@ -404,6 +406,7 @@ def test_a_run_without_a_step_can_be_drawn(tmp_path, at):
     if at is None:
         assert result["summary"]["plateaus"] == 0
         assert result["summary"]["covered"] is None
+        assert "no mode passed" in as_text(forecast_summary(result))
     assert draw_forecast(found).stat().st_size > 5000
 
 

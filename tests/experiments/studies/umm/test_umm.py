@@ -21,11 +21,12 @@ from experiments.studies.umm.options import (
     core_options,
 )
 from experiments.studies.umm.sweep import settings_of, umm_sweep
-from experiments.studies.umm.tables import causal_effects, group_names, summed_up, tabled
+from experiments.studies.umm.tables import causal_effects, group_names, tabled
 from paper_figs.runs.umm import draw_sweep, draw_umm
 from sslsim.core.checkpoints import load_newest_checkpoint
 from sslsim.core.files import read_json, read_lines
 from sslsim.core.interruption import Interrupted
+from sslsim.measures.intervals import interval_summary
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.trained_run import TrainedRun
 from sslsim.umm import UmmOptions
@@ -434,11 +435,11 @@ def test_causal_effects_are_those_planted():
 def test_an_interval_covers_the_mean_as_often_as_it_says():
     rng = np.random.default_rng(0)
     inside = [
-        (found := summed_up(rng.standard_normal(3), 0.8))["low"] <= 0 <= found["high"]
+        (found := interval_summary(rng.standard_normal(3), 0.8))["low"] <= 0 <= found["high"]
         for _ in range(1000)
     ]
     assert abs(np.mean(inside) - 0.8) < 4 * math.sqrt(0.16 / 1000)
-    alone = summed_up([2.0], 0.9)
+    alone = interval_summary([2.0], 0.9)
     assert (alone["mean"], math.isnan(alone["low"]), math.isnan(alone["effect"])) == (2, True, True)
 
 
