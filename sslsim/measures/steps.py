@@ -115,6 +115,12 @@ def detect_steps(times: ArrayLike, curves: ArrayLike, *, evidence: float = EVIDE
     """
     times, curves = real_array("times", times), real_array("curves", curves)
     _check(times, curves, evidence)
+    steps = _fits(times, curves)
+    return _only(steps, _gains(times, curves, steps) > evidence)
+
+
+def _fits(times: Array, curves: Array) -> Steps:
+    """Best admissible step of each curve, likely or not."""
     k = curves.shape[1]
     run = times[-1] - times[0]
     clock = (times - times[0]) / run
@@ -138,23 +144,42 @@ def detect_steps(times: ArrayLike, curves: ArrayLike, *, evidence: float = EVIDE
         if complete and w <= WIDEST and 0 <= abs(drift) * (1 - tau) <= height:
             at = moving[j]
             steps.detected[at] = True
-            steps.times[at] = tau
-            steps.standard_errors[at] = error
-            steps.heights[at] = height
-            steps.widths[at] = w
-    shown = np.flatnonzero(steps.detected)
-    unit = (curves[:, shown] - lowest[shown]) / span[shown]
-    gain = _gain(clock, unit, steps.times[shown], steps.widths[shown])
-    for at in shown[gain <= evidence]:
-        steps.detected[at] = False
-        steps.heights[at] = 0.0
-        for field in (steps.times, steps.standard_errors, steps.widths):
-            field[at] = np.inf
-    steps.times[:] = times[0] + run * steps.times
-    steps.standard_errors[:] *= run
-    steps.heights[:] *= span
-    steps.widths[:] *= run
+            steps.times[at] = times[0] + run * tau
+            steps.standard_errors[at] = run * error
+            steps.heights[at] = span[at] * height
+            steps.widths[at] = run * w
     return steps
+
+
+def _gains(times: Array, curves: Array, steps: Steps, logarithm: bool = False) -> Array:
+    """Log likelihood of each step, less that of the best account without; -inf without a step.
+
+    With ``logarithm`` steps are those of the curves' square roots.
+    """
+    gains = np.full(curves.shape[1], -np.inf)
+    shown = np.flatnonzero(steps.detected)
+    if len(shown):
+        run = times[-1] - times[0]
+        seen = curves[:, shown]
+        if logarithm:
+            unit = _logarithm(seen)
+        else:
+            unit = (seen - seen.min(axis=0)) / (seen.max(axis=0) - seen.min(axis=0))
+        place, width = (steps.times[shown] - times[0]) / run, steps.widths[shown] / run
+        gains[shown] = _gain((times - times[0]) / run, unit, place, width, logarithm)
+    return gains
+
+
+def _only(steps: Steps, chosen: NDArray[np.bool_]) -> Steps:
+    """Steps of some curves; the others have none."""
+    chosen = steps.detected & chosen
+    return Steps(
+        times=np.where(chosen, steps.times, np.inf),
+        standard_errors=np.where(chosen, steps.standard_errors, np.inf),
+        heights=np.where(chosen, steps.heights, 0.0),
+        widths=np.where(chosen, steps.widths, np.inf),
+        detected=chosen,
+    )
 
 
 def _check(times: Array, curves: Array, evidence: float) -> None:
@@ -285,10 +310,11 @@ def _weights(residual: Array, rise: Array) -> Array:
     return variance[cost.argmin()] ** -0.5
 
 
-def _gain(clock: Array, curves: Array, tau: Array, width: Array) -> Array:
+def _gain(clock: Array, curves: Array, tau: Array, width: Array, logarithm: bool = False) -> Array:
     """Log likelihood of each curve with its step, less that of the best account without."""
     T, k = curves.shape
     rise = expit((clock[:, None] - tau) / width)  # (T, k)
+    climb = (clock[:, None] - tau) * rise
     plain = np.concatenate(
         [
             clock[:, None] ** _POWERS,
@@ -296,9 +322,11 @@ def _gain(clock: Array, curves: Array, tau: Array, width: Array) -> Array:
         ],
         axis=1,
     )
-    columns = np.concatenate(
-        [np.ones((T, 1)), curves, rise, (clock[:, None] - tau) * rise, plain], axis=1
-    )
+    if logarithm:  # of squared rises, and of growth that goes on to the end
+        growth = np.exp((clock[:, None] - 1) / _SATURATIONS)
+        rise = _logarithm(rise**2)
+        plain = np.concatenate([plain, _logarithm(plain), _logarithm(growth)], axis=1)
+    columns = np.concatenate([np.ones((T, 1)), curves, rise, climb, plain], axis=1)
     moved = np.diff(columns, axis=0, prepend=0)  # a random walk's increments are independent
     step, none = np.full(k, -np.inf), np.full(k, -np.inf)
     # The covariance is 1 + q L L', L the lower triangle of ones; eigenvalues are of (L L')^-1.
@@ -329,7 +357,16 @@ def _gain(clock: Array, curves: Array, tau: Array, width: Array) -> Array:
     return step - none
 
 
+def _logarithm(curves: Array) -> Array:
+    """Logarithm of curves down to a fiftieth of their maximum, from 0 to 1."""
+    floor = np.log(_QUIET)
+    top = np.maximum(curves.max(axis=0), np.finfo(np.float64).tiny)
+    values: Array = 1 - np.log(np.maximum(curves, 0) / top + _QUIET) / floor
+    return values
+
+
 _ECHO = 1 / 50  # of the highest step
+_QUIET = 0.02  # of the maximum: what the logarithm tells from zero
 
 
 def detect_eigenvalue_steps(times: ArrayLike, curves: ArrayLike) -> Steps:
@@ -338,6 +375,10 @@ def detect_eigenvalue_steps(times: ArrayLike, curves: ArrayLike) -> Steps:
     An eigenvalue that has opened goes on to fluctuate, and often to grow, by a share of itself,
     while it was quiet near zero before. Where no step is found in the curve as it is, it is looked
     for in its square root, which evens such noise out (as for counts) and leaves less of the drift.
+    A step of the root that is not likelier than the accounts without one may still be so in the
+    logarithm (down to a fiftieth of the maximum), where noise in proportion is even: it counts if
+    it is likelier there by the same evidence than these accounts, their logarithms and exponential
+    growth that goes on to the end.
 
     Parameters
     ----------
@@ -371,10 +412,13 @@ def detect_eigenvalue_steps(times: ArrayLike, curves: ArrayLike) -> Steps:
     steps = detect_steps(times, curves)
     missed = np.flatnonzero(~steps.detected)
     roots = np.sqrt(np.maximum(curves[:, missed], 0.0))
-    rooted = detect_steps(times, roots)
-    for at, column in zip(missed, range(len(missed)), strict=True):
-        if not rooted.detected[column]:
-            continue
+    rooted = _fits(times, roots)
+    gains = np.maximum(
+        _gains(times, roots, rooted),
+        _gains(times, curves[:, missed], rooted, logarithm=True),
+    )
+    for column in np.flatnonzero(gains > EVIDENCE):
+        at = missed[column]
         tau, width, height = (
             float(values[column]) for values in (rooted.times, rooted.widths, rooted.heights)
         )
@@ -387,14 +431,7 @@ def detect_eigenvalue_steps(times: ArrayLike, curves: ArrayLike) -> Steps:
         steps.standard_errors[at] = rooted.standard_errors[column]
         steps.heights[at] = height * (height + 2 * floor)
         steps.widths[at] = width
-    echo = steps.detected & (steps.heights < _ECHO * steps.heights.max(initial=0.0))
-    return Steps(
-        times=np.where(echo, np.inf, steps.times),
-        standard_errors=np.where(echo, np.inf, steps.standard_errors),
-        heights=np.where(echo, 0.0, steps.heights),
-        widths=np.where(echo, np.inf, steps.widths),
-        detected=steps.detected & ~echo,
-    )
+    return _only(steps, steps.heights >= _ECHO * steps.heights.max(initial=0.0))
 
 
 def half_rise_times(

@@ -13,6 +13,7 @@ from experiments.tables import (
     mapping,
     number,
     numbers,
+    percent,
     sequence,
     words,
 )

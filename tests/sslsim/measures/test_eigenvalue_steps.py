@@ -97,3 +97,42 @@ def test_negative_values_and_nothing_to_find():
     assert detect_eigenvalue_steps(times, np.ones((20, 0))).times.shape == (0,)
     with pytest.raises(ValueError, match="do not ascend"):
         detect_eigenvalue_steps(times[::-1], np.ones((20, 1)))
+
+
+def relapsing(seed, k=12, T=140):
+    """Modes that grow exponentially, open, and fluctuate by half on their plateau, for long."""
+    rng = np.random.default_rng(seed)
+    times = np.unique(np.append(np.geomspace(1, 320, T // 2), np.linspace(0, 320, T // 2)).round())
+    middles = rng.uniform(30, 200, k)
+    wander = np.zeros((len(times), k))
+    for place in range(1, len(times)):
+        kept = np.exp(-(times[place] - times[place - 1]) / 12)  # correlated over 12 updates
+        kicks = rng.standard_normal(k) * np.sqrt(1 - kept**2)
+        wander[place] = kept * wander[place - 1] + kicks
+    curves = expit((times[:, None] - middles) / 3.5) * np.exp(0.45 * wander)
+    return times, curves, middles
+
+
+def test_modes_that_are_partly_lost_again_are_seen_by_the_logarithm():
+    found = right = by_root = 0
+    for seed in range(3):
+        times, curves, middles = relapsing(seed)
+        steps = detect_eigenvalue_steps(times, curves)
+        by_root += (detect_steps(times, curves).detected
+                    | detect_steps(times, np.sqrt(curves)).detected).sum()  # fmt: skip
+        found += steps.detected.sum()
+        right += (np.abs(steps.times - middles) < 25)[steps.detected].sum()
+    assert by_root < 0.7 * found
+    assert found > 0.65 * 3 * 12
+    assert right > 0.9 * found
+
+
+@pytest.mark.parametrize("step", [0.05, 0.2])
+def test_growth_to_the_end_and_walks_in_proportion_show_no_step(step):
+    rng = np.random.default_rng(3)
+    times, k = np.linspace(0, 1, 120), 30
+    noise = np.exp(step * rng.standard_normal((120, k)))
+    growth = np.exp((times[:, None] - 1) / rng.uniform(0.03, 1, k)) * noise
+    assert detect_eigenvalue_steps(times, growth).detected.sum() <= 1
+    walks = np.exp(np.cumsum(step * rng.standard_normal((120, k)), axis=0))
+    assert detect_eigenvalue_steps(times, walks).detected.mean() <= 0.07
