@@ -20,6 +20,7 @@ from sslsim.data.datasets import Images
 from sslsim.runs.options import LearnerOptions
 
 _FREE = ("root", "device", "data", "limit", "split", "size")  # images go by their content
+_LATER = ("stem", "residual_gain")  # named only where given: older encoders are found without them
 
 Encoder = TypeVar("Encoder")
 Measures = Mapping[str, tuple[dict[str, Any], Callable[[Encoder, Path], Any]]]
@@ -185,6 +186,7 @@ def training_identity(
         field.name: getattr(options, field.name)
         for field in fields(LearnerOptions)
         if field.name not in (*_FREE, "seed")
+        and not (field.name in _LATER and getattr(options, field.name) is None)
     }
     return plain({**settings, "seed": seed, "images": digest_of(data), **others})
 

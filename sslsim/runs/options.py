@@ -61,8 +61,8 @@ class LearnerOptions:
     norm : {"batch", "none"} or None
         Normalisation of ResNets: BatchNorm or none. Default: BatchNorm.
     stem : {"small", "imagenet"} or None
-        First layers of ResNets: a 3 x 3 convolution (small), or 7 x 7 of stride 2 with pooling
-        (imagenet). Default: small for images below 64 pixels.
+        First layers of ResNets: a 3 x 3 convolution (small), or a 7 x 7 convolution of stride 2
+        with pooling (imagenet). Default: small for images below 64 pixels.
     residual_gain : float or None
         Gain of the residual branches of ResNets at initialisation; at 0 every block starts as its
         shortcut (zero_init_residual). Default: 1.
