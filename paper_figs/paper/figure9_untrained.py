@@ -30,7 +30,8 @@ def figure(results: Path) -> tuple[Figure, str]:
     every = networks(results)
     kinds = grouped(every, _kind)
     drawn = Figure(figsize=(WIDTH, 2.2 + 0.19 * len(every)), layout="constrained")
-    above, below = drawn.subfigures(2, 1, height_ratios=(2.4, 0.6 + 0.19 * len(every)))
+    rows = (2.4, 0.6 + 0.19 * len(every))
+    above, below = drawn.subfigures(2, 1, height_ratios=rows, squeeze=False)[:, 0]
     panels = above.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     gains = sorted({_gain(result) for result in every}, reverse=True)
     colours = dict(zip(gains, mode_colours(len(gains)), strict=True))

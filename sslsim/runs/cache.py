@@ -17,10 +17,9 @@ from typing import Any, TypeVar
 
 from sslsim.core.files import plain, read_json, read_lines, whole_file, write_json
 from sslsim.data.datasets import Images
-from sslsim.runs.options import LearnerOptions
+from sslsim.runs.options import LearnerOptions, chosen_options
 
 _FREE = ("root", "device", "data", "limit", "split", "size")  # images go by their content
-_LATER = ("stem", "residual_gain")  # named only where given: older encoders are found without them
 
 Encoder = TypeVar("Encoder")
 Measures = Mapping[str, tuple[dict[str, Any], Callable[[Encoder, Path], Any]]]
@@ -182,12 +181,8 @@ def training_identity(
     >>> [key for key in few if few[key] != more[key]]
     ['images']
     """
-    settings = {
-        field.name: getattr(options, field.name)
-        for field in fields(LearnerOptions)
-        if field.name not in (*_FREE, "seed")
-        and not (field.name in _LATER and getattr(options, field.name) is None)
-    }
+    names = {field.name for field in fields(LearnerOptions)} - {*_FREE, "seed"}
+    settings = {name: value for name, value in chosen_options(options).items() if name in names}
     return plain({**settings, "seed": seed, "images": digest_of(data), **others})
 
 

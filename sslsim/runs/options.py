@@ -223,6 +223,34 @@ def has_theory_form(options: LearnerOptions) -> bool:
     return options.method == "barlow_twins" and options.barlow_form != "published"
 
 
+_LATER = {"stem": None, "residual_gain": None, "adaptive_records": False}  # with their defaults
+
+
+def chosen_options(options: LearnerOptions) -> dict[str, Any]:
+    """Options by name, as results are found by them.
+
+    Parameters
+    ----------
+    options : LearnerOptions
+        Options of a run.
+
+    Returns
+    -------
+    dict
+        All options; those that came after version 0.1.0 only where they are not at their default,
+        so that results of earlier versions are found.
+
+    Examples
+    --------
+    >>> "residual_gain" in chosen_options(TrainOptions())
+    False
+    >>> chosen_options(TrainOptions(residual_gain=0.0))["residual_gain"]
+    0.0
+    """
+    values = {field.name: getattr(options, field.name) for field in fields(options)}
+    return {n: v for n, v in values.items() if n not in _LATER or v != _LATER[n]}
+
+
 def training_options(options: LearnerOptions, **others: Any) -> TrainingOptions:
     """The part of the options that the training loop knows.
 

@@ -13,7 +13,6 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from sslsim.runs.folder import check_folder, check_same, new_results
 from sslsim.runs.layers.checkpoint import LayerSamples, draw_layer_samples, measure_layers
 from sslsim.runs.layers.curves import read_curves, summarise_run
 from sslsim.runs.networks import check_different, spread_steps
+from sslsim.runs.options import chosen_options
 from sslsim.runs.stored import stored_config
 from sslsim.runs.trained_run import TrainedRun
 
@@ -120,7 +120,8 @@ def _measured(
 
 def _key(run: TrainedRun, step: int) -> str:
     """Of a network and its data, wherever the folder is: numbers of another run are not taken."""
-    settings = {name: v for name, v in asdict(run.options).items() if name not in ("out", "root")}
+    chosen = chosen_options(run.options)
+    settings = {name: v for name, v in chosen.items() if name not in ("out", "root")}
     digest = hashlib.sha256(json.dumps(plain(settings), sort_keys=True).encode())
     path = run.folder / "checkpoints" / f"checkpoint-{step:09d}.pt"
     if path.exists():
