@@ -18,6 +18,7 @@ from paper_figs.paper import (
     figure6_overfitting,
     figure7_umm,
     figure8_memorization,
+    figure9_untrained,
 )
 from paper_figs.store import RESULTS, misfit
 from paper_figs.style import save_both, styled
@@ -33,6 +34,7 @@ FIGURES: dict[int, Callable[[Path], tuple[Figure, str]]] = {
     6: figure6_overfitting.figure,
     7: figure7_umm.figure,
     8: figure8_memorization.figure,
+    9: figure9_untrained.figure,
 }
 _READ = {  # names of the results that each is drawn of
     1: ("convnet",),
@@ -43,6 +45,7 @@ _READ = {  # names of the results that each is drawn of
     6: ("overfitting",),
     7: ("umm_sweep",),
     8: ("memorization",),
+    9: ("untrained",),
 }
 
 

@@ -18,6 +18,7 @@ from paper_figs.paper import (
     figure6_overfitting,
     figure7_umm,
     figure8_memorization,
+    figure9_untrained,
 )
 from paper_figs.runs.embeddings import principal_points
 from paper_figs.store import RESULTS, misfit
@@ -139,19 +140,29 @@ def test_figure_2_shows_every_comparison():
 def test_figure_3_shows_every_run_and_says_on_what_it_was_trained():
     figure, caption = drawn(3)
     assert "CPU" in caption
+    folders = sorted(path.parent for path in (RESULTS / "methods").glob("*/training.json"))
+    shown = 0
     for method, letter in (("barlow_twins", "a"), ("simclr", "b"), ("vicreg", "c")):
-        folder = RESULTS / "methods" / method
-        records, result = read_arrays(folder / "records.npz"), read_json(folder / "training.json")
+        of_method = [folder for folder in folders if folder.name.startswith(method)]
+        shown += len(of_method)
+        first, *others = of_method  # thin lines come first, behind the others
         above = panel(figure, letter)
         below = figure.get_axes()[figure.get_axes().index(above) + 3]
-        (loss,) = lines_of(above, 10)
-        assert loss.get_ydata()[-1] == result["last_record"]["probe_loss"]
-        curves = np.array([line.get_ydata() for line in lines_of(below, 10)]).T
-        np.testing.assert_array_equal(curves, records[result["spectrum"]])
+        losses, curves = lines_of(above, 10), lines_of(below, 10)
+        for folder in (*others, first):
+            records = read_arrays(folder / "records.npz")
+            result = read_json(folder / "training.json")
+            assert losses.pop(0).get_ydata()[-1] == result["last_record"]["probe_loss"]
+            spectra = records[result["spectrum"]][:, :32]
+            drawn_curves = [curves.pop(0).get_ydata() for _ in range(spectra.shape[1])]
+            np.testing.assert_array_equal(np.array(drawn_curves).T, spectra)
+        assert not losses
+        assert not curves
         assert upright(below) == sorted(filter(None, result["step_times"]))
-        assert f"learning rate {read_json(folder / 'config.json')['options']['lr']:g}".replace(
+        assert f"learning rate {read_json(first / 'config.json')['options']['lr']:g}".replace(
             "e-0", "e-"
         ) in caption.replace("\n", " ")
+    assert shown == len(folders)
 
 
 def test_figure_4_shows_shares_subspaces_and_the_matrix():
@@ -308,7 +319,7 @@ def test_the_command_writes_equal_bytes_at_every_build(tmp_path, capsys):
 
 
 def test_captions_and_figures_follow_other_results(tmp_path):
-    shutil.copytree(RESULTS / "methods" / "simclr", tmp_path / "methods" / "mine")
+    shutil.copytree(RESULTS / "methods" / "simclr_0", tmp_path / "methods" / "mine")
     folder = tmp_path / "methods" / "mine"
     config, result = read_json(folder / "config.json"), read_json(folder / "training.json")
     config["options"] |= {"seed": 77, "lr": 0.123, "device": "cuda"}
@@ -356,10 +367,10 @@ def test_figure_5_counts_what_lies_inside_both_ends_of_its_intervals():
     [
         (1, "convnet/records.jsonl", "", "has no "),
         (1, "convnet/training.json", "{}", "has no "),
-        (3, "methods/simclr/config.json", "{}", "has no "),
-        (3, "methods/simclr/config.json", "{torn", "is not valid JSON"),
-        (3, "methods/simclr/config.json", None, "is missing|cannot be read"),
-        (3, "methods/simclr/training.json", '{"method": 3}', "has no "),
+        (3, "methods/simclr_0/config.json", "{}", "has no "),
+        (3, "methods/simclr_0/config.json", "{torn", "is not valid JSON"),
+        (3, "methods/simclr_0/config.json", None, "is missing|cannot be read"),
+        (3, "methods/simclr_0/training.json", '{"method": 3}', "has no "),
         (4, "kernels_across/ntk_across.json", '{"methods": 3}', "has no "),
         (6, "overfitting/overfitting.json", '{"runs": 1, "groups": 2}', "has no "),
         (7, "umm_sweep/table.json", "{}", "has no "),
@@ -395,11 +406,38 @@ def test_installed_results_fit_each_other():
     assert misfit(RESULTS, names) is None
 
 
+def test_figure_9_shows_the_steps_expected_and_taken_of_every_network():
+    figure, caption = drawn(9)
+    every = figure9_untrained.networks(RESULTS)
+    assert len(every) >= 8
+    kinds = {(one["encoder"], one["norm"] or "batch") for one in every}
+    steps = panel(figure, "abcdef"[len(kinds)])
+    bars = [line for line in steps.get_lines() if len(line.get_xdata()) == 2]
+    dots = [line for line in steps.get_lines() if len(line.get_xdata()) == 1]
+    within = 0
+    for row, (one, bar, dot) in enumerate(zip(every, bars, dots, strict=True)):
+        expected = one["untrained"]["representation"]
+        taken = sum(time is not None for time in one["measured_step_times"])
+        assert list(bar.get_xdata()) == [expected["in_time"], expected["at_most"]]
+        assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (taken, row)
+        within += expected["in_time"] <= taken <= expected["at_most"]
+    assert f"{within} of {len(every)} runs lie within" in " ".join(caption.split())
+    curves = [
+        line.get_ydata()
+        for place in range(len(kinds))
+        for line in lines_of(panel(figure, "abcdef"[place]), 5)
+    ]
+    assert len(curves) == len(every)
+    for one, curve in zip(every, curves, strict=True):
+        shares = np.array(one["untrained"]["representation"]["shares"][:10], dtype=float)
+        np.testing.assert_allclose(curve, np.where(shares > 0, shares, np.nan))
+
+
 def test_figures_that_do_not_exist_are_told():
     with pytest.raises(
-        ValueError, match="there is no figure 9; there are 1, 2, 3, 4, 5, 6, 7 and 8"
+        ValueError, match="there is no figure 10; there are 1, 2, 3, 4, 5, 6, 7, 8 and 9"
     ):
-        figures([1, 9])
+        figures([1, 10])
 
 
 def test_figure_modules_are_in_order():
@@ -412,6 +450,7 @@ def test_figure_modules_are_in_order():
         figure6_overfitting,
         figure7_umm,
         figure8_memorization,
+        figure9_untrained,
     )
     for number, module in enumerate(modules, 1):
         assert FIGURES[number] is module.figure
