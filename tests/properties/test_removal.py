@@ -53,6 +53,7 @@ def test_random_removals_are_those_of_their_seed():
 
 
 CHANGES = {
+    "stem": "imagenet", "residual_gain": 0.0,
     "method": "byol", "encoder": "mlp", "views": "weak", "dim": 3, "widths": (5,), "steps": 7,
     "parameterization": "ntk", "projector": "mlp", "projector_widths": (5,), "norm": "none",
     "init_scale": 0.1, "init_which": "last", "init_batch_norm": "gain", "temperature": 0.3,

@@ -77,11 +77,21 @@ def test_every_command_of_the_shipped_queues_is_one(name, job):
             assert Path("o") in run.parents
 
 
-def test_every_job_of_the_gpu_fits_in_nine_minutes_and_all_in_half_an_hour_or_so():
-    jobs = read_queue("resnet50").jobs
-    assert max(job.minutes for job in jobs) <= 9
-    assert sum(job.minutes for job in jobs) <= 40
-    ends = {job.name for job in jobs if any(stage[0] == "ntk" for stage in job.stages)}
-    assert {
-        f"{m}_{s}" for m in ("barlow_twins", "simclr", "vicreg") for s in ("small", "standard")
-    } <= ends
+def test_every_job_of_the_gpu_fits_in_eight_minutes_and_all_in_a_quarter_of_an_hour():
+    methods, kernels = jobs = read_queue("resnet50").jobs
+    assert max(job.minutes for job in jobs) <= 8
+    assert sum(job.minutes for job in jobs) <= 15
+    trained = [stage for stage in methods.stages if stage[0] == "train"]
+    assert [stage[stage.index("--method") + 1] for stage in trained] == [
+        "barlow_twins", "simclr", "vicreg",
+    ]  # fmt: skip
+    folders = [stage[stage.index("--out") + 1].removeprefix("{out}/") for stage in trained]
+    measured = [stage[2] for stage in kernels.stages if stage[0] == "ntk"]
+    assert measured == [f"{{out}}/../methods/{folder}" for folder in folders]
+
+
+def test_every_job_of_a_cpu_fits_in_a_quarter_of_an_hour():
+    for name in ("resnet50-cpu", "resnet-gains"):
+        queue = read_queue(name)
+        assert queue.device == "cpu"
+        assert max(job.minutes for job in queue.jobs) <= 15
