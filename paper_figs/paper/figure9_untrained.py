@@ -43,7 +43,7 @@ def figure(results: Path) -> tuple[Figure, str]:
         panels[0].plot([], [], color=colour, marker="o", ms=3.5, label=f"{gain:g}")[0]
         for gain, colour in colours.items()
     ]
-    panels[-1].legend(handles=handles, title="gain", fontsize=7, title_fontsize=7)
+    above.legend(handles=handles, title="gain", loc="outside right upper", fontsize=7)
     axes = below.subplots()
     _draw_steps(axes, every, colours)
     entitle(axes, letter(len(kinds)))
