@@ -402,7 +402,7 @@ def _holds_any(folder: Path, names: Iterable[str]) -> str | None:
 
 def _revision() -> str | None:
     """Commit of the checkout that the package lies in."""
-    here = Path(__file__).resolve().parents[1]
+    here = Path(__file__).resolve().parents[2]
     try:
         outputs = [
             subprocess.run(

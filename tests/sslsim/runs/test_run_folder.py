@@ -376,3 +376,14 @@ def test_a_description_says_what_ran_where():
     found = described_run("study", {"value": 1})
     assert found["machine"]["processors"] == os.cpu_count()
     assert found["versions"]["python"].startswith("3.")
+
+
+def test_a_run_of_a_checkout_names_its_commit():
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        pytest.skip("not a checkout")
+    head = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    revision = described_run("predict", {})["revision"]
+    assert revision.removesuffix("+changes") == head
