@@ -391,7 +391,7 @@ REPORT = [
 ]
 FIGURES = [
     ("--only 0", "there is no figure 0"),
-    ("--only 9", "there is no figure 9"),
+    ("--only 10", "there is no figure 10"),
     ("--only -1", "there is no figure -1"),
     ("--only 1 --results nowhere", "nowhere"),
     ("--only 2 --results {empty}", "linear"),
