@@ -11,6 +11,7 @@ from torch import nn
 from sslsim.encoders.build import Encoder
 from sslsim.measures.snapshots import batch_statistics, draw_held_out_pairs
 from sslsim.ntk.representation_modes import representation_modes
+from sslsim.runs.options import has_theory_form
 from sslsim.runs.trained_run import TrainedRun
 from theory.linear.closed_form import step_times
 from theory.linear.initialization import equivalent_initialization
@@ -58,8 +59,7 @@ def _last_layer_times(
     run: TrainedRun, encoder: Encoder, rates: torch.Tensor, directions: torch.Tensor
 ) -> np.ndarray[Any, Any] | None:
     """Step times of the last layer alone, its features held fixed."""
-    theory_form = run.options.method == "barlow_twins" and run.options.barlow_form != "published"
-    if not theory_form or run.options.projector == "mlp":
+    if not has_theory_form(run.options) or run.options.projector == "mlp":
         return None
     last = encoder.projector(torch.eye(encoder.feature_dim)).T  # (d, p): it is linear
     _, s0 = equivalent_initialization(last.double().numpy(), directions.numpy())
