@@ -43,6 +43,7 @@ from sslsim.umm import UmmOptions
 from theory.coding_rate import bounds as coding_rate_bounds
 from theory.coding_rate import flow as coding_rate_flow
 from theory.coding_rate import rate as coding_rate
+from theory.growth import two_factor
 from theory.kernels import frozen as frozen_kernel
 from theory.kernels import modes as kernel
 from theory.kernels import plateau, refreshed
@@ -52,7 +53,6 @@ from theory.linear import (
     initialization,
     momentum,
     preconditioned,
-    two_factor,
     weight_decay,
 )
 from theory.linear import deep as deep_linear

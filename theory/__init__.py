@@ -1,7 +1,7 @@
 """What mathematics predicts about self-supervised learning: closed forms, bounds, derivations.
 
 It uses only NumPy, SciPy and SymPy: no networks, files or pictures. ``predict_steps`` is the main
-function. The packages are ``pairs``, ``linear``, ``kernels``, ``losses``, ``prediction``,
+function. The packages are ``pairs``, ``linear``, ``growth``, ``kernels``, ``losses``, ``prediction``,
 ``coding_rate``, ``memorization``, ``metrics`` and ``symbolic``.
 
 Examples
@@ -19,6 +19,7 @@ from theory.prediction.predict import StepPrediction, predict_steps, predict_ste
 if TYPE_CHECKING:
     from theory import (
         coding_rate,
+        growth,
         kernels,
         linear,
         losses,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "StepPrediction",
     "coding_rate",
+    "growth",
     "kernels",
     "linear",
     "losses",

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from paper_figs.store import grouped
 from paper_figs.style import BAND, INK, QUIET, mode_colours, save, styled
 from sslsim.core.files import read_arrays, read_json
-from theory.linear.two_factor import growth_time, two_factor_law
+from theory.growth.two_factor import growth_time, two_factor_law
 
 _MARKERS = "osD^vP"
 _NAIVE = "last_rate"

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad, solve_ivp
 
-from theory.linear.two_factor import (
+from theory.growth.two_factor import (
     TwoFactorLaw,
     growth_rate,
     growth_time,

@@ -1,7 +1,7 @@
 """Linear Barlow Twins in closed form, one module for each kind of dynamics.
 
-Gradient flow, gradient descent, momentum, weight decay, deep products, preconditioning, and the
-two-factor law of features that adapt. Modules share function names, so they are exported whole.
+Gradient flow, gradient descent, momentum, weight decay, deep products and preconditioning. Modules
+share function names, so they are exported whole.
 """
 
 from theory.linear import (
@@ -11,7 +11,6 @@ from theory.linear import (
     initialization,
     momentum,
     preconditioned,
-    two_factor,
     weight_decay,
 )
 
@@ -22,6 +21,5 @@ __all__ = [
     "initialization",
     "momentum",
     "preconditioned",
-    "two_factor",
     "weight_decay",
 ]

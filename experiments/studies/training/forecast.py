@@ -2,7 +2,7 @@
 
 A forecast knows one checkpoint and what the run did before it. The next rise follows from how the
 mode grows now and how its rate splits between early and late layers (the two-factor law,
-:mod:`theory.linear.two_factor`); how far to trust it, from how earlier forecasts of the same run
+:mod:`theory.growth.two_factor`); how far to trust it, from how earlier forecasts of the same run
 came out. Beside it stand forecasts that hold the rate fixed. Keys of ``forecast.json`` are
 explained in ``experiments/docs/forecast.md``.
 """

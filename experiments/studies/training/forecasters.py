@@ -20,7 +20,7 @@ from sslsim.measures.snapshots import HeldOutPairs
 from sslsim.ntk import pair_ntk
 from sslsim.runs.history import RunHistory
 from theory.kernels.plateau import plateau_rate
-from theory.linear.two_factor import growth_time, most_even_cut, two_factor_law
+from theory.growth.two_factor import growth_time, most_even_cut, two_factor_law
 
 Array = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from sslsim.measures.growth import gradient_flow_step, growth, hessian_product
 from sslsim.measures.snapshots import HeldOutPairs
 from sslsim.ntk import layer_ntks, pair_ntk
 from sslsim.objectives import barlow_twins, simclr, vicreg
-from theory.linear.two_factor import growth_rate, growth_time, two_factor_law
+from theory.growth.two_factor import growth_rate, growth_time, two_factor_law
 
 
 def pairs_of(count, shape, seed=0):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sympy
 
-from theory.linear.two_factor import (
+from theory.growth.two_factor import (
     TwoFactorLaw,
     growth_rate,
     growth_time,
