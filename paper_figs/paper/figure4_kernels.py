@@ -86,7 +86,8 @@ def _draw_modes(axes: Axes, every: Sequence[Mapping[str, Any]], looks: Looks) ->
         colour, marker = looks[method]
         shares = np.array([network["mode_alignment"][:_SHOWN] for network in some])
         modes = np.arange(1, shares.shape[1] + 1)
-        axes.fill_between(modes, shares.min(0), shares.max(0), color=colour, alpha=0.15, lw=0)
+        if len(shares) > 1:
+            axes.fill_between(modes, shares.min(0), shares.max(0), color=colour, alpha=0.15, lw=0)
         name = captions.name_of(method)
         axes.plot(modes, shares.mean(0), color=colour, marker=marker, ms=4, label=name)
         before = [u["mode_alignment"][:_SHOWN] for n in some if (u := _untrained(n))]
