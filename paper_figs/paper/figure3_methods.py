@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.special import expit
 
 from paper_figs import captions
 from paper_figs.runs.training import draw_again, draw_records
 from paper_figs.store import grouped
-from paper_figs.style import WIDTH, entitle, letter
+from paper_figs.style import WIDTH, entitle, letter, mode_colours
 from sslsim.core.files import read_json
 
 NAME = "methods"
@@ -40,6 +43,7 @@ def figure(results: Path) -> tuple[Figure, str]:
         for run in others:
             draw_again(above, below, run["folder"], run)
         draw_records(above, below, first["folder"], first, first["step_times"])
+        _draw_theory(below, first)
         entitle(above, letter(column), captions.name_of(first["method"]))
         above.get_legend().remove()
         below.set_xlabel("")
@@ -51,9 +55,28 @@ def figure(results: Path) -> tuple[Figure, str]:
     return drawn, _caption(columns)
 
 
+def _draw_theory(axes: Axes, run: Mapping[str, Any]) -> None:
+    """Eigenvalues that the kernel of the untrained network predicts, times stretched as one."""
+    if (kernel := run["kernel"]) is None:
+        return
+    times = np.linspace(0.0, run["time"], 500)
+    scale = kernel["fitted_time_scale"]
+    curves = zip(kernel["initial_eigenvalues"], kernel["predicted_step_times"], strict=False)
+    shown = [(gamma, step) for gamma, step in curves if step is not None]
+    for (gamma, step), colour in zip(shown, mode_colours(len(shown)), strict=True):
+        # The closed form of linear Barlow Twins, written with its half-rise time.
+        curve = expit(8.0 * gamma * (times / scale - step))
+        axes.plot(times, curve, color=colour, lw=1.0, ls=(0, (3, 2)), zorder=3)
+
+
 def _run(folder: Path) -> dict[str, Any]:
     result, config = (read_json(folder / name) for name in ("training.json", "config.json"))
-    return {**result, "folder": folder, "config": config}
+    kernel = read_json(folder / "ntk.json") if (folder / "ntk.json").exists() else None
+    if kernel is not None and (
+        result["method"] != "barlow_twins" or not kernel["fitted_time_scale"]
+    ):
+        kernel = None  # the closed form is that of Barlow Twins
+    return {**result, "folder": folder, "config": config, "kernel": kernel}
 
 
 def _place(run: Mapping[str, Any]) -> tuple[int, str, float, str]:
@@ -82,7 +105,13 @@ def _column(label: str, runs: Sequence[Mapping[str, Any]]) -> str:
     steps = f"{counts[0]} step{'s' if counts[0] != 1 else ''} detected"
     if len(runs) > 1:
         steps += f" ({', '.join(map(str, counts[1:]))} with other seeds)"
+    theory = ""
+    if (kernel := first["kernel"]) is not None:
+        theory = (
+            " Dashed, what the kernel of the untrained network predicts, all times multiplied by "
+            f"{kernel['fitted_time_scale']:.3g}."
+        )
     return (
         f"{label}: {captions.training(first['config'], first)}; {steps}, in the eigenvalues "
-        f"{_SPECTRA[first['spectrum']]}."
+        f"{_SPECTRA[first['spectrum']]}.{theory}"
     )

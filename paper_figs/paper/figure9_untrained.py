@@ -86,20 +86,21 @@ def _draw_steps(
         expected = result["untrained"]["representation"]
         low, high = expected["in_time"], expected["at_most"]
         axes.plot([low, high], [row, row], color=QUIET, lw=5, alpha=0.4, solid_capstyle="butt")
+        axes.plot(low, row, "|", color=INK, ms=9, mew=1.2)
         axes.plot(_taken(result), row, "o", color=colours[_gain(result)], mec=INK, ms=5)
     labels = [f"{_name(_kind(result))}, gain {_gain(result):g}" for result in every]
     axes.set_yticks(range(len(every)), [label.replace("\n", " ") for label in labels], fontsize=7)
     axes.invert_yaxis()
-    axes.set(xlabel="steps: expected (bar) and taken (dot)", xlim=(-0.3, 6.5))
+    axes.set(xlabel="steps: expected (tick, at most the bar) and taken (dot)", xlim=(-0.3, 6.5))
     axes.set_xticks(range(7))
 
 
 def _caption(every: Sequence[Mapping[str, Any]]) -> str:
     expected = [result["untrained"]["representation"] for result in every]
-    within = sum(
-        bounds["in_time"] <= _taken(result) <= bounds["at_most"]
-        for result, bounds in zip(every, expected, strict=True)
-    )
+    taken = [_taken(result) for result in every]
+    both = list(zip(taken, expected, strict=True))
+    same = sum(steps == bounds["in_time"] for steps, bounds in both)
+    within = sum(bounds["in_time"] <= steps <= bounds["at_most"] for steps, bounds in both)
     places = len(grouped(every, _kind))
     letters = f"{letter(0)} to {letter(places - 1)}" if places > 1 else letter(0)
     pairs = captions.listed(sorted({bounds["n_pairs"] for bounds in expected}))
@@ -108,8 +109,9 @@ def _caption(every: Sequence[Mapping[str, Any]]) -> str:
         f"Modes of untrained networks, and the steps of training them. {letters}: growth rates of "
         "the modes of the representation on held-out pairs, by the gain of the residual branches "
         f"at initialisation ({pairs} pairs of {data}). {letter(places)}: steps detected in "
-        "training (dots), and the range expected of the untrained network: from the modes that a "
-        "last layer on fixed features learns in the time of the run, to those that grow on "
-        f"held-out pairs at all; {within} of {len(every)} runs lie within, "
+        "training (dots), and the number expected of the untrained network: the modes that a last "
+        "layer on fixed features learns in the time of the run (ticks), at most those that grow on "
+        f"held-out pairs at all (bars). The tick is right in {same} of {len(every)} runs; "
+        f"{within} of them lie on the bar, "
         f"{captions.device([result['config'] for result in every])}."
     )

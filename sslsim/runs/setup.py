@@ -292,15 +292,16 @@ def recorded_spectrum(options: TrainOptions) -> str:
     Returns
     -------
     str
-        ``covariance_spectrum`` for methods that are blind to the mean of the embeddings, which is
-        then free to grow, else ``cross_spectrum``, the theory's lambda.
+        ``covariance_spectrum`` for methods that do not learn the mean of the embeddings (they are
+        blind to it, or, as SimCLR near the origin, do not pull at it), so that its growth is no
+        step; else ``cross_spectrum``, the theory's lambda.
 
     Examples
     --------
     >>> recorded_spectrum(TrainOptions()), recorded_spectrum(TrainOptions(method="vicreg"))
     ('cross_spectrum', 'covariance_spectrum')
     """
-    blind = options.method in ("vicreg", "vicregl") or options.barlow_form == "published"
+    blind = options.method in ("vicreg", "vicregl", "simclr") or options.barlow_form == "published"
     return "covariance_spectrum" if blind else "cross_spectrum"
 
 

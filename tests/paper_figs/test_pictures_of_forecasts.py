@@ -128,7 +128,7 @@ def expected_kinds(results=RESULTS):
         name = f"one hidden layer of {wide['widths'][place]}: initial kernel"
         yield name, [numbers(itertools.chain(*times[place])) for times in both]
     kernels = [read_json(path) for path in sorted((results / "kernels").glob("*/ntk.json"))]
-    for encoder, name in (("convnet", "convnet"), ("resnet18", "ResNet-18")):
+    for encoder, name in (("resnet18", "ResNet-18"), ("resnet50", "ResNet-50")):
         some = [one for one in kernels if one["encoder"] == encoder]
         yield (
             f"{name}: initial kernel",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from paper_figs import captions
 from paper_figs.paper import figure4_kernels
 from paper_figs.runs import kernels as ntk
 from paper_figs.store import RESULTS
@@ -121,28 +122,34 @@ def test_a_matrix_shows_mean_and_range_of_every_pair_and_both_levels_of_chance(
     assert bar.get_yticklabels()[0].get_text() == "chance 0.10 to 0.14"
 
 
-def test_figure_4_shows_means_ranges_and_chance(same_lines, same_bands):
+def test_figure_4_shows_means_ranges_and_chance(same_bands):
     with styled():
         figure, _ = figure4_kernels.figure(RESULTS)
-    modes, spaces = figure.get_axes()[:2]
-    kinds = {}
-    for one in figure4_kernels.networks(RESULTS):
-        kinds.setdefault((one["encoder"], one["method"]), []).append(one)
-    every = [np.array([one["mode_alignment"] for one in some]) for some in kinds.values()]
-    chance = (WHOLE, max(one["chance"] for some in kinds.values() for one in some))
-    at = np.arange(1, every[0].shape[1] + 1)
-    same_lines(modes, [*((at, shares.mean(axis=0)) for shares in every), chance])
-    same_bands(
-        modes,
-        [(at, shares.min(axis=0), shares.max(axis=0)) for shares in every if len(shares) > 1],
-    )
-    drawn = {tuple(line.get_ydata()): line.get_xdata() for line in spaces.get_lines()}
-    encoders = [tick.get_text() for tick in spaces.get_xticklabels()]
-    assert encoders == ["convnet", "ResNet-18"]
-    for (encoder, _), some in kinds.items():
-        marks = drawn[tuple(one["subspace_alignment"] for one in some)]
-        assert set(np.round(marks)) == {["convnet", "resnet18"].index(encoder)}
-    assert len(drawn) == len(kinds) + 1
+    every = figure4_kernels.networks(RESULTS)
+    encoders = list(dict.fromkeys(one["encoder"] for one in every))
+    *panels, spaces = figure.get_axes()[: len(encoders) + 1]
+    chance = max(one["chance"] for one in every)
+    for axes, encoder in zip(panels, encoders, strict=True):
+        kinds = {}
+        for one in every:
+            if one["encoder"] == encoder:
+                kinds.setdefault(one["method"], []).append(one["mode_alignment"][:10])
+        bands = [
+            (np.arange(1, len(rows[0]) + 1), np.min(rows, axis=0), np.max(rows, axis=0))
+            for rows in kinds.values()
+            if len(rows) > 1
+        ]
+        same_bands(axes, bands)
+        assert any(np.all(line.get_ydata() == chance) for line in axes.get_lines())
+    ticks = [tick.get_text() for tick in spaces.get_xticklabels()]
+    assert ticks == [captions.name_of(encoder) for encoder in encoders]
+    marks = [line for line in spaces.get_lines() if line.get_label() == "after"]
+    drawn = {tuple(line.get_ydata()): line.get_xdata() for line in marks}
+    for place, encoder in enumerate(encoders):
+        for method in {one["method"] for one in every}:
+            some = [one for one in every if (one["encoder"], one["method"]) == (encoder, method)]
+            where = drawn[tuple(one["subspace_alignment"] for one in some)]
+            assert set(np.round(where)) == {place}
 
 
 @pytest.mark.parametrize("measured", [[None, None], [2.0, 3.0]])

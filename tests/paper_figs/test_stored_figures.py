@@ -157,7 +157,11 @@ def test_figure_3_shows_every_run_and_says_on_what_it_was_trained():
             drawn_curves = [curves.pop(0).get_ydata() for _ in range(spectra.shape[1])]
             np.testing.assert_array_equal(np.array(drawn_curves).T, spectra)
         assert not losses
-        assert not curves
+        predicted = theory_of(first)
+        for curve, half, gamma in zip(curves, *predicted, strict=True):
+            assert np.interp(half, *curve.get_xydata().T) == pytest.approx(0.5, abs=0.02)
+            later = np.interp(half + 1 / gamma, *curve.get_xydata().T)
+            assert later == pytest.approx(1 / (1 + np.exp(-8)), abs=0.02)
         assert upright(below) == sorted(filter(None, result["step_times"]))
         assert f"learning rate {read_json(first / 'config.json')['options']['lr']:g}".replace(
             "e-0", "e-"
@@ -165,32 +169,57 @@ def test_figure_3_shows_every_run_and_says_on_what_it_was_trained():
     assert shown == len(folders)
 
 
+def theory_of(folder):
+    """Half-rise times and eigenvalues, in the time of the run, of the curves that theory draws."""
+    if not (folder / "ntk.json").exists():
+        return [], []
+    kernel = read_json(folder / "ntk.json")
+    scale = kernel["fitted_time_scale"]
+    steps = [scale * step for step in kernel["predicted_step_times"]]
+    return steps, [gamma / scale for gamma in kernel["initial_eigenvalues"]]
+
+
 def test_figure_4_shows_shares_subspaces_and_the_matrix():
-    figure, _ = drawn(4)
+    figure, caption = drawn(4)
     every = figure4_kernels.networks(RESULTS)
-    shares = {}
-    for one in every:
-        shares.setdefault((one["encoder"], one["method"]), []).append(one["mode_alignment"])
-    lines = lines_of(panel(figure, "a"), 3)
-    assert len(lines) == len(shares)
-    for line, rows in zip(lines, shares.values(), strict=True):
-        np.testing.assert_allclose(line.get_ydata(), np.mean(rows, axis=0))
-    looks = {
-        (line.get_marker(), to_hex(line.get_color()), line.get_markerfacecolor()) for line in lines
-    }
-    assert len(looks) == len(shares)
-    dots = [
-        y
-        for line in panel(figure, "b").get_lines()
-        if line.get_marker() != "None"
-        for y in line.get_ydata()
-    ]
-    assert sorted(dots) == sorted(one["subspace_alignment"] for one in every)
+    encoders = list(dict.fromkeys(one["encoder"] for one in every))
+    for encoder, letter in zip(encoders, "abcd", strict=False):
+        after, before = {}, {}
+        for one in every:
+            if one["encoder"] == encoder:
+                after.setdefault(one["method"], []).append(one["mode_alignment"][:10])
+                shares = one["untrained"]["kernel"]["mode_alignment"][:10]
+                before.setdefault(one["method"], []).append(shares)
+        lines = lines_of(panel(figure, letter), 3)
+        assert len(lines) == 2 * len(after)
+        means = [np.mean(rows[method], axis=0) for method in after for rows in (after, before)]
+        for line, mean in zip(lines, means, strict=True):
+            np.testing.assert_allclose(line.get_ydata(), mean)
+        looks = {
+            (line.get_marker(), to_hex(line.get_color()), line.get_linestyle()) for line in lines
+        }
+        assert len(looks) == len(lines)
+    spaces = panel(figure, "abcd"[len(encoders)])
+    dots = {}
+    for line in spaces.get_lines():
+        dots.setdefault(line.get_label(), []).extend(line.get_ydata())
+    dots = {when: sorted(values) for when, values in dots.items()}
+    assert dots["after"] == sorted(one["subspace_alignment"] for one in every)
+    untrained = [one["untrained"]["kernel"]["subspace_alignment"] for one in every]
+    assert dots["before"] == sorted(untrained)
+    gains = {}
+    for one, before in zip(every, untrained, strict=True):
+        kind = (one["encoder"], one["method"])
+        gains.setdefault(kind, []).append(one["subspace_alignment"] - before)
+    told = " ".join(caption.split())
+    for values in gains.values():
+        assert f"by training {np.mean(values):+.2f}".replace("-", "\u2212") in told
+    matrix = panel(figure, "abcd"[len(encoders) + 1])
     across = read_json(RESULTS / "kernels_across" / "ntk_across.json")
     mean = np.array(across["alignment"], dtype=float)
-    (image,) = panel(figure, "c").get_images()
+    (image,) = matrix.get_images()
     np.testing.assert_array_equal(np.asarray(image.get_array()), mean)
-    words = [text.get_text() for text in panel(figure, "c").texts]
+    words = [text.get_text() for text in matrix.texts]
     assert [word for word in words if re.fullmatch(r"\d\.\d\d|-", word)] == [
         "-" if np.isnan(value) else f"{value:.2f}" for value in mean.ravel()
     ]
@@ -413,15 +442,19 @@ def test_figure_9_shows_the_steps_expected_and_taken_of_every_network():
     kinds = {(one["encoder"], one["norm"] or "batch") for one in every}
     steps = panel(figure, "abcdef"[len(kinds)])
     bars = [line for line in steps.get_lines() if len(line.get_xdata()) == 2]
-    dots = [line for line in steps.get_lines() if len(line.get_xdata()) == 1]
-    within = 0
-    for row, (one, bar, dot) in enumerate(zip(every, bars, dots, strict=True)):
+    ticks = [line for line in steps.get_lines() if line.get_marker() == "|"]
+    dots = [line for line in steps.get_lines() if line.get_marker() == "o"]
+    within = same = 0
+    for row, (one, bar, tick, dot) in enumerate(zip(every, bars, ticks, dots, strict=True)):
         expected = one["untrained"]["representation"]
         taken = sum(time is not None for time in one["measured_step_times"])
         assert list(bar.get_xdata()) == [expected["in_time"], expected["at_most"]]
+        assert (tick.get_xdata()[0], tick.get_ydata()[0]) == (expected["in_time"], row)
         assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (taken, row)
+        same += taken == expected["in_time"]
         within += expected["in_time"] <= taken <= expected["at_most"]
-    assert f"{within} of {len(every)} runs lie within" in " ".join(caption.split())
+    told = " ".join(caption.split())
+    assert f"right in {same} of {len(every)} runs; {within} of them lie on the bar" in told
     curves = [
         line.get_ydata()
         for place in range(len(kinds))
