@@ -43,7 +43,7 @@ from sslsim.umm import UmmOptions
 from theory.coding_rate import bounds as coding_rate_bounds
 from theory.coding_rate import flow as coding_rate_flow
 from theory.coding_rate import rate as coding_rate
-from theory.growth import two_factor
+from theory.growth import factors, lag, standard_deviation, two_factor
 from theory.kernels import frozen as frozen_kernel
 from theory.kernels import modes as kernel
 from theory.kernels import plateau, refreshed
@@ -174,6 +174,12 @@ refreshed.cross_correlations(x * i)                    | embeddings is complex
 refreshed.cross_correlations(x[:3])                    | expected (..., 2n, d)
 riccati.whiten(x * i, y)                               | complex
 riccati.step_times(g * i, s)                           | complex
+factors.growth_time([i], np.ones_like, 0.1, 0.5)       | shares is complex
+factors.growth_time([1], np.ones_like, 0.1, 0.5, rooms=[nan]) | rooms is [nan]
+factors.growth_time([1], np.ones_like, nan, 0.5)       | start is nan
+lag.lagged_rate(i, 0.1, 0.9)                           | rate is complex
+lag.lagged_rate(1, 0.1, -0.5)                          | momentum is -0.5
+standard_deviation.standard_deviation_time(nan, 1, 1, 1) | sigma is nan
 two_factor.two_factor_law(nan, 1, 1)                   | nan
 two_factor.growth_rate(two_factor.two_factor_law(0.1, 1, 1), 1j)        | lam is complex
 two_factor.growth_time(two_factor.two_factor_law(0.1, 1, 1), 0.1, 1j)   | end is complex

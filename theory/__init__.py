@@ -1,8 +1,8 @@
 """What mathematics predicts about self-supervised learning: closed forms, bounds, derivations.
 
 It uses only NumPy, SciPy and SymPy: no networks, files or pictures. ``predict_steps`` is the main
-function. The packages are ``pairs``, ``linear``, ``growth``, ``kernels``, ``losses``, ``prediction``,
-``coding_rate``, ``memorization``, ``metrics`` and ``symbolic``.
+function. The packages are ``pairs``, ``linear``, ``growth``, ``kernels``, ``losses``,
+``prediction``, ``coding_rate``, ``memorization``, ``metrics`` and ``symbolic``.
 
 Examples
 --------

@@ -22,6 +22,7 @@ def line(lam):
 
 @given(LAM, LAM, SHARE, SHARE)
 def test_two_factors_are_the_two_factor_law(start, end, late, early):
+    start, end = sorted((start, end))
     law = two_factor.two_factor_law(start, late, early)
     expected = two_factor.growth_time(law, start, end)
     found = factors.growth_time([late, early], line, start, end)
@@ -35,6 +36,7 @@ def test_two_factors_are_the_two_factor_law(start, end, late, early):
 
 @given(LAM, LAM, st.floats(1e-3, 1e3))
 def test_one_factor_is_logistic(start, end, share):
+    start, end = sorted((start, end))
     logits = [np.log(lam / (1 - lam)) for lam in (start, end)]
     expected = (logits[1] - logits[0]) * (1 - start) / share
     size = sum(map(abs, logits)) * (1 - start) / share
@@ -44,6 +46,7 @@ def test_one_factor_is_logistic(start, end, share):
 
 @given(SHARES, LAM, LAM)
 def test_factors_without_a_share_and_their_order_change_nothing(shares, start, end):
+    start, end = sorted((start, end))
     found = factors.growth_time(shares, line, start, end)
     other = factors.growth_time([*shares[::-1], 0.0], line, start, end)
     np.testing.assert_allclose(other, found, rtol=1e-10)
@@ -53,6 +56,7 @@ def test_factors_without_a_share_and_their_order_change_nothing(shares, start, e
 def test_the_unit_of_the_pull_does_not_matter_and_a_change_of_clock_scales_times(
     shares, start, end
 ):
+    start, end = sorted((start, end))
     found = factors.growth_time(shares, line, start, end)
     assert factors.growth_time(shares, lambda lam: 4 * line(lam), start, end) == found
     slow = factors.growth_time(np.array(shares) / 4, line, start, end)
@@ -65,9 +69,22 @@ def test_more_equal_factors_of_one_rate_grow_sooner(shares, start, growth):
     rate = sum(shares)
     alone = factors.growth_time([rate], line, start, growth * start)
     found = factors.growth_time(shares, line, start, growth * start)
-    equal = factors.growth_time(np.full(len(shares), rate / len(shares)), line, start, growth * start)
+    even = np.full(len(shares), rate / len(shares))
+    equal = factors.growth_time(even, line, start, growth * start)
     assert equal <= found * (1 + 1e-9)
     assert found <= alone * (1 + 1e-9)
+
+
+@given(SHARES, st.floats(1e-6, 0.3), st.floats(1.01, 1.5), st.floats(1e-2, 1e3))
+def test_room_that_is_limited_makes_rises_later_and_wide_room_changes_nothing(
+    shares, start, growth, room
+):
+    end = growth * start
+    free = factors.growth_time(shares, line, start, end)
+    rooms = np.full(len(shares), room)
+    assert factors.growth_time(shares, line, start, end, rooms=rooms) >= free * (1 - 1e-9)
+    wide = factors.growth_time(shares, line, start, end, rooms=rooms * 1e12)
+    np.testing.assert_allclose(wide, free, rtol=1e-8)
 
 
 @given(RATE, ETA, MU)

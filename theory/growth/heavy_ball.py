@@ -7,7 +7,8 @@ factors they cost microseconds each. In units of the factors at the start,
 
     v_l <- mu v_l + eta (A_l / 2) (lambda / lambda_0) (g / g_0) / w_l,    w_l <- w_l + v_l,
 
-with lambda = lambda_0 prod_l w_l^2: SGD with momentum in torch's convention.
+with lambda = lambda_0 prod_l w_l^2: SGD with momentum in torch's convention. A factor that is free
+of scale is sin(theta), and the same is done with its angle.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def heavy_ball_time(
     learning_rate: float,
     momentum: float,
     *,
+    rooms: ArrayLike | None = None,
     velocity: float | None = None,
     updates: int = _UPDATES,
 ) -> float:
@@ -43,7 +45,7 @@ def heavy_ball_time(
 
     Parameters
     ----------
-    shares, pull, start
+    shares, pull, start, rooms
         As in :func:`theory.growth.factors.growth_rate`.
     end : float
         Eigenvalue at the end, at least ``start``.
@@ -77,7 +79,7 @@ def heavy_ball_time(
     >>> round(float(np.log(100) / time), 2)
     3.28
     """
-    rate = float(growth_rate(shares, pull, start, start))
+    rate = float(growth_rate(shares, pull, start, start, rooms))
     eta = positive_number("learning_rate", learning_rate)
     mu = momentum_coefficient(momentum)
     if not start <= end < math.inf:
@@ -89,25 +91,47 @@ def heavy_ball_time(
     unit = eta / (1.0 - mu)
     # The velocity after constant growth is that which multiplies a factor by its root.
     own = float(lagged_rate(rate, eta, mu)) if velocity is None else velocity
-    kept = [float(share) for share in np.asarray(shares) if share > _SMALL_SHARE * rate]
-    w = [1.0] * len(kept)
-    v = [0.5 * share / rate * own * unit for share in kept]
+    balls = [
+        _Ball(float(share), float(room), own / rate * unit)
+        for share, room in zip(
+            np.asarray(shares, dtype=float),
+            np.full(len(np.asarray(shares)), np.inf) if rooms is None else np.asarray(rooms),
+            strict=True,
+        )
+        if share > _SMALL_SHARE * rate
+    ]
     first = float(pull(np.array([start]))[0])
     at, lam = np.array([start]), start
     for update in range(1, updates + 1):
         at[0] = lam
-        force = 0.5 * eta * lam / start * float(pull(at)[0]) / first
-        v = [
-            mu * speed + force * share / factor
-            for speed, share, factor in zip(v, kept, w, strict=True)
-        ]
-        w = [factor + speed for factor, speed in zip(w, v, strict=True)]
-        before, lam = lam, start * math.prod(w) ** 2
+        force = eta * lam / start * float(pull(at)[0]) / first
+        before, lam = lam, start * math.prod(ball.moved(force, mu) for ball in balls) ** 2
         if lam >= end:
             return unit * (update - 1 + math.log(end / before) / math.log(lam / before))
         if not lam > 0 or (lam <= before and update * (1.0 - mu) > 50):
             return math.inf
     return math.inf
+
+
+class _Ball:
+    """One factor in units of its start: w itself, or sin(theta) where it is free of scale."""
+
+    def __init__(self, share: float, room: float, unit: float) -> None:
+        self.free = math.isinf(room)
+        self.place = 1.0 if self.free else math.atan2(1.0, math.sqrt(room))
+        self.scale = 1.0 if self.free else math.sin(self.place)
+        self.push = share / 2 if self.free else share / (2 * room)
+        self.speed = unit * self.push * self._slope()
+
+    def _slope(self) -> float:
+        """Derivative of ln(w) after the place."""
+        return 1.0 / self.place if self.free else 1.0 / math.tan(self.place)
+
+    def moved(self, force: float, mu: float) -> float:
+        """The factor after one update."""
+        self.speed = mu * self.speed + force * self.push * self._slope()
+        self.place += self.speed
+        return self.place if self.free else math.sin(self.place) / self.scale
 
 
 def momentum_growth_time(
@@ -117,12 +141,13 @@ def momentum_growth_time(
     end: float,
     learning_rate: float,
     momentum: float,
+    rooms: ArrayLike | None = None,
 ) -> float:
     """Flow time under momentum: by quadrature where growth is slow, else by the updates.
 
     Parameters
     ----------
-    shares, pull, start, end, learning_rate, momentum
+    shares, pull, start, end, learning_rate, momentum, rooms
         As in :func:`heavy_ball_time`.
 
     Returns
@@ -143,11 +168,11 @@ def momentum_growth_time(
     mass = momentum_mass(learning_rate, momentum)
     if not start <= end < math.inf:
         raise ValueError(f"end is {end}; expected a finite eigenvalue of at least {start}")
-    rates = growth_rate(shares, pull, start, np.geomspace(start, end, 33))
+    rates = growth_rate(shares, pull, start, np.geomspace(start, end, 33), rooms)
     if mass * rates.max() > _SLOW:
-        return heavy_ball_time(shares, pull, start, end, learning_rate, momentum)
+        return heavy_ball_time(shares, pull, start, end, learning_rate, momentum, rooms=rooms)
 
     def lag(rate: Array) -> Array:
         return lagged_rate(rate, learning_rate, momentum)
 
-    return float(growth_time(shares, pull, start, end, lag))
+    return float(growth_time(shares, pull, start, end, lag, rooms))

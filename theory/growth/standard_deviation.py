@@ -61,9 +61,7 @@ def standard_deviation_curve(t: ArrayLike, sigma: float, late: float, early: flo
     return np.asarray(sigma * (np.cosh(x) + (late + early) / 2 * t * np.where(x > 0, ratio, 1.0)))
 
 
-def standard_deviation_time(
-    sigma: float, end: ArrayLike, late: float, early: float
-) -> Array:
+def standard_deviation_time(sigma: float, end: ArrayLike, late: float, early: float) -> Array:
     r"""Flow time until a mode's standard deviation reaches a value.
 
     Parameters
@@ -100,7 +98,9 @@ def standard_deviation_time(
     sigma, late, early = _checked(sigma, late, early)
     end = real_array("end", end)
     if not ((end >= sigma) & np.isfinite(end)).all():
-        raise ValueError(f"end is {end.tolist()}; expected finite standard deviations of at least {sigma}")
+        raise ValueError(
+            f"end is {end.tolist()}; expected finite standard deviations of at least {sigma}"
+        )
     if late + early == 0:
         return np.where(end == sigma, 0.0, np.inf)
     s, root = end / sigma, np.sqrt(late) * np.sqrt(early)

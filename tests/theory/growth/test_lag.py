@@ -15,7 +15,7 @@ def test_the_flow_with_mass_has_the_rate_of_the_root():
     residual = m * sympy.diff(a, t, 2) + sympy.diff(a, t) - rho / 2 * a
     claimed = (sympy.sqrt(1 + 2 * m * rho) - 1) / m
     assert sympy.simplify(residual.subs(r, claimed)) == 0
-    # The updates multiply the amplitude by x: a[n+1] = a[n] + mu (a[n] - a[n-1]) + eta rho / 2 a[n].
+    # Updates multiply the amplitude by x: a[n+1] - a[n] = mu (a[n] - a[n-1]) + eta rho / 2 a[n].
     x, mu, eta = sympy.symbols("x mu eta", positive=True)
     update = x - 1 - mu * (1 - 1 / x) - eta * rho / 2
     assert sympy.expand(update * x - (x**2 - (1 + mu + eta * rho / 2) * x + mu)) == 0
