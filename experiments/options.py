@@ -231,6 +231,16 @@ class ForecastOptions:
     ----------
     run : tuple of Path
         One or more folders of `sslsim train`.
+    curves : Path or None
+        Forecast from recorded curves alone instead, with no run: an .npz with `times` and
+        `eigenvalues`, or an .npy or .csv with flow times in the first column. Needs `--lr`.
+    lr : float or None
+        Learning rate of the recorded curves.
+    momentum : float
+        Momentum of the recorded curves.
+    ceiling : float or None
+        Eigenvalue at which the recorded curves saturate. Default: where the last learned mode is,
+        else 1.
     at : int or None
         Number of updates after which the forecast is made; the run must have this checkpoint.
         Default: a backtest over the whole run.
@@ -249,17 +259,28 @@ class ForecastOptions:
         about 30 Hessian-vector products for every plateau.
     interval_level : float
         Confidence level of the intervals of the step times.
+    calibrate : bool
+        Also write calibration.json: how the forecasts of these runs came out, which sets the
+        intervals of other runs.
+    calibration : Path or None
+        A calibration.json to use. Default: the one that comes with the package.
     out : Path
         Run folder: config.json, forecast.json, forecast.npz, forecast.png.
     """
 
-    run: tuple[Path, ...]
+    run: tuple[Path, ...] = ()
+    curves: Path | None = None
+    lr: float | None = None
+    momentum: float = 0.9
+    ceiling: float | None = None
     at: int | None = None
     root: Path | None = None
     pairs: int = 1024
     kernel: bool = True
     hessian: bool = False
     interval_level: float = 0.9
+    calibrate: bool = False
+    calibration: Path | None = None
     out: Path = Path("runs/forecast")
 
 

@@ -16,6 +16,7 @@ from sslsim.measures.growth import Objective
 from sslsim.measures.snapshots import HeldOutPairs, batch_statistics
 from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
 from sslsim.methods.learner import PairLearner
+from sslsim.runs.networks import momentum_velocity
 from sslsim.runs.options import has_theory_form
 from sslsim.runs.setup import recorded_spectrum
 from sslsim.runs.trained_run import TrainedRun
@@ -34,12 +35,12 @@ class RunHistory:
     pairs : HeldOutPairs
         Training pairs, standardised if the run's were.
     objective : callable
-        The run's loss of the embeddings of both views: of Barlow Twins over all pairs at once, the
-        loss of the theory; of others the mean over batches of the run's size, which they depend on.
+        The run's loss of the embeddings of both views: the mean over batches of the run's size.
     spectrum : {"cross", "covariance"}
         Which eigenvalues its method learns step by step.
     ceiling : float or None
-        Value at which eigenvalues saturate, where theory knows it.
+        Value at which eigenvalues saturate, where theory knows it: 1 for Barlow Twins in its theory
+        form on all pairs of the run at once.
     steps : list of int
         Updates at the checkpoints, ascending.
     times : ndarray, shape (t,)
@@ -60,6 +61,16 @@ class RunHistory:
     def encoder_at(self, index: int) -> Encoder:
         """The network at a checkpoint, on the CPU."""
         return self.run.learner(self.steps[index]).encoder
+
+    def velocity_at(self, index: int) -> list[torch.Tensor] | None:
+        """Velocities of the network's parameters in flow time, by the momentum of SGD.
+
+        None without momentum, before the first update and for other optimisers.
+        """
+        options, step = self.run.options, self.steps[index]
+        if options.optimizer != "sgd" or options.momentum == 0 or step == 0:
+            return None
+        return momentum_velocity(self.run.learner(step), self.run.folder, step, options.momentum)
 
     def passing(self, mode: int, value: float, after: int = 0) -> float:
         """Flow time at which an eigenvalue first reaches a value, infinite if it does not.
@@ -135,15 +146,14 @@ def read_history(
             lam.append(cross_spectrum(z, z_prime).numpy())
         else:
             lam.append(covariance_spectrum(torch.cat([z, z_prime])).numpy())
-    theory_form = has_theory_form(trained)
+    # Of fresh views, the whole of the run is never seen at once.
+    whole = trained.fixed_views and trained.batch >= len(run.images.images)
     return RunHistory(
         run=run,
         pairs=drawn,
-        objective=learner.objective
-        if theory_form
-        else _in_batches(learner.objective, trained.batch),
+        objective=_in_batches(learner.objective, trained.batch),
         spectrum=spectrum,
-        ceiling=1.0 if theory_form else None,
+        ceiling=1.0 if whole and has_theory_form(trained) else None,
         steps=steps,
         times=np.array([run.flow_time(step) for step in steps]),
         lam=np.array(lam),
@@ -155,6 +165,8 @@ def _in_batches(objective: Objective, batch: int) -> Objective:
 
     def mean(z: torch.Tensor, z_prime: torch.Tensor) -> torch.Tensor:
         whole = max(len(z) // batch, 1)  # a rest is spread over the batches
+        if whole == 1:
+            return objective(z, z_prime)
         parts = zip(z.tensor_split(whole), z_prime.tensor_split(whole), strict=True)
         return torch.stack([objective(*part) for part in parts]).mean()
 

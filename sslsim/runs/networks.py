@@ -111,6 +111,55 @@ def load_weights(learner: Learner, path: Path) -> None:
     learner.load_state_dict(dict(state))
 
 
+def momentum_velocity(
+    learner: Learner, run: Path, step: int, momentum: float
+) -> list[torch.Tensor]:
+    """Velocities of an encoder's parameters at a checkpoint, by the buffers of SGD with momentum.
+
+    Parameters
+    ----------
+    learner : Learner
+        The learner of the run, for its parameters.
+    run : Path
+        Run folder.
+    step : int
+        Updates at the checkpoint.
+    momentum : float
+        Momentum mu of the run.
+
+    Returns
+    -------
+    list of Tensor
+        ``-(1 - mu) buffer`` for each parameter of the encoder that requires a gradient, in flow
+        time (learning rate x update / (1 - mu)); zeros where there is no buffer.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is damaged or holds no optimiser.
+    """
+    path = run / "checkpoints" / f"checkpoint-{step:09d}.pt"
+    optimizer = load_checkpoint(path, torch.device("cpu")).get("optimizer")
+    if not isinstance(optimizer, Mapping) or not isinstance(optimizer.get("state"), Mapping):
+        raise ValueError(f"{path} holds no optimiser; expected a checkpoint of sslsim train")
+    state = optimizer["state"]
+    moving = [(name, p) for name, p in learner.named_parameters() if p.requires_grad]
+    velocities = []
+    for place, (name, parameter) in enumerate(moving):
+        if not name.startswith("encoder."):
+            continue
+        buffer = state.get(place, {}).get("momentum_buffer")
+        if buffer is None:
+            buffer = torch.zeros_like(parameter)
+        if buffer.shape != parameter.shape:
+            raise ValueError(
+                f"{path}: the buffer of {name!r} is {tuple(buffer.shape)}; expected "
+                f"{tuple(parameter.shape)}"
+            )
+        velocities.append(-(1 - momentum) * buffer.double())
+    return velocities
+
+
 def load_module(name: str, weights: Path | None = None) -> nn.Module:
     """Build a user's own network and load its weights.
 

@@ -1,1 +1,1 @@
-"""Networks in training: ``train``, what theory says of a run, and forecasts."""
+"""Networks in training: ``train``, and what theory says of a run."""

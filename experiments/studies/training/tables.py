@@ -1,22 +1,18 @@
-"""What is shown of training runs and of forecasts of their steps."""
+"""What is shown of training runs."""
 
 from __future__ import annotations
 
-from experiments.summary import Agreement, Number, Result, Summary, Table
+from experiments.summary import Number, Result, Summary, Table
 from experiments.tables import (
     at,
-    entries,
     finite,
     mapping,
     number,
     numbers,
     percent,
-    sequence,
     words,
 )
 from sslsim.measures.collapse import collapse
-
-_MOST_ROWS = 300  # forecasts shown one by one
 
 
 def training_summary(result: Result) -> Summary:
@@ -88,97 +84,4 @@ def training_summary(result: Result) -> Summary:
             Table("Size and length", ("", ""), rows, folded=True),
         ),
         caveats=tuple(caveats),
-    )
-
-
-def forecast_summary(result: Result) -> Summary:
-    """Forecasts of steps against what happened."""
-    summary = mapping(result, "summary")
-    parts = {"all": summary, **mapping(summary, "groups")}
-    rows = tuple(
-        (
-            words(name, 60),
-            words(plateaus),
-            words(forecaster, 60),
-            percent(finite(errors, "median_rate_error")),
-            percent(finite(errors, "median_time_error")),
-            number(finite(errors, "median_time_ratio"), 3),
-            percent(finite(part, "covered")) if forecaster == "two_factor" else "-",
-        )
-        for name, part in parts.items()
-        for plateaus in (mapping(part).get("plateaus"),)
-        for forecaster, errors in mapping(part, "forecasters").items()
-    )
-    headers = (
-        "runs",
-        "plateaus",
-        "forecaster",
-        "rate error",
-        "time error",
-        "time ratio",
-        "covered",
-    )
-    made = number(finite(result, "judged_at"))
-    caption = f"Median errors of forecasts made when a mode passed {made} of its ceiling"
-    tables = [Table(caption, headers, rows)] if rows else []
-    tables.append(_forecasts(result, folded=bool(rows)))
-    law = mapping(summary, "forecasters", "two_factor")
-    error, covered = finite(law, "median_time_error"), finite(summary, "covered")
-    agreements = []
-    if law:
-        others = [
-            f"{words(name, 40)} {percent(finite(other, 'median_time_error'))}"
-            for name, other in mapping(summary, "forecasters").items()
-            if name != "two_factor"
-        ]
-        beside = "; ".join([f"{words(summary.get('plateaus'))} plateaus", *others])
-        agreements.append(Agreement("time left to a step, median error", percent(error), beside))
-    caveats = []
-    if not sequence(result, "forecasts"):
-        caveats.append("no mode passed the height at which a forecast is made")
-    level = finite(result, "interval_level")
-    if covered is not None:
-        nominal = f"nominal {percent(level)}"
-        agreements.append(Agreement("steps inside their interval", percent(covered), nominal))
-        if level is not None and covered < level - 0.15:
-            caveats.append(f"intervals cover {percent(covered)} of the steps, {nominal}")
-    return Summary(
-        "Forecasts",
-        numbers=(
-            Number("median error of rates", finite(law, "median_rate_error"), share=True),
-            Number("median error of times left", error, share=True),
-            Number("steps inside their interval", covered, share=True),
-        ),
-        agreements=tuple(agreements),
-        tables=tuple(tables),
-        caveats=tuple(caveats),
-    )
-
-
-def _forecasts(result: Result, folded: bool) -> Table:
-    forecasts = entries(result, "forecasts")
-    rows = tuple(
-        (
-            words(entry.get("run"), 60),
-            words(entry.get("mode")),
-            number(finite(entry, "size")),
-            number(finite(entry, "time")),
-            number(finite(entry, "rates", "two_factor"), 3),
-            number(finite(entry, "measured_rate"), 3),
-            number(finite(entry, "step_times", "two_factor")),
-            f"{number(finite(entry, 'low'))} .. {number(finite(entry, 'high'))}",
-            number(finite(entry, "step_times", "last_rate")),
-            number(finite(entry, "measured_step_time")),
-        )
-        for entry in forecasts[:_MOST_ROWS]
-    )
-    left = len(forecasts) - len(rows)
-    return Table(
-        "Every forecast (flow times)" + (f"; {left} more in forecast.json" if left else ""),
-        (
-            *("run", "mode", "passed", "made at", "rate", "measured rate"),
-            *("forecast", "interval", "by the last rate", "happened"),
-        ),
-        rows,
-        folded,
     )

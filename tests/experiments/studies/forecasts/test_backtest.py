@@ -8,13 +8,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from experiments.studies.training.forecast import forecast, summarise
+from experiments.studies.training.forecasters import SIZES, Forecast, _spread, crossings
 from scipy.integrate import quad
 from scipy.stats import t as student
 
 from experiments.cli import main
 from experiments.options import ForecastOptions
-from experiments.studies.training.forecast import forecast, summarise
-from experiments.studies.training.forecasters import SIZES, Forecast, _spread, crossings
 from experiments.studies.training.tables import forecast_summary
 from experiments.studies.training.train import train_network
 from experiments.summary import as_text

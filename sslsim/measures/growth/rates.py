@@ -12,21 +12,30 @@ L = sum_v (1 - lambda_v)^2, the whole is 2 sum_v (1 - lambda_v) grad lambda_u . 
 the own part its term v = u: (4/n) (1 - lambda_u) f_u^T P K_u P f_u / (f_u^T P f_u) times lambda_u,
 with K_u the tangent kernel of f_u. That kernel is not needed: a backward pass gives
 ||grad lambda_u||^2 = f_u^T P K_u P f_u / n^2, and how parameters share in it.
+
+The actual velocity of a run differs from gradient flow: momentum lags and rings. Given the velocity
+of the parameters, which the optimiser's buffers hold, the eigenvalue's own is grad lambda_u . v.
+
+A matrix whose rows are followed by a normalisation is free of scale: every row w is orthogonal to
+its gradient. A mode's amplitude a then depends on an angle theta with
+|w| |d ln(a)/dw| = cot(theta), and the square of this number is the room in which the direction can
+still turn towards the mode.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from sslsim.measures.growth.parameters import copied_parameters, flat_gradient, flattened
 from sslsim.measures.snapshots import HeldOutPairs, batch_statistics
 
 SPECTRA = ("cross", "covariance")
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+_FREE_OF_SCALE = 0.01  # cosine of rows with their gradients, below which they are orthogonal
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +60,12 @@ class Growth:
         Names of these p parameters.
     loss : float
         The objective on these pairs.
+    actual : Tensor, shape (k,)
+        d ln(lambda_u) / dt by the velocity of the parameters; NaN if none was given.
+    rooms : Tensor, shape (k, p)
+        cot^2(theta) of every parameter tensor that is free of scale, infinite for others.
+    z, z_prime : Tensor, shape (n, d)
+        Embeddings of both views.
     """
 
     lam: torch.Tensor
@@ -61,6 +76,10 @@ class Growth:
     shares: torch.Tensor
     names: tuple[str, ...]
     loss: float
+    actual: torch.Tensor
+    rooms: torch.Tensor
+    z: torch.Tensor
+    z_prime: torch.Tensor
 
 
 def growth(
@@ -70,6 +89,7 @@ def growth(
     modes: Sequence[int],
     *,
     spectrum: str = "cross",
+    velocity: Sequence[torch.Tensor] | None = None,
 ) -> Growth:
     """Modes of the embedding of some pairs, and how fast they grow under gradient flow.
 
@@ -86,6 +106,8 @@ def growth(
         Whose rates are wanted, from 0; each costs two backward passes.
     spectrum : {"cross", "covariance"}
         Eigenvalues of C, or of the covariance of all 2n embeddings.
+    velocity : sequence of Tensor, optional
+        Velocities of the parameters that require gradients, in their order, in flow time.
 
     Returns
     -------
@@ -95,7 +117,8 @@ def growth(
     Raises
     ------
     ValueError
-        If a mode is out of range, the spectrum unknown, or no parameter moves.
+        If a mode is out of range, the spectrum unknown, no parameter moves, or the velocities are
+        not those of the parameters.
 
     Notes
     -----
@@ -112,7 +135,7 @@ def growth(
     """
     if spectrum not in SPECTRA:
         raise ValueError(f"spectrum is {spectrum!r}; expected one of {', '.join(SPECTRA)}")
-    moving, parameters, names = _copied(encoder)
+    moving, parameters, names = copied_parameters(encoder)
     sizes = [parameter.numel() for parameter in parameters]
     with batch_statistics(moving):
         z, z_prime = moving(pairs.x.double()), moving(pairs.x_prime.double())
@@ -122,25 +145,43 @@ def growth(
     loss = objective(z, z_prime)
     # Zeros where the loss does not look at one of the views.
     pulls = torch.autograd.grad(loss, (z, z_prime), retain_graph=True, materialize_grads=True)
-    downhill = _gradient(loss, parameters)
-    rows = []
+    downhill = flat_gradient(loss, parameters)
+    speed = None if velocity is None else _velocity(velocity, parameters)
+    rows, rooms = [], []
     for mode in modes:
         u = directions[:, mode]
+        f, f_prime = z @ u, z_prime @ u
         # Eigenvectors change at first order, eigenvalues as if they did not.
-        uphill = _gradient(_eigenvalue(z @ u, z_prime @ u, spectrum), parameters)
-        pulled = sum(
-            (side @ u) @ (pull @ u) for side, pull in zip((z, z_prime), pulls, strict=True)
-        )
-        own = -uphill * _gradient(pulled, parameters)
+        uphill = flat_gradient(_eigenvalue(f, f_prime, spectrum), parameters)
+        if spectrum == "covariance":  # the mode is what varies
+            mean = torch.cat([f, f_prime]).mean()
+            f, f_prime = f - mean, f_prime - mean
+        pulled = f @ (pulls[0] @ u) + f_prime @ (pulls[1] @ u)
+        own = -uphill * flat_gradient(pulled, parameters)
         by_parameter = torch.stack([part.sum() for part in own.split(sizes)])
-        rows.append(torch.cat([-(uphill @ downhill)[None], by_parameter]) / lam[mode])
+        actual = uphill.new_tensor(torch.nan) if speed is None else uphill @ speed
+        first = torch.stack([-(uphill @ downhill), actual])
+        rows.append(torch.cat([first, by_parameter]) / lam[mode])
+        rooms.append(_rooms(uphill / lam[mode], parameters))
     functions = torch.cat([z, z_prime]).detach() @ directions
     if spectrum == "covariance":
         functions = functions - functions.mean(dim=0)
-    rates = torch.stack(rows).detach() if rows else lam.new_zeros(0, 1 + len(sizes))
-    total, shares = rates[:, 0], rates[:, 1:]
-    own_rates = shares.sum(dim=1)
-    return Growth(lam, directions, functions, total, own_rates, shares, names, float(loss.detach()))
+    rates = torch.stack(rows).detach() if rows else lam.new_zeros(0, 2 + len(sizes))
+    shares = rates[:, 2:]
+    return Growth(
+        lam=lam,
+        directions=directions,
+        functions=functions,
+        rates=rates[:, 0],
+        own=shares.sum(dim=1),
+        shares=shares,
+        names=names,
+        loss=float(loss.detach()),
+        actual=rates[:, 1],
+        rooms=torch.stack(rooms) if rooms else lam.new_zeros(0, len(sizes)),
+        z=z.detach(),
+        z_prime=z_prime.detach(),
+    )
 
 
 def gradient_flow_step(
@@ -171,7 +212,7 @@ def gradient_flow_step(
     >>> bool((later.weight == layer.weight).all()), slope > 0
     (True, True)
     """
-    later, parameters, _ = _copied(encoder)
+    later, parameters, _ = copied_parameters(encoder)
     with batch_statistics(later):
         loss = objective(later(pairs.x.double()), later(pairs.x_prime.double()))
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -182,68 +223,6 @@ def gradient_flow_step(
                 parameter.sub_(time * gradient)
                 slope += float(gradient.square().sum())
     return later, slope
-
-
-def hessian_product(
-    encoder: nn.Module, pairs: Sequence[HeldOutPairs], objective: Objective
-) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:
-    """Product of a vector with the Hessian of the mean loss over some batches.
-
-    Parameters
-    ----------
-    encoder : nn.Module
-        As in :func:`growth`.
-    pairs : sequence of HeldOutPairs
-        Batches; losses that compare samples depend on their size.
-    objective : callable
-        As in :func:`growth`.
-
-    Returns
-    -------
-    product : callable
-        (p,) float64 -> (p,), over the parameters that require gradients in their order.
-    size : int
-        p.
-
-    Notes
-    -----
-    Each product differentiates twice: three to four times the cost of a gradient, and the memory
-    of the graph of one batch.
-
-    Examples
-    --------
-    >>> layer = nn.Linear(1, 1, bias=False)
-    >>> product, size = hessian_product(
-    ...     layer, [HeldOutPairs(torch.ones(2, 1), torch.ones(2, 1))], lambda z, w: (z * w).sum()
-    ... )
-    >>> size, product(torch.ones(1, dtype=torch.float64))  # the loss is 2 w^2
-    (1, tensor([4.], dtype=torch.float64))
-    """
-    copied, parameters, _ = _copied(encoder)
-    size = sum(parameter.numel() for parameter in parameters)
-
-    def product(vector: torch.Tensor) -> torch.Tensor:
-        total = torch.zeros(size, dtype=torch.float64, device=vector.device)
-        for batch in pairs:
-            with batch_statistics(copied):
-                loss = objective(copied(batch.x.double()), copied(batch.x_prime.double()))
-            gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
-            slope = _flat(gradients, parameters) @ vector
-            if slope.requires_grad:
-                again = torch.autograd.grad(slope, parameters, allow_unused=True)
-                total += _flat(again, parameters) / len(pairs)
-        return total
-
-    return product, size
-
-
-def _copied(encoder: nn.Module) -> tuple[nn.Module, list[nn.Parameter], tuple[str, ...]]:
-    """A copy in float64, and the parameters that move."""
-    copied = copy.deepcopy(encoder).double().eval()
-    moving = {name: value for name, value in copied.named_parameters() if value.requires_grad}
-    if not moving:
-        raise ValueError("the encoder has no parameter that requires a gradient; expected one")
-    return copied, list(moving.values()), tuple(moving)
 
 
 def _modes(
@@ -266,17 +245,28 @@ def _eigenvalue(f: torch.Tensor, f_prime: torch.Tensor, spectrum: str) -> torch.
     return torch.cat([f, f_prime]).var(correction=0)
 
 
-def _gradient(value: torch.Tensor, parameters: Sequence[nn.Parameter]) -> torch.Tensor:
-    gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
-    return _flat(gradients, parameters)
+def _velocity(velocity: Sequence[torch.Tensor], parameters: Sequence[nn.Parameter]) -> torch.Tensor:
+    shapes = [[tuple(part.shape) for part in parts] for parts in (velocity, parameters)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"velocity has {len(shapes[0])} tensors of other shapes than the {len(shapes[1])} "
+            "parameters; expected one for each"
+        )
+    return flattened([part.double() for part in velocity], parameters)
 
 
-def _flat(
-    gradients: Sequence[torch.Tensor | None], parameters: Sequence[nn.Parameter]
-) -> torch.Tensor:
-    return torch.cat(
-        [
-            torch.zeros_like(parameter).flatten() if gradient is None else gradient.flatten()
-            for gradient, parameter in zip(gradients, parameters, strict=True)
-        ]
-    )
+def _rooms(slope: torch.Tensor, parameters: Sequence[nn.Parameter]) -> torch.Tensor:
+    """cot^2(theta) of each tensor by the gradient of ln(lambda), infinite unless free of scale."""
+    rooms = []
+    for part, parameter in zip(
+        slope.split([p.numel() for p in parameters]), parameters, strict=True
+    ):
+        room = torch.inf
+        if parameter.ndim > 1:
+            rows, gradients = parameter.detach().flatten(1), part.view_as(parameter).flatten(1)
+            along = float((rows * gradients).sum(dim=1).square().sum())
+            whole = float((rows.square().sum(dim=1) * gradients.square().sum(dim=1)).sum())
+            if 0 <= along < _FREE_OF_SCALE**2 * whole:
+                room = whole / 4  # of the amplitude, whose square lambda is
+        rooms.append(room)
+    return slope.new_tensor(rooms)

@@ -1,0 +1,1 @@
+"""When a network in training learns its next modes: ``forecast``."""

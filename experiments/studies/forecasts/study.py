@@ -1,0 +1,228 @@
+"""When will the next mode be learned? ``sslsim forecast``.
+
+A forecast knows one checkpoint and what the run did before it. The next rise follows from how the
+mode grows now, from how its rate splits between early and late layers, from the pull of the loss
+and from the lag of momentum (:mod:`theory.growth`); how far to trust it, from how forecasts of
+other runs came out, and of this one. Keys of ``forecast.json`` are explained in
+``experiments/docs/forecast.md``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.options import ForecastOptions
+from experiments.studies.forecasts.curves import curve_shares, curve_time, read_curves
+from experiments.studies.forecasts.forecasters import (
+    CURVES,
+    MAIN,
+    Forecast,
+    forecasts_of,
+    judged_moments,
+    score,
+)
+from experiments.studies.forecasts.intervals import (
+    calibration_of,
+    interval_factor,
+    read_calibration,
+    scores_for,
+)
+from experiments.studies.forecasts.moments import (
+    JUDGED,
+    LATEST,
+    STEP,
+    crossings,
+    expected_ceiling,
+    modes_left,
+)
+from experiments.studies.forecasts.rest import LEARNED, QUEUED
+from experiments.studies.forecasts.summary import summarise
+from sslsim.core.files import write_arrays, write_json
+from sslsim.runs.folder import check_folder, new_results
+from sslsim.runs.history import RunHistory, read_history
+from sslsim.runs.networks import check_different
+
+_RESULTS = ("forecast.json", "forecast.npz", "forecast.png", "calibration.json")
+
+
+def forecast(options: ForecastOptions) -> Path:
+    """Forecast the steps of runs, and compare with what happened; or go on from curves alone."""
+    _check(options)
+    check_folder(options.out, "forecast", _RESULTS)
+    calibration = read_calibration(options.calibration)
+    if options.curves is not None:
+        return _from_curves(options, calibration)
+    quiet = not sys.stderr.isatty()
+    histories = [
+        read_history(run, options.pairs, options.root, progress=not quiet) for run in options.run
+    ]
+    steps = histories[0].steps
+    if options.at is not None and options.at not in steps:
+        raise ValueError(
+            f"at is {options.at}; {options.run[0]} holds checkpoints {steps[0]}, {steps[1]}, "
+            f"..., {steps[-1]}"
+        )
+    forecasts: list[Forecast] = []
+    for history in histories:
+        until = None if options.at is None else steps.index(options.at)
+        moments = crossings(history, until)
+        if until is not None:
+            moments = [moment for moment in moments if moment[2] == JUDGED]
+        moments = judged_moments(history, moments, quiet)
+        if until is not None:
+            moments = [moment for moment in moments if moment[0] < until]
+            moments += modes_left(history, until)
+        forecasts += forecasts_of(history, moments, options, calibration, quiet)
+    if options.at is not None:
+        forecasts = [entry for entry in forecasts if entry.size is None]
+    curves = {
+        f"{name}_{place}": values
+        for place, history in enumerate(histories)
+        for name, values in (("times", history.times), ("eigenvalues", history.lam))
+    }
+    judged = [entry for entry in forecasts if entry.size in (None, JUDGED)]
+    result = {
+        "runs": [str(run) for run in options.run],
+        "at": options.at,
+        "judged_at": None if options.at is not None else JUDGED,
+        "interval_level": options.interval_level,
+        "states": [] if options.at is None else _states(histories[0], options.at, forecasts),
+        "forecasts": [asdict(entry) for entry in forecasts],
+        "summary": {} if options.at is not None else summarise(judged),
+    }
+    with new_results(options.out, "forecast", options, results=_RESULTS) as folder:
+        write_arrays(folder / "forecast.npz", **curves)
+        write_json(folder / "forecast.json", result)
+        if options.calibrate:
+            write_json(folder / "calibration.json", _calibrated(forecasts, options))
+    return options.out
+
+
+def _check(options: ForecastOptions) -> None:
+    if bool(options.run) == (options.curves is not None):
+        raise ValueError(
+            "no run is given; expected --run DIR, a folder of sslsim train, or --curves FILE"
+            if not options.run
+            else "both run and curves are given; expected one of them"
+        )
+    check_different("run", options.run)
+    if options.at is not None and (len(options.run) > 1 or options.curves is not None):
+        what = "curves" if options.curves is not None else f"{len(options.run)} runs"
+        raise ValueError(f"at is {options.at} for {what}; expected one run")
+    if options.calibrate and (options.at is not None or options.curves is not None):
+        raise ValueError("calibrate is given with at or curves; expected whole runs")
+    if options.pairs < 2 or not 0 < options.interval_level < 1:
+        raise ValueError(
+            f"pairs is {options.pairs} and interval_level {options.interval_level}; "
+            "expected at least 2 and a number between 0 and 1"
+        )
+    if (options.curves is None) != (options.lr is None):
+        raise ValueError(
+            f"lr is {options.lr}; expected a learning rate with --curves, and only then"
+        )
+    if options.lr is not None and not 0 < options.lr < np.inf:
+        raise ValueError(f"lr is {options.lr}; expected a finite number above zero")
+    if not 0 <= options.momentum < 1:
+        raise ValueError(f"momentum is {options.momentum}; expected from 0 to below 1")
+
+
+def _states(history: RunHistory, step: int, forecasts: Sequence[Forecast]) -> list[dict[str, Any]]:
+    """State of every mode at a checkpoint."""
+    index = history.steps.index(step)
+    known = {entry.mode: entry.state for entry in forecasts}
+    states = []
+    for mode, lam in enumerate(history.lam[index]):
+        learned = lam >= STEP * expected_ceiling(history, index, mode)
+        state = LEARNED if learned else known.get(mode + 1, f"{QUEUED} {mode}")
+        states.append({"mode": mode + 1, "lam": float(lam), "state": state})
+    return states
+
+
+def _calibrated(forecasts: Sequence[Forecast], options: ForecastOptions) -> dict[str, Any]:
+    """Scores of the forecasts that were judged, and of those made while modes were not settled."""
+    entries: list[dict[str, Any]] = []
+    for entry in forecasts:
+        kinds = [(entry.state, MAIN)] if entry.size == JUDGED or "not" in entry.state else []
+        kinds += [(CURVES, CURVES)] if entry.size == JUDGED else []
+        entries += [
+            {
+                "run": Path(entry.run).name,
+                "method": entry.method,
+                "mode": entry.mode,
+                "state": state,
+                "score": score(entry, name),
+            }
+            for state, name in kinds
+            if np.isfinite(score(entry, name))
+        ]
+    runs = " ".join(run.name for run in options.run)
+    return calibration_of(entries, f"sslsim forecast --calibrate --run {runs}")
+
+
+def _from_curves(options: ForecastOptions, calibration: dict[str, Any]) -> Path:
+    assert options.curves is not None
+    assert options.lr is not None
+    times, lam = read_curves(options.curves)
+    now, forecasts, states = float(times[-1]), [], []
+    bound = now
+    for mode in range(lam.shape[1]):
+        learned = [value for value in lam[-1, :mode] if value >= LATEST]
+        ceiling = options.ceiling or (float(learned[-1]) if learned else 1.0)
+        value = float(lam[-1, mode]) / ceiling
+        ahead = [other for other in range(mode) if lam[-1, other] < LATEST * ceiling]
+        state = (
+            LEARNED if value >= STEP else f"{QUEUED} {ahead[-1] + 1}" if ahead else "next in line"
+        )
+        states.append({"mode": mode + 1, "lam": float(lam[-1, mode]), "state": state})
+        if state == LEARNED or value <= 0:
+            continue
+        step = np.nan
+        curve = lam[:, mode] / ceiling
+        shares = curve_shares(times, curve, options.lr, options.momentum)
+        low, high = bound, np.inf
+        if not ahead:
+            step = now + curve_time(times, curve, STEP, options.lr, options.momentum)
+            if np.isfinite(step):
+                scores = scores_for(calibration, "", CURVES)
+                factor = interval_factor(scores, [], options.interval_level)
+                low, high = now + (step - now) / factor, now + (step - now) * factor
+        bound = max(bound, low)
+        forecasts.append(
+            {
+                "mode": mode + 1,
+                "size": None,
+                "time": now,
+                "lam": value,
+                "ceiling": ceiling,
+                "late_rate": float(shares[0]),
+                "early_rate": float(shares[1]),
+                "state": state,
+                "rates": {},
+                "step_times": {CURVES: step},
+                "low": low,
+                "high": high,
+                "measured_rate": np.nan,
+                "measured_step_time": np.inf,
+            }
+        )
+    with new_results(options.out, "forecast", options, results=_RESULTS) as folder:
+        write_arrays(folder / "forecast.npz", times_0=times, eigenvalues_0=lam)
+        write_json(
+            folder / "forecast.json",
+            {
+                "runs": [str(options.curves)],
+                "at": len(times) - 1,
+                "judged_at": None,
+                "interval_level": options.interval_level,
+                "states": states,
+                "forecasts": forecasts,
+                "summary": {"main": CURVES},
+            },
+        )
+    return options.out
