@@ -31,7 +31,7 @@ from experiments.studies.forecasts.rest import (
     may_be_at_rest,
     mode_state,
 )
-from sslsim.measures.growth import Growth, growth, hessian_product
+from sslsim.measures.growth import Growth, adaptation, growth, hessian_product
 from sslsim.measures.snapshots import HeldOutPairs
 from sslsim.ntk import pair_ntk
 from sslsim.runs.history import RunHistory
@@ -82,6 +82,8 @@ class Forecast:
         First parameter after the cut.
     last_layer_rate : float
         Share of the last layer in ``own_rate``.
+    adaptation : float
+        d ln(``own_rate`` / pull) / d ln(lambda) as the features adapt to the mode.
     lagged_rate : float
         ``own_rate`` as momentum lets it grow.
     actual_rate : float
@@ -117,6 +119,7 @@ class Forecast:
     late_rate: float
     cut: str
     last_layer_rate: float
+    adaptation: float
     lagged_rate: float
     actual_rate: float
     state: str
@@ -220,7 +223,8 @@ def _forecast(
 ) -> Forecast:
     encoder, trained = history.encoder_at(index), history.run.options
     now, state = _measured(history, index, mode)
-    law = mode_law(history, index, mode, now)
+    adapts = adaptation(encoder, history.pairs, history.objective, mode, spectrum=history.spectrum)
+    law = mode_law(history, index, mode, now, adapts)
     ceiling, time = law.ceiling, float(history.times[index])
     # As an eigenvalue in its own unit it is below 1; a ceiling by the pull may be passed.
     lam = min(float(history.lam[index, mode]) / ceiling, 1.0 - 1e-9)
@@ -279,6 +283,7 @@ def _forecast(
         late_rate=late,
         cut=now.names[cut],
         last_layer_rate=last_layer,
+        adaptation=adapts,
         lagged_rate=float(lagged_rate(max(own, 0.0), rate, momentum)),
         actual_rate=float(now.actual[0]),
         state=state,

@@ -2,8 +2,8 @@
 
 Each method has its pull. Barlow Twins pulls along the line 1 - lambda / ceiling. SimCLR's own curve
 and that line are averaged: alone, a mode saturates early, and learned modes make room later.
-VICReg's hinge pulls with the inverse of the standard deviation and adds a factor a tensor. Any
-other loss has the curve that it shows when the mode is scaled in the embeddings.
+VICReg's hinge pulls with the inverse of the standard deviation. Any other loss has the curve that
+it shows when the mode is scaled in the embeddings. How features adapt is measured.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from sslsim.measures.growth import Growth, pull_curve, zero_of_pull
 from sslsim.runs.history import RunHistory
 from sslsim.runs.options import TrainOptions, has_theory_form, training_options
 from sslsim.training.options import learning_rate_factor
+from theory.growth.adaptation import factors_with
 from theory.growth.factors import Pull
 from theory.growth.heavy_ball import momentum_growth_time
-from theory.growth.two_factor import most_even_cut
 
 _GRID = 14
 _LEAST_PULL = 1e-4  # of the pull at the origin: ceilings are approached, not passed
@@ -69,8 +69,8 @@ def momentum_of(options: TrainOptions) -> float:
     return options.momentum if options.optimizer == "sgd" else 0.0
 
 
-def mode_law(history: RunHistory, index: int, mode: int, now: Growth) -> ModeLaw:
-    """Law of a mode from the rates at one checkpoint; ``now`` is of this mode alone."""
+def mode_law(history: RunHistory, index: int, mode: int, now: Growth, adapts: float) -> ModeLaw:
+    """Law of a mode from its rates (of this mode alone) and its adaptation at one checkpoint."""
     lam, u = float(now.lam[mode]), now.directions[:, mode]
     options = history.run.options
     grid = np.exp(np.linspace(0.0, np.log(max(3.0, 6.0 / lam)), _GRID))
@@ -102,30 +102,10 @@ def mode_law(history: RunHistory, index: int, mode: int, now: Growth) -> ModeLaw
 
     else:
         pull = curve
-    shares, rooms = _factors(now.shares[0].numpy(), now.rooms[0].numpy(), not hinge)
+    own = float(now.own[0])
+    held = own <= 0 or not np.isfinite(adapts)
+    shares, rooms = factors_with(0.0, 0.0) if held else factors_with(own, adapts)
     return ModeLaw(shares, rooms, pull, lam, ceiling)
-
-
-def _factors(shares: Array, rooms: Array, even: bool) -> tuple[Array, Array]:
-    """Factors of a mode: two by the most even cut, or one a tensor; none if it is held down."""
-    own, counted = float(shares.sum()), np.maximum(shares, 0.0)
-    if own <= 0:
-        return np.zeros(1), np.full(1, np.inf)
-    counted = counted * own / counted.sum()
-    if not even:
-        return counted, np.maximum(rooms, np.finfo(float).tiny)
-    _, _, cut = most_even_cut(counted)
-    sides = (slice(cut), slice(cut, None))
-    return (
-        np.array([counted[side].sum() for side in sides]),
-        np.array([_room(counted[side], rooms[side]) for side in sides]),
-    )
-
-
-def _room(shares: Array, rooms: Array) -> float:
-    """Room of several tensors as one factor: that with which its growth bends as theirs does."""
-    bend = float((np.square(shares) / np.maximum(rooms, np.finfo(float).tiny)).sum())
-    return float(shares.sum() ** 2 / bend) if bend > 0 else np.inf
 
 
 def _line(ceiling: float) -> Callable[[Array], Array]:

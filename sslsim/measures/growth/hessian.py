@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sslsim.measures.growth.parameters import copied_parameters, flattened
-from sslsim.measures.growth.rates import Objective
+from sslsim.measures.growth.pull import Objective
 from sslsim.measures.snapshots import HeldOutPairs, batch_statistics
 
 

@@ -13,11 +13,12 @@ alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
-from sslsim.measures.growth.rates import SPECTRA, Objective
+SPECTRA = ("cross", "covariance")
+Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def pull_curve(

@@ -24,17 +24,17 @@ still turn towards the mode.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from sslsim.measures.growth.parameters import copied_parameters, flat_gradient, flattened
+from sslsim.measures.growth.pull import SPECTRA, Objective, pull_curve
 from sslsim.measures.snapshots import HeldOutPairs, batch_statistics
 
-SPECTRA = ("cross", "covariance")
-Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 _FREE_OF_SCALE = 0.01  # cosine of rows with their gradients, below which they are orthogonal
 
 
@@ -150,14 +150,9 @@ def growth(
     rows, rooms = [], []
     for mode in modes:
         u = directions[:, mode]
-        f, f_prime = z @ u, z_prime @ u
         # Eigenvectors change at first order, eigenvalues as if they did not.
-        uphill = flat_gradient(_eigenvalue(f, f_prime, spectrum), parameters)
-        if spectrum == "covariance":  # the mode is what varies
-            mean = torch.cat([f, f_prime]).mean()
-            f, f_prime = f - mean, f_prime - mean
-        pulled = f @ (pulls[0] @ u) + f_prime @ (pulls[1] @ u)
-        own = -uphill * flat_gradient(pulled, parameters)
+        uphill = flat_gradient(_eigenvalue(z @ u, z_prime @ u, spectrum), parameters)
+        own = uphill * _own_velocity((z, z_prime), pulls, u, spectrum, parameters)
         by_parameter = torch.stack([part.sum() for part in own.split(sizes)])
         actual = uphill.new_tensor(torch.nan) if speed is None else uphill @ speed
         first = torch.stack([-(uphill @ downhill), actual])
@@ -182,6 +177,77 @@ def growth(
         z=z.detach(),
         z_prime=z_prime.detach(),
     )
+
+
+def adaptation(
+    encoder: nn.Module,
+    pairs: HeldOutPairs,
+    objective: Objective,
+    mode: int,
+    *,
+    spectrum: str = "cross",
+    growth_by: float = 0.1,
+) -> float:
+    """How much the own rate of a mode grows with it: d ln(rate / g) / d ln(lambda).
+
+    Parameters
+    ----------
+    encoder, pairs, objective, spectrum
+        As in :func:`growth`; the encoder is left as it is.
+    mode : int
+        Number of the mode, from 0.
+    growth_by : float
+        ln(lambda) gained by the step along the own flow of the mode, other than 0.
+
+    Returns
+    -------
+    float
+        0 for a fixed kernel, 1/2 for two balanced factors, 1 - 1/N for N, negative where features
+        are used up; NaN if the loss does not pull the mode up.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`growth`, and if ``growth_by`` is 0 or not finite.
+
+    Notes
+    -----
+    A difference between two networks, the second a small step further along the pull on this mode
+    alone. The pull g itself is measured on the embeddings of the first and divided out. See
+    :mod:`theory.growth.adaptation`.
+
+    Examples
+    --------
+    >>> from sslsim.objectives import barlow_twins
+    >>> layer = nn.Linear(2, 1, bias=False)  # one layer: a fixed kernel
+    >>> _ = layer.weight.data.copy_(torch.tensor([[0.1, 0.0]]))
+    >>> round(adaptation(layer, HeldOutPairs(torch.eye(2), torch.eye(2)), barlow_twins, 0), 6)
+    0.0
+    """
+    if not (math.isfinite(growth_by) and growth_by != 0):
+        raise ValueError(f"growth_by is {growth_by}; expected a finite number other than 0")
+    now = growth(encoder, pairs, objective, [mode], spectrum=spectrum)
+    rate = float(now.own[0])
+    if rate <= 0:
+        return math.nan
+    later, parameters, _ = copied_parameters(encoder)
+    with batch_statistics(later):
+        z, z_prime = later(pairs.x.double()), later(pairs.x_prime.double())
+    loss = objective(z, z_prime)
+    pulls = torch.autograd.grad(loss, (z, z_prime), retain_graph=True, materialize_grads=True)
+    u = now.directions[:, mode]
+    step = _own_velocity((z, z_prime), pulls, u, spectrum, parameters) * (growth_by / rate)
+    with torch.no_grad():
+        sizes = [parameter.numel() for parameter in parameters]
+        for parameter, part in zip(parameters, step.split(sizes), strict=True):
+            parameter.add_(part.view_as(parameter))
+    then = growth(later, pairs, objective, [mode], spectrum=spectrum)
+    grown = float(torch.log(then.lam[mode] / now.lam[mode]))
+    strength = pull_curve(
+        now.z, now.z_prime, u, objective, [1.0, math.exp(grown)], spectrum=spectrum
+    )
+    ratio = float(then.own[0]) / rate / float(strength[1] / strength[0])
+    return math.log(ratio) / grown if ratio > 0 and grown != 0 else math.nan
 
 
 def gradient_flow_step(
@@ -243,6 +309,21 @@ def _eigenvalue(f: torch.Tensor, f_prime: torch.Tensor, spectrum: str) -> torch.
     if spectrum == "cross":
         return f @ f_prime / len(f)
     return torch.cat([f, f_prime]).var(correction=0)
+
+
+def _own_velocity(
+    embeddings: tuple[torch.Tensor, torch.Tensor],
+    pulls: Sequence[torch.Tensor],
+    u: torch.Tensor,
+    spectrum: str,
+    parameters: Sequence[nn.Parameter],
+) -> torch.Tensor:
+    """Velocity of the parameters by the pull of the loss on the mode u alone."""
+    f, f_prime = (side @ u for side in embeddings)
+    if spectrum == "covariance":  # the mode is what varies
+        mean = torch.cat([f, f_prime]).mean()
+        f, f_prime = f - mean, f_prime - mean
+    return -flat_gradient(f @ (pulls[0] @ u) + f_prime @ (pulls[1] @ u), parameters)
 
 
 def _velocity(velocity: Sequence[torch.Tensor], parameters: Sequence[nn.Parameter]) -> torch.Tensor:
