@@ -130,6 +130,7 @@ def _forecasts(results: Path) -> list[Predictions]:
     judged = [
         forecast for forecast in result["forecasts"] if forecast["size"] == result["judged_at"]
     ]
+    main = result.get("main", "two_factor")
     rows = []
     for encoder, some in grouped(judged, lambda forecast: forecast["encoder"]).items():
         now = _numbers([forecast["time"] for forecast in some])
@@ -137,7 +138,7 @@ def _forecasts(results: Path) -> list[Predictions]:
             _numbers(values, missing) - now
             for values, missing in (
                 ([forecast["measured_step_time"] for forecast in some], np.nan),
-                ([forecast["step_times"]["two_factor"] for forecast in some], np.nan),
+                ([forecast["step_times"][main] for forecast in some], np.nan),
                 ([forecast["low"] for forecast in some], np.nan),
                 ([forecast["high"] for forecast in some], np.inf),
             )

@@ -51,7 +51,7 @@ def _draw_scatter(axes: Axes, result: dict[str, Any]) -> None:
             np.array([np.inf if value is None else value for value in values])
             - np.array([forecast["time"] for forecast in of_kind])
             for values in (
-                [forecast["step_times"]["two_factor"] for forecast in of_kind],
+                [forecast["step_times"][_main(result)] for forecast in of_kind],
                 [forecast["low"] for forecast in of_kind],
                 [forecast["high"] for forecast in of_kind],
                 [forecast["step_times"][_NAIVE] for forecast in of_kind],
@@ -84,10 +84,15 @@ def _draw_scatter(axes: Axes, result: dict[str, Any]) -> None:
     axes.legend(loc="best")
 
 
+def _main(result: dict[str, Any]) -> str:
+    """The forecaster that has an interval; results of earlier versions do not name it."""
+    return str(result.get("main", "two_factor"))
+
+
 def _draw_tightening(axes: Axes, result: dict[str, Any]) -> None:
     """Forecasts over what happened, by the eigenvalue at which they were made."""
     sizes = sorted({forecast["size"] for forecast in result["forecasts"]})
-    names = {"two_factor": (INK, "o", "two factors"), _NAIVE: (QUIET, "s", "last rate kept up")}
+    names = {_main(result): (INK, "o", "the law"), _NAIVE: (QUIET, "s", "last rate kept up")}
     for name, (colour, marker, label) in names.items():
         middle, low, high, judged_sizes = [], [], [], []
         for size in sizes:
@@ -131,15 +136,18 @@ def _draw_future(axes: Axes, result: dict[str, Any], curves: dict[str, Any]) -> 
         axes.plot(times[past], values[past], color=colour)
         axes.plot(times[rest], values[rest], color=colour, lw=0.8, ls=":")
     for forecast in forecasts:
-        law = two_factor_law(forecast["lam"], forecast["late_rate"], forecast["early_rate"])
-        rise = np.geomspace(forecast["lam"], 0.98, 60)
-        when = now + growth_time(law, forecast["lam"], rise)
         colour = colours[forecast["mode"] - 1]
-        axes.plot(when, forecast["ceiling"] * rise, color=colour, lw=1.0, ls=(0, (5, 2)))
+        step = forecast["step_times"][_main(result)]
+        if step is not None:
+            # The shape of two factors, with the time of the forecast at half the ceiling.
+            law = two_factor_law(forecast["lam"], forecast["late_rate"], forecast["early_rate"])
+            rise = np.geomspace(forecast["lam"], 0.98, 60)
+            half = growth_time(law, forecast["lam"], 0.5)
+            when = now + growth_time(law, forecast["lam"], rise) * (step - now) / half
+            axes.plot(when, forecast["ceiling"] * rise, color=colour, lw=1.0, ls=(0, (5, 2)))
         height = 0.5 * forecast["ceiling"]
-        axes.plot(
-            [forecast["low"], forecast["high"]], [height, height], color=colour, lw=0.8, marker="|"
-        )
+        ends = np.array([forecast["low"], forecast["high"]], dtype=float)
+        axes.plot(ends, [height, height], color=colour, lw=0.8, marker="|")
     axes.axvspan(times[0], now, color=BAND, alpha=0.35, lw=0)
     ends = [forecast["high"] for forecast in forecasts[:3] if forecast["high"] is not None]
     axes.set(

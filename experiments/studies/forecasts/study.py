@@ -92,6 +92,7 @@ def forecast(options: ForecastOptions) -> Path:
         "at": options.at,
         "judged_at": None if options.at is not None else JUDGED,
         "interval_level": options.interval_level,
+        "main": MAIN,
         "states": [] if options.at is None else _states(histories[0], options.at, forecasts),
         "forecasts": [asdict(entry) for entry in forecasts],
         "summary": {} if options.at is not None else summarise(judged),
@@ -220,9 +221,10 @@ def _from_curves(options: ForecastOptions, calibration: dict[str, Any]) -> Path:
                 "at": len(times) - 1,
                 "judged_at": None,
                 "interval_level": options.interval_level,
+                "main": CURVES,
                 "states": states,
                 "forecasts": forecasts,
-                "summary": {"main": CURVES},
+                "summary": {},
             },
         )
     return options.out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from experiments.summary import Agreement, Number, Result, Summary, Table
 from experiments.tables import (
     entries,
@@ -19,6 +21,7 @@ _MOST_ROWS = 300  # forecasts shown one by one
 def forecast_summary(result: Result) -> Summary:
     """Forecasts of steps against what happened."""
     summary = mapping(result, "summary")
+    main = words(result.get("main", "two_factor"), 60)  # of results without the name
     parts = {"all": summary, **mapping(summary, "groups")}
     rows = tuple(
         (
@@ -28,7 +31,8 @@ def forecast_summary(result: Result) -> Summary:
             percent(finite(errors, "median_rate_error")),
             percent(finite(errors, "median_time_error")),
             number(finite(errors, "median_time_ratio"), 3),
-            percent(finite(part, "covered")) if forecaster == "two_factor" else "-",
+            percent(finite(part, "covered")) if forecaster == main else "-",
+            number(finite(part, "median_interval_factor"), 3) if forecaster == main else "-",
         )
         for name, part in parts.items()
         for plateaus in (mapping(part).get("plateaus"),)
@@ -42,19 +46,22 @@ def forecast_summary(result: Result) -> Summary:
         "time error",
         "time ratio",
         "covered",
+        "interval high/low",
     )
     made = number(finite(result, "judged_at"))
     caption = f"Median errors of forecasts made when a mode passed {made} of its ceiling"
     tables = [Table(caption, headers, rows)] if rows else []
-    tables.append(_forecasts(result, folded=bool(rows)))
-    law = mapping(summary, "forecasters", "two_factor")
+    if states := entries(result, "states"):
+        tables.append(_states(states))
+    tables.append(_forecasts(result, main, folded=bool(rows)))
+    law = mapping(summary, "forecasters", main)
     error, covered = finite(law, "median_time_error"), finite(summary, "covered")
     agreements = []
     if law:
         others = [
             f"{words(name, 40)} {percent(finite(other, 'median_time_error'))}"
             for name, other in mapping(summary, "forecasters").items()
-            if name != "two_factor"
+            if name != main
         ]
         beside = "; ".join([f"{words(summary.get('plateaus'))} plateaus", *others])
         agreements.append(Agreement("time left to a step, median error", percent(error), beside))
@@ -80,17 +87,26 @@ def forecast_summary(result: Result) -> Summary:
     )
 
 
-def _forecasts(result: Result, folded: bool) -> Table:
+def _states(states: Sequence[Mapping[str, object]]) -> Table:
+    rows = tuple(
+        (words(entry.get("mode")), number(finite(entry, "lam")), words(entry.get("state"), 60))
+        for entry in states[:_MOST_ROWS]
+    )
+    return Table("Modes at this checkpoint", ("mode", "eigenvalue", "state"), rows)
+
+
+def _forecasts(result: Result, main: str, folded: bool) -> Table:
     forecasts = entries(result, "forecasts")
     rows = tuple(
         (
             words(entry.get("run"), 60),
             words(entry.get("mode")),
+            words(entry.get("state", "-"), 60),
             number(finite(entry, "size")),
             number(finite(entry, "time")),
-            number(finite(entry, "rates", "two_factor"), 3),
+            number(finite(entry, "rates", main), 3),
             number(finite(entry, "measured_rate"), 3),
-            number(finite(entry, "step_times", "two_factor")),
+            number(finite(entry, "step_times", main)),
             f"{number(finite(entry, 'low'))} .. {number(finite(entry, 'high'))}",
             number(finite(entry, "step_times", "last_rate")),
             number(finite(entry, "measured_step_time")),
@@ -101,7 +117,7 @@ def _forecasts(result: Result, folded: bool) -> Table:
     return Table(
         "Every forecast (flow times)" + (f"; {left} more in forecast.json" if left else ""),
         (
-            *("run", "mode", "passed", "made at", "rate", "measured rate"),
+            *("run", "mode", "state", "passed", "made at", "rate", "measured rate"),
             *("forecast", "interval", "by the last rate", "happened"),
         ),
         rows,

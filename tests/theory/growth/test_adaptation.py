@@ -47,7 +47,9 @@ def test_a_wide_random_start_rises_by_its_adaptation_and_not_by_its_shares():
         return (state[:200] @ state[200:]) ** 2 - 0.5
 
     half.terminal = True
-    measured = solve_ivp(flow, (0, 50), [*w, *phi], events=half, rtol=1e-10, atol=1e-12).t[-1]
+    measured = solve_ivp(
+        flow, (0, 50), np.concatenate([w, phi]), events=half, rtol=1e-10, atol=1e-12
+    ).t[-1]
     rate = late + early
     beta = 16 * (1 - lam) ** 2 * lam / (2 * rate**2)
     shares, rooms = factors_with(rate, beta)
