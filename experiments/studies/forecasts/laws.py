@@ -103,8 +103,9 @@ def mode_law(history: RunHistory, index: int, mode: int, now: Growth, adapts: fl
     else:
         pull = curve
     own = float(now.own[0])
-    held = own <= 0 or not np.isfinite(adapts)
-    shares, rooms = factors_with(0.0, 0.0) if held else factors_with(own, adapts)
+    # Beyond these bounds a step has mixed modes; then features count as fixed.
+    usable = adapts if np.isfinite(adapts) and abs(adapts) <= 1 else 0.0
+    shares, rooms = factors_with(max(own, 0.0), usable)
     return ModeLaw(shares, rooms, pull, lam, ceiling)
 
 
