@@ -35,19 +35,19 @@ def read_calibration(path: Path | None = None) -> dict[str, Any]:
 
 
 def scores_for(
-    calibration: dict[str, Any], method: str, state: str, leave_out: str | None = None
+    calibration: dict[str, Any], method: str | None, state: str, leave_out: str | None = None
 ) -> list[float]:
-    """Scores of other runs by a method and in a state; of all methods if the method has none.
+    """Scores of other runs by a method, or by any, and in a state.
 
     Those of a run with the name ``leave_out`` do not count: it may be the very run.
     """
-    entries = [
-        entry
+    return [
+        float(entry["score"])
         for entry in calibration["scores"]
-        if entry["state"] == state and entry["run"] != leave_out
+        if entry["state"] == state
+        and entry["run"] != leave_out
+        and method in (None, entry["method"])
     ]
-    same = [entry for entry in entries if entry["method"] == method]
-    return [float(entry["score"]) for entry in same or entries]
 
 
 def interval_factor(others: Sequence[float], own: Sequence[float], level: float) -> float:

@@ -190,7 +190,7 @@ def _from_curves(options: ForecastOptions, calibration: dict[str, Any]) -> Path:
         if not ahead:
             step = now + curve_time(times, curve, STEP, options.lr, options.momentum)
             if np.isfinite(step):
-                scores = scores_for(calibration, "", CURVES)
+                scores = scores_for(calibration, None, CURVES)
                 factor = interval_factor(scores, [], options.interval_level)
                 low, high = now + (step - now) / factor, now + (step - now) * factor
         bound = max(bound, low)

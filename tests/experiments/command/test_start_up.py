@@ -108,7 +108,10 @@ def test_a_report_needs_neither_networks_nor_pictures(tmp_path):
         ("train --evaluate yes", "evaluate takes no value, not 'yes'; expected --evaluate or --n"),
         ("train --steps", "steps has no value; expected a whole number"),
         ("train --out --steps 3", "out has no value; expected a path"),
-        ("forecast", "forecast needs --run; expected paths (sslsim forecast --help lists them)"),
+        (
+            "forecast",
+            "no run is given; expected --run DIR, a folder of sslsim train, or --curves FILE",
+        ),
         ("forecast --run", "forecast needs --run; expected paths (sslsim forecast --help lists"),
         ("report", "report needs folders; expected paths (sslsim report --help lists them)"),
         ("report --uot x", "report has no option --uot; did you mean --out? (sslsim report --help"),

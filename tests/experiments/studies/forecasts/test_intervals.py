@@ -52,7 +52,8 @@ def test_scores_are_those_of_other_runs_by_the_same_method_and_state():
     assert calibration["runs"] == ["a", "b", "c"]
     assert scores_for(calibration, "barlow_twins", "at rest") == [0.1, 0.2]
     assert scores_for(calibration, "barlow_twins", "at rest", leave_out="a") == [0.2]
-    assert scores_for(calibration, "spectral", "at rest") == [0.1, 0.2, 0.4]  # no own ones
+    assert scores_for(calibration, "spectral", "at rest") == []
+    assert scores_for(calibration, None, "at rest") == [0.1, 0.2, 0.4]
     assert scores_for(calibration, "barlow_twins", "curves") == []
 
 
