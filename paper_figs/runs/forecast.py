@@ -142,8 +142,9 @@ def _draw_future(axes: Axes, result: dict[str, Any], curves: dict[str, Any]) -> 
             # The shape of two factors, with the time of the forecast at half the ceiling.
             law = two_factor_law(forecast["lam"], forecast["late_rate"], forecast["early_rate"])
             rise = np.geomspace(forecast["lam"], 0.98, 60)
-            half = growth_time(law, forecast["lam"], 0.5)
-            when = now + growth_time(law, forecast["lam"], rise) * (step - now) / half
+            when = now + growth_time(law, forecast["lam"], rise)
+            if _main(result) != "two_factor":
+                when = now + (when - now) * (step - now) / growth_time(law, forecast["lam"], 0.5)
             axes.plot(when, forecast["ceiling"] * rise, color=colour, lw=1.0, ls=(0, (5, 2)))
         height = 0.5 * forecast["ceiling"]
         ends = np.array([forecast["low"], forecast["high"]], dtype=float)

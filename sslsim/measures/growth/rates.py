@@ -186,7 +186,7 @@ def adaptation(
     mode: int,
     *,
     spectrum: str = "cross",
-    growth_by: float = 0.1,
+    growth_by: float = 0.01,
 ) -> float:
     """How much the own rate of a mode grows with it: d ln(rate / g) / d ln(lambda).
 
@@ -197,7 +197,8 @@ def adaptation(
     mode : int
         Number of the mode, from 0.
     growth_by : float
-        ln(lambda) gained by the step along the own flow of the mode, other than 0.
+        ln(lambda) gained by the step along the own flow of the mode, other than 0. Large steps mix
+        the mode with learned ones.
 
     Returns
     -------
