@@ -7,14 +7,14 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
-from experiments.studies.training.forecast import forecast
-from experiments.studies.training.forecasters import SIZES
 from forecasts import trained
 from scipy.integrate import quad
 
 from experiments.cli import main
 from experiments.options import ForecastOptions
-from experiments.studies.training.tables import forecast_summary
+from experiments.studies.forecasts.moments import SIZES
+from experiments.studies.forecasts.study import forecast
+from experiments.studies.forecasts.tables import forecast_summary
 from experiments.summary import as_text
 from paper_figs.runs.forecast import draw_forecast
 from sslsim.core.files import read_arrays, read_json
