@@ -20,8 +20,9 @@ class DataOptions:
     ----------
     data : str
         Data set: digits (ships with scikit-learn), cifar10, cifar100, stl10, fashion_mnist,
-        imagenette, a folder of images, an .npz file with `images`, or an .npz file with pairs `x`
-        and `x_prime` of shape (n, m), which are used as they are.
+        imagenette, a folder of images, an .npz file with `images`, an .npy or IDX file (MNIST) of
+        images, or an .npz file with pairs `x` and `x_prime` of shape (n, m), which are used as they
+        are.
     root : Path or None
         Folder of the torchvision data sets. Default: $SSLSIM_DATA, else ~/.cache/sslsim.
     split : str
