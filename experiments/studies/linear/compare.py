@@ -77,12 +77,11 @@ def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int
     x, x_prime = (np.asarray(view, dtype=np.float64) for view in pairs.arrays())
     rng = np.random.default_rng(options.seed)
     w0 = options.init_scale * rng.standard_normal((options.dim, pairs.m))
-    source_views: Any = (x, x_prime)
-    if options.fresh_views:
-        source_views = (all_views(pairs), None)
+    first, second = (all_views(pairs), None) if options.fresh_views else (x, x_prime)
     prediction, messages = noting_warnings(
         lambda: predict_steps_from(
-            *source_views,
+            first,
+            second,
             w0,
             learning_rate=options.lr,
             center=options.center,
@@ -234,10 +233,10 @@ def _trained_fresh(
 ) -> tuple[NDArray[np.int64], Array]:
     """Iteration numbers and eigenvalues recorded in training with new views in every iteration."""
     assert pairs.stream is not None
-    mean = torch.from_numpy(prediction.mean)
+    stream, mean = pairs.stream, torch.from_numpy(prediction.mean)
 
     def draw(number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        x, x_prime = pairs.stream.fresh(number)
+        x, x_prime = stream.fresh(number)
         return x.double() - mean, x_prime.double() - mean
 
     run = train_linear_fresh(
