@@ -26,6 +26,7 @@ from experiments.options import CompareOptions
 from experiments.studies.linear.pairs import all_views, check_model, gather_pairs
 from experiments.studies.linear.predict import check_stability, headline, noting_warnings, source
 from sslsim.core.files import write_arrays, write_json
+from sslsim.data.datasets import holds_pairs
 from sslsim.data.pair_sets import PairSet
 from sslsim.measures.steps import half_rise_times
 from sslsim.runs.folder import check_folder, new_results
@@ -67,13 +68,13 @@ def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int
     """
     if options.max_iterations < 1:
         raise ValueError(f"max-iterations is {options.max_iterations}; expected at least 1")
+    if options.fresh_views and holds_pairs(options.data):
+        raise ValueError(f"fresh-views needs images, but {options.data} holds pairs")
     if options.fresh_views and options.views_per_image is None:
         options = replace(options, views_per_image=_FRESH_VIEWS)
     check_folder(options.out, "compare", RESULTS)
     pairs = gather_pairs(options, options.seed)
     check_model(options, pairs.m)
-    if options.fresh_views and pairs.stream is None:
-        raise ValueError(f"fresh-views needs images, but {options.data} holds pairs")
     x, x_prime = (np.asarray(view, dtype=np.float64) for view in pairs.arrays())
     rng = np.random.default_rng(options.seed)
     w0 = options.init_scale * rng.standard_normal((options.dim, pairs.m))
