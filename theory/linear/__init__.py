@@ -11,6 +11,7 @@ from theory.linear import (
     initialization,
     momentum,
     preconditioned,
+    ties,
     two_factor,
     weight_decay,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "initialization",
     "momentum",
     "preconditioned",
+    "ties",
     "two_factor",
     "weight_decay",
 ]

@@ -5,11 +5,13 @@ sampling error of Gamma has mean zero and variance
 
     v_jk = w_jk / n,   w_jk = mean_i [(a_ij b_ik + b_ij a_ik) / 2]^2,   v_jj = var_i(a_ij b_ij) / n.
 
-:mod:`theory.prediction.uncertainty` computes intervals from them.
+If an image has several pairs or views, w_jk is the mean over images of the square of the image's
+mean entry. :mod:`theory.prediction.uncertainty` computes intervals from them.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,12 +70,14 @@ def pair_moments(
         Number d of modes of interest.
     groups : ndarray of int, shape (n,), optional
         Unit of every pair, for example its image: pairs of one image are not independent. Default:
-        each pair is a unit.
+        each pair is a unit. If the pairs are k views of each image, images are the units anyway.
 
     Returns
     -------
     Moments
         Moments. They cost O(n m K) floating-point operations and 16 n K bytes for K computed modes.
+        k views of each image are summed image by image: 8 k bytes x (m + 2 K + k) for each image of
+        a chunk, and 8 (d + 1) bytes for each image.
 
     Raises
     ------
@@ -90,6 +94,8 @@ def pair_moments(
     [0.005]
     """
     n, vectors = pairs.n, spectrum.eigenvectors
+    if pairs.views is not None:
+        return _moments_of_views(pairs, spectrum, dim, pairs.views)
     if groups is not None and np.shape(groups) != (n,):
         raise ValueError(f"groups has shape {np.shape(groups)}; expected one unit a pair, ({n},)")
     a, b = np.empty((n, vectors.shape[1])), np.empty((n, vectors.shape[1]))
@@ -107,19 +113,52 @@ def pair_moments(
             rest[rows, column] -= np.einsum("ij,ij->i", p_in[rows], q_in[rows])
         lowest[rows] = (x @ spectrum.lowest_vector) * (x_prime @ spectrum.lowest_vector)
         row += len(x)
-    tail = not spectrum.complete
     noise, own, units = (
         _ungrouped(a, b, rest, dim) if groups is None else _grouped(a, b, rest, dim, groups)
     )
-    gamma = spectrum.eigenvalues
-    if tail:
-        gamma = np.append(gamma, 0.0)
-    else:
-        noise = noise[:, :-1]
-    noise[np.arange(dim), np.arange(dim)] = 0.0
     order, starts = _units(n, groups)
-    floor = max(-spectrum.lowest, 0.0), np.sqrt(_variance_of_mean(lowest[order], starts))
-    return Moments(gamma, noise, own, tail, units, *floor)
+    return _moments(spectrum, noise, own, units, _variance_of_mean(lowest[order], starts))
+
+
+def _moments(
+    spectrum: Spectrum, noise: Array, own: Array, units: int, lowest_variance: float
+) -> Moments:
+    """Moments from variances whose last column is of all directions that were not computed."""
+    tail, modes = not spectrum.complete, np.arange(len(own))
+    gamma = np.append(spectrum.eigenvalues, 0.0) if tail else spectrum.eigenvalues
+    noise = noise if tail else noise[:, :-1]
+    noise[modes, modes] = 0.0
+    floor = max(-spectrum.lowest, 0.0)
+    return Moments(gamma, noise, own, tail, units, floor, math.sqrt(lowest_variance))
+
+
+def _moments_of_views(pairs: Pairs, spectrum: Spectrum, dim: int, k: int) -> Moments:
+    """Moments of all pairs of k views, with images as units, summed chunk by chunk.
+
+    An image's entry (j, l) is sum_a q_aj p_al / k, where p_a is view a in the eigenbasis and q_a
+    the mean of the others. Outside the computed modes its square is q^T G q / k^2 with the Gram
+    matrix G of the views there.
+    """
+    units, vectors = pairs.n // k, spectrum.eigenvectors
+    noise = np.zeros((dim, vectors.shape[1] + 1))
+    diagonal, lowest = np.empty((units, dim)), np.empty(units)
+    row = 0
+    for x, others in pairs:
+        rows = slice(row, row + len(x) // k)
+        views = x.reshape(-1, k, pairs.m)
+        p = views @ vectors
+        q = (others @ vectors[:, :dim]).reshape(-1, k, dim)
+        outside = views @ views.transpose(0, 2, 1) - p @ p.transpose(0, 2, 1)
+        for j in range(dim):
+            entries = np.einsum("ca,cal->cl", q[:, :, j], p) / k
+            noise[j, :-1] += np.sum(entries**2, axis=0)
+            noise[j, -1] += np.einsum("ca,cab,cb->", q[:, :, j], outside, q[:, :, j]) / k**2
+            diagonal[rows, j] = entries[:, j]
+        ends = (x @ spectrum.lowest_vector) * (others @ spectrum.lowest_vector)
+        lowest[rows] = ends.reshape(-1, k).mean(axis=1)
+        row = rows.stop
+    own = diagonal.var(axis=0) / units
+    return _moments(spectrum, noise / units**2, own, units, float(lowest.var()) / units)
 
 
 def _ungrouped(a: Array, b: Array, rest: Array, dim: int) -> tuple[Array, Array, int]:

@@ -1,7 +1,8 @@
 r"""Prediction of step times from positive pairs, the main function of this package.
 
 The top eigenpairs of Gamma (:mod:`theory.pairs.spectrum`) and the aligned initialisation that is
-equivalent to W(0) (:mod:`theory.linear.initialization`) give step times, curves and plateaus in
+equivalent to W(0) (:mod:`theory.linear.initialization`, and :mod:`theory.linear.ties` where
+eigenvalues are equal or close) give step times, curves and plateaus in
 closed form (:mod:`theory.linear.closed_form`), iterations of gradient descent
 (:mod:`theory.linear.gradient_descent`), and intervals for the population of the pairs
 (:mod:`theory.prediction.uncertainty`).
@@ -9,9 +10,11 @@ closed form (:mod:`theory.linear.closed_form`), iterations of gradient descent
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,13 +24,19 @@ from theory.linear import closed_form
 from theory.linear.closed_form import Plateau
 from theory.linear.gradient_descent import descent_step_iterations, stable_learning_rate
 from theory.linear.initialization import equivalent_initialization
-from theory.pairs.gamma import Pairs, read_pairs
+from theory.linear.ties import InitialModes, initial_modes
+from theory.pairs.gamma import Pairs, read_pairs, unit_energy
 from theory.pairs.moments import pair_moments
 from theory.pairs.spectrum import Spectrum, spectrum
 from theory.prediction.uncertainty import estimate_eigenvalues, step_intervals
 
 STABLE_SHARE = 0.2
 """Default learning rate as a share of the largest stable one, usually 0.05 / gamma_1."""
+
+_BEYOND = 10  # modes after those of interest, which delay them where eigenvalues are close
+
+SMALL_START = 0.1
+"""Largest initial eigenvalue of the embedding for which W(0) counts as small."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,8 @@ class StepPrediction:
         Singular values of the equivalent aligned initialisation.
     left : ndarray, shape (dim, dim)
         Left singular vectors U of that initialisation.
+    equal, integrated : ndarray of bool, shape (dim,)
+        Modes whose eigenvalue is equal or close to another one's, see :mod:`theory.linear.ties`.
     learning_rate : float
         Learning rate for ``step_iterations``.
     stable_learning_rate : float
@@ -80,7 +91,7 @@ class StepPrediction:
     mean : ndarray, shape (m,)
         Mean over both views, zero if not centred.
     n_pairs : int
-        Number of pairs.
+        Number of pairs; k views of an image give k (k - 1) / 2.
     route : str
         Algorithm of the eigenpairs, see :mod:`theory.pairs.spectrum`.
     """
@@ -100,6 +111,8 @@ class StepPrediction:
     initial_weights: Array
     initial_singular_values: Array
     left: Array
+    equal: NDArray[np.bool_]
+    integrated: NDArray[np.bool_]
     learning_rate: float
     stable_learning_rate: float
     step_iterations: Array
@@ -130,7 +143,7 @@ class StepPrediction:
 
 
 def predict_steps(
-    x: ArrayLike | Iterable[tuple[ArrayLike, ArrayLike]],
+    x: ArrayLike | Iterable[Any],
     x_prime: ArrayLike | None = None,
     dim: int = 10,
     *,
@@ -147,10 +160,11 @@ def predict_steps(
 
     Parameters
     ----------
-    x : array_like, shape (n, m), or iterable of (array_like, array_like)
-        First views in rows, or re-iterable chunks (x, x') of both.
+    x : array_like, shape (n, m), ndarray, shape (n, k, m), or iterable of chunks
+        First views in rows; or k views of each image, of which all pairs count; or re-iterable
+        chunks, each (x, x') or views (images, k, m).
     x_prime : array_like, shape (n, m), optional
-        Second views; not used with chunks.
+        Second views; not used with views of images or chunks.
     dim : int
         Embedding dimension d, from 1 to m.
     init_scale : float
@@ -164,7 +178,7 @@ def predict_steps(
     scale : float
         Factor on the data, for instance 1/255 for uint8 images.
     groups : array_like of int, shape (n,), optional
-        Image of each pair, if images have several pairs.
+        Image of each pair, if images have several pairs. Not used with views of images.
     level : float
         Coverage probability of each interval.
     route : {'auto', 'dense', 'krylov', 'streamed'}
@@ -183,7 +197,7 @@ def predict_steps(
     Warns
     -----
     UserWarning
-        If ``dim`` exceeds the number of positive modes.
+        If ``dim`` exceeds the number of positive modes, or W(0) is not small.
 
     Notes
     -----
@@ -206,7 +220,7 @@ def predict_steps(
 
 
 def predict_steps_from(
-    x: ArrayLike | Iterable[tuple[ArrayLike, ArrayLike]],
+    x: ArrayLike | Iterable[Any],
     x_prime: ArrayLike | None,
     w0: ArrayLike,
     *,
@@ -222,8 +236,8 @@ def predict_steps_from(
 
     Parameters
     ----------
-    x, x_prime : array_like, shape (n, m)
-        The pairs, as in :func:`predict_steps`.
+    x, x_prime
+        The pairs or views, as in :func:`predict_steps`.
     w0 : array_like, shape (dim, m)
         Initial weights W(0), small.
     learning_rate, center, scale, groups, level, route
@@ -266,7 +280,11 @@ def _predict(
     route: str,
 ) -> StepPrediction:
     dim = w0.shape[0]
-    modes = spectrum(pairs, dim, route=route)
+    pairs, unit = unit_energy(pairs)
+    w0 = w0 / unit
+    if learning_rate is not None:
+        learning_rate = positive_number("learning_rate", learning_rate) / unit**2
+    modes = spectrum(pairs, dim, beyond=min(_BEYOND, pairs.m - dim), route=route)
     gamma, vectors, residuals = _top_modes(modes, w0, dim)
     positive = int(np.count_nonzero(gamma > 0))
     if positive < dim:
@@ -275,12 +293,13 @@ def _predict(
             "the rest is never learned",
             stacklevel=3,
         )
-    left, s0 = equivalent_initialization(w0, vectors)
+    start = _initial_modes(modes, w0, gamma, vectors, positive)
+    s0 = start.s0
+    _check_small(gamma * s0**2)
     stable = stable_learning_rate([max(gamma[0], 0.0), min(modes.lowest, 0.0)])
     if learning_rate is None:
         learning_rate = STABLE_SHARE * stable if np.isfinite(stable) else 1.0
-    learning_rate = positive_number("learning_rate", learning_rate)
-    units = None if groups is None else np.asarray(groups)
+    units = pairs.groups if groups is None else np.asarray(groups)
     # Null directions that complete a short spectrum have no data, so nothing is known.
     known = dim if not np.any(gamma == 0) else int(np.count_nonzero(gamma > 0))
     low, high = np.full(dim, -np.inf), np.full(dim, np.inf)
@@ -293,10 +312,10 @@ def _predict(
         low[:known], high[:known] = bounds.eigenvalue_low, bounds.eigenvalue_high
         early[:known], late[:known] = bounds.step_time_low, bounds.step_time_high
         bias[:known], resolved[:known] = estimate.bias, estimate.resolved
-    return StepPrediction(
+    prediction = StepPrediction(
         eigenvalues=gamma,
         next_eigenvalue=float(modes.eigenvalues[dim]) if len(modes.eigenvalues) > dim else np.nan,
-        eigenvectors=vectors,
+        eigenvectors=start.right,
         residuals=residuals,
         eigenvalue_low=low,
         eigenvalue_high=high,
@@ -308,7 +327,9 @@ def _predict(
         interval_level=level,
         initial_weights=w0,
         initial_singular_values=s0,
-        left=left,
+        left=start.left,
+        equal=start.equal,
+        integrated=start.integrated,
         learning_rate=learning_rate,
         stable_learning_rate=stable,
         step_iterations=descent_step_iterations(gamma, s0, learning_rate),
@@ -316,9 +337,61 @@ def _predict(
         positive_modes=modes.positive_modes,
         centred=pairs.centred,
         mean=pairs.mean,
-        n_pairs=pairs.n,
+        n_pairs=pairs.n if pairs.views is None else pairs.n * (pairs.views - 1) // 2,
         route=modes.route,
     )
+    return prediction if unit == 1.0 else _in_units_of_data(prediction, unit)
+
+
+def _in_units_of_data(prediction: StepPrediction, unit: float) -> StepPrediction:
+    """Prediction for pairs divided by ``unit``: eigenvalues are 1 / time, and W is 1 / data."""
+    times = ("step_times", "step_time_low", "step_time_high", "learning_rate")
+    rates = ("next_eigenvalue", "residuals", "eigenvalue_low", "eigenvalue_high", "eigenvalue_bias")
+    factors = {
+        **dict.fromkeys((*times, "stable_learning_rate"), unit**2),
+        **dict.fromkeys(("eigenvalues", *rates), unit**-2),
+        **dict.fromkeys(("initial_weights", "initial_singular_values"), unit),
+        "mean": 1.0 / unit,
+    }
+    changed: dict[str, Any] = {
+        name: getattr(prediction, name) * factor for name, factor in factors.items()
+    }
+    changed["plateaus"] = tuple(
+        replace(plateau, start=plateau.start * unit**2, end=plateau.end * unit**2)
+        for plateau in prediction.plateaus
+    )
+    return replace(prediction, **changed)
+
+
+def _initial_modes(
+    modes: Spectrum, w0: Array, gamma: Array, vectors: Array, positive: int
+) -> InitialModes:
+    """Initialisation of the top modes; only positive ones can be close to each other."""
+    left, s0 = equivalent_initialization(w0, vectors)
+    none = np.zeros(len(s0), dtype=bool)
+    if not positive:
+        return InitialModes(left, s0, vectors, none, none)
+    above = modes.eigenvalues > 0
+    start = initial_modes(w0, modes.eigenvalues[above], modes.eigenvectors[:, above], positive)
+    return InitialModes(
+        np.hstack([start.left, left[:, positive:]]),
+        np.r_[start.s0, s0[positive:]],
+        np.hstack([start.right, vectors[:, positive:]]),
+        np.r_[start.equal, none[positive:]],
+        np.r_[start.integrated, none[positive:]],
+    )
+
+
+def _check_small(initial: Array) -> None:
+    """Warn if a mode starts so large that W(0) is not small."""
+    largest = initial.max()
+    if largest > SMALL_START:
+        warnings.warn(
+            f"W(0) is not small: mode {initial.argmax() + 1} starts at lambda = {largest:.3g}, "
+            f"expected below {SMALL_START}; step times may be wrong: make W(0) or the data at "
+            f"least {math.sqrt(largest / SMALL_START):.2g} times smaller",
+            stacklevel=4,
+        )
 
 
 def _top_modes(modes: Spectrum, w0: Array, dim: int) -> tuple[Array, Array, Array]:

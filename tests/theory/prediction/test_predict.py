@@ -155,3 +155,49 @@ def test_bad_pairs_are_refused_in_words(x, x_prime, message):
 def test_weights_that_do_not_fit_are_refused(pairs):
     with pytest.raises(ValueError, match=r"w0 has shape \(2, 5\); expected \(dim, 12\)"):
         predict_steps_from(*pairs, np.ones((2, 5)))
+
+
+@pytest.mark.parametrize("power", [140, 100, 80, -80, -100, -140])
+def test_extreme_scales_give_the_same_times_and_intervals_in_their_unit(pairs, power):
+    x, x_prime = (2.0 * view for view in pairs)
+    scale = 2.0 ** round(power / np.log10(2.0))
+    w0 = 1e-3 * np.random.default_rng(3).standard_normal((4, 12))
+    plain = predict_steps_from(x, x_prime, w0, center=True)
+    found = predict_steps_from(x * scale, x_prime * scale, w0 / scale, center=True)
+    for name in ("step_times", "step_time_low", "step_time_high", "learning_rate"):
+        expected = getattr(plain, name) / scale / scale
+        np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-9, err_msg=name)
+    for name in ("eigenvalues", "eigenvalue_low", "eigenvalue_high", "eigenvalue_bias"):
+        expected = getattr(plain, name) * scale * scale
+        np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-9, err_msg=name)
+    np.testing.assert_allclose(found.step_iterations, plain.step_iterations, rtol=1e-9)
+    np.testing.assert_allclose(found.initial_weights, w0 / scale, rtol=1e-15)
+    np.testing.assert_allclose(found.mean, plain.mean * scale, rtol=1e-9)
+    np.testing.assert_array_equal(found.resolved, plain.resolved)
+    ends = [[plateau.start for plateau in p.plateaus] for p in (found, plain)]
+    np.testing.assert_allclose(ends[0], np.array(ends[1]) / scale / scale, rtol=1e-9)
+    times = found.step_times
+    np.testing.assert_allclose(np.diag(found.eigenvalue_curves(times)), 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e150, 1e-170])
+def test_scales_whose_squares_cannot_be_computed_are_refused(pairs, scale):
+    x, x_prime = (scale * view for view in pairs)
+    with pytest.raises(ValueError, match=r"norm of about|overflow"):
+        predict_steps(x, x_prime, 2)
+
+
+def test_weights_that_are_not_small_are_warned_of(pairs):
+    with pytest.warns(
+        UserWarning, match=r"W\(0\) is not small: mode 1 starts at lambda = .* at least"
+    ):
+        predict_steps(*pairs, 2, init_scale=0.5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int8, np.int64, bool])
+def test_other_real_types_count_as_their_values(dtype):
+    rng = np.random.default_rng(0)
+    x, x_prime = (rng.integers(0, 2, (50, 4)).astype(dtype) for _ in range(2))
+    found = predict_steps(x, x_prime, 2)
+    expected = predict_steps(x.astype(np.float64), x_prime.astype(np.float64), 2)
+    np.testing.assert_array_equal(found.step_times, expected.step_times)
