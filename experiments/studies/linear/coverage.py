@@ -11,20 +11,24 @@ the mean view of each image. The table is explained in ``experiments/docs/predic
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from experiments.tables import number, table
 from sslsim.data.datasets import load_images
-from theory import predict_steps_from
 from theory.linear.closed_form import step_times
 from theory.linear.initialization import equivalent_initialization
+from theory.pairs.gamma import read_pairs
+from theory.pairs.moments import pair_moments
 from theory.pairs.planted import planted_pairs, planted_spectrum
+from theory.pairs.spectrum import spectrum
+from theory.prediction.held_out import held_out_eigenvalues
+from theory.prediction.uncertainty import estimate_eigenvalues, step_intervals
 
 Array = NDArray[np.float64]
 
@@ -109,13 +113,13 @@ def windows(images: Array, edge: int, flips: bool) -> Population:
 
 def digits() -> Population:
     """Digits shifted by up to one pixel: nine views of 8 x 8 pixels."""
-    images = load_images("digits", split="all").images[:, 0] / 255.0
+    images = load_images("digits", split="all").images[:, 0].numpy() / 255.0
     return windows(np.pad(images, ((0, 0), (1, 1), (1, 1))), 8, flips=False)
 
 
 def crops(data: str, root: Path | None) -> Population:
     """Grey images pooled to 14 x 14 pixels: fifty views, 10 x 10 crops with flips."""
-    images = load_images(data, root).images
+    images = load_images(data, root).images.numpy()
     margin = (images.shape[2] - 28) // 2
     if margin < 0:
         raise ValueError(f"images of {data} are {images.shape[2]} pixels wide; expected 28 or more")
@@ -128,9 +132,16 @@ def crops(data: str, root: Path | None) -> Population:
 
 
 def measure_coverage(
-    population: Population, n: int, dim: int, trials: int, *, level: float = 0.9, seed: int = 0
+    population: Population,
+    n: int,
+    dim: int,
+    trials: int,
+    *,
+    level: float = 0.9,
+    draws: int = 400,
+    seed: int = 0,
 ) -> Coverage:
-    """Predict from samples of n pairs, all at one W(0), and compare with the population.
+    """Compare the intervals of samples of n pairs, all at one W(0), with the population.
 
     >>> found = measure_coverage(planted("power", 6), 100, 2, trials=3)
     >>> found.covered.shape
@@ -146,13 +157,19 @@ def measure_coverage(
     low, high, samples = np.empty((3, trials, dim))
     for trial in range(trials):
         rng = np.random.default_rng([seed, trial])
-        pairs = population.draw(n, rng)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            steps = predict_steps_from(*pairs, w0, center=population.center, level=level, rng=rng)
-        low[trial], high[trial] = steps.step_time_low, steps.step_time_high
-        samples[trial], resolved[trial] = steps.step_times, steps.resolved
-        covered[0, trial] = (steps.eigenvalue_low <= gamma) & (gamma <= steps.eigenvalue_high)
+        pairs = read_pairs(*population.draw(n, rng), center=population.center)
+        modes = spectrum(pairs, dim)
+        moments = pair_moments(pairs, modes, dim)
+        estimate = estimate_eigenvalues(moments)
+        held_out = held_out_eigenvalues(pairs, modes, dim, rng=rng)
+        bounds = step_intervals(
+            moments, estimate, held_out, w0, modes.eigenvectors, level=level, draws=draws, rng=rng
+        )
+        s0 = equivalent_initialization(w0, modes.eigenvectors[:, :dim])[1]
+        samples[trial] = step_times(modes.eigenvalues[:dim], s0)
+        low[trial], high[trial] = bounds.step_time_low, bounds.step_time_high
+        resolved[trial] = estimate.separated & held_out.learned
+        covered[0, trial] = (bounds.eigenvalue_low <= gamma) & (gamma <= bounds.eigenvalue_high)
         covered[1, trial] = (low[trial] <= truth[1]) & (truth[1] <= high[trial])
     return Coverage(truth, covered, resolved, low, high, samples)
 
@@ -216,7 +233,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = [
         described(name, n, measure_coverage(population, n, dim, options.trials, seed=options.seed))
-        for name, population, n, dim in studies(options.data, options.root)
+        for name, population, n, dim in tqdm(list(studies(options.data, options.root)))
     ]
     print(table(HEADERS, rows))
 
