@@ -20,8 +20,9 @@ class DataOptions:
     ----------
     data : str
         Data set: digits (ships with scikit-learn), cifar10, cifar100, stl10, fashion_mnist,
-        imagenette, a folder of images, an .npz file with `images`, or an .npz file with pairs `x`
-        and `x_prime` of shape (n, m), which are used as they are.
+        imagenette, a folder of images, an .npz file with `images`, an .npy or IDX file (MNIST) of
+        images, or an .npz file with pairs `x` and `x_prime` of shape (n, m), which are used as they
+        are.
     root : Path or None
         Folder of the torchvision data sets. Default: $SSLSIM_DATA, else ~/.cache/sslsim.
     split : str
@@ -34,11 +35,14 @@ class DataOptions:
     views : {"crops", "noise", "simclr"}
         How the two views of an image differ: random crops of 3/4 of the side with flips, Gaussian
         noise on every pixel, or the SimCLR augmentations. Ignored for a file of pairs.
-    views_per_image : int
-        Number of views drawn from each image, an even number. They form disjoint pairs.
+    views_per_image : int or None
+        Number k of views drawn from each image, an even number. Default: 2. With more, `predict`
+        uses all pairs of them and answers for training with fresh views; `compare` trains on k/2
+        disjoint pairs of each image.
     pairs : int or None
-        Number of pairs of views. Default: one per image, at most 1500; every row of a file of
-        pairs.
+        Number of pairs of views. Default: one per image, at most 1500; k/2 of every image if more
+        than two views are drawn; every row of a file of pairs. Images that are not needed for so
+        many pairs are not used, and one line says so.
     center : bool
         Subtract the mean over both views. Without centring the first mode is the mean image, and
         its step comes far ahead of all others.
@@ -50,7 +54,7 @@ class DataOptions:
     size: int | None = None
     limit: int | None = None
     views: Views = "simclr"
-    views_per_image: int = 2
+    views_per_image: int | None = None
     pairs: int | None = None
     center: bool = True
 
@@ -110,6 +114,10 @@ class CompareOptions(ModelOptions):
     run : Path or None
         Folder of `sslsim train`: compare its records with what theory predicts from its data.
         With `run`, only `pairs` may be given as well. Default: train the linear model here.
+    fresh_views : bool
+        Train with new views of the same images in every iteration, and compare with the prediction
+        from all pairs of `views_per_image` views of each image, 8 by default. The linear model
+        only.
     max_iterations : int
         Largest number of training iterations. Modes predicted to step later are reported as not
         reached.
@@ -121,6 +129,7 @@ class CompareOptions(ModelOptions):
     width: tuple[int, ...] = ()
     repeats: int = 3
     run: Path | None = None
+    fresh_views: bool = False
     max_iterations: int = 200_000
     out: Path = Path("runs/compare")
 

@@ -16,6 +16,7 @@ views. The part of W(0) outside it changes by weight decay only, and is added at
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,17 +140,9 @@ def train_linear(
     record = _Record(len(w))
 
     for iteration in tqdm(range(iterations + 1), desc="linear", disable=not progress):
-        # Embeddings in columns: these thin products run twice as fast as those with Z in rows.
-        z, z_prime = (w @ stacked.T).split(n, dim=1)  # (d, n) each
-        cross = z @ z_prime.T
-        corr = (cross + cross.T) / (2 * n)
+        corr = _correlation(w, stacked)
         loss = (corr - eye).square().sum()
-        value = loss.item()
-        if not np.isfinite(value):
-            raise ValueError(
-                f"the loss is {value} at iteration {iteration}; expected a learning rate small "
-                f"enough to converge, below {learning_rate}"
-            )
+        value = _finite(loss, iteration, learning_rate)
         if iteration % record_every == 0 or iteration == iterations:
             record.add(iteration, value, corr.detach())
         if iteration == iterations:
@@ -172,6 +165,93 @@ def train_linear(
         eigenvalues=record.eigenvalues(),
         weights=final.numpy(),
     )
+
+
+def train_linear_fresh(
+    draw: Callable[[int], tuple[torch.Tensor, torch.Tensor]],
+    w0: ArrayLike,
+    learning_rate: float,
+    iterations: int,
+    *,
+    record_every: int = 1,
+    progress: bool = False,
+) -> LinearRun:
+    """Train a linear map by gradient descent with new views in every iteration.
+
+    Parameters
+    ----------
+    draw : callable
+        Function from the number of an iteration, from 0, to two float64 views (n, m) of the same
+        samples. The last call, after the last update, is only recorded.
+    w0, learning_rate, iterations, record_every, progress
+        As in :func:`train_linear`.
+
+    Returns
+    -------
+    LinearRun
+        Records in float64. Loss and eigenvalues are those of the new views before the update, which
+        the map has not seen.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`train_linear`.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[2.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    >>> run = train_linear_fresh(lambda _: (x, x), [[1e-3, 1e-3]], 0.02, iterations=200)
+    >>> run.eigenvalues[[0, -1]].ravel().round(6).tolist()
+    [2e-06, 1.0]
+    """
+    w = _matrix("w0", w0).requires_grad_()
+    _check_options(learning_rate, iterations, record_every, 0.0, 0.0)
+    eye = torch.eye(len(w), dtype=w.dtype)
+    record = _Record(len(w))
+    for iteration in tqdm(range(iterations + 1), desc="linear", disable=not progress):
+        stacked = torch.cat(draw(iteration))
+        if iteration == 0 and (stacked.ndim != 2 or stacked.shape[1] != w.shape[1]):
+            raise ValueError(
+                f"views have the shape {tuple(stacked.shape[1:])} and w0 {tuple(w.shape)}; "
+                "expected (m,) and (d, m)"
+            )
+        corr = _correlation(w, stacked)
+        loss = (corr - eye).square().sum()
+        value = _finite(loss, iteration, learning_rate)
+        if iteration % record_every == 0 or iteration == iterations:
+            record.add(iteration, value, corr.detach())
+        if iteration < iterations:
+            (gradient,) = torch.autograd.grad(loss, w)
+            with torch.no_grad():
+                w.sub_(gradient, alpha=learning_rate)
+    recorded = np.array(record.iterations)
+    return LinearRun(
+        iterations=recorded,
+        times=learning_rate * recorded,
+        loss=np.array(record.loss),
+        eigenvalues=record.eigenvalues(),
+        weights=w.detach().numpy(),
+    )
+
+
+def _correlation(w: torch.Tensor, stacked: torch.Tensor) -> torch.Tensor:
+    """C of the embeddings of both views, stacked (2n, m)."""
+    n = len(stacked) // 2
+    # Embeddings in columns: these thin products run twice as fast as those with Z in rows.
+    z, z_prime = (w @ stacked.T).split(n, dim=1)  # (d, n) each
+    cross = z @ z_prime.T
+    return (cross + cross.T) / (2 * n)
+
+
+def _finite(loss: torch.Tensor, iteration: int, learning_rate: float) -> float:
+    """Value of the loss, unless training diverges."""
+    value = loss.item()
+    if not np.isfinite(value):
+        raise ValueError(
+            f"the loss is {value} at iteration {iteration}; expected a learning rate small "
+            f"enough to converge, below {learning_rate}"
+        )
+    return value
 
 
 class _Record:
@@ -306,13 +386,7 @@ def train_full_batch(
     for iteration in tqdm(range(iterations + 1), desc="full batch", disable=not progress):
         z, z_prime = module(views).split(len(x))
         loss = barlow_twins(z, z_prime, form="theory")
-        value = loss.item()
-        if not math.isfinite(value):
-            raise ValueError(
-                f"the loss is {value} at iteration {iteration}; expected a learning rate small "
-                f"enough to converge, below {learning_rate}"
-            )
-        losses.append(value)
+        losses.append(_finite(loss, iteration, learning_rate))
         curves.append(_eigenvalues(z.detach(), z_prime.detach()))
         if iteration == iterations or curves[-1][-1] > stop_above:
             break

@@ -65,6 +65,8 @@ COMPARE = [
     ("--width 8 --repeats 1", "repeats is 1; expected at least 2"),
     ("--width 8 --repeats 0", "repeats is 0"),
     ("--width 8 --lr 1e9", "lr is 1e+09; expected below"),
+    ("--data {pairs} --fresh-views", "fresh-views needs images, but"),
+    ("--width 8 --fresh-views", "fresh-views is given with width"),
     ("--width 8 --dim 65", "dim is 65"),
     ("--width 8 --max-iterations 0", "max-iterations is 0"),
 ]

@@ -55,12 +55,12 @@ def view_pairs(views: ArrayLike) -> tuple[Array, Array]:
     return array.reshape(-1, m), others.reshape(-1, m)
 
 
-def views_gamma(views: ArrayLike | Iterable[ArrayLike], *, center: bool = False) -> Array:
+def views_gamma(views: Array | Iterable[Array], *, center: bool = False) -> Array:
     """Gamma over all ordered pairs of views, as a matrix.
 
     Parameters
     ----------
-    views : array_like, shape (n, k, m), or iterable of such arrays
+    views : ndarray, shape (n, k, m), or iterable of such arrays
         k views of each image; or chunks of images, which can be iterated over more than once.
     center : bool
         Subtract the mean over all views.
@@ -77,12 +77,13 @@ def views_gamma(views: ArrayLike | Iterable[ArrayLike], *, center: bool = False)
 
     Examples
     --------
-    >>> views_gamma([[[1.0, 0.0], [0.0, 1.0]], [[2.0, 0.0], [2.0, 0.0]]]).tolist()
+    >>> views = np.array([[[1.0, 0.0], [0.0, 1.0]], [[2.0, 0.0], [2.0, 0.0]]])
+    >>> views_gamma(views).tolist()
     [[2.0, 0.25], [0.25, 0.0]]
     """
-    chunks = [views] if np.ndim(views) == 3 else views  # type: ignore[arg-type]
+    chunks = [views] if isinstance(views, np.ndarray) and views.ndim == 3 else views
     total, mean, weight = np.zeros((0, 0)), np.zeros(0), 0
-    for chunk in chunks:  # type: ignore[union-attr]
+    for chunk in chunks:
         flat, _ = view_pairs(chunk)
         k = np.shape(chunk)[1]
         sums = flat.reshape(-1, k, flat.shape[1]).sum(axis=1)

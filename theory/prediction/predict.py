@@ -404,7 +404,7 @@ def _check_small(initial: Array) -> None:
     largest = initial.max()
     if largest > SMALL_START:
         warnings.warn(
-            f"W(0) is not small: mode {initial.argmax() + 1} starts at lambda = {largest:.2g}, "
+            f"W(0) is not small: mode {initial.argmax() + 1} starts at lambda = {largest:.3g}, "
             f"expected below {SMALL_START}; step times may be wrong: make W(0) or the data at "
             f"least {math.sqrt(largest / SMALL_START):.2g} times smaller",
             stacklevel=4,

@@ -1,7 +1,9 @@
 """Predict the steps, train on the same pairs, compare: ``sslsim compare``.
 
 Two witnesses see the same pairs and the same W(0): :func:`theory.predict_steps_from`, which never
-trains, and :func:`sslsim.training.full_batch.train_linear`, which knows no formula. The keys of
+trains, and :func:`sslsim.training.full_batch.train_linear`, which knows no formula. With fresh
+views, the prediction sees all pairs of k views of each image, and training sees other views of the
+same images. The keys of
 ``comparison.json`` are explained in ``experiments/docs/compare.md``.
 """
 
@@ -12,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,14 @@ import torch
 from numpy.typing import NDArray
 
 from experiments.options import CompareOptions
-from experiments.studies.linear.pairs import check_model, gather_pairs
+from experiments.studies.linear.pairs import all_views, check_model, gather_pairs
 from experiments.studies.linear.predict import check_stability, headline, noting_warnings, source
 from sslsim.core.files import write_arrays, write_json
+from sslsim.data.datasets import holds_pairs
+from sslsim.data.pair_sets import PairSet
 from sslsim.measures.steps import half_rise_times
 from sslsim.runs.folder import check_folder, new_results
-from sslsim.training.full_batch import train_linear
+from sslsim.training.full_batch import train_linear, train_linear_fresh
 from theory import StepPrediction, predict_steps_from
 from theory.linear.closed_form import rise_widths
 from theory.linear.gradient_descent import (
@@ -39,6 +44,7 @@ Array = NDArray[np.float64]
 
 _IDLE_ITERATIONS = 1000  # where no step is predicted
 _SMALL = 2**20  # numbers in a view of all pairs
+_FRESH_VIEWS = 8  # of an image, all pairs of which predict training with fresh views
 
 # Of all forms of the command, since they share a folder.
 RESULTS = tuple(
@@ -62,20 +68,25 @@ def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int
     """
     if options.max_iterations < 1:
         raise ValueError(f"max-iterations is {options.max_iterations}; expected at least 1")
+    if options.fresh_views and holds_pairs(options.data):
+        raise ValueError(f"fresh-views needs images, but {options.data} holds pairs")
+    if options.fresh_views and options.views_per_image is None:
+        options = replace(options, views_per_image=_FRESH_VIEWS)
     check_folder(options.out, "compare", RESULTS)
     pairs = gather_pairs(options, options.seed)
     check_model(options, pairs.m)
     x, x_prime = (np.asarray(view, dtype=np.float64) for view in pairs.arrays())
     rng = np.random.default_rng(options.seed)
     w0 = options.init_scale * rng.standard_normal((options.dim, pairs.m))
+    first, second = (all_views(pairs), None) if options.fresh_views else (x, x_prime)
     prediction, messages = noting_warnings(
         lambda: predict_steps_from(
-            x,
-            x_prime,
+            first,
+            second,
             w0,
             learning_rate=options.lr,
             center=options.center,
-            groups=pairs.groups,
+            groups=None if options.fresh_views else pairs.groups,
             level=options.interval_level,
             rng=rng,  # where predict_steps has it after drawing W(0)
         )
@@ -84,10 +95,26 @@ def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int
     print(headline(pairs, options, prediction), flush=True)
     iterations = _enough_iterations(prediction, options.max_iterations)
     with _few_threads(x.size):
-        recorded, curves = _trained(
-            x - prediction.mean, x_prime - prediction.mean, w0, prediction, iterations, records
-        )
+        if options.fresh_views:
+            recorded, curves = _trained_fresh(pairs, w0, prediction, iterations, records)
+        else:
+            centred = np.stack([x, x_prime]) - prediction.mean
+            recorded, curves = _trained(centred, w0, prediction, iterations, records)
     result = _judged(prediction, recorded, curves)
+    if options.fresh_views:
+        each = pairs.views_per_image // 2
+        one_pair = predict_steps_from(
+            x[::each],
+            x_prime[::each],
+            w0,
+            learning_rate=prediction.learning_rate,
+            center=options.center,
+            level=options.interval_level,
+        )
+        judged = _judged(one_pair, recorded, curves)
+        result["one_pair_step_times"] = judged["predicted_step_times"]
+        result["one_pair_relative_error"] = judged["relative_error"]
+        result["one_pair_mean_relative_error"] = judged["mean_relative_error"]
     late = np.isfinite(prediction.step_iterations) & (prediction.step_iterations > iterations)
     if late.any():
         messages.append(
@@ -122,7 +149,9 @@ def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int
                 "centred": prediction.centred,
                 "positive_modes": prediction.positive_modes,
                 "near_ties": near_ties(prediction, options.init_scale),
-                **source(pairs, options),
+                "equal": prediction.equal,
+                "integrated": prediction.integrated,
+                **source(pairs, options, prediction, fresh=options.fresh_views),
                 "warnings": messages,
             },
         )
@@ -132,15 +161,20 @@ def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int
 def near_ties(prediction: StepPrediction, init_scale: float) -> list[int]:
     """Modes that a generic W(0) of this scale does not separate well from their neighbours.
 
+    Their step times are not those of the closed form but integrated, see :mod:`theory.linear.ties`.
+
     >>> x = np.diag([3.0, 2.9, 1.0])
     >>> near_ties(predict_steps_from(x, x, 1e-3 * np.eye(2, 3)), 1e-3)
     [1]
     """
     gamma = np.append(prediction.eigenvalues, prediction.next_eigenvalue)
+    if not gamma[0] > 0:
+        return []
+    start = init_scale * math.sqrt(gamma[0])  # without a unit
     return [
         mode + 1
         for mode in range(len(gamma) - 1)
-        if gamma[mode] > 0 and init_scale ** (2.0 * (1.0 - gamma[mode + 1] / gamma[mode])) > 0.1
+        if gamma[mode] > 0 and start ** (2.0 * (1.0 - gamma[mode + 1] / gamma[mode])) > 0.1
     ]
 
 
@@ -167,12 +201,16 @@ def _few_threads(size: int) -> Iterator[None]:
 
 
 def _trained(
-    x: Array, x_prime: Array, w0: Array, prediction: StepPrediction, iterations: int, records: int
+    views: Array, w0: Array, prediction: StepPrediction, iterations: int, records: int
 ) -> tuple[NDArray[np.int64], Array]:
     """Iteration numbers and eigenvalues recorded in training."""
+    # In a unit of the data (a power of two, so without rounding) in which nothing overflows.
+    unit = 2.0 ** -math.frexp(float(np.abs(views).max()))[1]
+    x, x_prime = views * unit
+    w0, learning_rate = w0 / unit, prediction.learning_rate / unit**2
     progress = sys.stderr.isatty()
     first = min(iterations, records)
-    run = train_linear(x, x_prime, w0, prediction.learning_rate, first, progress=progress)
+    run = train_linear(x, x_prime, w0, learning_rate, first, progress=progress)
     if first == iterations:
         return run.iterations, run.eigenvalues
     rest = iterations - first
@@ -180,7 +218,7 @@ def _trained(
         x,
         x_prime,
         run.weights,
-        prediction.learning_rate,
+        learning_rate,
         rest,
         record_every=math.ceil(rest / records),
         progress=progress,
@@ -189,6 +227,28 @@ def _trained(
         np.concatenate([run.iterations, first + more.iterations[1:]]),
         np.concatenate([run.eigenvalues, more.eigenvalues[1:]]),
     )
+
+
+def _trained_fresh(
+    pairs: PairSet, w0: Array, prediction: StepPrediction, iterations: int, records: int
+) -> tuple[NDArray[np.int64], Array]:
+    """Iteration numbers and eigenvalues recorded in training with new views in every iteration."""
+    assert pairs.stream is not None
+    stream, mean = pairs.stream, torch.from_numpy(prediction.mean)
+
+    def draw(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x, x_prime = stream.fresh(number)
+        return x.double() - mean, x_prime.double() - mean
+
+    run = train_linear_fresh(
+        draw,
+        w0,
+        prediction.learning_rate,
+        iterations,
+        record_every=math.ceil(iterations / records),
+        progress=sys.stderr.isatty(),
+    )
+    return run.iterations, run.eigenvalues
 
 
 def _judged(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from experiments.options import DataOptions, ModelOptions
 from sslsim.data.pair_sets import PairSet, load_pair_set
@@ -17,10 +18,17 @@ def gather_pairs(options: DataOptions, seed: int) -> PairSet:
         size=options.size,
         limit=options.limit,
         views=options.views,
-        views_per_image=options.views_per_image,
+        views_per_image=2 if options.views_per_image is None else options.views_per_image,
         pairs=options.pairs,
         seed=seed,
     )
+
+
+def all_views(pairs: PairSet, in_memory: int = 2**30) -> Any:
+    """All views of every image: an array (n, k, m), or a stream of such chunks if it is large."""
+    assert pairs.stream is not None
+    views = pairs.stream.views()
+    return views if pairs.array_bytes > in_memory else views.arrays()
 
 
 def check_model(options: ModelOptions, m: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.options import ModelOptions, PredictOptions
-from experiments.studies.linear.pairs import check_model, gather_pairs
+from experiments.studies.linear.pairs import all_views, check_model, gather_pairs
 from sslsim.core.files import write_arrays, write_json
 from sslsim.data.pair_sets import PairSet
 from sslsim.runs.folder import check_folder, new_results
@@ -42,8 +42,14 @@ def predict(options: PredictOptions, *, in_memory: int = 2**30) -> Path:
     pairs = gather_pairs(options, options.seed)
     check_model(options, pairs.m)
     x: Any
-    streamed = pairs.stream is not None and pairs.array_bytes > in_memory
-    x, x_prime = (pairs.stream, None) if streamed else pairs.arrays()
+    x_prime: Any = None
+    fresh = pairs.views_per_image > 2
+    if fresh:
+        x = all_views(pairs, in_memory)
+    elif pairs.stream is not None and pairs.array_bytes > in_memory:
+        x = pairs.stream
+    else:
+        x, x_prime = pairs.arrays()
     prediction, messages = noting_warnings(
         lambda: predict_steps(
             x,
@@ -53,7 +59,6 @@ def predict(options: PredictOptions, *, in_memory: int = 2**30) -> Path:
             rng=options.seed,
             learning_rate=options.lr,
             center=options.center,
-            groups=pairs.groups,
             level=options.interval_level,
         )
     )
@@ -71,7 +76,11 @@ def predict(options: PredictOptions, *, in_memory: int = 2**30) -> Path:
         )
         write_json(
             folder / "prediction.json",
-            {**described(prediction), **source(pairs, options), "warnings": messages},
+            {
+                **described(prediction),
+                **source(pairs, options, prediction, fresh=fresh),
+                "warnings": messages,
+            },
         )
     print(headline(pairs, options, prediction))
     return options.out
@@ -98,6 +107,8 @@ def described(prediction: StepPrediction) -> dict[str, Any]:
         "plateaus": prediction.plateaus,
         "positive_modes": prediction.positive_modes,
         "initial_singular_values": prediction.initial_singular_values,
+        "equal": prediction.equal,
+        "integrated": prediction.integrated,
         "centred": prediction.centred,
         "route": prediction.route,
     }
@@ -117,7 +128,13 @@ def check_stability(prediction: StepPrediction) -> None:
         )
 
 
-def source(pairs: PairSet, options: ModelOptions) -> dict[str, Any]:
+def source(
+    pairs: PairSet,
+    options: ModelOptions,
+    prediction: StepPrediction | None = None,
+    *,
+    fresh: bool = False,
+) -> dict[str, Any]:
     """Where the pairs of a result come from, under the keys that all results share.
 
     >>> options = ModelOptions(pairs=20)
@@ -125,10 +142,13 @@ def source(pairs: PairSet, options: ModelOptions) -> dict[str, Any]:
     'simclr'
     """
     return {
+        "target": "fresh views" if fresh else "these pairs",
         "data": options.data,
         "views": pairs.views,
         "n_images": pairs.n_images,
-        "n_pairs": pairs.n_pairs,
+        "n_images_available": pairs.n_available,
+        "views_per_image": None if pairs.n_images is None else pairs.views_per_image,
+        "n_pairs": pairs.n_pairs if prediction is None else prediction.n_pairs,
         "features": pairs.m,
         "dim": options.dim,
         "init_scale": options.init_scale,
@@ -137,19 +157,27 @@ def source(pairs: PairSet, options: ModelOptions) -> dict[str, Any]:
 
 
 def headline(pairs: PairSet, options: ModelOptions, prediction: StepPrediction) -> str:
-    """One line that says what is studied.
+    """One line that says what is studied, and one more if not all images are used.
 
     >>> options = ModelOptions(pairs=20, dim=1, lr=0.5)
     >>> pairs = gather_pairs(options, 0)
     >>> prediction = predict_steps(*pairs.arrays(), dim=1, learning_rate=0.5, center=True)
     >>> print(headline(pairs, options, prediction))
     digits: 20 pairs (simclr, centred) of 64 features; d = 1, init scale 0.001, learning rate 0.5
+    20 of 1437 images are used; --pairs sets how many
     """
     kind = ", ".join([*([pairs.views] if pairs.views else []), _centring(options)])
+    if prediction.n_pairs > pairs.n_pairs:
+        kind = f"all of {pairs.views_per_image} views of {pairs.n_images} images, {kind}"
+    left_out = ""
+    if pairs.n_images is not None and pairs.n_images < (pairs.n_available or 0):
+        left_out = (
+            f"\n{pairs.n_images} of {pairs.n_available} images are used; --pairs sets how many"
+        )
     return (
-        f"{options.data}: {pairs.n_pairs} pairs ({kind}) of {pairs.m} features; "
+        f"{options.data}: {prediction.n_pairs} pairs ({kind}) of {pairs.m} features; "
         f"d = {options.dim}, init scale {options.init_scale:g}, "
-        f"learning rate {prediction.learning_rate:.4g}"
+        f"learning rate {prediction.learning_rate:.4g}{left_out}"
     )
 
 

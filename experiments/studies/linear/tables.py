@@ -34,6 +34,12 @@ def _warned(result: Result) -> tuple[str, ...]:
     return tuple(words(entry) for entry in sequence(result, "warnings"))
 
 
+def _steps_of(result: Result) -> str:
+    """For which training the steps hold; results of earlier versions do not say."""
+    target = result.get("target")
+    return f", for {words(target)}" if target else ""
+
+
 def _answer(value: Any) -> str:
     return words(value) if isinstance(value, bool) else "-"
 
@@ -67,7 +73,7 @@ def prediction_summary(result: Result) -> Summary:
         ),
         tables=(
             Table(
-                "Predicted step of each mode (learning rate x iteration)",
+                f"Predicted step of each mode (learning rate x iteration){_steps_of(result)}",
                 ("mode", "gamma", "step time", _level(result), "iteration", "resolved"),
                 rows,
             ),
@@ -86,6 +92,8 @@ def comparison_summary(result: Result) -> Summary:
     gamma, errors = numbers(result, "eigenvalues"), numbers(result, "relative_error")
     naive = numbers(result, "naive_relative_error")
     low, high = numbers(result, "predicted_low"), numbers(result, "predicted_high")
+    one_pair = numbers(result, "one_pair_relative_error")
+    last_column = one_pair or naive
     rows = tuple(
         (
             str(mode + 1),
@@ -94,17 +102,17 @@ def comparison_summary(result: Result) -> Summary:
             _range(at(low, mode), at(high, mode)),
             number(at(measured, mode)),
             percent(at(errors, mode)),
-            percent(at(naive, mode)),
+            percent(at(last_column, mode)),
         )
         for mode, time in enumerate(predicted)
     )
     mean, baseline = (finite(result, f"{kind}mean_relative_error") for kind in ("", "naive_"))
+    pair_error = finite(result, "one_pair_mean_relative_error")
     ties = [words(mode) for mode in sequence(result, "near_ties")]
     caveats = list(_warned(result))
-    if ties:
+    if ties and "integrated" not in result:  # of earlier versions
         caveats.append(
-            f"modes too close to the next for this init scale: {', '.join(ties)}; a smaller one "
-            "sharpens the prediction"
+            f"modes too close to the next for the closed form at this init scale: {', '.join(ties)}"
         )
     if not low and predicted:
         caveats.append("predicted step times have no interval")
@@ -114,19 +122,30 @@ def comparison_summary(result: Result) -> Summary:
         "Prediction against training",
         numbers=(
             Number("mean error of step times", mean, share=True),
+            *(
+                [Number("mean error, one pair an image", pair_error, share=True)]
+                if one_pair
+                else []
+            ),
             Number("mean error, naive", baseline, share=True),
         ),
         agreements=(
             Agreement(
                 "step times, mean relative error",
                 percent(mean),
-                f"naive prediction {percent(baseline)}",
+                f"one pair an image {percent(pair_error)}"
+                if one_pair
+                else f"naive prediction {percent(baseline)}",
             ),
         ),
         tables=(
             Table(
-                "Predicted and measured step of each mode (learning rate x iteration)",
-                ("mode", "gamma", "predicted", _level(result), "measured", "error", "naive error"),
+                "Predicted and measured step of each mode (learning rate x iteration)"
+                + _steps_of(result),
+                (
+                    *("mode", "gamma", "predicted", _level(result), "measured", "error"),
+                    "error, one pair" if one_pair else "naive error",
+                ),
                 rows,
             ),
         ),

@@ -125,6 +125,8 @@ def _check(options: CompareOptions) -> None:
         )
     if options.repeats < 2:
         raise ValueError(f"repeats is {options.repeats}; expected at least 2")
+    if options.fresh_views:
+        raise ValueError("fresh-views is given with width; expected the linear model without width")
     if options.max_iterations < 1:
         raise ValueError(f"max-iterations is {options.max_iterations}; expected at least 1")
 

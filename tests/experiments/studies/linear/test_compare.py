@@ -9,6 +9,7 @@ from shown import shown
 from experiments.options import CompareOptions, PredictOptions
 from experiments.studies.linear import compare as module
 from experiments.studies.linear.compare import compare
+from experiments.studies.linear.pairs import gather_pairs
 from experiments.studies.linear.predict import predict
 from sslsim.core.files import read_arrays, read_json
 from theory import predict_steps_from
@@ -149,6 +150,53 @@ def test_modes_too_close_to_the_next_are_named(tmp_path):
     x = np.diag([2.0, 1.0, 0.99, 0.98])
     np.savez(tmp_path / "pairs.npz", x=x, x_prime=x)
     options = {"data": str(tmp_path / "pairs.npz"), "pairs": None, "center": False}
-    assert run(tmp_path, dim=3, **options)["near_ties"] == [2, 3]
-    assert "modes too close to the next for this init scale: 2, 3;" in shown("compare", tmp_path)
+    result = run(tmp_path, dim=3, **options)
+    assert result["near_ties"] == [2, 3]
+    assert result["integrated"] == [False, True, True]
+    assert result["mean_relative_error"] < 0.002 < 0.02 < result["naive_mean_relative_error"]
+    assert "smaller" not in shown("compare", tmp_path)
     assert run(tmp_path, dim=1, **options)["near_ties"] == []
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e100])
+def test_pairs_of_any_scale_are_predicted_and_trained(tmp_path, scale):
+    x, x_prime = np.random.default_rng(0).standard_normal((2, 60, 4)) * [1.0, 0.7, 0.4, 0.2]
+    results = []
+    for factor in (1.0, scale):
+        np.savez(tmp_path / "pairs.npz", x=factor * x, x_prime=factor * (x + 0.3 * x_prime))
+        options = {"data": str(tmp_path / "pairs.npz"), "pairs": None, "init_scale": 1e-3 / factor}
+        results.append(run(tmp_path / str(factor), dim=2, **options))
+    for name in ("relative_error", "measured_step_iterations", "resolved", "near_ties"):
+        np.testing.assert_allclose(results[1][name], results[0][name], rtol=1e-6, atol=1e-9)
+    late = np.array(results[0]["predicted_high"]) / scale / scale
+    np.testing.assert_allclose(results[1]["predicted_high"], late, rtol=1e-6)
+    assert results[1]["mean_relative_error"] < 0.005
+
+
+def test_training_with_fresh_views_is_predicted_by_all_pairs_of_views(tmp_path):
+    result = run(tmp_path, pairs=None, limit=300, dim=3, views="noise", fresh_views=True)
+    assert (result["target"], result["views_per_image"]) == ("fresh views", 8)
+    assert (result["n_images"], result["n_pairs"]) == (300, 300 * 28)
+    assert result["mean_relative_error"] < 0.05
+    assert "error, one pair" in shown("compare", tmp_path)
+    assert "for fresh views" in shown("compare", tmp_path)
+    again = run(tmp_path, pairs=None, limit=300, dim=3, views="noise", fresh_views=True)
+    assert again == result
+
+
+def test_one_pair_an_image_is_compared_with_the_same_training(tmp_path):
+    """On strong augmentations, all pairs of views are much nearer to training with fresh ones."""
+    result = run(tmp_path, pairs=None, limit=200, dim=3, fresh_views=True)
+    assert result["one_pair_mean_relative_error"] > 1.5 * result["mean_relative_error"]
+    pairs = gather_pairs(CompareOptions(limit=200, views_per_image=8), 0)
+    x, x_prime = (view[::4] for view in pairs.arrays())
+    w0 = 1e-3 * np.random.default_rng(0).standard_normal((3, 64))
+    found = predict_steps_from(x, x_prime, w0, center=True, learning_rate=result["learning_rate"])
+    expected = found.step_iterations * result["learning_rate"]
+    np.testing.assert_allclose(result["one_pair_step_times"], expected, rtol=1e-9)
+
+
+def test_fresh_views_need_images(tmp_path):
+    np.savez(tmp_path / "pairs.npz", x=np.eye(3), x_prime=np.eye(3))
+    with pytest.raises(ValueError, match="fresh-views needs images"):
+        run(tmp_path, data=str(tmp_path / "pairs.npz"), pairs=None, fresh_views=True)
