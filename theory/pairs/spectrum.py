@@ -256,7 +256,7 @@ def block_krylov(
         reached = residuals[:k].max()
         if reached <= goal or passes == max_passes:
             break
-        block = _complement(current, image - current @ cross, 64.0 * _rounding(largest, m))
+        block = complement(current, image - current @ cross, 64.0 * _rounding(largest, m))
         block = block[:, : m - size]
         if block.shape[1] == 0:  # the basis spans an invariant subspace
             break
@@ -276,7 +276,7 @@ def block_krylov(
     return theta, vectors, residuals, passes, (float(values[0]), current @ coordinates[:, 0])
 
 
-def _complement(basis: Array, block: Array, floor: float) -> Array:
+def complement(basis: Array, block: Array, floor: float) -> Array:
     """Orthonormal columns that a block adds to a basis, without those below a floor.
 
     A remainder at rounding level has no direction: after normalisation it would copy a vector of

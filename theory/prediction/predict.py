@@ -28,6 +28,7 @@ from theory.linear.ties import InitialModes, initial_modes
 from theory.pairs.gamma import Pairs, read_pairs, unit_energy
 from theory.pairs.moments import pair_moments
 from theory.pairs.spectrum import Spectrum, spectrum
+from theory.prediction.held_out import held_out_eigenvalues
 from theory.prediction.uncertainty import estimate_eigenvalues, step_intervals
 
 STABLE_SHARE = 0.2
@@ -58,6 +59,10 @@ class StepPrediction:
     eigenvalue_bias : ndarray, shape (dim,)
         Expected excess of the sample's eigenvalues over the population's. The intervals are
         corrected for it; ``eigenvalues`` and ``step_times`` are those of the given pairs.
+    eigenvalue_deviation_images, eigenvalue_deviation_views : ndarray, shape (dim,)
+        Standard deviation of the sample's eigenvalues over the choice of images, and of views of
+        the same images; NaN if the pairs do not tell them apart, with fewer than two pairs or three
+        views of an image.
     resolved : ndarray of bool, shape (dim,)
         Whether the sample separates the mode from its neighbours and from zero.
     step_times : ndarray, shape (dim,)
@@ -103,6 +108,8 @@ class StepPrediction:
     eigenvalue_low: Array
     eigenvalue_high: Array
     eigenvalue_bias: Array
+    eigenvalue_deviation_images: Array
+    eigenvalue_deviation_views: Array
     resolved: NDArray[np.bool_]
     step_times: Array
     step_time_low: Array
@@ -305,13 +312,18 @@ def _predict(
     low, high = np.full(dim, -np.inf), np.full(dim, np.inf)
     early, late = np.zeros(dim), np.full(dim, np.inf)
     bias, resolved = np.zeros(dim), np.zeros(dim, dtype=bool)
+    from_images, from_views = np.full(dim, np.nan), np.full(dim, np.nan)
     if known:
         moments = pair_moments(pairs, modes, known, units)
         estimate = estimate_eigenvalues(moments)
-        bounds = step_intervals(moments, estimate, w0, modes.eigenvectors, level=level, rng=rng)
+        held_out = held_out_eigenvalues(pairs, modes, known, units, rng=rng)
+        bounds = step_intervals(
+            moments, estimate, held_out, w0, modes.eigenvectors, level=level, rng=rng
+        )
         low[:known], high[:known] = bounds.eigenvalue_low, bounds.eigenvalue_high
         early[:known], late[:known] = bounds.step_time_low, bounds.step_time_high
-        bias[:known], resolved[:known] = estimate.bias, estimate.resolved
+        bias[:known], resolved[:known] = estimate.bias, estimate.separated & held_out.learned
+        from_images[:known], from_views[:known] = moments.deviations()
     prediction = StepPrediction(
         eigenvalues=gamma,
         next_eigenvalue=float(modes.eigenvalues[dim]) if len(modes.eigenvalues) > dim else np.nan,
@@ -320,6 +332,8 @@ def _predict(
         eigenvalue_low=low,
         eigenvalue_high=high,
         eigenvalue_bias=bias,
+        eigenvalue_deviation_images=from_images,
+        eigenvalue_deviation_views=from_views,
         resolved=resolved,
         step_times=closed_form.step_times(gamma, s0),
         step_time_low=early,
@@ -346,7 +360,10 @@ def _predict(
 def _in_units_of_data(prediction: StepPrediction, unit: float) -> StepPrediction:
     """Prediction for pairs divided by ``unit``: eigenvalues are 1 / time, and W is 1 / data."""
     times = ("step_times", "step_time_low", "step_time_high", "learning_rate")
-    rates = ("next_eigenvalue", "residuals", "eigenvalue_low", "eigenvalue_high", "eigenvalue_bias")
+    rates = (
+        *("next_eigenvalue", "residuals", "eigenvalue_low", "eigenvalue_high", "eigenvalue_bias"),
+        *("eigenvalue_deviation_images", "eigenvalue_deviation_views"),
+    )
     factors = {
         **dict.fromkeys((*times, "stable_learning_rate"), unit**2),
         **dict.fromkeys(("eigenvalues", *rates), unit**-2),

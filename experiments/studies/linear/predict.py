@@ -93,6 +93,8 @@ def described(prediction: StepPrediction) -> dict[str, Any]:
         "eigenvalue_low": prediction.eigenvalue_low,
         "eigenvalue_high": prediction.eigenvalue_high,
         "eigenvalue_bias": prediction.eigenvalue_bias,
+        "eigenvalue_deviation_images": prediction.eigenvalue_deviation_images,
+        "eigenvalue_deviation_views": prediction.eigenvalue_deviation_views,
         "resolved": prediction.resolved,
         "residuals": prediction.residuals,
         "step_times": prediction.step_times,
