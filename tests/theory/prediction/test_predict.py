@@ -201,3 +201,12 @@ def test_other_real_types_count_as_their_values(dtype):
     found = predict_steps(x, x_prime, 2)
     expected = predict_steps(x.astype(np.float64), x_prime.astype(np.float64), 2)
     np.testing.assert_array_equal(found.step_times, expected.step_times)
+
+
+def test_a_given_learning_rate_is_in_the_unit_of_the_data(pairs):
+    w0 = 1e-3 * np.random.default_rng(3).standard_normal((2, 12))
+    plain = predict_steps_from(*pairs, w0, learning_rate=0.02)
+    x, x_prime = (64.0 * view for view in pairs)
+    found = predict_steps_from(x, x_prime, w0 / 64.0, learning_rate=0.02 / 64.0**2)
+    assert found.learning_rate == plain.learning_rate / 64.0**2
+    np.testing.assert_allclose(found.step_iterations, plain.step_iterations, rtol=1e-9)
