@@ -264,3 +264,12 @@ def test_views_of_images_tell_their_part_by_the_jackknife():
     total = np.hypot(found.eigenvalue_deviation_views, found.eigenvalue_deviation_images)[0]
     assert total == pytest.approx(entries(leading).std() / np.sqrt(80), rel=1e-9)
     assert np.isnan(predict_steps_from(views[:, :2], None, w0).eigenvalue_deviation_views).all()
+
+
+def test_a_given_learning_rate_is_in_the_unit_of_the_data(pairs):
+    w0 = 1e-3 * np.random.default_rng(3).standard_normal((2, 12))
+    plain = predict_steps_from(*pairs, w0, learning_rate=0.02)
+    x, x_prime = (64.0 * view for view in pairs)
+    found = predict_steps_from(x, x_prime, w0 / 64.0, learning_rate=0.02 / 64.0**2)
+    assert found.learning_rate == plain.learning_rate / 64.0**2
+    np.testing.assert_allclose(found.step_iterations, plain.step_iterations, rtol=1e-9)
