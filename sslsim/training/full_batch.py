@@ -1,12 +1,14 @@
-r"""Barlow Twins trained by full-batch gradient descent on fixed pairs.
+r"""Barlow Twins trained by gradient descent on fixed pairs.
 
 The linear model is f(x) = W x with W in R^{d x m}. Each iteration embeds both views of all n pairs,
-computes
+or of a batch of B, computes
 
     C = (Z^T Z' + Z'^T Z) / (2n),      L = ||C - I_d||_F^2      (samples in rows),
 
 and differentiates the loss automatically (arXiv 2303.15438, section 4). It uses no part of the
-solution: neither the cross-correlation of the inputs nor its eigenvectors.
+solution: neither the cross-correlation of the inputs nor its eigenvectors (a preconditioner on the
+input side needs both). The off-diagonal entries of C - I may have a weight of their own, and W may
+be a product of layers.
 
 The only shortcut is a change of coordinates. Gradients lie in the span of the 2n views. If 2n < m,
 the map is trained in an orthonormal basis of that span, from a QR factorisation of the stacked
@@ -16,7 +18,9 @@ views. The part of W(0) outside it changes by weight decay only, and is added at
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -61,23 +65,27 @@ class LinearRun:
 def train_linear(
     x: ArrayLike,
     x_prime: ArrayLike,
-    w0: ArrayLike,
+    w0: ArrayLike | tuple[Array, ...],
     learning_rate: float,
     iterations: int,
     *,
     record_every: int = 1,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
+    batch_size: int | None = None,
+    seed: int = 0,
+    off_diagonal: float = 1.0,
+    precondition: tuple[str, float, float] | None = None,
     progress: bool = False,
 ) -> LinearRun:
-    """Train a linear map by full-batch gradient descent on the Barlow Twins loss.
+    """Train a linear map by gradient descent on the Barlow Twins loss.
 
     Parameters
     ----------
     x, x_prime : array_like, shape (n, m)
         The two views of every pair, samples in rows.
-    w0 : array_like, shape (d, m)
-        Initial map.
+    w0 : array_like, shape (d, m), or tuple of arrays
+        Initial map; or layers, of shapes (h, m), ..., (d, h'), whose product is the map.
     learning_rate : float
         Learning rate, above zero.
     iterations : int
@@ -89,6 +97,16 @@ def train_linear(
     weight_decay : float
         Weight decay as in ``torch.optim.SGD``: a penalty of ``weight_decay / 2`` times
         ``||W||_F^2``.
+    batch_size : int, optional
+        Pairs in a batch, drawn without replacement in every epoch; the last, smaller batch of an
+        epoch is left out. Records are of all pairs. Default: all pairs in every iteration.
+    seed : int
+        Seed of the batches.
+    off_diagonal : float
+        Weight of the squared off-diagonal entries of C in the loss.
+    precondition : (str, float, float), optional
+        ``('embedding', p, rho)`` multiplies the gradient by ``(C + rho I)^-p`` from the left,
+        ``('input', q, delta)`` by ``(|Gamma| + delta I)^-q`` from the right. Not with layers.
     progress : bool
         Show a progress bar.
 
@@ -118,52 +136,80 @@ def train_linear(
     [[0.71, 0.01]]
     """
     views = torch.stack([_matrix("x", x), _matrix("x_prime", x_prime, np.shape(x))])  # (2, n, m)
-    w_start = _matrix("w0", w0)
+    layers = [_matrix("w0", layer) for layer in (w0 if isinstance(w0, tuple) else [w0])]
+    w_start = layers[0]
     n, m = views.shape[1:]
     if n < 2 or w_start.shape[1] != m:
         raise ValueError(
             f"x has shape {(n, m)} and w0 {tuple(w_start.shape)}; "
             "expected (n, m) with n of at least 2 and (d, m)"
         )
+    if any(outer.shape[1] != len(inner) for inner, outer in pairwise(layers)):
+        raise ValueError("w0 holds layers that do not fit; expected (h, m), ..., (d, h')")
     _check_options(learning_rate, iterations, record_every, momentum, weight_decay)
+    _check_objective(n, batch_size, off_diagonal, precondition, len(layers))
 
     basis = None
     if 2 * n < m:
         basis = torch.linalg.qr(views.reshape(2 * n, m).T)[0]  # (m, 2n), orthonormal columns
         views = views @ basis  # (2, n, r), r the dimension of the span
     stacked = views.reshape(2 * n, -1)
-    w = (w_start if basis is None else w_start @ basis).requires_grad_()
-    eye = torch.eye(len(w), dtype=w.dtype)
-    velocity = torch.zeros_like(w)
+    first = w_start if basis is None else w_start @ basis
+    parameters = [layer.requires_grad_() for layer in (first, *layers[1:])]
+    eye = torch.eye(len(layers[-1]), dtype=first.dtype)
+    mask = None if off_diagonal == 1.0 else off_diagonal + (1.0 - off_diagonal) * eye
+    input_side = None
+    if precondition is not None and precondition[0] == "input":
+        input_side = _power(_correlation(*views), *precondition[1:])
+    velocities = [torch.zeros_like(layer) for layer in parameters]
     outside, outside_velocity = 1.0, 0.0  # factor on the part of W(0) outside the basis
-    record = _Record(len(w))
+    record = _Record(len(eye))
+    batches = None if batch_size is None else _batches(n, batch_size, seed)
+
+    def loss_of(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        z = rows.T
+        # Embeddings in columns: these thin products run twice as fast as those with Z in rows.
+        for layer in parameters:
+            z = layer @ z
+        corr = _correlation(*(side.T for side in z.split(len(rows) // 2, dim=1)))
+        error = (corr - eye).square()
+        return (error if mask is None else mask * error).sum(), corr
 
     for iteration in tqdm(range(iterations + 1), desc="linear", disable=not progress):
-        # Embeddings in columns: these thin products run twice as fast as those with Z in rows.
-        z, z_prime = (w @ stacked.T).split(n, dim=1)  # (d, n) each
-        cross = z @ z_prime.T
-        corr = (cross + cross.T) / (2 * n)
-        loss = (corr - eye).square().sum()
-        value = loss.item()
-        if not np.isfinite(value):
-            raise ValueError(
-                f"the loss is {value} at iteration {iteration}; expected a learning rate small "
-                f"enough to converge, below {learning_rate}"
-            )
-        if iteration % record_every == 0 or iteration == iterations:
-            record.add(iteration, value, corr.detach())
+        recorded_now = iteration % record_every == 0 or iteration == iterations
+        if batches is None or recorded_now:
+            with torch.set_grad_enabled(batches is None):
+                loss, corr = loss_of(stacked)
+            value = loss.item()
+            if not np.isfinite(value):
+                raise ValueError(
+                    f"the loss is {value} at iteration {iteration}; expected a learning rate small "
+                    f"enough to converge, below {learning_rate}"
+                )
+            if recorded_now:
+                record.add(iteration, value, corr.detach())
         if iteration == iterations:
             break
-        (gradient,) = torch.autograd.grad(loss, w)
+        if batches is not None:
+            chosen = next(batches)
+            loss, corr = loss_of(views[:, chosen].reshape(2 * len(chosen), -1))
+        gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
-            velocity.mul_(momentum).add_(gradient).add_(w, alpha=weight_decay)
-            w.sub_(velocity, alpha=learning_rate)
+            if input_side is not None:
+                gradients = (gradients[0] @ input_side,)
+            elif precondition is not None:
+                gradients = (_power(corr, *precondition[1:]) @ gradients[0],)
+            for layer, velocity, gradient in zip(parameters, velocities, gradients, strict=True):
+                velocity.mul_(momentum).add_(gradient).add_(layer, alpha=weight_decay)
+                layer.sub_(velocity, alpha=learning_rate)
         outside_velocity = momentum * outside_velocity + weight_decay * outside
         outside -= learning_rate * outside_velocity
 
-    final = w.detach()
+    final = parameters[0].detach()
     if basis is not None:
         final = final @ basis.T + outside * (w_start - (w_start @ basis) @ basis.T)
+    for layer in parameters[1:]:
+        final = layer.detach() @ final
     recorded = np.array(record.iterations)
     return LinearRun(
         iterations=recorded,
@@ -172,6 +218,26 @@ def train_linear(
         eigenvalues=record.eigenvalues(),
         weights=final.numpy(),
     )
+
+
+def _correlation(z: torch.Tensor, z_prime: torch.Tensor) -> torch.Tensor:
+    cross = z.T @ z_prime
+    return (cross + cross.T) / (2 * len(z))
+
+
+def _power(matrix: torch.Tensor, power: float, ridge: float) -> torch.Tensor:
+    """``(|matrix| + ridge I)^-power`` of a symmetric matrix."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * (values.abs() + ridge) ** -power) @ vectors.T
+
+
+def _batches(n: int, size: int, seed: int) -> Iterator[torch.Tensor]:
+    """Row numbers of batches, one permutation of all rows per epoch."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(n, generator=generator)
+        for start in range(0, n - size + 1, size):
+            yield order[start : start + size]
 
 
 class _Record:
@@ -223,6 +289,27 @@ def _check_options(
         raise ValueError(f"momentum is {momentum}; expected a number from 0 up to below 1")
     if not 0 <= weight_decay < np.inf:
         raise ValueError(f"weight_decay is {weight_decay}; expected a finite number of at least 0")
+
+
+def _check_objective(
+    n: int,
+    batch_size: int | None,
+    off_diagonal: float,
+    precondition: tuple[str, float, float] | None,
+    layers: int,
+) -> None:
+    if batch_size is not None and not 1 <= batch_size <= n:
+        raise ValueError(f"batch_size is {batch_size}; expected from 1 to the {n} pairs")
+    if not 0 <= off_diagonal < np.inf:
+        raise ValueError(f"off_diagonal is {off_diagonal}; expected a finite number of at least 0")
+    if precondition is None:
+        return
+    side, power, ridge = precondition
+    if side not in ("embedding", "input") or not (power >= 0 and ridge > 0) or layers > 1:
+        raise ValueError(
+            f"precondition is {precondition} on {layers} layer(s); expected 'embedding' or "
+            "'input', a power of at least 0, a ridge above 0, and one layer"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,7 @@ from scipy.integrate import OdeSolution, solve_ivp
 from scipy.optimize import brentq, minimize
 
 from theory.arrays import Array, finite_array, non_negative_number, positive_number, whole_number
-from theory.linear.closed_form import flow_times
+from theory.linear.closed_form import flow_times, half_rise_share
 from theory.linear.closed_form import step_times as logistic_step_times
 from theory.linear.momentum import momentum_coefficient
 
@@ -171,8 +171,8 @@ def reduced_flow(
     w0_v : array_like, shape (d, K)
         ``W(0) V``, the initial map in the eigenbasis.
     until : float, optional
-        Flow time at which to stop. Default: when every mode has risen to 90 % of its final height,
-        or at 200 times the time that plain training would take.
+        Flow time at which to stop. Default: some time after every mode has risen to 90 % of its
+        final height, or at 200 times the time that plain training would take.
     law : Law
         Loss and gradient.
     tolerance : float
@@ -205,7 +205,7 @@ def reduced_flow(
 
     guess = _plain_length(gamma, start)
     end = guess if until is None else positive_number("until", until)
-    times, pieces, state, now = [0.0], [], start.ravel(), 0.0
+    times, pieces, state, now, last_lap = [0.0], [], start.ravel(), 0.0, False
     atol = 1e-3 * tolerance * (float(np.abs(start).max()) or 1.0)
     while True:
         solved = solve_ivp(
@@ -219,10 +219,11 @@ def reduced_flow(
         solution = OdeSolution(np.array(times), pieces)
         if until is not None or end >= _LONGEST * guess:
             break
-        risen = _passages(solution, gamma, dim, 0.9 * ceilings)
-        if np.all(np.isfinite(risen) | (ceilings < NEVER)):
+        if last_lap:
             break
-        end *= 2.0
+        risen = _passages(solution, gamma, dim, 0.9 * ceilings)
+        last_lap = bool(np.all(np.isfinite(risen) | (ceilings < NEVER)))
+        end = end + guess if last_lap else 2.0 * end
     steps = _passages(solution, gamma, dim, 0.5 * ceilings)
     return ReducedFlow(gamma, law, ceilings, steps, end, solution, dim)
 
@@ -279,7 +280,11 @@ def descent_step_iterations(
         shares = np.vstack([before, curves / np.where(waiting, ceilings, np.inf)])
         for j in np.flatnonzero(waiting & np.any(shares[1:] >= 0.5, axis=0)):
             row = int(np.argmax(shares[1:, j] >= 0.5))
-            crossed[j] = 0.0 if n + row == 0 else n + row - 1 + _between(*shares[row : row + 2, j])
+            crossed[j] = (
+                0.0
+                if n + row == 0
+                else n + row - 1 + half_rise_share(*shares[row : row + 2, j].tolist())
+            )
             waiting[j] = False
         if not waiting.any():
             break
@@ -547,11 +552,3 @@ def _blocks(states: Iterator[Array], gamma: Array, most: int = 256) -> Iterator[
             n, block = n + most, []
     if block:
         yield n, _eigenvalues(np.array(block), gamma)
-
-
-def _between(before: float, after: float) -> float:
-    """Part of an iteration until one half is passed, by the logit where it exists."""
-    if before > 0.0 and after < 1.0:
-        first, last = (np.log(share) - np.log1p(-share) for share in (before, after))
-        return float(-first / (last - first))
-    return float((0.5 - before) / (after - before))

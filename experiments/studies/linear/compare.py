@@ -1,7 +1,8 @@
 """Predict the steps, train on the same pairs, compare: ``sslsim compare``.
 
 Two witnesses see the same pairs and the same W(0): :func:`theory.predict_steps_from`, which never
-trains, and :func:`sslsim.training.full_batch.train_linear`, which knows no formula. The keys of
+trains, and :func:`sslsim.training.full_batch.train_linear`, which knows no formula. Training is by
+full-batch gradient descent, or as the options say: by batches, with momentum and so on. The keys of
 ``comparison.json`` are explained in ``experiments/docs/compare.md``.
 """
 
@@ -20,20 +21,22 @@ import torch
 from numpy.typing import NDArray
 
 from experiments.options import CompareOptions
-from experiments.studies.linear.pairs import check_model, gather_pairs
+from experiments.studies.linear.pairs import check_model, gather_pairs, training_of
 from experiments.studies.linear.predict import check_stability, headline, noting_warnings, source
 from sslsim.core.files import write_arrays, write_json
 from sslsim.measures.steps import half_rise_times
 from sslsim.runs.folder import check_folder, new_results
-from sslsim.training.full_batch import train_linear
+from sslsim.training.full_batch import LinearRun, train_linear
 from theory import StepPrediction, predict_steps_from
 from theory.linear.closed_form import rise_widths
+from theory.linear.deep import balanced_factors
 from theory.linear.gradient_descent import (
     descent_singular_values,
     descent_step_iterations,
     flow_time_error,
 )
 from theory.linear.initialization import column_norms
+from theory.prediction.training import ReducedCurves
 
 Array = NDArray[np.float64]
 
@@ -62,6 +65,8 @@ def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int
     """
     if options.max_iterations < 1:
         raise ValueError(f"max-iterations is {options.max_iterations}; expected at least 1")
+    if options.batch_size is not None and options.repeats < 1:
+        raise ValueError(f"repeats is {options.repeats}; expected at least 1")
     check_folder(options.out, "compare", RESULTS)
     pairs = gather_pairs(options, options.seed)
     check_model(options, pairs.m)
@@ -78,16 +83,21 @@ def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int
             groups=pairs.groups,
             level=options.interval_level,
             rng=rng,  # where predict_steps has it after drawing W(0)
+            **training_of(options),
         )
     )
     check_stability(prediction)
     print(headline(pairs, options, prediction), flush=True)
     iterations = _enough_iterations(prediction, options.max_iterations)
+    views = x - prediction.mean, x_prime - prediction.mean
     with _few_threads(x.size):
-        recorded, curves = _trained(
-            x - prediction.mean, x_prime - prediction.mean, w0, prediction, iterations, records
-        )
-    result = _judged(prediction, recorded, curves)
+        if prediction.training.plain:
+            recorded, curves = _trained(*views, w0, prediction, iterations, records)
+            result = _judged(prediction, recorded, curves)
+        else:
+            runs = _trained_otherwise(*views, prediction, iterations, records, options)
+            recorded, curves = runs[0].iterations, runs[0].eigenvalues
+            result = _judged_otherwise(prediction, runs)
     late = np.isfinite(prediction.step_iterations) & (prediction.step_iterations > iterations)
     if late.any():
         messages.append(
@@ -96,18 +106,13 @@ def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int
         )
         warnings.warn(messages[-1], stacklevel=2)
     stored = _thinned(len(recorded), curve_points)
-    shown = descent_singular_values(
-        recorded[stored],
-        prediction.eigenvalues,
-        prediction.initial_singular_values,
-        prediction.learning_rate,
-    )
-    theory_curves = prediction.eigenvalues * shown**2
+    aligned = not isinstance(prediction.curves, ReducedCurves)
+    theory_curves = _predicted_curves(prediction, recorded[stored])
     with new_results(options.out, "compare", options, results=RESULTS) as folder:
         write_arrays(
             folder / "comparison.npz",
             iterations=recorded[stored],
-            times=recorded[stored] * prediction.learning_rate,
+            times=recorded[stored] * _time_per_iteration(prediction),
             measured_eigenvalues=curves[stored],
             measured_loss=((1.0 - curves[stored]) ** 2).sum(axis=1),
             predicted_eigenvalues=theory_curves,
@@ -121,8 +126,9 @@ def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int
                 "iterations": iterations,
                 "centred": prediction.centred,
                 "positive_modes": prediction.positive_modes,
-                "near_ties": near_ties(prediction, options.init_scale),
+                "near_ties": near_ties(prediction, options.init_scale) if aligned else [],
                 **source(pairs, options),
+                **training_of(options),
                 "warnings": messages,
             },
         )
@@ -150,6 +156,9 @@ def _enough_iterations(prediction: StepPrediction, most: int) -> int:
     if not learned.any():
         return min(most, _IDLE_ITERATIONS)
     steps = prediction.step_iterations[learned]
+    if not prediction.training.plain:
+        # The last mode settles, and ceilings can be measured.
+        return min(most, math.ceil(1.6 * steps.max()) + 1)
     rises = rise_widths(prediction.eigenvalues[learned]) / prediction.learning_rate
     return min(most, math.ceil(np.max(np.maximum(1.15 * steps, steps + rises))) + 1)
 
@@ -191,6 +200,116 @@ def _trained(
     )
 
 
+def _trained_otherwise(
+    x: Array,
+    x_prime: Array,
+    prediction: StepPrediction,
+    iterations: int,
+    records: int,
+    options: CompareOptions,
+) -> list[LinearRun]:
+    """Trainings that are not plain: several with batches, which differ by their draw."""
+    training, start = prediction.training, prediction.initial_weights
+    if training.depth > 1:
+        widths = [options.dim] * (training.depth - 1)
+        singular = prediction.initial_singular_values
+        layers = balanced_factors(singular, prediction.left, prediction.eigenvectors, widths)
+    if training.batch_size is not None:
+        records = math.ceil(records / 10)  # a record of all pairs costs more than a batch
+    return [
+        train_linear(
+            x,
+            x_prime,
+            start if training.depth == 1 else tuple(layers),
+            prediction.learning_rate,
+            iterations,
+            record_every=math.ceil(iterations / records),
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+            batch_size=training.batch_size,
+            seed=options.seed + repeat,
+            off_diagonal=training.off_diagonal,
+            precondition=training.precondition,
+            progress=sys.stderr.isatty(),
+        )
+        for repeat in range(1 if training.batch_size is None else options.repeats)
+    ]
+
+
+def _time_per_iteration(prediction: StepPrediction) -> float:
+    return prediction.learning_rate / (1.0 - prediction.training.momentum)
+
+
+def _predicted_curves(prediction: StepPrediction, iterations: NDArray[np.int64]) -> Array:
+    """Eigenvalues (T, d) by the exact recursion of gradient descent."""
+    if prediction.curves is not None:
+        return prediction.curves.descent_curves(
+            iterations, prediction.learning_rate, prediction.training.momentum
+        )
+    shown = descent_singular_values(
+        iterations,
+        prediction.eigenvalues,
+        prediction.initial_singular_values,
+        prediction.learning_rate,
+    )
+    return prediction.eigenvalues * shown**2
+
+
+def _judged_otherwise(prediction: StepPrediction, runs: list[LinearRun]) -> dict[str, Any]:
+    """Predicted against measured step times and ceilings of a training that is not plain."""
+    scale, gamma = _time_per_iteration(prediction), prediction.eigenvalues
+    predicted = scale * prediction.step_iterations
+    plain = scale * descent_step_iterations(gamma, prediction.initial_singular_values, scale)
+    naive = scale * descent_step_iterations(
+        gamma, column_norms(prediction.initial_weights, prediction.eigenvectors), scale
+    )
+    known = np.isfinite(predicted)
+    measured = np.full((len(runs), len(gamma)), np.inf)
+    order = np.argsort(predicted, kind="stable")
+    order = order[known[order]]
+    # Reduced curves are sorted as measured ones are; those of layers are in the order of modes.
+    place = np.arange(len(order)) if prediction.training.depth > 1 else order
+    for run, times in zip(runs, measured, strict=True):
+        tops = prediction.ceilings[order]
+        times[order] = half_rise_times(run.times, run.eigenvalues[:, place], top=tops)
+    mean = measured.mean(axis=0)
+    ends = np.array([_last_tenth(run) for run in runs])
+    error = _relative_error(predicted, mean)
+    later = _later(prediction, predicted)
+    return {
+        "eigenvalues": gamma,
+        "resolved": prediction.resolved,
+        "predicted_step_times": predicted,
+        "predicted_low": prediction.step_time_low * later,
+        "predicted_high": prediction.step_time_high * later,
+        "measured_step_times": mean,
+        "measured_by_run": measured,
+        "relative_error": error,
+        "mean_relative_error": _mean(error),
+        "naive_step_times": naive,
+        "naive_relative_error": _relative_error(naive, mean),
+        "naive_mean_relative_error": _mean(_relative_error(naive, mean)),
+        "plain_step_times": plain,
+        "plain_relative_error": _relative_error(plain, mean),
+        "plain_mean_relative_error": _mean(_relative_error(plain, mean)),
+        "flow_step_times": prediction.step_times,
+        "flow_relative_error": _relative_error(prediction.step_times, mean),
+        "ceilings": prediction.ceilings,
+        "measured_ceilings": ends.mean(axis=0),
+        "ceiling_error": np.abs(ends.mean(axis=0) - prediction.ceilings).max(),
+        "step_time_low": prediction.step_time_low,
+        "step_time_high": prediction.step_time_high,
+        "interval_level": prediction.interval_level,
+        "predicted_step_iterations": prediction.step_iterations,
+        "measured_step_iterations": mean / scale,
+    }
+
+
+def _last_tenth(run: LinearRun) -> Array:
+    """Mean eigenvalues over the last tenth of the records."""
+    return run.eigenvalues[-max(len(run.eigenvalues) // 10, 1) :].mean(axis=0)
+
+
 def _judged(
     prediction: StepPrediction, records: NDArray[np.int64], curves: Array
 ) -> dict[str, Any]:
@@ -203,10 +322,7 @@ def _judged(
     naive = eta * descent_step_iterations(
         gamma, column_norms(prediction.initial_weights, prediction.eigenvectors), eta
     )
-    # The intervals are of the flow; descent is later than it by the same factor.
-    later = np.ones_like(predicted)
-    learned = np.isfinite(predicted) & (prediction.step_times > 0)
-    later[learned] = predicted[learned] / prediction.step_times[learned]
+    later = _later(prediction, predicted)
     errors = {
         "relative_error": _relative_error(predicted, measured),
         "naive_relative_error": _relative_error(naive, measured),
@@ -233,6 +349,14 @@ def _judged(
         "predicted_step_iterations": prediction.step_iterations,
         "measured_step_iterations": measured / eta,
     }
+
+
+def _later(prediction: StepPrediction, predicted: Array) -> Array:
+    """Factor (d,) on intervals, which are of the flow: descent is later than it by as much."""
+    later = np.ones_like(predicted)
+    learned = np.isfinite(predicted) & (prediction.step_times > 0)
+    later[learned] = predicted[learned] / prediction.step_times[learned]
+    return later
 
 
 def _relative_error(predicted: Array, measured: Array) -> Array:

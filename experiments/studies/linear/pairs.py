@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from experiments.options import DataOptions, ModelOptions
 from sslsim.data.pair_sets import PairSet, load_pair_set
@@ -38,3 +39,37 @@ def check_model(options: ModelOptions, m: int) -> None:
         raise ValueError(f"lr is {options.lr}; expected a finite number above zero")
     if not 0 < options.interval_level < 1:
         raise ValueError(f"interval-level is {options.interval_level}; expected between 0 and 1")
+    default = ModelOptions()
+    for name in ("power", "ridge"):
+        value = getattr(options, name)
+        if options.precondition is None and value != getattr(default, name):
+            raise ValueError(f"{name} is {value}; expected it with --precondition only")
+
+
+def training_of(options: ModelOptions) -> dict[str, Any]:
+    """How the linear model is trained: arguments of ``theory.predict_steps``.
+
+    >>> training_of(ModelOptions(precondition="input"))["precondition"]
+    ('input', 0.5, 0.01)
+    """
+    names = ("batch_size", "momentum", "weight_decay", "off_diagonal", "depth")
+    given = {name: getattr(options, name) for name in names}
+    side = options.precondition
+    given["precondition"] = None if side is None else (side, options.power, options.ridge)
+    return given
+
+
+def plain_training(options: ModelOptions) -> None:
+    """Refuse options of the training where only plain training is possible.
+
+    >>> plain_training(ModelOptions(momentum=0.9))
+    Traceback (most recent call last):
+    ValueError: momentum is 0.9 with width; expected it without, for the linear model
+    """
+    plain = training_of(ModelOptions())
+    for name, value in training_of(options).items():
+        if value != plain[name]:
+            raise ValueError(
+                f"{name.replace('_', '-')} is {value} with width; expected it without, for the "
+                "linear model"
+            )

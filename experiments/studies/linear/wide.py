@@ -19,7 +19,7 @@ from scipy import stats
 
 from experiments.options import CompareOptions
 from experiments.studies.linear.compare import RESULTS
-from experiments.studies.linear.pairs import check_model, gather_pairs
+from experiments.studies.linear.pairs import check_model, gather_pairs, plain_training
 from experiments.studies.linear.predict import source
 from experiments.studies.linear.wide_networks import (
     WAYS,
@@ -123,6 +123,7 @@ def _check(options: CompareOptions) -> None:
         raise ValueError(
             f"width is {' '.join(map(str, options.width))}; expected different numbers above zero"
         )
+    plain_training(options)
     if options.repeats < 2:
         raise ValueError(f"repeats is {options.repeats}; expected at least 2")
     if options.max_iterations < 1:
