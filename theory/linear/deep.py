@@ -330,7 +330,8 @@ def _descend(
     eta, mu = positive_number("learning_rate", learning_rate), momentum_coefficient(momentum)
     w, velocity = s0 ** (1.0 / layers), np.zeros_like(s0)
     for n in range(last + 1):
-        lam = gamma * w ** (2 * layers)
+        with np.errstate(over="ignore", invalid="ignore"):
+            lam = gamma * w ** (2 * layers)
         if not np.all(np.abs(lam) < 1e100):
             raise ValueError(
                 f"learning_rate is {learning_rate:g}; expected a smaller one: descent diverges"

@@ -241,8 +241,9 @@ def noise_order(
     Returns
     -------
     float
-        Largest ``2 eta gamma_j sum_k M_jk lambda_k (lambda_j + lambda_k - 1)^2 / B``: the noise of
-        one update adds this to the ceiling of a mode. Ceilings are off by about as much.
+        Largest ``2 eta gamma_j sum_k M_jk lambda_k / B``: what the noise of one update adds to a
+        ceiling is at most this. Step times and ceilings were off by two to three times as much in
+        training.
 
     Raises
     ------
@@ -251,22 +252,22 @@ def noise_order(
 
     Notes
     -----
-    The noise of the gradient of A_ij at aligned modes is ``4 s_i g_ij (lambda_i + lambda_j - 1)``;
-    the mean square of its step adds ``16 eta gamma_j^2 ...`` to dlambda_j/dt (Ito's formula), which
-    is divided by ``8 gamma_j`` here.
+    The noise of the gradient of A_kj at aligned modes is ``4 s_k g_kj (lambda_k + lambda_j - 1)``.
+    The mean square of its step adds ``16 eta gamma_j^2 sum_k M_jk lambda_k (...)^2 / B`` to
+    dlambda_j/dt (Ito's formula), which is divided by ``8 gamma_j`` here; the last factor is at most
+    1.
 
     Examples
     --------
     >>> round(noise_order([0.5], [[0.25]], [0.8], 0.1), 6)
-    0.0072
+    0.02
     """
     eta = positive_number("learning_rate", learning_rate)
     gamma, rivalry = _law(gamma, rivalry)
     lam = finite_array("heights", heights, 1)
     if lam.shape != gamma.shape:
         raise ValueError(f"heights has shape {lam.shape} and gamma {gamma.shape}; expected equal")
-    square = (lam[:, None] + lam - 1.0) ** 2
-    return float(np.max(2.0 * eta * gamma * ((rivalry * square) @ lam), initial=0.0))
+    return float(np.max(2.0 * eta * gamma * (rivalry @ lam), initial=0.0))
 
 
 def _law(gamma: ArrayLike, rivalry: ArrayLike) -> tuple[Array, Array]:

@@ -393,7 +393,8 @@ def final_eigenvalues(gamma: ArrayLike, dim: int, law: Law = PLAIN) -> Array:
         options={"maxiter": 5000, "maxfun": 10000, "ftol": 1e-15, "gtol": 1e-9},
     )  # fmt: skip
     scaled = best.x.reshape(dim, -1)
-    return np.linalg.eigvalsh(scaled @ scaled.T)[::-1].clip(0.0)
+    found = np.linalg.eigvalsh(scaled @ scaled.T)[::-1]
+    return np.where(found > 1e-9, found, 0.0)
 
 
 def plateau_height(dim: int, modes: int, off_diagonal: float) -> float:

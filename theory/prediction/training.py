@@ -32,7 +32,7 @@ LARGEST_DIM = 64
 
 _MOST_MODES = 24  # of batches, unless the embedding dimension is larger
 _MOST_ITERATIONS = 100_000  # later steps are those of the flow, which is accurate there
-_NOISE = 0.05  # ceilings that may be off by more are worth a warning
+_NOISE = 0.02  # of the order in the learning rate: above it, the law errs by several per cent
 
 
 @dataclass(frozen=True)
@@ -353,8 +353,8 @@ def _check_noise(
     order = minibatch.noise_order(gamma, rivalry, np.minimum(heights[:size], 1.0), scale)
     if order > _NOISE:
         warnings.warn(
-            f"the learning rate is large for batches of {training.batch_size}: ceilings may be off "
-            f"by about {order:.2g}; a smaller one sharpens the prediction",
+            f"the learning rate is large for batches of {training.batch_size}: step times and "
+            f"ceilings can be off by {order:.1%} and more; a smaller one sharpens the prediction",
             stacklevel=5,
         )
 

@@ -69,7 +69,7 @@ def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int
         raise ValueError(f"repeats is {options.repeats}; expected at least 1")
     check_folder(options.out, "compare", RESULTS)
     pairs = gather_pairs(options, options.seed)
-    check_model(options, pairs.m)
+    check_model(options, pairs.m, pairs.n_pairs)
     x, x_prime = (np.asarray(view, dtype=np.float64) for view in pairs.arrays())
     rng = np.random.default_rng(options.seed)
     w0 = options.init_scale * rng.standard_normal((options.dim, pairs.m))

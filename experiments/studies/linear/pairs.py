@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments.options import DataOptions, ModelOptions
 from sslsim.data.pair_sets import PairSet, load_pair_set
+from theory.prediction.training import LARGEST_DIM, Training
 
 
 def gather_pairs(options: DataOptions, seed: int) -> PairSet:
@@ -24,10 +25,10 @@ def gather_pairs(options: DataOptions, seed: int) -> PairSet:
     )
 
 
-def check_model(options: ModelOptions, m: int) -> None:
-    """Check the options of the linear model against the data.
+def check_model(options: ModelOptions, m: int, n: int) -> None:
+    """Check the options of the linear model against n pairs of views with m features.
 
-    >>> check_model(ModelOptions(dim=9), m=4)
+    >>> check_model(ModelOptions(dim=9), m=4, n=20)
     Traceback (most recent call last):
     ValueError: dim is 9; expected from 1 to the 4 features of a view
     """
@@ -44,6 +45,14 @@ def check_model(options: ModelOptions, m: int) -> None:
         value = getattr(options, name)
         if options.precondition is None and value != getattr(default, name):
             raise ValueError(f"{name} is {value}; expected it with --precondition only")
+    if options.batch_size is not None and not 1 <= options.batch_size <= n:
+        raise ValueError(f"batch-size is {options.batch_size}; expected from 1 to the {n} pairs")
+    try:
+        training = Training(**training_of(options))
+    except ValueError as error:
+        raise ValueError(str(error).replace("_", "-")) from error  # names as on the command line
+    if training.batch_size is not None and options.dim > LARGEST_DIM:
+        raise ValueError(f"dim is {options.dim} with batch-size; expected at most {LARGEST_DIM}")
 
 
 def training_of(options: ModelOptions) -> dict[str, Any]:

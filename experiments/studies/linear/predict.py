@@ -40,7 +40,7 @@ def predict(options: PredictOptions, *, in_memory: int = 2**30) -> Path:
     """
     check_folder(options.out, "predict", _RESULTS)
     pairs = gather_pairs(options, options.seed)
-    check_model(options, pairs.m)
+    check_model(options, pairs.m, pairs.n_pairs)
     x: Any
     streamed = pairs.stream is not None and pairs.array_bytes > in_memory
     x, x_prime = (pairs.stream, None) if streamed else pairs.arrays()

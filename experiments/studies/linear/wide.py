@@ -61,7 +61,7 @@ def wide(options: CompareOptions) -> Path:
     pairs = gather_pairs(options, options.seed)
     if options.pairs is None and pairs.n_pairs > _PAIRS:
         pairs = gather_pairs(replace(options, pairs=_PAIRS), options.seed)
-    check_model(options, pairs.m)
+    check_model(options, pairs.m, pairs.n_pairs)
     size = 2 * pairs.n_pairs * options.dim
     if 8 * size**2 > _FULL_BYTES:
         raise ValueError(
