@@ -452,7 +452,8 @@ def _mask(dim: int, off_diagonal: float) -> Array:
 
 
 def _eigenvalues(maps: Array, gamma: Array) -> Array:
-    return np.linalg.eigvalsh((maps * gamma) @ np.swapaxes(maps, -1, -2))[..., ::-1]
+    corr = (maps * gamma) @ np.swapaxes(maps, -1, -2)
+    return np.asarray(np.linalg.eigvalsh(corr)[..., ::-1], dtype=np.float64)
 
 
 def _gradient(gamma: Array, dim: int, law: Law) -> Callable[[Array], Array]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sslsim import objectives
 from sslsim.training.full_batch import train_linear
 
 
@@ -251,3 +252,27 @@ def test_bad_ways_to_train_are_named(options, message):
     x, x_prime, w0 = problem()
     with pytest.raises(ValueError, match=message):
         train_linear(x, x_prime, **{"w0": w0, "learning_rate": 1e-3, "iterations": 1, **options})
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z, y: objectives.barlow_twins(z, y, form="published", lam=1.0),
+        lambda z, y: objectives.simclr(z, y, temperature=0.5),
+    ],
+    ids=["Barlow Twins", "SimCLR"],
+)
+def test_a_normalised_loss_sees_the_init_scale_as_a_learning_rate(loss):
+    x, x_prime, w0 = problem(12, 5, 3, scale=1.0)
+    x, x_prime = x - x.mean(axis=0), x_prime - x_prime.mean(axis=0)
+    ends = []
+    for scale in (1.0, 0.25):
+        w = torch.tensor(scale * w0, requires_grad=True)
+        optimizer = torch.optim.SGD([w], lr=0.1 * scale**2)
+        for _ in range(30):
+            optimizer.zero_grad()
+            loss(torch.tensor(x) @ w.T, torch.tensor(x_prime) @ w.T).backward()
+            optimizer.step()
+        ends.append(w.detach().numpy() / scale)
+    assert not np.allclose(ends[0], w0, atol=0.01)
+    np.testing.assert_allclose(ends[0], ends[1], atol=1e-8)
