@@ -9,6 +9,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 Views = Literal["crops", "noise", "simclr"]
+Side = Literal["embedding", "input"]
 PairViews = Literal["crops", "noise", "simclr", "weak", "strong"]
 
 
@@ -70,8 +71,27 @@ class ModelOptions(DataOptions):
     init_scale : float
         Standard deviation of the entries of W(0), which are normal.
     lr : float or None
-        Learning rate of full-batch gradient descent. Default: 0.05 / gamma_1, a fifth of the
-        largest stable one.
+        Learning rate of gradient descent. Default: 0.05 / gamma_1, a fifth of the largest stable
+        one; a quarter of that with batches, and with momentum times 1 - momentum.
+    batch_size : int or None
+        Pairs in a batch of SGD. Default: all pairs in every iteration.
+    momentum : float
+        Momentum of SGD, from 0 to below 1.
+    weight_decay : float
+        Weight decay of SGD.
+    off_diagonal : float
+        Weight of the squared off-diagonal entries of the cross-correlation in the loss. The
+        published value of Barlow Twins is 0.005, with another normalisation.
+    depth : int
+        Number of layers of the linear network, from a balanced initialisation. Only `momentum` can
+        be combined with it.
+    precondition : {"embedding", "input"} or None
+        Multiply the gradient by `(C + ridge)^-power`, where C is the embedding cross-correlation,
+        or by `(|Gamma| + ridge)^-power` on the side of the input. Default: neither.
+    power : float
+        Exponent of the preconditioner, below 1 on the side of the input.
+    ridge : float
+        Number added to the eigenvalues of the preconditioner, above zero.
     interval_level : float
         Confidence level of the intervals of the step times.
     seed : int
@@ -81,6 +101,14 @@ class ModelOptions(DataOptions):
     dim: int = 10
     init_scale: float = 1e-3
     lr: float | None = None
+    batch_size: int | None = None
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    off_diagonal: float = 1.0
+    depth: int = 1
+    precondition: Side | None = None
+    power: float = 0.5
+    ridge: float = 0.01
     interval_level: float = 0.9
     seed: int = 0
 
@@ -110,7 +138,8 @@ class CompareOptions(ModelOptions):
         factor on the initial outputs, and `pairs` is at most 100 by default. Default: the linear
         model.
     repeats : int
-        Number of networks of each width, at least 2. Used with `width` only.
+        Number of networks of each width, at least 2. With `batch_size`: number of trainings, which
+        differ by their batches.
     run : Path or None
         Folder of `sslsim train`: compare its records with what theory predicts from its data.
         With `run`, only `pairs` may be given as well. Default: train the linear model here.

@@ -106,13 +106,17 @@ class PairStream:
             )
         return ViewStream(self)
 
-    def fresh(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def fresh(
+        self, number: int, rows: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """One new pair of views of every image.
 
         Parameters
         ----------
         number : int
             Number of the draw, at least 0; draws depend on the seed and on it.
+        rows : Tensor of int64, shape (k,), optional
+            Numbers of the images. Default: all images.
 
         Returns
         -------
@@ -120,9 +124,10 @@ class PairStream:
             Flattened views of the k images, in order.
         """
         generator = derived_generator(self.seed, 2, number, self.images.device)
+        images = self.images if rows is None else self.images[rows.to(self.images.device)]
         x, x_prime = (
             placed_view(
-                self.images,
+                images,
                 self.kind,
                 generator,
                 which=which,

@@ -48,6 +48,18 @@ PREDICT = [
     ("--data {pairs} --limit 2", "limit is 2, but"),
     ("--data {pairs} --pairs 9", "pairs is 9; expected from 2 to the 6"),
     ("--data cifar10 --root nowhere", "root nowhere is not a folder"),
+    ("--batch-size 0", "batch-size is 0; expected from 1 to the 20 pairs"),
+    ("--batch-size 21", "batch-size is 21; expected from 1 to the 20 pairs"),
+    ("--momentum 1", "momentum is 1.0; expected a number from 0 to below 1"),
+    ("--weight-decay -1", "weight-decay is -1.0; expected a finite number, zero or above"),
+    ("--off-diagonal 0", "off-diagonal is 0.0; expected a finite number above zero"),
+    ("--depth 0", "depth is 0; expected at least 1"),
+    ("--depth 2 --weight-decay 0.1", "depth is 2 with weight-decay; expected it with momentum"),
+    ("--precondition output", "output"),
+    ("--precondition input --power 1", "power is 1.0 on the input side; expected below 1"),
+    ("--precondition input --ridge 0", "ridge is 0.0; expected a finite number above zero"),
+    ("--power 0.3", "power is 0.3; expected it with --precondition only"),
+    ("--precondition embedding --batch-size 4", "precondition is given with batch-size"),
     ("extra", "extra"),
     ("--colour red", "colour"),
 ]
@@ -69,6 +81,9 @@ COMPARE = [
     ("--width 8 --fresh-views", "fresh-views is given with width"),
     ("--width 8 --dim 65", "dim is 65"),
     ("--width 8 --max-iterations 0", "max-iterations is 0"),
+    ("--width 8 --batch-size 4", "batch-size is 4 with width; expected it without"),
+    ("--batch-size 4 --repeats 0", "repeats is 0; expected at least 1"),
+    ("--off-diagonal nan", "off-diagonal is nan"),
 ]
 COMPARE_RUN = [
     ("--run nowhere", "nowhere/config.json cannot be read"),

@@ -5,7 +5,8 @@ equivalent to W(0) (:mod:`theory.linear.initialization`, and :mod:`theory.linear
 eigenvalues are equal or close) give step times, curves and plateaus in
 closed form (:mod:`theory.linear.closed_form`), iterations of gradient descent
 (:mod:`theory.linear.gradient_descent`), and intervals for the population of the pairs
-(:mod:`theory.prediction.uncertainty`).
+(:mod:`theory.prediction.uncertainty`). Batches, momentum, weight decay and the like change these
+laws (:mod:`theory.prediction.training`).
 """
 
 from __future__ import annotations
@@ -22,17 +23,29 @@ from numpy.typing import ArrayLike, NDArray
 from theory.arrays import Array, finite_array, positive_number, whole_number
 from theory.linear import closed_form
 from theory.linear.closed_form import Plateau
-from theory.linear.gradient_descent import descent_step_iterations, stable_learning_rate
+from theory.linear.gradient_descent import descent_step_iterations
 from theory.linear.initialization import equivalent_initialization
 from theory.linear.ties import InitialModes, initial_modes
 from theory.pairs.gamma import Pairs, read_pairs, unit_energy
 from theory.pairs.moments import pair_moments
 from theory.pairs.spectrum import Spectrum, spectrum
 from theory.prediction.held_out import held_out_eigenvalues
+from theory.prediction.training import (
+    DeepCurves,
+    ReducedCurves,
+    ScaledCurves,
+    Training,
+    modes_needed,
+    scaled_interval,
+    stable_rate,
+    trained_steps,
+)
 from theory.prediction.uncertainty import estimate_eigenvalues, step_intervals
 
 STABLE_SHARE = 0.2
 """Default learning rate as a share of the largest stable one, usually 0.05 / gamma_1."""
+BATCH_SHARE = 0.25
+"""Factor on the default learning rate with batches, whose law holds for small ones."""
 
 _BEYOND = 10  # modes after those of interest, which delay them where eigenvalues are close
 
@@ -99,6 +112,15 @@ class StepPrediction:
         Number of pairs; k views of an image give k (k - 1) / 2.
     route : str
         Algorithm of the eigenpairs, see :mod:`theory.pairs.spectrum`.
+    ceilings : ndarray, shape (dim,)
+        Final heights of the eigenvalues lambda of the embedding cross-correlation: 1, or 0 for a
+        mode that is never learned, in plain training; lower with batches or weight decay.
+    training : Training
+        How the model is trained. If not plainly, the j-th step time is that of the j-th largest
+        lambda: the time at which it first passes half of ``ceilings[j]``. Intervals are then those
+        of plain training times the ratio of the two step times of the mode.
+    curves : ReducedCurves, DeepCurves, ScaledCurves or None
+        Curves of that training; None for the plain closed form.
     """
 
     eigenvalues: Array
@@ -129,23 +151,34 @@ class StepPrediction:
     mean: Array
     n_pairs: int
     route: str
+    ceilings: Array
+    training: Training
+    curves: ReducedCurves | DeepCurves | ScaledCurves | None
 
     def loss(self, t: ArrayLike) -> Array:
-        """Predicted loss at flow times ``t`` (...)."""
+        """Predicted loss at flow times ``t`` (...), without weight decay."""
+        if self.curves is not None:
+            return self.curves.loss(t)
         return closed_form.loss(t, self.eigenvalues, self.initial_singular_values)
 
     def eigenvalue_curves(self, t: ArrayLike) -> Array:
         """Predicted eigenvalues (..., dim) of the embedding cross-correlation at times ``t``."""
+        if self.curves is not None:
+            return self.curves.eigenvalue_curves(t)
         return closed_form.eigenvalue_curves(t, self.eigenvalues, self.initial_singular_values)
 
     def weights(self, t: ArrayLike) -> Array:
         """Predicted map (..., dim, m) at flow times ``t``; embeddings are ``x @ W.T``."""
+        if self.curves is not None:
+            return self.curves.weights(t)
         return closed_form.weights(
             t, self.eigenvalues, self.initial_singular_values, self.left, self.eigenvectors
         )
 
     def final_weights(self) -> Array:
         """Predicted map (dim, m) at the end of training."""
+        if self.curves is not None:
+            return self.curves.weights(np.inf)
         return closed_form.final_weights(self.eigenvalues, self.left, self.eigenvectors)
 
 
@@ -162,6 +195,12 @@ def predict_steps(
     groups: ArrayLike | None = None,
     level: float = 0.9,
     route: str = "auto",
+    batch_size: int | None = None,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    off_diagonal: float = 1.0,
+    depth: int = 1,
+    precondition: tuple[str, float, float] | None = None,
 ) -> StepPrediction:
     """Predict when linear Barlow Twins learns each embedding dimension.
 
@@ -179,7 +218,8 @@ def predict_steps(
     rng : numpy.random.Generator or int
         Generator, or seed, of W(0) = alpha * standard normal of shape (d, m), and of the intervals.
     learning_rate : float, optional
-        Learning rate for ``step_iterations``. Default: a fifth of the largest stable one.
+        Learning rate for ``step_iterations``. Default: a fifth of the largest stable one; a quarter
+        of that with batches, and with momentum times 1 - momentum.
     center : bool
         Subtract the mean over both views.
     scale : float
@@ -190,6 +230,19 @@ def predict_steps(
         Coverage probability of each interval.
     route : {'auto', 'dense', 'krylov', 'streamed'}
         Algorithm of the eigenpairs, see :mod:`theory.pairs.spectrum`.
+    batch_size : int, optional
+        Pairs in a batch of SGD, drawn without replacement in each epoch. Default: all pairs.
+    momentum, weight_decay : float
+        As in ``torch.optim.SGD``.
+    off_diagonal : float
+        Weight of the squared off-diagonal entries in the loss; 1 is ``||C - I||_F^2``.
+    depth : int
+        Layers of the linear network, which starts from balanced factors of the aligned
+        initialisation that is equivalent to W(0). Only ``momentum`` can be combined with it.
+    precondition : (str, float, float), optional
+        ``('embedding', p, rho)`` multiplies the gradient by ``(C + rho I)^-p``, ``('input', q,
+        delta)`` by ``(|Gamma| + delta I)^-q``. Only momentum and ``off_diagonal`` can be combined
+        with it.
 
     Returns
     -------
@@ -199,12 +252,14 @@ def predict_steps(
     Raises
     ------
     ValueError
-        If the pairs are not valid (shapes, NaN, fewer than two), or an option is out of range.
+        If the pairs are not valid (shapes, NaN, fewer than two), an option is out of range, or a
+        combination of options has no theory.
 
     Warns
     -----
     UserWarning
-        If ``dim`` exceeds the number of positive modes, or W(0) is not small.
+        If ``dim`` exceeds the number of positive modes, W(0) is not small, or the learning rate is
+        large for the noise of batches.
 
     Notes
     -----
@@ -218,12 +273,16 @@ def predict_steps(
     >>> steps = predict_steps(x, x_prime, dim=2)
     >>> steps.eigenvalues.round(2).tolist(), steps.step_times.round(1).tolist()
     ([0.99, 0.46], [2.2, 4.6])
+    >>> steps = predict_steps(x, x_prime, dim=2, batch_size=8)
+    >>> steps.ceilings.round(2).tolist(), steps.step_times.round(1).tolist()
+    ([0.75, 0.73], [2.1, 4.8])
     """
+    training = Training(batch_size, momentum, weight_decay, off_diagonal, depth, precondition)
     pairs = read_pairs(x, x_prime, center=center, scale=scale)
     dim = whole_number("dim", dim, 1, pairs.m)
     rng = np.random.default_rng(rng)
     w0 = positive_number("init_scale", init_scale) * rng.standard_normal((dim, pairs.m))
-    return _predict(pairs, w0, learning_rate, groups, level, rng, route)
+    return _predict(pairs, w0, learning_rate, groups, level, rng, route, training)
 
 
 def predict_steps_from(
@@ -238,6 +297,12 @@ def predict_steps_from(
     level: float = 0.9,
     rng: np.random.Generator | int = 0,
     route: str = "auto",
+    batch_size: int | None = None,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    off_diagonal: float = 1.0,
+    depth: int = 1,
+    precondition: tuple[str, float, float] | None = None,
 ) -> StepPrediction:
     """Predict step times from given initial weights.
 
@@ -248,6 +313,8 @@ def predict_steps_from(
     w0 : array_like, shape (dim, m)
         Initial weights W(0), small.
     learning_rate, center, scale, groups, level, route
+        As in :func:`predict_steps`.
+    batch_size, momentum, weight_decay, off_diagonal, depth, precondition
         As in :func:`predict_steps`.
     rng : numpy.random.Generator or int
         Generator, or seed, of the intervals.
@@ -268,13 +335,15 @@ def predict_steps_from(
     >>> predict_steps_from(x, x, [[1e-3, 0.0]]).step_times.round(3).tolist()
     [0.82]
     """
+    training = Training(batch_size, momentum, weight_decay, off_diagonal, depth, precondition)
     pairs = read_pairs(x, x_prime, center=center, scale=scale)
     w0 = finite_array("w0", w0, 2)
     if w0.shape[1] != pairs.m or not 1 <= w0.shape[0] <= pairs.m:
         raise ValueError(
             f"w0 has shape {w0.shape}; expected (dim, {pairs.m}) with dim from 1 to {pairs.m}"
         )
-    return _predict(pairs, w0, learning_rate, groups, level, np.random.default_rng(rng), route)
+    rng = np.random.default_rng(rng)
+    return _predict(pairs, w0, learning_rate, groups, level, rng, route, training)
 
 
 def _predict(
@@ -285,13 +354,18 @@ def _predict(
     level: float,
     rng: np.random.Generator,
     route: str,
+    training: Training,
 ) -> StepPrediction:
     dim = w0.shape[0]
     pairs, unit = unit_energy(pairs)
-    w0 = w0 / unit
+    w0, given, training = w0 / unit, training, training.scaled(unit)
+    clock = training.clock(unit)
     if learning_rate is not None:
-        learning_rate = positive_number("learning_rate", learning_rate) / unit**2
-    modes = spectrum(pairs, dim, beyond=min(_BEYOND, pairs.m - dim), route=route)
+        learning_rate = positive_number("learning_rate", learning_rate) / clock
+    count = min(modes_needed(dim, training), pairs.m)
+    modes = spectrum(
+        pairs, count, beyond=min(_BEYOND, pairs.m - count) if count == dim else 0, route=route
+    )
     gamma, vectors, residuals = _top_modes(modes, w0, dim)
     positive = int(np.count_nonzero(gamma > 0))
     if positive < dim:
@@ -302,10 +376,14 @@ def _predict(
         )
     start = _initial_modes(modes, w0, gamma, vectors, positive)
     s0 = start.s0
-    _check_small(gamma * s0**2)
-    stable = stable_learning_rate([max(gamma[0], 0.0), min(modes.lowest, 0.0)])
+    if training.depth == 1:  # balanced layers are exact from any start
+        _check_small(gamma * s0**2)
+    stable = stable_rate(gamma, modes.lowest, training)
     if learning_rate is None:
-        learning_rate = STABLE_SHARE * stable if np.isfinite(stable) else 1.0
+        # Momentum makes steps of the flow longer; the default keeps them as they are without.
+        share = STABLE_SHARE * (1.0 - training.momentum) / (1.0 + training.momentum)
+        share *= BATCH_SHARE if training.batch_size is not None else 1.0
+        learning_rate = share * stable if np.isfinite(stable) else 1.0
     units = pairs.groups if groups is None else np.asarray(groups)
     # Null directions that complete a short spectrum have no data, so nothing is known.
     known = dim if not np.any(gamma == 0) else int(np.count_nonzero(gamma > 0))
@@ -324,6 +402,18 @@ def _predict(
         early[:known], late[:known] = bounds.step_time_low, bounds.step_time_high
         bias[:known], resolved[:known] = estimate.bias, estimate.separated & held_out.learned
         from_images[:known], from_views[:known] = moments.deviations()
+    step_times = closed_form.step_times(gamma, s0)
+    curves: ReducedCurves | DeepCurves | None = None
+    if training.plain:
+        iterations = descent_step_iterations(gamma, s0, learning_rate)
+        plateaus = closed_form.plateaus(gamma, s0)
+        ceilings = np.where(np.isfinite(step_times), 1.0, 0.0)
+    else:
+        plain = step_times
+        steps = trained_steps(training, pairs, modes, gamma, w0, start, learning_rate)
+        step_times, iterations, curves = steps.step_times, steps.step_iterations, steps.curves
+        plateaus, ceilings = steps.plateaus, steps.ceilings
+        early, late = scaled_interval(early, late, plain, step_times)
     prediction = StepPrediction(
         eigenvalues=gamma,
         next_eigenvalue=float(modes.eigenvalues[dim]) if len(modes.eigenvalues) > dim else np.nan,
@@ -335,7 +425,7 @@ def _predict(
         eigenvalue_deviation_images=from_images,
         eigenvalue_deviation_views=from_views,
         resolved=resolved,
-        step_times=closed_form.step_times(gamma, s0),
+        step_times=step_times,
         step_time_low=early,
         step_time_high=late,
         interval_level=level,
@@ -346,26 +436,29 @@ def _predict(
         integrated=start.integrated,
         learning_rate=learning_rate,
         stable_learning_rate=stable,
-        step_iterations=descent_step_iterations(gamma, s0, learning_rate),
-        plateaus=closed_form.plateaus(gamma, s0),
+        step_iterations=iterations,
+        plateaus=plateaus,
         positive_modes=modes.positive_modes,
         centred=pairs.centred,
         mean=pairs.mean,
         n_pairs=pairs.n if pairs.views is None else pairs.n * (pairs.views - 1) // 2,
         route=modes.route,
+        ceilings=ceilings,
+        training=given,
+        curves=curves,
     )
-    return prediction if unit == 1.0 else _in_units_of_data(prediction, unit)
+    return prediction if unit == 1.0 else _in_units_of_data(prediction, unit, clock)
 
 
-def _in_units_of_data(prediction: StepPrediction, unit: float) -> StepPrediction:
-    """Prediction for pairs divided by ``unit``: eigenvalues are 1 / time, and W is 1 / data."""
+def _in_units_of_data(prediction: StepPrediction, unit: float, clock: float) -> StepPrediction:
+    """Prediction for pairs divided by ``unit``, where a flow time is ``clock`` times as long."""
     times = ("step_times", "step_time_low", "step_time_high", "learning_rate")
     rates = (
         *("next_eigenvalue", "residuals", "eigenvalue_low", "eigenvalue_high", "eigenvalue_bias"),
         *("eigenvalue_deviation_images", "eigenvalue_deviation_views"),
     )
     factors = {
-        **dict.fromkeys((*times, "stable_learning_rate"), unit**2),
+        **dict.fromkeys((*times, "stable_learning_rate"), clock),
         **dict.fromkeys(("eigenvalues", *rates), unit**-2),
         **dict.fromkeys(("initial_weights", "initial_singular_values"), unit),
         "mean": 1.0 / unit,
@@ -374,9 +467,12 @@ def _in_units_of_data(prediction: StepPrediction, unit: float) -> StepPrediction
         name: getattr(prediction, name) * factor for name, factor in factors.items()
     }
     changed["plateaus"] = tuple(
-        replace(plateau, start=plateau.start * unit**2, end=plateau.end * unit**2)
+        replace(plateau, start=plateau.start * clock, end=plateau.end * clock)
         for plateau in prediction.plateaus
     )
+    if prediction.curves is not None:
+        assert not isinstance(prediction.curves, ScaledCurves)
+        changed["curves"] = ScaledCurves(prediction.curves, unit, clock)
     return replace(prediction, **changed)
 
 

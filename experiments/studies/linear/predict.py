@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.options import ModelOptions, PredictOptions
-from experiments.studies.linear.pairs import all_views, check_model, gather_pairs
+from experiments.studies.linear.pairs import (
+    all_views,
+    check_model,
+    gather_pairs,
+    pairs_at_once,
+    training_of,
+)
 from sslsim.core.files import write_arrays, write_json
 from sslsim.data.pair_sets import PairSet
 from sslsim.runs.folder import check_folder, new_results
@@ -40,10 +46,10 @@ def predict(options: PredictOptions, *, in_memory: int = 2**30) -> Path:
     """
     check_folder(options.out, "predict", _RESULTS)
     pairs = gather_pairs(options, options.seed)
-    check_model(options, pairs.m)
+    fresh = pairs.views_per_image > 2
+    check_model(options, pairs.m, pairs_at_once(pairs, fresh=fresh))
     x: Any
     x_prime: Any = None
-    fresh = pairs.views_per_image > 2
     if fresh:
         x = all_views(pairs, in_memory)
     elif pairs.stream is not None and pairs.array_bytes > in_memory:
@@ -60,6 +66,7 @@ def predict(options: PredictOptions, *, in_memory: int = 2**30) -> Path:
             learning_rate=options.lr,
             center=options.center,
             level=options.interval_level,
+            **training_of(options),
         )
     )
     check_stability(prediction)
@@ -79,6 +86,7 @@ def predict(options: PredictOptions, *, in_memory: int = 2**30) -> Path:
             {
                 **described(prediction),
                 **source(pairs, options, prediction, fresh=fresh),
+                **training_of(options),
                 "warnings": messages,
             },
         )
@@ -102,6 +110,7 @@ def described(prediction: StepPrediction) -> dict[str, Any]:
         "step_time_high": prediction.step_time_high,
         "interval_level": prediction.interval_level,
         "step_iterations": prediction.step_iterations,
+        "ceilings": prediction.ceilings,
         "learning_rate": prediction.learning_rate,
         "stable_learning_rate": prediction.stable_learning_rate,
         "plateaus": prediction.plateaus,
@@ -177,7 +186,7 @@ def headline(pairs: PairSet, options: ModelOptions, prediction: StepPrediction) 
     return (
         f"{options.data}: {prediction.n_pairs} pairs ({kind}) of {pairs.m} features; "
         f"d = {options.dim}, init scale {options.init_scale:g}, "
-        f"learning rate {prediction.learning_rate:.4g}{left_out}"
+        f"learning rate {prediction.learning_rate:.4g}{_training(options)}{left_out}"
     )
 
 
@@ -188,7 +197,10 @@ def curve_times(prediction: StepPrediction) -> NDArray[np.float64]:
         eta = prediction.learning_rate
         return np.geomspace(eta, 1000 * eta, _CURVE_POINTS)
     steps = prediction.step_times[rising]
-    end = np.max(steps + rise_widths(prediction.eigenvalues[rising]))
+    if prediction.training.plain:
+        end = np.max(steps + rise_widths(prediction.eigenvalues[rising]))
+    else:
+        end = max(1.2 * steps.max(), prediction.plateaus[-1].start)
     return np.geomspace(steps.min() / 4, end, _CURVE_POINTS)
 
 
@@ -207,6 +219,18 @@ def noting_warnings(
     for message in messages:
         warnings.warn(message, stacklevel=3)
     return prediction, messages
+
+
+def _training(options: ModelOptions) -> str:
+    """What is not plain in the training, in words."""
+    given = training_of(options)
+    plain = training_of(ModelOptions())
+    words = {
+        name.replace("_", " "): value if isinstance(value, tuple) else (value,)
+        for name, value in given.items()
+        if value != plain[name]
+    }
+    return "".join(f", {name} {' '.join(map(str, value))}" for name, value in words.items())
 
 
 def _centring(options: ModelOptions) -> str:

@@ -108,6 +108,7 @@ def comparison_summary(result: Result) -> Summary:
     )
     mean, baseline = (finite(result, f"{kind}mean_relative_error") for kind in ("", "naive_"))
     pair_error = finite(result, "one_pair_mean_relative_error")
+    plain = finite(result, "plain_mean_relative_error")
     ties = [words(mode) for mode in sequence(result, "near_ties")]
     caveats = list(_warned(result))
     if ties and "integrated" not in result:  # of earlier versions
@@ -128,6 +129,7 @@ def comparison_summary(result: Result) -> Summary:
                 else []
             ),
             Number("mean error, naive", baseline, share=True),
+            *([] if plain is None else [Number("mean error, plain theory", plain, share=True)]),
         ),
         agreements=(
             Agreement(
@@ -148,9 +150,31 @@ def comparison_summary(result: Result) -> Summary:
                 ),
                 rows,
             ),
+            *_ceilings(result),
         ),
         caveats=tuple(caveats),
     )
+
+
+def _ceilings(result: Result) -> tuple[Table, ...]:
+    """Final heights of a training that is not plain, and what plain theory says of its steps."""
+    predicted, measured = numbers(result, "ceilings"), numbers(result, "measured_ceilings")
+    if not measured:
+        return ()
+    plain = numbers(result, "plain_step_times")
+    errors = numbers(result, "plain_relative_error")
+    rows = tuple(
+        (
+            str(mode + 1),
+            number(height),
+            number(at(measured, mode)),
+            number(at(plain, mode)),
+            percent(at(errors, mode)),
+        )
+        for mode, height in enumerate(predicted)
+    )
+    heads = ("mode", "ceiling predicted", "measured", "plain step time", "plain error")
+    return (Table("Final height of each eigenvalue, and what plain theory predicts", heads, rows),)
 
 
 def _run_comparison_summary(result: Result) -> Summary:

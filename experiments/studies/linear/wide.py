@@ -19,7 +19,7 @@ from scipy import stats
 
 from experiments.options import CompareOptions
 from experiments.studies.linear.compare import RESULTS
-from experiments.studies.linear.pairs import check_model, gather_pairs
+from experiments.studies.linear.pairs import check_model, gather_pairs, plain_training
 from experiments.studies.linear.predict import source
 from experiments.studies.linear.wide_networks import (
     WAYS,
@@ -61,7 +61,7 @@ def wide(options: CompareOptions) -> Path:
     pairs = gather_pairs(options, options.seed)
     if options.pairs is None and pairs.n_pairs > _PAIRS:
         pairs = gather_pairs(replace(options, pairs=_PAIRS), options.seed)
-    check_model(options, pairs.m)
+    check_model(options, pairs.m, pairs.n_pairs)
     size = 2 * pairs.n_pairs * options.dim
     if 8 * size**2 > _FULL_BYTES:
         raise ValueError(
@@ -123,6 +123,7 @@ def _check(options: CompareOptions) -> None:
         raise ValueError(
             f"width is {' '.join(map(str, options.width))}; expected different numbers above zero"
         )
+    plain_training(options)
     if options.repeats < 2:
         raise ValueError(f"repeats is {options.repeats}; expected at least 2")
     if options.fresh_views:
