@@ -1,6 +1,7 @@
 """Step times of data, with intervals for the population that the data come from."""
 
 from theory.prediction.bootstrap import bootstrap_intervals
+from theory.prediction.from_kernel import KernelPrediction, predict_kernel_steps
 from theory.prediction.predict import StepPrediction, predict_steps, predict_steps_from
 from theory.prediction.uncertainty import (
     EigenvalueEstimate,
@@ -11,10 +12,12 @@ from theory.prediction.uncertainty import (
 
 __all__ = [
     "EigenvalueEstimate",
+    "KernelPrediction",
     "StepIntervals",
     "StepPrediction",
     "bootstrap_intervals",
     "estimate_eigenvalues",
+    "predict_kernel_steps",
     "predict_steps",
     "predict_steps_from",
     "step_intervals",
