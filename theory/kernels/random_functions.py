@@ -20,6 +20,8 @@ standard normal weights, and for any kernel whose own Gaussian process is the st
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import chi2
@@ -173,7 +175,12 @@ def singular_value_quantiles(
 
 
 def step_time_law(
-    gamma: ArrayLike, scales: ArrayLike, dim: int, init_scale: float, level: float = 0.9
+    gamma: ArrayLike,
+    scales: ArrayLike,
+    dim: int,
+    init_scale: float,
+    level: float = 0.9,
+    times: Callable[[Array, Array], Array] = step_times,
 ) -> tuple[Array, Array, Array]:
     """Mean and interval of step times over the draws of the initial function.
 
@@ -189,6 +196,9 @@ def step_time_law(
         Factor alpha on the initial outputs.
     level : float
         Probability that a step time is in its interval.
+    times : callable
+        Function of eigenvalues and initial singular values, (p,) each, that returns step times;
+        they must fall where a singular value grows. Default: those of gradient flow.
 
     Returns
     -------
@@ -221,5 +231,5 @@ def step_time_law(
     tails = [(1 + level) / 2, (1 - level) / 2]
     levels = np.append((np.arange(_GRID) + 0.5) / _GRID, tails)
     s0 = singular_value_quantiles(levels, scales, dim, init_scale)
-    times = np.array([step_times(gamma, row) for row in s0])
-    return times[:_GRID].mean(axis=0), times[-2], times[-1]
+    rises = times(np.tile(gamma, len(s0)), s0.ravel()).reshape(s0.shape)
+    return rises[:_GRID].mean(axis=0), rises[-2], rises[-1]

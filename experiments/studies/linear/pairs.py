@@ -23,6 +23,15 @@ def gather_pairs(options: DataOptions, seed: int) -> PairSet:
     )
 
 
+def image_shape(pairs: PairSet, options: DataOptions) -> tuple[int, ...]:
+    """Channels, height and width of a view, for convolutions."""
+    if pairs.stream is None:
+        raise ValueError(f"{options.data} holds pairs of vectors; expected images for convolutions")
+    from sslsim.data.single_view import view_shape
+
+    return tuple(view_shape(pairs.stream.kind, pairs.stream.images.shape[1:]))
+
+
 def check_model(options: ModelOptions, m: int) -> None:
     """Check the options of the linear model against the data.
 

@@ -57,7 +57,7 @@ def test_a_linear_network_is_its_kernel(scale):
 def test_both_ways_start_alike_and_differ_in_the_first_layer_only():
     stacked = torch.from_numpy(views())
     options = CompareOptions(dim=3, init_scale=0.1)
-    last, centred = (small_network(20, 4, options, way, seed=1).eval() for way in WAYS)
+    last, centred = (small_network(20, (4,), options, way, seed=1).eval() for way in WAYS)
     torch.testing.assert_close(last(stacked), centred(stacked), rtol=1e-12, atol=0)
     first, second = layer_ntks(last, stacked).values()
     whole_first, whole_second = layer_ntks(centred, stacked).values()
@@ -71,11 +71,11 @@ def test_the_kernel_of_infinite_width_is_the_mean_of_finite_ones(way):
     options = CompareOptions(dim=2, init_scale=0.5)
     kernels = [
         pair_ntk(
-            small_network(256, 4, options, way, seed).eval(), *torch.from_numpy(stacked).chunk(2)
+            small_network(256, (4,), options, way, seed).eval(), *torch.from_numpy(stacked).chunk(2)
         )
         for seed in range(24)
     ]
-    exact = infinite_width_kernel(stacked, way, 0.5)
+    exact, _ = infinite_width_kernel(stacked, way, options)
     # 24 networks of 256 units: entries scatter by about 3 / sqrt(24 * 256) = 4 % at most.
     np.testing.assert_allclose(torch.stack(kernels).mean(0), exact, atol=0.08 * exact.max())
 
@@ -145,6 +145,8 @@ def test_a_planted_power_is_found_and_gaps_are_left_out():
         ({"repeats": 1}, "repeats is 1"),
         ({"max_iterations": 0}, "max-iterations is 0"),
         ({"dim": 65}, "dim is 65"),
+        ({"kernel": "relu:0"}, "kernel is relu:0; expected a whole number of layers"),
+        ({"kernel": "relu-last:1"}, "kernel is relu-last:1; with --width, expected relu:DEPTH"),
         ({"lr": 1e3}, "expected below"),
         ({"pairs": 1000, "dim": 10}, "fewer --pairs"),
     ],
@@ -157,7 +159,7 @@ def test_bad_options_are_refused(tmp_path, options, message):
 
 def test_the_traced_kernel_is_the_one_of_pairs():
     stacked = torch.from_numpy(views(4))
-    network = small_network(8, 4, CompareOptions(dim=3), "centred", seed=0).eval()
+    network = small_network(8, (4,), CompareOptions(dim=3), "centred", seed=0).eval()
     full = empirical_ntk(network, stacked, output="full")
     traced = full.diagonal(dim1=2, dim2=3).sum(-1) / 3
     torch.testing.assert_close(traced, pair_ntk(network, *stacked.chunk(2)), rtol=1e-12, atol=0)
