@@ -31,6 +31,8 @@ from theory.arrays import Array, finite_array, whole_number
 
 PARAMETERIZATIONS = ("ntk", "standard")
 
+_ROUNDING = 1e-14  # of a cosine
+
 
 def relu_moments(covariance: Array, size: Array) -> tuple[Array, Array]:
     """Moments of the ReLUs of two correlated normal numbers u and v, and of their derivatives.
@@ -55,6 +57,8 @@ def relu_moments(covariance: Array, size: Array) -> tuple[Array, Array]:
     """
     cosine = np.divide(covariance, size, out=np.zeros_like(covariance), where=size > 0)
     np.clip(cosine, -1.0, 1.0, out=cosine)
+    # An angle is the root of a rounding otherwise where inputs coincide, and kernels indefinite.
+    cosine[cosine > 1.0 - _ROUNDING] = 1.0
     sine = np.sqrt((1.0 - cosine) * (1.0 + cosine))
     both = (np.pi - np.arctan2(sine, cosine)) / (2.0 * np.pi)
     return size * (sine / (2.0 * np.pi) + both * cosine), both
@@ -96,8 +100,8 @@ def infinite_width_kernels(
     Notes
     -----
     arXiv 1806.07572, theorem 1, in the parameterisation of the module's docstring. The diagonals
-    are ``|x|^2 / m`` and, in "ntk", ``L |x|^2 / m``. Inputs of equal direction may have an angle of
-    up to the root of machine precision instead of zero.
+    are ``|x|^2 / m`` and, in "ntk", ``L |x|^2 / m``. Angles below 1.4e-7
+    count as zero.
 
     Examples
     --------

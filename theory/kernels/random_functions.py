@@ -35,6 +35,7 @@ from theory.arrays import (
     whole_number,
 )
 from theory.kernels.features import KernelFeatures
+from theory.kernels.modes import kernel_basis
 from theory.linear.closed_form import step_times
 
 _GRID = 1000  # quantiles over which a mean is taken
@@ -70,7 +71,7 @@ def initial_weights(
     Raises
     ------
     ValueError
-        If the covariance is not symmetric or has another size.
+        If the covariance is not symmetric, not positive semi-definite or has another size.
 
     Examples
     --------
@@ -83,15 +84,13 @@ def initial_weights(
     draws *= positive_number("init_scale", init_scale)
     if covariance is None:
         return np.asarray(draws @ (basis / np.linalg.norm(basis, axis=0)))
-    covariance = symmetric_matrix("covariance", covariance, tolerance=1e-5)
-    if len(covariance) != len(basis):
+    axes, root, _ = kernel_basis(covariance)
+    if len(axes) != len(basis):
         raise ValueError(
-            f"covariance has shape {covariance.shape}; expected ({len(basis)}, {len(basis)}), one "
-            "row for each landmark"
+            f"covariance has shape {(len(axes), len(axes))}; expected ({len(basis)}, {len(basis)}),"
+            " one row for each landmark"
         )
-    values, vectors = np.linalg.eigh(covariance)
-    outputs = (draws @ vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    return np.asarray(outputs @ basis)
+    return np.asarray((draws @ axes * root) @ (axes.T @ basis))
 
 
 def projection_scales(coefficients: ArrayLike, covariance: ArrayLike) -> Array:

@@ -152,3 +152,12 @@ def test_in_the_standard_parameterisation_the_kernel_grows_with_the_width(layers
         errors.append(np.sqrt(np.mean((np.array(kernels) - exact) ** 2)) / exact.max())
     assert errors[1] < 0.06
     assert errors[1] < 0.4 * errors[0]
+
+
+def test_inputs_that_coincide_leave_the_kernel_semidefinite_to_rounding():
+    x = inputs(20, 6)
+    x = np.vstack([x, x, -2 * x])
+    for kernel in infinite_width_kernels(x, layers=4):
+        values = np.linalg.eigvalsh(kernel)
+        assert values[0] > -1e-13 * values[-1]
+        np.testing.assert_allclose(np.diag(kernel)[:20], np.diag(kernel[:, 20:]), rtol=1e-13)
