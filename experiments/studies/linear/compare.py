@@ -62,6 +62,8 @@ def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int
     """
     if options.max_iterations < 1:
         raise ValueError(f"max-iterations is {options.max_iterations}; expected at least 1")
+    if options.kernel is not None:
+        raise ValueError(f"kernel is {options.kernel} without --width; expected both or neither")
     check_folder(options.out, "compare", RESULTS)
     pairs = gather_pairs(options, options.seed)
     check_model(options, pairs.m)

@@ -214,4 +214,4 @@ def features_of(
 def _row_blocks(size: int, columns: int, memory: int, name: str) -> list[Rows]:
     rows = max(1, memory // _BLOCK // (8 * _COPIES * columns))
     blocks = np.split(np.arange(size), range(rows, size, rows))
-    return tqdm(blocks, desc=name, disable=not sys.stderr.isatty())  # type: ignore[no-any-return]
+    return tqdm(blocks, desc=name, disable=not sys.stderr.isatty())

@@ -1,5 +1,6 @@
 """``predict --kernel`` end to end."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,19 @@ def test_the_result_is_the_prediction_from_the_kernel_of_the_views(tmp_path, ker
     np.testing.assert_allclose(norms, 1, rtol=1e-6)
     draw_prediction(tmp_path)
     assert (tmp_path / "prediction.png").stat().st_size > 0
+
+
+def test_every_key_is_explained_on_the_page(tmp_path):
+    page = (Path(__file__).parents[4] / "experiments/docs/predict.md").read_text(encoding="utf-8")
+    explained = {
+        key
+        for line in page.splitlines()
+        if line.startswith("| `")
+        for key in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+    assert set(run(tmp_path, "relu:1")) <= explained
+    arrays = read_arrays(tmp_path / "prediction.npz")
+    assert all(f"`{name}`" in page for name in arrays)
 
 
 def test_the_command_chooses_the_kernel_where_one_is_named(tmp_path):
