@@ -57,7 +57,7 @@ PREDICT = [
     ("--kernel relu:1 --dim 0", "dim is 0"),
     ("--kernel relu:1 --lr 1e9", "lr is 1e+09; expected below"),
     ("--kernel relu:1 --pairs 10 --dim 21", "dim is 21; expected from 1 to the 20 features"),
-    ("--kernel conv:1 --data {pairs} --dim 1", "holds pairs of vectors; expected images"),
+    ("--kernel conv:1 --data {pairs} --pairs 6", "holds pairs of vectors; expected images"),
     ("extra", "extra"),
     ("--colour red", "colour"),
 ]

@@ -115,6 +115,7 @@ def _kernel(
 ) -> tuple[Between, int, NDArray[np.float64], dict[str, Any], NDArray[np.int64] | None]:
     """The kernel, the number of its rows, the mean of the views, and where they come from."""
     if choice.path is not None:
+        between, size = stored_kernel(choice.path)
         for field in fields(DataOptions):
             value = getattr(options, field.name)
             if value != field.default:
@@ -123,7 +124,6 @@ def _kernel(
                     f"{name} is {value}, but {choice.path} holds the kernel of the pairs; "
                     f"expected no --{name}"
                 )
-        between, size = stored_kernel(choice.path)
         nothing = PairSet(None, None, None, size // 2, 0, None, None)
         origin = {**source(nothing, options), "data": str(choice.path), "features": None}
         return between, size, np.zeros(0), {**origin, "centred": False}, None

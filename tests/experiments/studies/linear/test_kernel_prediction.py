@@ -264,7 +264,9 @@ def test_files_that_hold_no_kernel_are_refused(tmp_path, array, message):
         ({"kernel": "relu:1", "lr": 1e6}, "where descent is stable"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(tmp_path, options, message):
+def test_options_that_do_not_fit_are_refused(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    np.save("k.npy", np.eye(8))
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
