@@ -101,8 +101,8 @@ def _landmarks(result: Result) -> tuple[str, ...]:
     changes = [change for change in numbers(result, "eigenvalue_change") if change is not None]
     return (
         f"{count:.0f} landmarks stand for the kernel and miss "
-        f"{percent(finite(result, 'missing_trace'))} of its trace; twice as many landmarks raised "
-        f"eigenvalues by up to {percent(max(changes, default=None))}, and steps can be that late",
+        f"{percent(finite(result, 'missing_trace'))} of its trace; from half of them to all, "
+        f"eigenvalues grew by up to {percent(max(changes, default=None))}: steps may come earlier",
     )
 
 
