@@ -119,10 +119,22 @@ class PredictOptions(ModelOptions):
 
     Attributes
     ----------
+    kernel : str or None
+        Kernel in place of the linear model, for networks and kernel methods: relu:DEPTH or
+        conv:DEPTH, the tangent kernel of infinitely wide networks with so many hidden layers, all
+        of them trained; relu-last:DEPTH or conv-last:DEPTH, the same with a small last layer;
+        rbf:WIDTH, a Gaussian function of this standard deviation; or a file .npy with the (2n, 2n)
+        kernel matrix of your own views, the n first ones before the n second ones. `init_scale` is
+        then a factor on the random initial outputs. Default: the linear model.
+    memory : int
+        Memory budget with `kernel`, in MiB. Where the whole kernel does not fit, landmarks stand
+        for it, and the result says what they miss.
     out : Path
         Run folder: config.json, prediction.json, prediction.npz, prediction.png.
     """
 
+    kernel: str | None = None
+    memory: int = 1024
     out: Path = Path("runs/predict")
 
 
@@ -133,10 +145,13 @@ class CompareOptions(ModelOptions):
     Attributes
     ----------
     width : tuple of int
-        Widths of the hidden layer. Instead of the linear model, networks of these widths are
+        Widths of the hidden layers. Instead of the linear model, networks of these widths are
         trained and compared with their tangent kernels at initialisation. `init_scale` is then a
         factor on the initial outputs, and `pairs` is at most 100 by default. Default: the linear
         model.
+    kernel : str or None
+        With `width`: the networks, relu:DEPTH or conv:DEPTH, with so many hidden layers. Default:
+        relu:1.
     repeats : int
         Number of networks of each width, at least 2. With `batch_size`: number of trainings, which
         differ by their batches.
@@ -156,6 +171,7 @@ class CompareOptions(ModelOptions):
     """
 
     width: tuple[int, ...] = ()
+    kernel: str | None = None
     repeats: int = 3
     run: Path | None = None
     fresh_views: bool = False

@@ -82,6 +82,8 @@ def compare(options: CompareOptions, *, records: int = 10_000, curve_points: int
     """
     if options.max_iterations < 1:
         raise ValueError(f"max-iterations is {options.max_iterations}; expected at least 1")
+    if options.kernel is not None:
+        raise ValueError(f"kernel is {options.kernel} without --width; expected both or neither")
     if options.batch_size is not None and options.repeats < 1:
         raise ValueError(f"repeats is {options.repeats}; expected at least 1")
     if options.fresh_views:

@@ -32,6 +32,15 @@ def all_views(pairs: PairSet, in_memory: int = 2**30) -> Any:
     return views if pairs.array_bytes > in_memory else views.arrays()
 
 
+def image_shape(pairs: PairSet, options: DataOptions) -> tuple[int, ...]:
+    """Channels, height and width of a view, for convolutions."""
+    if pairs.stream is None:
+        raise ValueError(f"{options.data} holds pairs of vectors; expected images for convolutions")
+    from sslsim.data.single_view import view_shape
+
+    return tuple(view_shape(pairs.stream.kind, pairs.stream.images.shape[1:]))
+
+
 def pairs_at_once(pairs: PairSet, *, fresh: bool) -> int:
     """Pairs that a full batch has: with fresh views one of each image."""
     return pairs.n_images if fresh and pairs.n_images is not None else pairs.n_pairs
@@ -80,10 +89,10 @@ def training_of(options: ModelOptions) -> dict[str, Any]:
     return given
 
 
-def plain_training(options: ModelOptions) -> None:
+def plain_training(options: ModelOptions, other: str) -> None:
     """Refuse options of the training where only plain training is possible.
 
-    >>> plain_training(ModelOptions(momentum=0.9))
+    >>> plain_training(ModelOptions(momentum=0.9), "width")
     Traceback (most recent call last):
     ValueError: momentum is 0.9 with width; expected it without, for the linear model
     """
@@ -91,6 +100,6 @@ def plain_training(options: ModelOptions) -> None:
     for name, value in training_of(options).items():
         if value != plain[name]:
             raise ValueError(
-                f"{name.replace('_', '-')} is {value} with width; expected it without, for the "
+                f"{name.replace('_', '-')} is {value} with {other}; expected it without, for the "
                 "linear model"
             )

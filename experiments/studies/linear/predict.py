@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,10 @@ from sslsim.runs.folder import check_folder, new_results
 from theory import StepPrediction, predict_steps
 from theory.linear.closed_form import rise_widths
 
+T = TypeVar("T")
+
 _CURVE_POINTS = 2000
-_RESULTS = ("prediction.json", "prediction.npz", "prediction.png")
+RESULTS = ("prediction.json", "prediction.npz", "prediction.png")
 
 
 def predict(options: PredictOptions, *, in_memory: int = 2**30) -> Path:
@@ -44,7 +46,9 @@ def predict(options: PredictOptions, *, in_memory: int = 2**30) -> Path:
     >>> len(read_json(folder / "prediction.json")["step_times"])
     2
     """
-    check_folder(options.out, "predict", _RESULTS)
+    if options.memory != PredictOptions().memory:
+        raise ValueError(f"memory is {options.memory}; expected it with --kernel only")
+    check_folder(options.out, "predict", RESULTS)
     pairs = gather_pairs(options, options.seed)
     fresh = pairs.views_per_image > 2
     check_model(options, pairs.m, pairs_at_once(pairs, fresh=fresh))
@@ -71,7 +75,7 @@ def predict(options: PredictOptions, *, in_memory: int = 2**30) -> Path:
     )
     check_stability(prediction)
     times = curve_times(prediction)
-    with new_results(options.out, "predict", options, results=_RESULTS) as folder:
+    with new_results(options.out, "predict", options, results=RESULTS) as folder:
         write_arrays(
             folder / "prediction.npz",
             times=times,
@@ -204,9 +208,7 @@ def curve_times(prediction: StepPrediction) -> NDArray[np.float64]:
     return np.geomspace(steps.min() / 4, end, _CURVE_POINTS)
 
 
-def noting_warnings(
-    call: Callable[[], StepPrediction],
-) -> tuple[StepPrediction, list[str]]:
+def noting_warnings(call: Callable[[], T]) -> tuple[T, list[str]]:
     """Predict, and keep what was warned of.
 
     >>> noting_warnings(lambda: predict_steps(np.eye(2), np.eye(2), dim=1))[1]

@@ -77,8 +77,38 @@ def prediction_summary(result: Result) -> Summary:
                 ("mode", "gamma", "step time", _level(result), "iteration", "resolved"),
                 rows,
             ),
+            *_draws_table(result),
         ),
-        caveats=_warned(result),
+        caveats=(*_landmarks(result), *_warned(result)),
+    )
+
+
+def _draws_table(result: Result) -> tuple[Table, ...]:
+    """Step times over the draws of a random start, where a kernel predicts them."""
+    mean = numbers(result, "step_time_mean")
+    low, high = (numbers(result, f"step_time_draw_{end}") for end in ("low", "high"))
+    rows = tuple(
+        (
+            str(mode + 1),
+            "never" if time is None else number(time),
+            _range(at(low, mode), at(high, mode)),
+        )
+        for mode, time in enumerate(mean)
+    )
+    caption = "The same pairs, over the draws of the random initial function"
+    return (Table(caption, ("mode", "mean", _level(result)), rows),) if rows else ()
+
+
+def _landmarks(result: Result) -> tuple[str, ...]:
+    """How far landmarks are from the whole kernel."""
+    count = finite(result, "landmarks")
+    if count is None:
+        return ()
+    changes = [change for change in numbers(result, "eigenvalue_change") if change is not None]
+    return (
+        f"{count:.0f} landmarks stand for the kernel and miss "
+        f"{percent(finite(result, 'missing_trace'))} of its trace; from half of them to all, "
+        f"eigenvalues grew by up to {percent(max(changes, default=None))}: steps may come earlier",
     )
 
 
@@ -252,10 +282,13 @@ def wide_summary(result: Result) -> Summary:
     for way in mapping(result, "ways"):
         parts = {name: mapping(result, "ways", way, name) for name in _PREDICTIONS}
         moves = sequence(result, "ways", way, "kernel_change")
+        alone = mapping(result, "ways", way, "data_alone")
         rows = [
             (
                 words(width),
                 *(_error(part, place) for part in parts.values()),
+                percent(mean_of(numbers(at(sequence(alone, "mean_relative_error"), place)))),
+                percent(at(numbers(alone, "inside"), place)),
                 number(mean_of(numbers(at(moves, place))), 2),
             )
             for place, width in enumerate(widths)
@@ -268,8 +301,11 @@ def wide_summary(result: Result) -> Summary:
             Table(
                 f"{_WAYS.get(way, way)}: mean relative error of step times, geometric mean over "
                 f"{words(result.get('repeats'))} networks",
-                ("width", *_PREDICTIONS.values(), "kernel moves by"),
-                (*rows, ("exponent", *slopes, "-")),
+                (
+                    *("width", *_PREDICTIONS.values()),
+                    *("data alone", "in its interval", "kernel moves by"),
+                ),
+                (*rows, ("exponent", *slopes, "-", "-", "-")),
             )
         )
         errors = numbers(parts["kernel"], "geometric_mean")
