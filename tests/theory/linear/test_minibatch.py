@@ -1,6 +1,6 @@
 """The law of mini-batches against enumeration of batches, symbols, the reduced equation and SGD."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from theory.linear.minibatch import (
     ceilings,
     competition,
     eigenvalue_curves,
+    fresh_covariance,
     noise_order,
 )
 from theory.linear.reduced import Law, descent_curves, final_eigenvalues, reduced_flow
@@ -43,6 +44,41 @@ def test_the_mean_step_over_all_batches_is_that_of_the_law(size, weight):
     np.testing.assert_allclose(
         descent_curves([1], gamma, w, 1e-3, law=law)[0], expected, rtol=1e-12, atol=1e-14
     )
+
+
+def test_a_full_batch_of_fresh_views_has_the_noise_of_views_alone():
+    """The mean estimate over all draws of four views is the variance over all pairs of views."""
+    faces = np.array([[1.0, 3.0], [2.0, -1.0]])  # two equally likely views of each image
+    estimates = [
+        fresh_covariance(np.stack([faces[0][list(a)], faces[1][list(b)]])[..., None], 2).item()
+        for a, b in product(product(range(2), repeat=4), repeat=2)
+    ]
+    variances = [np.var([a * b for a, b in product(face, face)]) for face in faces]
+    # The mean over two images: a quarter of the sum of their variances.
+    assert np.mean(estimates) == pytest.approx(sum(variances) / 4, rel=1e-12)
+
+
+@pytest.mark.parametrize("k", [4, 7])
+def test_batches_of_fresh_views_scatter_as_their_covariance_says(k):
+    rng = np.random.default_rng(3)
+    faces = rng.standard_normal((60, 1, 2))
+
+    def views(count):
+        return faces + 0.6 * rng.standard_normal((60, count, 2))
+
+    found = np.mean([fresh_covariance(views(k), 20) for _ in range(50)], axis=0)
+    means = []
+    for _ in range(20000):
+        a, b = views(2)[rng.permutation(60)[:20]].transpose(1, 0, 2)
+        means.append((a.T @ b + b.T @ a) / 40)
+    expected = np.cov(np.reshape(means, (-1, 4)).T).reshape(2, 2, 2, 2)
+    np.testing.assert_allclose(found, expected, atol=0.05 * expected.max())
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 2), (1, 6, 2)])
+def test_too_few_views_do_not_tell_the_noise_of_views(shape):
+    with pytest.raises(ValueError, match="expected at least 4 views of at least 2"):
+        fresh_covariance(np.zeros(shape), 1)
 
 
 def test_the_law_of_one_mode_follows_from_the_batches_by_algebra():

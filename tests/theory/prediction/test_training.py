@@ -48,6 +48,52 @@ def test_full_batch_training_steps_when_predicted(options):
     assert not np.allclose(plain.step_iterations, measured, rtol=0.02)
 
 
+@pytest.mark.parametrize("factor", [2.0**-6, 2.0**9])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 16, "momentum": 0.5},
+        {"weight_decay": 0.1},
+        {"depth": 3},
+        {"precondition": ("embedding", 0.5, 0.05)},
+        {"precondition": ("input", 0.25, 0.05)},
+    ],
+    ids=str,
+)
+def test_trainings_scale_with_the_data_and_weights(options, factor):
+    found = predict_steps_from(X, Y, W0, **options)
+    scaled, power = dict(options), 2.0  # flow times are divided by this power of the factor
+    if "weight_decay" in options:
+        scaled["weight_decay"] *= factor**2
+    if "depth" in options:
+        power = 2.0 / options["depth"]
+    if options.get("precondition", "")[:1] == ("input",):
+        scaled["precondition"] = ("input", 0.25, 0.05 * factor**2)
+        power = 1.5
+    other = predict_steps_from(factor * X, factor * Y, W0 / factor, **scaled)
+    for name in ("step_times", "step_time_low", "learning_rate", "stable_learning_rate"):
+        expected = getattr(found, name) * factor**-power
+        np.testing.assert_allclose(getattr(other, name), expected, rtol=1e-9, err_msg=name)
+    np.testing.assert_allclose(other.step_iterations, found.step_iterations, rtol=1e-9)
+    np.testing.assert_allclose(other.ceilings, found.ceilings, rtol=1e-9)
+    t = found.step_times
+    np.testing.assert_allclose(other.loss(t * factor**-power), found.loss(t), rtol=1e-9)
+    np.testing.assert_allclose(
+        factor * other.weights(t * factor**-power), found.weights(t), rtol=1e-7, atol=1e-12
+    )
+
+
+def test_batches_of_fresh_views_are_noisier_than_batches_of_fixed_pairs():
+    rng = np.random.default_rng(2)
+    views = X[:, None] + 0.3 * rng.standard_normal((300, 8, 5))
+    fresh = predict_steps_from(views, None, W0, batch_size=300)
+    assert fresh.ceilings.max() < 0.999  # a full batch of new views is still a draw
+    small = predict_steps_from(views, None, W0, batch_size=10)
+    assert np.all(small.ceilings < fresh.ceilings)
+    with pytest.raises(ValueError, match="expected at least 4 views"):
+        predict_steps_from(views[:, :2], None, W0, batch_size=10)
+
+
 def test_batches_lower_the_ceilings_and_delay_the_last_step():
     full = predict_steps_from(X, Y, W0)
     assert full.ceilings.tolist() == [1.0, 1.0, 1.0]
