@@ -74,7 +74,8 @@ class ModelOptions(DataOptions):
         Learning rate of gradient descent. Default: 0.05 / gamma_1, a fifth of the largest stable
         one; a quarter of that with batches, and with momentum times 1 - momentum.
     batch_size : int or None
-        Pairs in a batch of SGD. Default: all pairs in every iteration.
+        Pairs in a batch of SGD; images with a new pair of views each, where the training draws new
+        views. Default: all pairs in every iteration.
     momentum : float
         Momentum of SGD, from 0 to below 1.
     weight_decay : float
@@ -125,7 +126,8 @@ class PredictOptions(ModelOptions):
         of them trained; relu-last:DEPTH or conv-last:DEPTH, the same with a small last layer;
         rbf:WIDTH, a Gaussian function of this standard deviation; or a file .npy with the (2n, 2n)
         kernel matrix of your own views, the n first ones before the n second ones. `init_scale` is
-        then a factor on the random initial outputs. Default: the linear model.
+        then a factor on the random initial outputs, several views of an image are disjoint pairs,
+        and training is by full batches without other options. Default: the linear model.
     memory : int
         Memory budget with `kernel`, in MiB. Where the whole kernel does not fit, landmarks stand
         for it, and the result says what they miss.
@@ -161,7 +163,7 @@ class CompareOptions(ModelOptions):
     fresh_views : bool
         Train with new views of the same images in every iteration, and compare with the prediction
         from all pairs of `views_per_image` views of each image, 8 by default. The linear model
-        only.
+        only; with `batch_size` from 4 views on, and not with a preconditioner of the input.
     max_iterations : int
         Largest number of training iterations. Modes predicted to step later are reported as not
         reached.
