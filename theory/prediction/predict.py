@@ -231,7 +231,8 @@ def predict_steps(
     route : {'auto', 'dense', 'krylov', 'streamed'}
         Algorithm of the eigenpairs, see :mod:`theory.pairs.spectrum`.
     batch_size : int, optional
-        Pairs in a batch of SGD, drawn without replacement in each epoch. Default: all pairs.
+        Pairs in a batch of SGD, drawn without replacement in each epoch; with k >= 4 views of each
+        image, images in a batch, with a new pair of views each. Default: all pairs.
     momentum, weight_decay : float
         As in ``torch.optim.SGD``.
     off_diagonal : float

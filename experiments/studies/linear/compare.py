@@ -53,6 +53,7 @@ from theory.linear.gradient_descent import (
     flow_time_error,
 )
 from theory.linear.initialization import column_norms
+from theory.pairs.views import view_pairs
 
 Array = NDArray[np.float64]
 
@@ -321,8 +322,13 @@ def _trained_otherwise(
         singular = prediction.initial_singular_values
         layers = balanced_factors(singular, prediction.left, prediction.eigenvectors, widths)
     size = training.batch_size
-    if size is not None:
-        records = math.ceil(records / 10)  # a record of all pairs costs more than a batch
+    if size is not None or isinstance(views, PairSet):
+        records = math.ceil(records / 10)  # a record of all pairs costs more than an update
+    if isinstance(views, PairSet):
+        # Each view with the mean of the others: the C of all pairs, without the noise of a draw.
+        assert views.stream is not None
+        known = view_pairs(views.stream.views().arrays() - prediction.mean)
+        everything = torch.from_numpy(known[0]), torch.from_numpy(known[1])
     runs = []
     for seed in range(options.seed, options.seed + (1 if size is None else options.repeats)):
         how: dict[str, Any] = {
@@ -337,14 +343,10 @@ def _trained_otherwise(
             "progress": sys.stderr.isatty(),
         }
         if isinstance(views, PairSet):
-            batches = (
-                None
-                if size is None
-                else epoch_batches(pairs_at_once(views, fresh=True), size, seed)
-            )
-            draw_batch = None if batches is None else _new_views(views, prediction, batches)
-            draw = _new_views(views, prediction)
-            runs.append(train_linear_fresh(draw, draw_batch=draw_batch, **how))
+            images = pairs_at_once(views, fresh=True)
+            batches = None if size is None else epoch_batches(images, size, seed)
+            updates = _new_views(views, prediction, batches)
+            runs.append(train_linear_fresh(lambda _: everything, draw_batch=updates, **how))
         else:
             runs.append(train_linear(*views, batch_size=size, seed=seed, **how))
     return runs
