@@ -59,7 +59,7 @@ def _draw_theory(axes: Axes, run: Mapping[str, Any]) -> None:
     """Eigenvalues that the kernel of the untrained network predicts, times stretched as one."""
     if (kernel := run["kernel"]) is None:
         return
-    times = np.linspace(0.0, run["time"], 500)
+    times = run["time"] * np.geomspace(1e-3, 1.0, 600)
     scale = kernel["fitted_time_scale"]
     curves = zip(kernel["initial_eigenvalues"], kernel["predicted_step_times"], strict=False)
     shown = [(gamma, step) for gamma, step in curves if step is not None]
