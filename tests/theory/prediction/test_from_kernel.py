@@ -25,7 +25,9 @@ def test_the_linear_kernel_predicts_what_the_linear_model_does():
     features = found.steps.initial_weights
     outputs = kernel_features(stacked @ stacked.T).values @ features.T
     w0 = np.linalg.lstsq(stacked, outputs, rcond=None)[0].T
-    linear = predict_steps_from(x, y, w0, learning_rate=0.05)
+    rng = np.random.default_rng(0)
+    initial_weights(kernel_features(stacked @ stacked.T), 3, None, 1e-3, rng)  # drawn before
+    linear = predict_steps_from(x, y, w0, learning_rate=0.05, rng=rng)
     for name in ("eigenvalues", "step_times", "step_iterations", "initial_singular_values",
                  "eigenvalue_bias", "eigenvalue_low", "eigenvalue_high"):  # fmt: skip
         np.testing.assert_allclose(
@@ -42,7 +44,8 @@ def test_times_are_those_of_the_kernels_modes_and_its_initial_function():
     np.testing.assert_allclose(found.steps.eigenvalues, modes.gamma, rtol=1e-9)
     start = kernel_features(tangent).values @ found.steps.initial_weights.T
     _, s0 = kernel_initialization(modes, start)
-    np.testing.assert_allclose(found.steps.initial_singular_values, s0, rtol=1e-5)
+    # The prediction also takes neighbouring modes into account.
+    np.testing.assert_allclose(found.steps.initial_singular_values, s0, rtol=1e-3)
     overlap = np.abs(np.diag(found.coefficients.T @ tangent @ modes.coefficients))
     np.testing.assert_allclose(overlap, 1, rtol=1e-6)
 
