@@ -187,9 +187,11 @@ def step_intervals(
         raise ValueError(f"level is {level}; expected a probability between 0 and 1")
     rng = np.random.default_rng(rng)
     singular = _rotated_singular_values(estimate, moments, w0, eigenvectors, draws, rng)
-    formula = _descending(_drawn_eigenvalues(estimate, draws, rng))
+    known = np.flatnonzero(estimate.spread < estimate.values)
+    first = int(known[-1]) + 1 if len(known) else 0  # modes up to the last that is not all noise
+    formula = _descending(_drawn_eigenvalues(estimate, draws, rng), first)
     noise = rng.standard_normal(formula.shape)
-    measured = _descending(held_out.values + held_out.errors * noise)
+    measured = _descending(held_out.values + held_out.errors * noise, first)
     tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
 
     def quantile(values: Array, at: float) -> Array:
@@ -224,7 +226,11 @@ def _drawn_eigenvalues(estimate: EigenvalueEstimate, draws: int, rng: np.random.
     return np.where(learned, values * np.exp(relative * noise), values + spread * noise)
 
 
-def _descending(draws: Array) -> Array:
+def _descending(draws: Array, first: int) -> Array:
+    """Sorted draws; those after the first modes, which may be wild, stay below these."""
+    if 0 < first < draws.shape[1]:
+        top, rest = draws[:, :first], draws[:, first:]
+        draws = np.hstack([top, np.minimum(rest, top.min(axis=1, keepdims=True))])
     return -np.sort(-draws, axis=1)
 
 
