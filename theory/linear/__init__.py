@@ -1,7 +1,8 @@
 """Linear Barlow Twins in closed form, one module for each kind of dynamics.
 
-Gradient flow, gradient descent, momentum, weight decay, deep products, preconditioning, and the
-two-factor law of features that adapt. Modules share function names, so they are exported whole.
+Gradient flow, gradient descent, mini-batches, momentum, weight decay, deep products,
+preconditioning, the reduced equation that covers several of them, and the two-factor law of
+features that adapt. Modules share function names, so they are exported whole.
 """
 
 from theory.linear import (
@@ -9,8 +10,11 @@ from theory.linear import (
     deep,
     gradient_descent,
     initialization,
+    minibatch,
     momentum,
     preconditioned,
+    reduced,
+    ties,
     two_factor,
     weight_decay,
 )
@@ -20,8 +24,11 @@ __all__ = [
     "deep",
     "gradient_descent",
     "initialization",
+    "minibatch",
     "momentum",
     "preconditioned",
+    "reduced",
+    "ties",
     "two_factor",
     "weight_decay",
 ]
