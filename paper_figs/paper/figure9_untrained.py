@@ -118,7 +118,7 @@ def _caption(every: Sequence[Mapping[str, Any]]) -> str:
         f"at initialisation ({pairs} pairs of {data}). {letter(places)}: steps detected in "
         "training (dots), and the number expected of the untrained network: the modes that a last "
         "layer on fixed features learns in the time of the run (ticks), at most those that grow on "
-        f"held-out pairs by two standard errors (bars). The tick is right in {same} of {len(every)} runs; "
-        f"{within} of them lie on the bar. "
+        "held-out pairs by two standard errors (bars). "
+        f"The tick is right in {same} of {len(every)} runs; {within} of them lie on the bar. "
         f"All ran {captions.device([result['config'] for result in every])}."
     )

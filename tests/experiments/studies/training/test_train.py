@@ -1,7 +1,7 @@
 """``train`` and ``compare --run`` end to end, on a handful of digits."""
 
-import warnings
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
