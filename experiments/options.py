@@ -9,6 +9,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 Views = Literal["crops", "noise", "simclr"]
+Side = Literal["embedding", "input"]
 PairViews = Literal["crops", "noise", "simclr", "weak", "strong"]
 
 
@@ -20,8 +21,9 @@ class DataOptions:
     ----------
     data : str
         Data set: digits (ships with scikit-learn), cifar10, cifar100, stl10, fashion_mnist,
-        imagenette, a folder of images, an .npz file with `images`, or an .npz file with pairs `x`
-        and `x_prime` of shape (n, m), which are used as they are.
+        imagenette, a folder of images, an .npz file with `images`, an .npy or IDX file (MNIST) of
+        images, or an .npz file with pairs `x` and `x_prime` of shape (n, m), which are used as they
+        are.
     root : Path or None
         Folder of the torchvision data sets. Default: $SSLSIM_DATA, else ~/.cache/sslsim.
     split : str
@@ -34,11 +36,14 @@ class DataOptions:
     views : {"crops", "noise", "simclr"}
         How the two views of an image differ: random crops of 3/4 of the side with flips, Gaussian
         noise on every pixel, or the SimCLR augmentations. Ignored for a file of pairs.
-    views_per_image : int
-        Number of views drawn from each image, an even number. They form disjoint pairs.
+    views_per_image : int or None
+        Number k of views drawn from each image, an even number. Default: 2. With more, `predict`
+        uses all pairs of them and answers for training with fresh views; `compare` trains on k/2
+        disjoint pairs of each image.
     pairs : int or None
-        Number of pairs of views. Default: one per image, at most 1500; every row of a file of
-        pairs.
+        Number of pairs of views. Default: one per image, at most 1500; k/2 of every image if more
+        than two views are drawn; every row of a file of pairs. Images that are not needed for so
+        many pairs are not used, and one line says so.
     center : bool
         Subtract the mean over both views. Without centring the first mode is the mean image, and
         its step comes far ahead of all others.
@@ -50,7 +55,7 @@ class DataOptions:
     size: int | None = None
     limit: int | None = None
     views: Views = "simclr"
-    views_per_image: int = 2
+    views_per_image: int | None = None
     pairs: int | None = None
     center: bool = True
 
@@ -66,8 +71,28 @@ class ModelOptions(DataOptions):
     init_scale : float
         Standard deviation of the entries of W(0), which are normal.
     lr : float or None
-        Learning rate of full-batch gradient descent. Default: 0.05 / gamma_1, a fifth of the
-        largest stable one.
+        Learning rate of gradient descent. Default: 0.05 / gamma_1, a fifth of the largest stable
+        one; a quarter of that with batches, and with momentum times 1 - momentum.
+    batch_size : int or None
+        Pairs in a batch of SGD; images with a new pair of views each, where the training draws new
+        views. Default: all pairs in every iteration.
+    momentum : float
+        Momentum of SGD, from 0 to below 1.
+    weight_decay : float
+        Weight decay of SGD.
+    off_diagonal : float
+        Weight of the squared off-diagonal entries of the cross-correlation in the loss. The
+        published value of Barlow Twins is 0.005, with another normalisation.
+    depth : int
+        Number of layers of the linear network, from a balanced initialisation. Only `momentum` can
+        be combined with it.
+    precondition : {"embedding", "input"} or None
+        Multiply the gradient by `(C + ridge)^-power`, where C is the embedding cross-correlation,
+        or by `(|Gamma| + ridge)^-power` on the side of the input. Default: neither.
+    power : float
+        Exponent of the preconditioner, below 1 on the side of the input.
+    ridge : float
+        Number added to the eigenvalues of the preconditioner, above zero.
     interval_level : float
         Confidence level of the intervals of the step times.
     seed : int
@@ -77,6 +102,14 @@ class ModelOptions(DataOptions):
     dim: int = 10
     init_scale: float = 1e-3
     lr: float | None = None
+    batch_size: int | None = None
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    off_diagonal: float = 1.0
+    depth: int = 1
+    precondition: Side | None = None
+    power: float = 0.5
+    ridge: float = 0.01
     interval_level: float = 0.9
     seed: int = 0
 
@@ -87,10 +120,23 @@ class PredictOptions(ModelOptions):
 
     Attributes
     ----------
+    kernel : str or None
+        Kernel in place of the linear model, for networks and kernel methods: relu:DEPTH or
+        conv:DEPTH, the tangent kernel of infinitely wide networks with so many hidden layers, all
+        of them trained; relu-last:DEPTH or conv-last:DEPTH, the same with a small last layer;
+        rbf:WIDTH, a Gaussian function of this standard deviation; or a file .npy with the (2n, 2n)
+        kernel matrix of your own views, the n first ones before the n second ones. `init_scale` is
+        then a factor on the random initial outputs, several views of an image are disjoint pairs,
+        and training is by full batches without other options. Default: the linear model.
+    memory : int
+        Memory budget with `kernel`, in MiB. Where the whole kernel does not fit, landmarks stand
+        for it, and the result says what they miss.
     out : Path
         Run folder: config.json, prediction.json, prediction.npz, prediction.png.
     """
 
+    kernel: str | None = None
+    memory: int = 1024
     out: Path = Path("runs/predict")
 
 
@@ -101,15 +147,23 @@ class CompareOptions(ModelOptions):
     Attributes
     ----------
     width : tuple of int
-        Widths of the hidden layer. Instead of the linear model, networks of these widths are
+        Widths of the hidden layers. Instead of the linear model, networks of these widths are
         trained and compared with their tangent kernels at initialisation. `init_scale` is then a
         factor on the initial outputs, and `pairs` is at most 100 by default. Default: the linear
         model.
+    kernel : str or None
+        With `width`: the networks, relu:DEPTH or conv:DEPTH, with so many hidden layers. Default:
+        relu:1.
     repeats : int
-        Number of networks of each width, at least 2. Used with `width` only.
+        Number of networks of each width, at least 2. With `batch_size`: number of trainings, which
+        differ by their batches.
     run : Path or None
         Folder of `sslsim train`: compare its records with what theory predicts from its data.
         With `run`, only `pairs` may be given as well. Default: train the linear model here.
+    fresh_views : bool
+        Train with new views of the same images in every iteration, and compare with the prediction
+        from all pairs of `views_per_image` views of each image, 8 by default. The linear model
+        only; with `batch_size` from 4 views on, and not with a preconditioner of the input.
     max_iterations : int
         Largest number of training iterations. Modes predicted to step later are reported as not
         reached.
@@ -119,8 +173,10 @@ class CompareOptions(ModelOptions):
     """
 
     width: tuple[int, ...] = ()
+    kernel: str | None = None
     repeats: int = 3
     run: Path | None = None
+    fresh_views: bool = False
     max_iterations: int = 200_000
     out: Path = Path("runs/compare")
 

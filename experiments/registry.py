@@ -6,6 +6,19 @@ from dataclasses import replace
 
 from experiments.study import Study
 
+_PREDICT = Study(
+    "predict",
+    "Predict when each dimension of a linear Barlow Twins embedding is learned.",
+    options="experiments.options:PredictOptions",
+    run="experiments.studies.linear.predict:predict",
+    files=("prediction.json", "prediction.npz", "prediction.png"),
+    tables="experiments.studies.linear.tables:prediction_summary",
+    figure="paper_figs.runs.linear:draw_prediction",
+    captions={
+        "prediction.png": "Predicted loss and eigenvalue curves, with the steps and their intervals"
+    },
+    seeded=True,
+)
 _COMPARE = Study(
     "compare",
     "Predict the steps, then train on the same pairs and compare.",
@@ -49,19 +62,13 @@ def _bench(kind: str, summary: str) -> Study:
 
 
 STUDIES: tuple[Study, ...] = (
-    Study(
-        "predict",
-        "Predict when each dimension of a linear Barlow Twins embedding is learned.",
-        options="experiments.options:PredictOptions",
-        run="experiments.studies.linear.predict:predict",
-        files=("prediction.json", "prediction.npz", "prediction.png"),
-        tables="experiments.studies.linear.tables:prediction_summary",
-        figure="paper_figs.runs.linear:draw_prediction",
-        captions={
-            "prediction.png": "Predicted loss and eigenvalue curves, with the steps and their "
-            "intervals"
+    replace(
+        _PREDICT,
+        instead={
+            "kernel": replace(
+                _PREDICT, run="experiments.studies.linear.kernel_prediction:predict_kernel"
+            )
         },
-        seeded=True,
     ),
     replace(
         _COMPARE,

@@ -128,9 +128,10 @@ def training(config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     network = name_of(result["encoder"])
     if options.get("widths"):
         network += f" of width {listed(options['widths'])}"
+    similarity = options.get("similarity")
     views = "the same" if options.get("fixed_views") else "drawn anew"
     words = [
-        name_of(result["method"]),
+        name_of(result["method"]) + (" with dot products" if similarity == "dot" else ""),
         network,
         f"embeddings of {result['dim']} dimensions",
         f"{result['train_images']:,} images of {name_of(result['data'])}",

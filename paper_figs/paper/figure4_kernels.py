@@ -116,8 +116,10 @@ def _draw_subspaces(axes: Axes, every: Sequence[dict[str, Any]], looks: Looks) -
 
 
 def _draw_chance(axes: Axes, every: Sequence[Mapping[str, Any]]) -> None:
-    chance = max(network["chance"] for network in every)
-    axes.axhline(chance, color=QUIET, lw=1.0, ls=(0, (1, 2)))
+    levels = sorted({network["chance"] for network in every})
+    for level in levels:
+        axes.axhline(level, color=QUIET, lw=1.0, ls=(0, (1, 2)))
+    chance = levels[-1]
     axes.text(0.98, chance + 0.02, "chance", transform=axes.get_yaxis_transform(), ha="right",
               color=INK, fontsize=7.5)  # fmt: skip
 
@@ -136,7 +138,8 @@ def _caption(
         "eigenvalues; means, and ranges over networks that differ in their seed; dashed, the same "
         "of the kernel that the network had before training. "
         f"{letter(panels)}: the same of the span of all predicted modes: a filled mark a network "
-        f"after training, an open one before. {pairs} held-out pairs of {data}, "
+        "after training, an open one before. Dotted, chance for each dimension of embeddings. "
+        f"{pairs} held-out pairs of {data}, "
         f"{captions.device(configs)}; subspace alignment: {runs}. {letter(panels + 1)}: alignment "
         f"of {across['modes']}-dimensional "
         f"subspaces of {len(across['networks'])} networks on {across['n_pairs']} pairs of "

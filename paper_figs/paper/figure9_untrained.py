@@ -88,11 +88,18 @@ def _draw_steps(
         axes.plot([low, high], [row, row], color=QUIET, lw=5, alpha=0.4, solid_capstyle="butt")
         axes.plot(low, row, "|", color=INK, ms=9, mew=1.2)
         axes.plot(_taken(result), row, "o", color=colours[_gain(result)], mec=INK, ms=5)
-    labels = [f"{_name(_kind(result))}, gain {_gain(result):g}" for result in every]
+    labels = [_label(result, every) for result in every]
     axes.set_yticks(range(len(every)), [label.replace("\n", " ") for label in labels], fontsize=7)
     axes.invert_yaxis()
     axes.set(xlabel="steps: expected (tick, at most the bar) and taken (dot)", xlim=(-0.3, 6.5))
     axes.set_xticks(range(7))
+
+
+def _label(result: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
+    """A network in words, with its data where they differ."""
+    label = f"{_name(_kind(result))}, gain {_gain(result):g}"
+    several = len({other["data"] for other in every}) > 1
+    return f"{label}, {captions.name_of(result['data'])}" if several else label
 
 
 def _caption(every: Sequence[Mapping[str, Any]]) -> str:
@@ -111,7 +118,7 @@ def _caption(every: Sequence[Mapping[str, Any]]) -> str:
         f"at initialisation ({pairs} pairs of {data}). {letter(places)}: steps detected in "
         "training (dots), and the number expected of the untrained network: the modes that a last "
         "layer on fixed features learns in the time of the run (ticks), at most those that grow on "
-        f"held-out pairs at all (bars). The tick is right in {same} of {len(every)} runs; "
-        f"{within} of them lie on the bar, "
-        f"{captions.device([result['config'] for result in every])}."
+        "held-out pairs by two standard errors (bars). "
+        f"The tick is right in {same} of {len(every)} runs; {within} of them lie on the bar. "
+        f"All ran {captions.device([result['config'] for result in every])}."
     )

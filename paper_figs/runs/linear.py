@@ -93,8 +93,9 @@ def draw_prediction(folder: str | os.PathLike[str]) -> Path:
                     axes.axvline(step, color=BAND, lw=0.8, zorder=0)
         above.plot(times, curves["loss"], color=INK, lw=1.6)
         above.set(ylabel="predicted loss", ylim=(-0.03 * dim, 1.04 * dim))
-        name = Path(result["data"]).name
-        above.set_title(f"Linear Barlow Twins on {result['n_pairs']} pairs of {name}, predicted")
+        name, kernel = Path(result["data"]).name, result.get("kernel")
+        model = "Linear Barlow Twins" if kernel is None else f"Kernel {Path(kernel).name}"
+        above.set_title(f"{model} on {result['n_pairs']} pairs of {name}, predicted")
         ends = [high for high in result["step_time_high"] if high is not None]
         right = max([times[-1], *(1.05 * end for end in ends)])
         for mode, colour in enumerate(mode_colours(dim)):
@@ -110,6 +111,10 @@ def draw_prediction(folder: str | os.PathLike[str]) -> Path:
                     alpha=0.45,
                     solid_capstyle="butt",
                 )
+            if result.get("step_time_mean"):
+                draws = [result[f"step_time_draw_{end}"][mode] for end in ("low", "high")]
+                if None not in draws:
+                    below.plot(draws, [mode + 1.3] * 2, color=INK, lw=0.8)
             if step is not None:
                 filled = colour if result["resolved"][mode] else "white"
                 below.plot(step, mode + 1, "o", ms=5, mec=colour, mfc=filled)
@@ -123,7 +128,8 @@ def draw_prediction(folder: str | os.PathLike[str]) -> Path:
             0.01,
             0.03,
             f"dots: step times of these pairs (hollow: not resolved by the sample)\n"
-            f"bars: {level} intervals for the population they were drawn from",
+            f"bars: {level} intervals for the population they were drawn from"
+            + ("\nlines: over draws of the initial function" if "step_time_mean" in result else ""),
             transform=below.transAxes,
             fontsize=7.5,
             color=QUIET,

@@ -2,7 +2,7 @@
 
 Known names are ``digits`` (ships with scikit-learn, nothing to download), ``cifar10``,
 ``cifar100``, ``stl10``, ``fashion_mnist`` and ``imagenette`` (from torchvision). All other names
-are paths of a folder of images or of an ``.npz`` file.
+are paths of a folder of images or of a file of arrays (:mod:`sslsim.data.array_files`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslsim.core.files import npz_names, read_npz
+from sslsim.core.files import npz_names
+from sslsim.data.array_files import is_array_file, npz_array, read_images
 from sslsim.encoders.checks import check_count
 
 # Large packages are imported where they are used: pairs from a file need only numpy.
@@ -62,8 +63,9 @@ def load_images(
     Parameters
     ----------
     name : str or path
-        Known name (see the module), folder of images, or ``.npz`` file with ``images`` and
-        optionally ``labels``. In a folder, links to folders are followed, EXIF orientations are
+        Known name (see the module), folder of images, ``.npz`` file with ``images`` and
+        optionally ``labels``, ``.npy`` file of images, or IDX file of images (the format of MNIST,
+        with ``.gz`` or without). In a folder, links to folders are followed, EXIF orientations are
         applied, and files with other endings are counted in a warning.
     root : path, optional
         Folder of the torchvision data sets; missing data are downloaded to it. Default: the
@@ -84,13 +86,13 @@ def load_images(
     -------
     Images
         Images with pixels as uint8: grey values 0..16 of digits become ``round(255 v / 16)``,
-        floats in [0, 1] of an ``.npz`` file become ``round(255 v)``.
+        floats in [0, 1] of a file become ``round(255 v)``.
 
     Raises
     ------
     ValueError
         If the data set, split or root is unknown, a download fails, a folder contains no image, a
-        file cannot be read, or an ``.npz`` file does not contain the expected arrays.
+        file cannot be read, or a file does not contain the expected arrays.
 
     Examples
     --------
@@ -154,17 +156,18 @@ def load_pairs(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[Any]
     Parameters
     ----------
     path : path
-        File with ``x`` and ``x_prime``, both (n, m), of type float64, float32 or uint8.
+        File with ``x`` and ``x_prime``, both (n, m), of any real type.
 
     Returns
     -------
     x, x_prime : ndarray, shape (n, m)
-        Views in the type of the file, neither scaled nor centred.
+        Views, neither scaled nor centred: float64, float32 or uint8 as in the file, other types as
+        float64.
 
     Raises
     ------
     ValueError
-        If the file cannot be read, an array is missing or of another type, shapes differ, a value
+        If the file cannot be read, an array is missing or not real, shapes differ, a value
         is not finite, or there are fewer than 2 pairs.
 
     Examples
@@ -175,12 +178,14 @@ def load_pairs(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[Any]
     >>> load_pairs(path)[1].shape
     (3, 3)
     """
-    x, x_prime = (_array(path, key) for key in ("x", "x_prime"))
+    x, x_prime = (npz_array(path, key) for key in ("x", "x_prime"))
     if x.shape != x_prime.shape or x.ndim != 2 or len(x) < 2:
         raise ValueError(
             f"{path}: x has shape {x.shape} and x_prime {x_prime.shape}; "
             "expected equal shapes (n, m) with n of at least 2"
         )
+    kept = (np.float64, np.float32, np.uint8)
+    x, x_prime = (view if view.dtype in kept else view.astype(np.float64) for view in (x, x_prime))
     return x, x_prime
 
 
@@ -206,10 +211,10 @@ def _load(
         from sslsim.data.photos import find_photos
 
         return _photos(*find_photos(name, split), size, limit)
-    if Path(name).suffix.lower() == ".npz":
+    if is_array_file(name):
         if split == "test":
             raise ValueError(f"{name} has no split 'test'; expected train or all, which are one")
-        return _npz_images(name)
+        return read_images(name)
     if Path(name).exists():
         what = f"{name} is a file of another kind"
     elif Path(name).parent != Path() or name.startswith((".", "~")):
@@ -217,7 +222,8 @@ def _load(
     else:
         what = f"unknown data set {name!r}, and no such folder"
     raise ValueError(
-        f"{what}; expected one of {', '.join(DATA_SETS)}, a folder of images or an .npz file"
+        f"{what}; expected one of {', '.join(DATA_SETS)}, a folder of images, or an .npz, .npy or "
+        "IDX file"
     )
 
 
@@ -306,52 +312,6 @@ def _torchvision(kind: str, root: str | os.PathLike[str] | None, **options: Any)
             raise ValueError(
                 f"{kind} is not in {folder} and could not be downloaded: {reason}"
             ) from error
-
-
-def _npz_images(path: str) -> tuple[Any, Any]:
-    images = _array(path, "images")
-    shape = images.shape
-    # The channels are axis 1 or 3; if both or neither fit, they are unknown.
-    channels = [axis for axis in (1, 3) if len(shape) == 4 and shape[axis] in (1, 3)]
-    if len(shape) == 3:
-        images = images[:, None]
-    elif channels == [3]:
-        images = images.transpose(0, 3, 1, 2)
-    elif channels != [1]:
-        images = images[:0]
-    if images.size == 0:
-        raise ValueError(
-            f"{path}: images has shape {shape}; expected (n, h, w), (n, h, w, c) or (n, c, h, w) "
-            "with c of 1 or 3 and at least one image"
-        )
-    if images.dtype != np.uint8:
-        low, high = images.min(), images.max()
-        if low < 0 or high > 1:
-            raise ValueError(
-                f"{path}: images range from {low} to {high}; expected floats in [0, 1] or uint8"
-            )
-        images = np.round(images * 255).astype(np.uint8)
-    labels = read_npz(path, ["labels"]).get("labels")
-    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
-        raise ValueError(
-            f"{path}: labels has shape {labels.shape} and type {labels.dtype}; "
-            f"expected {len(images)} integers"
-        )
-    return np.ascontiguousarray(images), labels
-
-
-def _array(path: str | os.PathLike[str], key: str) -> NDArray[Any]:
-    """Floats or uint8 of an ``.npz`` file, checked for finiteness."""
-    array = read_npz(path, [key]).get(key)
-    if array is None:
-        names = ", ".join(npz_names(path)) or "nothing"
-        raise ValueError(f"{path} holds {names}; expected images (and labels), or x and x_prime")
-    if array.dtype not in (np.float64, np.float32, np.uint8):
-        raise ValueError(f"{path}: {key} is {array.dtype}; expected float64, float32 or uint8")
-    bad = array.size - int(np.isfinite(array).sum())
-    if bad:
-        raise ValueError(f"{path}: {key} holds {bad} NaN or infinite value(s); expected none")
-    return array
 
 
 def part_of(data: Images, chosen: torch.Tensor) -> Images:

@@ -33,6 +33,8 @@ class PairSet:
         Number of pairs and length of a view.
     n_images : int or None
         Number of images drawn from; None for a file of pairs.
+    n_available : int or None
+        Number of images of the data set; None for a file of pairs.
     views : str or None
         Kind of the views; None for a file of pairs.
     """
@@ -43,7 +45,13 @@ class PairSet:
     n_pairs: int
     m: int
     n_images: int | None
+    n_available: int | None
     views: str | None
+
+    @property
+    def views_per_image(self) -> int:
+        """Number of views drawn of every image."""
+        return 2 if self.stream is None else 2 * self.stream.pairs_per_image
 
     @property
     def array_bytes(self) -> int:
@@ -87,7 +95,9 @@ def load_pair_set(
         Views drawn of every image, an even number; they make disjoint pairs. Not for a file of
         pairs.
     pairs : int, optional
-        Number of pairs. Default: one an image, at most 1500; every row of a file of pairs.
+        Number of pairs; with more than two views of an image, of all pairs of the images that they
+        need. Default: one an image, at most 1500; with more than two views, all of every image;
+        every row of a file of pairs.
     seed : int
         Seed of the choice of images and of their views.
 
@@ -127,7 +137,7 @@ def load_pair_set(
         if not 2 <= count <= len(x):
             raise ValueError(f"pairs is {count}; expected from 2 to the {len(x)} pairs of {data}")
         rows = (x[:count], x_prime[:count])
-        return PairSet(None, rows, None, count, x.shape[1], None, None)
+        return PairSet(None, rows, None, count, x.shape[1], None, None, None)
     from sslsim.data.pairs import draw_pairs
 
     images = load_images(data, root, split=split, size=size, limit=limit).images
@@ -135,8 +145,12 @@ def load_pair_set(
         raise ValueError(f"{data} gives {len(images)} image(s); expected at least 2")
     if pairs is not None and pairs < 2:
         raise ValueError(f"pairs is {pairs}; expected at least 2")
-    most = len(images) * (views_per_image // 2)
-    count = min(DEFAULT_PAIRS, most) if pairs is None else pairs
+    each = max(views_per_image // 2, 1)
+    if pairs is None:
+        count = min(DEFAULT_PAIRS, len(images)) if each == 1 else len(images) * each
+    else:
+        count = -(-pairs // each) * each
     stream = draw_pairs(images, views, count, views_per_image=views_per_image, seed=seed)
     groups = stream.groups if views_per_image > 2 else None
-    return PairSet(stream, None, groups, count, stream.dim, len(stream.images), views)
+    used, available = len(stream.images), len(images)
+    return PairSet(stream, None, groups, count, stream.dim, used, available, views)

@@ -91,6 +91,55 @@ class PairStream:
             left -= len(x)
             yield x, x_prime
 
+    def views(self) -> ViewStream:
+        """All views of every image, the two of each of its pairs.
+
+        Raises
+        ------
+        ValueError
+            If the last image has fewer pairs than the others.
+        """
+        if self.n_pairs != len(self.images) * self.pairs_per_image:
+            raise ValueError(
+                f"{self.n_pairs} pairs are not {self.pairs_per_image} of each of "
+                f"{len(self.images)} images; expected whole images"
+            )
+        return ViewStream(self)
+
+    def fresh(
+        self, number: int, rows: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One new pair of views of every image.
+
+        Parameters
+        ----------
+        number : int
+            Number of the draw, at least 0; draws depend on the seed and on it.
+        rows : Tensor of int64, shape (k,), optional
+            Numbers of the images. Default: all images.
+
+        Returns
+        -------
+        x, x_prime : Tensor, shape (k, m)
+            Flattened views of the k images, in order.
+        """
+        generator = derived_generator(self.seed, 2, number, self.images.device)
+        images = self.images if rows is None else self.images[rows.to(self.images.device)]
+        x, x_prime = (
+            placed_view(
+                images,
+                self.kind,
+                generator,
+                which=which,
+                dtype=self.dtype,
+                noise=self.noise,
+            )[0]
+            .flatten(1)
+            .cpu()
+            for which in range(2)
+        )
+        return x, x_prime
+
     def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """All pairs at once.
 
@@ -107,6 +156,31 @@ class PairStream:
             x[rows], x_prime[rows] = first, second
             start += len(first)
         return x, x_prime
+
+
+@dataclass(frozen=True, eq=False)
+class ViewStream:
+    """All views of the images of a :class:`PairStream`, chunk by chunk.
+
+    An iteration yields arrays of shape (images, k, m): the first views of the k/2 pairs of each
+    image, then the second ones.
+
+    Attributes
+    ----------
+    pairs : PairStream
+        The pairs whose views these are.
+    """
+
+    pairs: PairStream
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        each, m = self.pairs.pairs_per_image, self.pairs.dim
+        for x, x_prime in self.pairs:
+            yield np.concatenate([x.reshape(-1, each, m), x_prime.reshape(-1, each, m)], axis=1)
+
+    def arrays(self) -> NDArray[np.float64]:
+        """All views at once, shape (n, k, m)."""
+        return np.concatenate(list(self))
 
 
 def draw_pairs(

@@ -293,16 +293,21 @@ def recorded_spectrum(options: TrainOptions) -> str:
     -------
     str
         ``covariance_spectrum`` for methods that do not learn the mean of the embeddings (they are
-        blind to it, or, as SimCLR near the origin, do not pull at it), so that its growth is no
-        step; else ``cross_spectrum``, the theory's lambda.
+        blind to it or, as SimCLR with dot products near the origin, do not pull at it), so that its
+        growth is no step; else ``cross_spectrum``, the theory's lambda.
 
     Examples
     --------
     >>> recorded_spectrum(TrainOptions()), recorded_spectrum(TrainOptions(method="vicreg"))
     ('cross_spectrum', 'covariance_spectrum')
+    >>> recorded_spectrum(TrainOptions(method="simclr", similarity="dot"))
+    'covariance_spectrum'
+    >>> recorded_spectrum(TrainOptions(method="simclr", similarity="cosine"))
+    'cross_spectrum'
     """
-    blind = options.method in ("vicreg", "vicregl", "simclr") or options.barlow_form == "published"
-    return "covariance_spectrum" if blind else "cross_spectrum"
+    blind = options.method in ("vicreg", "vicregl") or options.barlow_form == "published"
+    centred = options.method == "simclr" and options.similarity == "dot"
+    return "covariance_spectrum" if blind or centred else "cross_spectrum"
 
 
 def recorded_steps(records: dict[str, Any], options: TrainOptions) -> Steps:

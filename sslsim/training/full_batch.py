@@ -1,22 +1,28 @@
-r"""Barlow Twins trained by full-batch gradient descent on fixed pairs.
+r"""Barlow Twins trained by gradient descent on fixed pairs, or on new views in every iteration.
 
 The linear model is f(x) = W x with W in R^{d x m}. Each iteration embeds both views of all n pairs,
-computes
+or of a batch of B, computes
 
     C = (Z^T Z' + Z'^T Z) / (2n),      L = ||C - I_d||_F^2      (samples in rows),
 
 and differentiates the loss automatically (arXiv 2303.15438, section 4). It uses no part of the
-solution: neither the cross-correlation of the inputs nor its eigenvectors.
+solution: neither the cross-correlation of the inputs nor its eigenvectors (a preconditioner on the
+input side needs both). The off-diagonal entries of C - I may have a weight of their own, and W may
+be a product of layers.
 
-The only shortcut is a change of coordinates. Gradients lie in the span of the 2n views. If 2n < m,
-the map is trained in an orthonormal basis of that span, from a QR factorisation of the stacked
-views. The part of W(0) outside it changes by weight decay only, and is added at the end.
+The only shortcut is a change of coordinates. Gradients lie in the span of the 2n views. If 2n < m
+and pairs are fixed, the map is trained in an orthonormal basis of that span, from a QR
+factorisation of the stacked views. The part of W(0) outside it changes by weight decay only, and is
+added at the end.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -61,23 +67,27 @@ class LinearRun:
 def train_linear(
     x: ArrayLike,
     x_prime: ArrayLike,
-    w0: ArrayLike,
+    w0: ArrayLike | tuple[Array, ...],
     learning_rate: float,
     iterations: int,
     *,
     record_every: int = 1,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
+    batch_size: int | None = None,
+    seed: int = 0,
+    off_diagonal: float = 1.0,
+    precondition: tuple[str, float, float] | None = None,
     progress: bool = False,
 ) -> LinearRun:
-    """Train a linear map by full-batch gradient descent on the Barlow Twins loss.
+    """Train a linear map by gradient descent on the Barlow Twins loss.
 
     Parameters
     ----------
     x, x_prime : array_like, shape (n, m)
         The two views of every pair, samples in rows.
-    w0 : array_like, shape (d, m)
-        Initial map.
+    w0 : array_like, shape (d, m), or tuple of arrays
+        Initial map; or layers, of shapes (h, m), ..., (d, h'), whose product is the map.
     learning_rate : float
         Learning rate, above zero.
     iterations : int
@@ -89,6 +99,16 @@ def train_linear(
     weight_decay : float
         Weight decay as in ``torch.optim.SGD``: a penalty of ``weight_decay / 2`` times
         ``||W||_F^2``.
+    batch_size : int, optional
+        Pairs in a batch, drawn without replacement in every epoch; the last, smaller batch of an
+        epoch is left out. Records are of all pairs. Default: all pairs in every iteration.
+    seed : int
+        Seed of the batches.
+    off_diagonal : float
+        Weight of the squared off-diagonal entries of C in the loss.
+    precondition : (str, float, float), optional
+        ``('embedding', p, rho)`` multiplies the gradient by ``(C + rho I)^-p`` from the left,
+        ``('input', q, delta)`` by ``(|Gamma| + delta I)^-q`` from the right. Not with layers.
     progress : bool
         Show a progress bar.
 
@@ -118,7 +138,8 @@ def train_linear(
     [[0.71, 0.01]]
     """
     views = torch.stack([_matrix("x", x), _matrix("x_prime", x_prime, np.shape(x))])  # (2, n, m)
-    w_start = _matrix("w0", w0)
+    layers = _layers(w0)
+    w_start = layers[0]
     n, m = views.shape[1:]
     if n < 2 or w_start.shape[1] != m:
         raise ValueError(
@@ -126,52 +147,243 @@ def train_linear(
             "expected (n, m) with n of at least 2 and (d, m)"
         )
     _check_options(learning_rate, iterations, record_every, momentum, weight_decay)
+    _check_objective(off_diagonal, precondition, len(layers))
 
     basis = None
     if 2 * n < m:
         basis = torch.linalg.qr(views.reshape(2 * n, m).T)[0]  # (m, 2n), orthonormal columns
         views = views @ basis  # (2, n, r), r the dimension of the span
     stacked = views.reshape(2 * n, -1)
-    w = (w_start if basis is None else w_start @ basis).requires_grad_()
-    eye = torch.eye(len(w), dtype=w.dtype)
-    velocity = torch.zeros_like(w)
-    outside, outside_velocity = 1.0, 0.0  # factor on the part of W(0) outside the basis
-    record = _Record(len(w))
+    input_side = None
+    if precondition is not None and precondition[0] == "input":
+        input_side = _power(_correlation(stacked.T), *precondition[1:])
+    rows = None if batch_size is None else epoch_batches(n, batch_size, seed)
+    parameters = [w_start if basis is None else w_start @ basis, *layers[1:]]
+    record = _descend(
+        parameters,
+        lambda _: stacked,
+        None if rows is None else lambda _: views[:, next(rows)].flatten(0, 1),
+        learning_rate,
+        iterations,
+        record_every=record_every,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        off_diagonal=off_diagonal,
+        precondition=precondition,
+        input_side=input_side,
+        progress=progress,
+    )
+    if basis is not None:
+        outside, velocity = 1.0, 0.0  # factor on the part of W(0) outside the basis
+        for _ in range(iterations if weight_decay else 0):
+            velocity = momentum * velocity + weight_decay * outside
+            outside -= learning_rate * velocity
+        rest = w_start - (w_start @ basis) @ basis.T
+        parameters[0] = parameters[0] @ basis.T + outside * rest
+    return record.run(parameters, learning_rate / (1.0 - momentum))
 
-    for iteration in tqdm(range(iterations + 1), desc="linear", disable=not progress):
-        # Embeddings in columns: these thin products run twice as fast as those with Z in rows.
-        z, z_prime = (w @ stacked.T).split(n, dim=1)  # (d, n) each
-        cross = z @ z_prime.T
-        corr = (cross + cross.T) / (2 * n)
-        loss = (corr - eye).square().sum()
-        value = loss.item()
-        if not np.isfinite(value):
+
+def train_linear_fresh(
+    draw: Callable[[int], tuple[torch.Tensor, torch.Tensor]],
+    w0: ArrayLike | tuple[Array, ...],
+    learning_rate: float,
+    iterations: int,
+    *,
+    draw_batch: Callable[[int], tuple[torch.Tensor, torch.Tensor]] | None = None,
+    record_every: int = 1,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    off_diagonal: float = 1.0,
+    precondition: tuple[str, float, float] | None = None,
+    progress: bool = False,
+) -> LinearRun:
+    """Train a linear map by gradient descent with new views in every iteration.
+
+    Parameters
+    ----------
+    draw : callable
+        Function from the number of an iteration, from 0, to two float64 views (n, m) of the same
+        samples. The last call, after the last update, is only recorded.
+    draw_batch : callable, optional
+        The same for the updates alone, with views of a batch of the samples; ``draw`` then gives
+        the records. Default: updates use the views of ``draw``.
+    w0, learning_rate, iterations, record_every, momentum, weight_decay, off_diagonal, progress
+        As in :func:`train_linear`.
+    precondition : (str, float, float), optional
+        As in :func:`train_linear`, on the side of the embedding only: no Gamma is known.
+
+    Returns
+    -------
+    LinearRun
+        Records in float64. Loss and eigenvalues are those of new views before the update, which
+        the map has not seen.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`train_linear`.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[2.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    >>> run = train_linear_fresh(lambda _: (x, x), [[1e-3, 1e-3]], 0.02, iterations=200)
+    >>> run.eigenvalues[[0, -1]].ravel().round(6).tolist()
+    [2e-06, 1.0]
+    """
+    layers = _layers(w0)
+    m = layers[0].shape[1]
+    _check_options(learning_rate, iterations, record_every, momentum, weight_decay)
+    _check_objective(off_diagonal, precondition, len(layers))
+    if precondition is not None and precondition[0] == "input":
+        raise ValueError("precondition is on the side of the input; expected fixed pairs for it")
+
+    def stacked(
+        views: Callable[[int], tuple[torch.Tensor, torch.Tensor]], number: int
+    ) -> torch.Tensor:
+        both = torch.cat(views(number))
+        if both.ndim != 2 or both.shape[1] != m:
             raise ValueError(
-                f"the loss is {value} at iteration {iteration}; expected a learning rate small "
-                f"enough to converge, below {learning_rate}"
+                f"views have the shape {tuple(both.shape[1:])} and w0 {tuple(layers[0].shape)}; "
+                "expected (m,) and (d, m)"
             )
-        if iteration % record_every == 0 or iteration == iterations:
-            record.add(iteration, value, corr.detach())
+        return both
+
+    record = _descend(
+        layers,
+        partial(stacked, draw),
+        None if draw_batch is None else partial(stacked, draw_batch),
+        learning_rate,
+        iterations,
+        record_every=record_every,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        off_diagonal=off_diagonal,
+        precondition=precondition,
+        progress=progress,
+    )
+    return record.run(layers, learning_rate / (1.0 - momentum))
+
+
+def epoch_batches(n: int, size: int, seed: int) -> Iterator[torch.Tensor]:
+    """Row numbers of batches, one permutation of all rows per epoch.
+
+    Parameters
+    ----------
+    n, size : int
+        Number of rows, and of those in a batch. What is left of an epoch is not used.
+    seed : int
+        Seed of the permutations.
+
+    Yields
+    ------
+    Tensor of int64, shape (size,)
+        Row numbers, without end.
+
+    Raises
+    ------
+    ValueError
+        If a batch is empty or larger than all rows.
+
+    Examples
+    --------
+    >>> batches = epoch_batches(4, 2, seed=0)
+    >>> sorted([*next(batches).tolist(), *next(batches).tolist()])
+    [0, 1, 2, 3]
+    """
+    if not 1 <= size <= n:
+        raise ValueError(f"batch_size is {size}; expected from 1 to the {n} pairs")
+    return _endless_epochs(n, size, seed)
+
+
+def _endless_epochs(n: int, size: int, seed: int) -> Iterator[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(n, generator=generator)
+        for start in range(0, n - size + 1, size):
+            yield order[start : start + size]
+
+
+def _descend(
+    parameters: list[torch.Tensor],
+    everything: Callable[[int], torch.Tensor],
+    batch: Callable[[int], torch.Tensor] | None,
+    learning_rate: float,
+    iterations: int,
+    *,
+    record_every: int,
+    momentum: float,
+    weight_decay: float,
+    off_diagonal: float,
+    precondition: tuple[str, float, float] | None,
+    input_side: torch.Tensor | None = None,
+    progress: bool,
+) -> _Record:
+    """Train layers in place, on stacked views (2n, m) of all pairs or of a batch."""
+    eye = torch.eye(len(parameters[-1]), dtype=parameters[-1].dtype)
+    mask = None if off_diagonal == 1.0 else off_diagonal + (1.0 - off_diagonal) * eye
+    velocities = [torch.zeros_like(layer) for layer in parameters]
+    record = _Record(len(eye))
+
+    def loss_of(stacked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        z = stacked.T
+        # Embeddings in columns: these thin products run twice as fast as those with Z in rows.
+        for layer in parameters:
+            z = layer @ z
+        corr = _correlation(z)
+        error = (corr - eye).square()
+        return (error if mask is None else mask * error).sum(), corr
+
+    for layer in parameters:
+        layer.requires_grad_()
+    for iteration in tqdm(range(iterations + 1), desc="linear", disable=not progress):
+        recorded_now = iteration % record_every == 0 or iteration == iterations
+        if batch is None or recorded_now:
+            with torch.set_grad_enabled(batch is None):
+                loss, corr = loss_of(everything(iteration))
+            value = _finite(loss, iteration, learning_rate)
+            if recorded_now:
+                record.add(iteration, value, corr.detach())
         if iteration == iterations:
             break
-        (gradient,) = torch.autograd.grad(loss, w)
+        if batch is not None:
+            loss, corr = loss_of(batch(iteration))
+        gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
-            velocity.mul_(momentum).add_(gradient).add_(w, alpha=weight_decay)
-            w.sub_(velocity, alpha=learning_rate)
-        outside_velocity = momentum * outside_velocity + weight_decay * outside
-        outside -= learning_rate * outside_velocity
+            if input_side is not None:
+                gradients = (gradients[0] @ input_side,)
+            elif precondition is not None:
+                gradients = (_power(corr, *precondition[1:]) @ gradients[0],)
+            for layer, velocity, gradient in zip(parameters, velocities, gradients, strict=True):
+                velocity.mul_(momentum).add_(gradient).add_(layer, alpha=weight_decay)
+                layer.sub_(velocity, alpha=learning_rate)
+    for layer in parameters:
+        layer.requires_grad_(False)
+    return record
 
-    final = w.detach()
-    if basis is not None:
-        final = final @ basis.T + outside * (w_start - (w_start @ basis) @ basis.T)
-    recorded = np.array(record.iterations)
-    return LinearRun(
-        iterations=recorded,
-        times=learning_rate * recorded / (1.0 - momentum),
-        loss=np.array(record.loss),
-        eigenvalues=record.eigenvalues(),
-        weights=final.numpy(),
-    )
+
+def _correlation(z: torch.Tensor) -> torch.Tensor:
+    """C of the embeddings of both views, stacked in columns (d, 2n)."""
+    n = z.shape[1] // 2
+    first, second = z.split(n, dim=1)
+    cross = first @ second.T
+    return (cross + cross.T) / (2 * n)
+
+
+def _finite(loss: torch.Tensor, iteration: int, learning_rate: float) -> float:
+    """Value of the loss, unless training diverges."""
+    value = loss.item()
+    if not np.isfinite(value):
+        raise ValueError(
+            f"the loss is {value} at iteration {iteration}; expected a learning rate small "
+            f"enough to converge, below {learning_rate}"
+        )
+    return value
+
+
+def _power(matrix: torch.Tensor, power: float, ridge: float) -> torch.Tensor:
+    """``(|matrix| + ridge I)^-power`` of a symmetric matrix."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * (values.abs() + ridge) ** -power) @ vectors.T
 
 
 class _Record:
@@ -195,6 +407,20 @@ class _Record:
             self._flush()
         return torch.cat(self._done).numpy()
 
+    def run(self, layers: list[torch.Tensor], time: float) -> LinearRun:
+        """The records and the product of the layers; ``time`` is that of one iteration."""
+        weights = layers[0]
+        for layer in layers[1:]:
+            weights = layer @ weights
+        iterations = np.array(self.iterations)
+        return LinearRun(
+            iterations=iterations,
+            times=time * iterations,
+            loss=np.array(self.loss),
+            eigenvalues=self.eigenvalues(),
+            weights=weights.numpy(),
+        )
+
     def _flush(self) -> None:
         self._done.append(torch.linalg.eigvalsh(torch.stack(self._pending)).flip(-1))
         self._pending.clear()
@@ -210,6 +436,14 @@ def _matrix(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -
     return torch.from_numpy(array)
 
 
+def _layers(w0: ArrayLike | tuple[Array, ...]) -> list[torch.Tensor]:
+    """Copies of the layers, from the input on."""
+    layers = [_matrix("w0", layer) for layer in (w0 if isinstance(w0, tuple) else [w0])]
+    if any(outer.shape[1] != len(inner) for inner, outer in pairwise(layers)):
+        raise ValueError("w0 holds layers that do not fit; expected (h, m), ..., (d, h')")
+    return layers
+
+
 def _check_options(
     learning_rate: float, iterations: int, record_every: int, momentum: float, weight_decay: float
 ) -> None:
@@ -223,6 +457,21 @@ def _check_options(
         raise ValueError(f"momentum is {momentum}; expected a number from 0 up to below 1")
     if not 0 <= weight_decay < np.inf:
         raise ValueError(f"weight_decay is {weight_decay}; expected a finite number of at least 0")
+
+
+def _check_objective(
+    off_diagonal: float, precondition: tuple[str, float, float] | None, layers: int
+) -> None:
+    if not 0 <= off_diagonal < np.inf:
+        raise ValueError(f"off_diagonal is {off_diagonal}; expected a finite number of at least 0")
+    if precondition is None:
+        return
+    side, power, ridge = precondition
+    if side not in ("embedding", "input") or not (power >= 0 and ridge > 0) or layers > 1:
+        raise ValueError(
+            f"precondition is {precondition} on {layers} layer(s); expected 'embedding' or "
+            "'input', a power of at least 0, a ridge above 0, and one layer"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,13 +555,7 @@ def train_full_batch(
     for iteration in tqdm(range(iterations + 1), desc="full batch", disable=not progress):
         z, z_prime = module(views).split(len(x))
         loss = barlow_twins(z, z_prime, form="theory")
-        value = loss.item()
-        if not math.isfinite(value):
-            raise ValueError(
-                f"the loss is {value} at iteration {iteration}; expected a learning rate small "
-                f"enough to converge, below {learning_rate}"
-            )
-        losses.append(value)
+        losses.append(_finite(loss, iteration, learning_rate))
         curves.append(_eigenvalues(z.detach(), z_prime.detach()))
         if iteration == iterations or curves[-1][-1] > stop_above:
             break

@@ -129,7 +129,9 @@ def expected_kinds(results=RESULTS):
         yield name, [numbers(itertools.chain(*times[place])) for times in both]
     kernels = [read_json(path) for path in sorted((results / "kernels").glob("*/ntk.json"))]
     for encoder, name in (("resnet18", "ResNet-18"), ("resnet50", "ResNet-50")):
-        some = [one for one in kernels if one["encoder"] == encoder]
+        some = [
+            one for one in kernels if (one["encoder"], one["method"]) == (encoder, "barlow_twins")
+        ]
         yield (
             f"{name}: initial kernel",
             [np.concatenate([numbers(one[key]) for one in some]) for key in keys[:2]],

@@ -50,6 +50,31 @@ def test_a_prediction_shows_its_loss_steps_and_intervals(tmp_path, figure_of, sa
     assert "7 pairs of digits" in above.get_title(loc="left")
 
 
+def test_a_prediction_from_a_kernel_shows_its_draws(tmp_path, figure_of):
+    write_arrays(tmp_path / "prediction.npz", times=np.array([0.5, 20.0]), loss=np.ones(2))
+    write_json(
+        tmp_path / "prediction.json",
+        {
+            "step_times": [2.0, None],
+            "step_time_low": [1.0, None],
+            "step_time_high": [3.0, None],
+            "step_time_mean": [2.5, None],
+            "step_time_draw_low": [1.5, None],
+            "step_time_draw_high": [4.0, None],
+            "resolved": [True, False],
+            "interval_level": 0.9,
+            "n_pairs": 7,
+            "data": "some/where/k.npy",
+            "kernel": "some/where/k.npy",
+        },
+    )
+    above, below = figure_of(prediction.draw_prediction, tmp_path).get_axes()
+    drawn = [line.get_xdata() for line in below.get_lines() if line.get_ydata()[0] == 1.3]
+    assert [list(ends) for ends in drawn] == [[1.5, 4.0]]
+    assert "over draws of the initial function" in below.texts[0].get_text()
+    assert "Kernel k.npy on 7 pairs" in above.get_title(loc="left")
+
+
 def recorded(folder, kind="probe_loss", spectrum="cross_spectrum"):
     """A run of four snapshots, with an update in between that was none."""
     times = np.array([0.0, 0.1, 0.2, 0.4])

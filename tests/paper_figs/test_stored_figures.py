@@ -160,8 +160,8 @@ def test_figure_3_shows_every_run_and_says_on_what_it_was_trained():
         predicted = theory_of(first)
         for curve, half, gamma in zip(curves, *predicted, strict=True):
             assert np.interp(half, *curve.get_xydata().T) == pytest.approx(0.5, abs=0.02)
-            later = np.interp(half + 1 / gamma, *curve.get_xydata().T)
-            assert later == pytest.approx(1 / (1 + np.exp(-8)), abs=0.02)
+            earlier = np.interp(half - 1 / (8 * gamma), *curve.get_xydata().T)
+            assert earlier == pytest.approx(1 / (1 + np.e), abs=0.02)
         assert upright(below) == sorted(filter(None, result["step_times"]))
         assert f"learning rate {read_json(first / 'config.json')['options']['lr']:g}".replace(
             "e-0", "e-"

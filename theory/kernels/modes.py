@@ -138,25 +138,14 @@ def kernel_modes(kernel: ArrayLike, dim: int | None = None) -> KernelModes:
     >>> modes.eigenvalues.round(9).tolist(), modes.positive_modes, round(modes.squared_norm, 9)
     ([1.0, 0.5, -0.5, -1.0], 2, 3.0)
     """
-    kernel = symmetric_matrix("kernel", kernel, tolerance=_ASYMMETRY)
-    size = len(kernel)
-    if size % 2 or size < 4:
-        raise ValueError(
-            f"kernel has shape {kernel.shape}; expected (2n, 2n) for both views of n >= 2 samples"
-        )
     if dim is not None:
         dim = whole_number("dim", dim, 1)
-    kappa, axes = np.linalg.eigh(kernel)
-    threshold = max(_EPS * size * kappa[-1], -kappa[0], 0.0)
-    above = kappa > threshold
-    if not np.any(above):
+    axes, root, truncation = kernel_basis(kernel)
+    size = len(axes)
+    if size % 2 or size < 4:
         raise ValueError(
-            f"kernel has eigenvalues from {kappa[0]:.3g} to {kappa[-1]:.3g}; expected a positive"
-            " semi-definite matrix that is not zero"
+            f"kernel has shape {(size, size)}; expected (2n, 2n) for both views of n >= 2 samples"
         )
-    truncation = _report(kappa, above, threshold)
-
-    root, axes = np.sqrt(kappa[above]), axes[:, above]
     half = axes[: size // 2].T @ axes[size // 2 :]
     gamma, vectors = np.linalg.eigh(root[:, None] * (half + half.T) * root / size)
     gamma, vectors = gamma[::-1], vectors[:, ::-1]
@@ -175,6 +164,46 @@ def kernel_modes(kernel: ArrayLike, dim: int | None = None) -> KernelModes:
     coefficients[:, :count] = (axes / root) @ vectors[:, :count]
     leading[:count] = gamma[:count]
     return KernelModes(gamma, coefficients, leading, positive, truncation)
+
+
+def kernel_basis(kernel: ArrayLike) -> tuple[Array, Array, Truncation]:
+    """Basis in which a kernel matrix has a safe inverse root.
+
+    Parameters
+    ----------
+    kernel : array_like, shape (p, p)
+        Kernel matrix of any points, positive semi-definite up to noise.
+
+    Returns
+    -------
+    axes : ndarray, shape (p, r)
+        Eigenvectors of the eigenvalues that are above noise, in ascending order.
+    root : ndarray, shape (r,)
+        Square roots of these eigenvalues.
+    truncation : Truncation
+        Report on the dropped eigenvalues.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not symmetric, not finite, or without a positive eigenvalue.
+
+    Examples
+    --------
+    >>> axes, root, truncation = kernel_basis(np.diag([4.0, 0.0]))
+    >>> np.abs(axes).tolist(), root.tolist(), truncation.dropped
+    ([[1.0], [0.0]], [2.0], 1)
+    """
+    kernel = symmetric_matrix("kernel", kernel, tolerance=_ASYMMETRY)
+    kappa, axes = np.linalg.eigh(kernel)
+    threshold = max(_EPS * len(kernel) * kappa[-1], -kappa[0], 0.0)
+    above = kappa > threshold
+    if not np.any(above):
+        raise ValueError(
+            f"kernel has eigenvalues from {kappa[0]:.3g} to {kappa[-1]:.3g}; expected a positive"
+            " semi-definite matrix that is not zero"
+        )
+    return axes[:, above], np.sqrt(kappa[above]), _report(kappa, above, threshold)
 
 
 def kernel_initialization(modes: KernelModes, initial_embeddings: ArrayLike) -> tuple[Array, Array]:

@@ -1,7 +1,8 @@
 """Linear Barlow Twins in closed form, one module for each kind of dynamics.
 
-Gradient flow, gradient descent, momentum, weight decay, deep products and preconditioning. Modules
-share function names, so they are exported whole.
+Gradient flow, gradient descent, mini-batches, momentum, weight decay, deep products,
+preconditioning and the reduced equation that covers several of them. Modules share function names,
+so they are exported whole.
 """
 
 from theory.linear import (
@@ -9,8 +10,11 @@ from theory.linear import (
     deep,
     gradient_descent,
     initialization,
+    minibatch,
     momentum,
     preconditioned,
+    reduced,
+    ties,
     weight_decay,
 )
 
@@ -19,7 +23,10 @@ __all__ = [
     "deep",
     "gradient_descent",
     "initialization",
+    "minibatch",
     "momentum",
     "preconditioned",
+    "reduced",
+    "ties",
     "weight_decay",
 ]

@@ -17,6 +17,7 @@ Every function is vectorised over modes: ``gamma`` and ``s0`` are (k,), and time
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,7 @@ class Plateau:
     modes : int
         Number of embedding dimensions learned before it.
     loss : float
-        Height of the plateau, ``dim - modes``.
+        Height of the plateau, ``dim - modes`` in plain training.
     start, end : float
         Flow times (learning rate x step) at which the last rise has reached 90 % and the next one
         10 %; ``end`` of the last plateau is infinite.
@@ -374,19 +375,80 @@ def plateaus(gamma: ArrayLike, s0: ArrayLike, dim: int | None = None) -> tuple[P
     2 0.0 22.89 inf
     """
     tau, half = step_times(gamma, s0), rise_widths(gamma) / 2.0
-    dim = len(tau) if dim is None else dim
-    order = [j for j in np.argsort(tau, kind="stable") if np.isfinite(tau[j])]
-    begins = tau[order] - half[order]
+    half[~np.isfinite(tau)] = 0.0
+    return plateaus_between(tau, tau - half, tau + half, None, dim)
+
+
+def plateaus_between(
+    steps: Array,
+    begins: Array,
+    ends: Array,
+    height: Callable[[float], float] | None = None,
+    dim: int | None = None,
+) -> tuple[Plateau, ...]:
+    """Plateaus between rises whose beginnings and ends are known.
+
+    Parameters
+    ----------
+    steps : ndarray, shape (k,)
+        Step times; modes with an infinite one are left out.
+    begins, ends : ndarray, shape (k,)
+        Times at which the rises begin and end.
+    height : callable, optional
+        Loss at a time, taken in the middle of a plateau. Default: ``dim`` minus the modes learned.
+    dim : int, optional
+        Embedding dimension d. Default k.
+
+    Returns
+    -------
+    tuple of Plateau
+        Plateaus in order of time.
+
+    Examples
+    --------
+    >>> plateaus_between(*np.array([[2.0], [1.0], [3.0]]))[0]
+    Plateau(modes=0, loss=1.0, start=0.0, end=1.0)
+    """
+    dim = len(steps) if dim is None else dim
+    order = [j for j in np.argsort(steps, kind="stable") if np.isfinite(steps[j])]
+    rising = begins[order]
     # A slow mode can start to rise before a faster one that reaches its half-rise first.
-    ends = [float(np.min(begins[i:], initial=np.inf)) for i in range(len(order) + 1)]
+    rests = [float(np.min(rising[i:], initial=np.inf)) for i in range(len(order) + 1)]
     start, flat = 0.0, []
-    for modes, end in enumerate(ends):
+    for modes, end in enumerate(rests):
         if end > start:
-            flat.append(Plateau(modes, float(dim - modes), start, end))
+            middle = start + 1.0 if end == np.inf else (start + end) / 2.0
+            loss = float(dim - modes) if height is None else height(middle)
+            flat.append(Plateau(modes, loss, start, end))
         if modes < len(order):
             # A slow early mode can still rise after a later one has finished.
-            start = max(start, float(tau[order[modes]] + half[order[modes]]))
+            start = max(start, float(ends[order[modes]]))
     return tuple(flat)
+
+
+def half_rise_share(before: float, after: float) -> float:
+    """Part of an interval after which a curve passes one half.
+
+    Parameters
+    ----------
+    before, after : float
+        Values at its ends, below one half and not below it.
+
+    Returns
+    -------
+    float
+        Share from 0 to 1, by linear interpolation of the logit, which is exact for a logistic
+        curve; of the value itself if the values are not between 0 and 1.
+
+    Examples
+    --------
+    >>> half_rise_share(0.25, 0.75), half_rise_share(0.0, 2.0)
+    (0.5, 0.25)
+    """
+    if before > 0.0 and after < 1.0:
+        first, last = (float(np.log(share) - np.log1p(-share)) for share in (before, after))
+        return -first / (last - first)
+    return (0.5 - before) / (after - before)
 
 
 def weights(

@@ -16,16 +16,17 @@ to three.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma, expit, hyp2f1, log_expit
 
-from theory.arrays import Array, finite_array, whole_number
+from theory.arrays import Array, finite_array, positive_number, whole_number
 from theory.linear import closed_form
-from theory.linear.closed_form import flow_times, level_logits, mode_arrays
+from theory.linear.closed_form import flow_times, half_rise_share, level_logits, mode_arrays
+from theory.linear.momentum import momentum_coefficient
 
 # One minus lambda is rounding error in float64 beyond this logit.
 _FAR = 37.0
@@ -163,6 +164,105 @@ def level_times(level: ArrayLike, gamma: ArrayLike, s0: ArrayLike, layers: int) 
     return times
 
 
+def descent_curves(
+    iterations: ArrayLike,
+    gamma: ArrayLike,
+    s0: ArrayLike,
+    layers: int,
+    learning_rate: float,
+    *,
+    momentum: float = 0.0,
+) -> Array:
+    """Eigenvalues lambda at given iterations of gradient descent on the factors.
+
+    Parameters
+    ----------
+    iterations : array_like of int, shape (T,)
+        Iteration numbers, ascending.
+    gamma, s0 : array_like, shape (k,)
+        Eigenvalues of Gamma and singular values of the product at iteration 0.
+    layers : int
+        Number N of balanced factors.
+    learning_rate : float
+        Step size eta.
+    momentum : float
+        Heavy ball coefficient as in ``torch.optim.SGD``, from rest.
+
+    Returns
+    -------
+    ndarray, shape (T, k)
+        Curves of the modes.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`eigenvalue_curves`, or if the learning rate or momentum is out of range.
+
+    Notes
+    -----
+    Balanced, aligned factors stay so under gradient descent with the same step for each:
+    ``w <- w + 4 eta gamma w^(2N-1) (1 - gamma w^(2N))``.
+
+    Examples
+    --------
+    >>> descent_curves([0, 1], [1.0], [0.25], 2, 0.1).round(4).tolist()
+    [[0.0625], [0.0894]]
+    """
+    gamma, s0 = mode_arrays(gamma, s0)
+    wanted = np.asarray(iterations, dtype=np.int64)
+    chosen = set(wanted.tolist())
+    states = _descend(gamma, s0, layers, learning_rate, momentum, int(wanted.max(initial=0)))
+    return np.array([lam for n, lam in enumerate(states) if n in chosen]).reshape(-1, len(gamma))
+
+
+def descent_step_iterations(
+    gamma: ArrayLike,
+    s0: ArrayLike,
+    layers: int,
+    learning_rate: float,
+    *,
+    momentum: float = 0.0,
+    limit: int = 200_000,
+) -> Array:
+    """Iteration of gradient descent on the factors at which each mode has half risen.
+
+    Parameters
+    ----------
+    gamma, s0, layers, learning_rate, momentum
+        As in :func:`descent_curves`.
+    limit : int
+        Number of iterations at which to stop.
+
+    Returns
+    -------
+    ndarray, shape (k,)
+        Fractional iterations; infinite for a step that does not come within the limit.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`descent_curves`, or if the recursion diverges.
+
+    Examples
+    --------
+    >>> descent_step_iterations([1.0, -1.0], [1e-2, 1e-2], 2, 0.01).round(1).tolist()
+    [1246.1, inf]
+    """
+    gamma, s0 = mode_arrays(gamma, s0)
+    limit = whole_number("limit", limit, 1)
+    crossed = np.full(gamma.shape, np.inf)
+    waiting = (gamma > 0) & (s0 > 0)
+    before = np.zeros_like(gamma)
+    for n, lam in enumerate(_descend(gamma, s0, layers, learning_rate, momentum, limit)):
+        if not waiting.any():
+            break
+        for j in np.flatnonzero(waiting & (lam >= 0.5)):
+            crossed[j] = n - 1 + half_rise_share(before[j], lam[j]) if n else 0.0
+            waiting[j] = False
+        before = lam
+    return crossed
+
+
 def balanced_factors(
     s0: ArrayLike,
     left: ArrayLike,
@@ -220,6 +320,26 @@ def balanced_factors(
             raise ValueError(f"{name} has columns that are not orthonormal; expected eigenvectors")
     root = s0 ** (1.0 / (len(bases) - 1))
     return [(out * root) @ inner.T for inner, out in pairwise(bases)]
+
+
+def _descend(
+    gamma: Array, s0: Array, layers: int, learning_rate: float, momentum: float, last: int
+) -> Iterator[Array]:
+    """Eigenvalues of gradient descent on balanced factors, from iteration 0 to ``last``."""
+    layers = whole_number("layers", layers, 1)
+    eta, mu = positive_number("learning_rate", learning_rate), momentum_coefficient(momentum)
+    w, velocity = s0 ** (1.0 / layers), np.zeros_like(s0)
+    for n in range(last + 1):
+        with np.errstate(over="ignore", invalid="ignore"):
+            lam = gamma * w ** (2 * layers)
+        if not np.all(np.abs(lam) < 1e100):
+            raise ValueError(
+                f"learning_rate is {learning_rate:g}; expected a smaller one: descent diverges"
+            )
+        yield lam
+        if n < last:
+            velocity = mu * velocity - 4.0 * gamma * w ** (2 * layers - 1) * (1.0 - lam)
+            w = w - eta * velocity
 
 
 def _curve(t: Array, gamma: float, s0: float, layers: int) -> Array:

@@ -22,7 +22,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory.arrays import Array, finite_array, positive_number
+from theory.arrays import Array, finite_array, positive_number, whole_number
 from theory.linear.closed_form import flow_times, mode_arrays
 
 # Below this lambda the recursion is treated as linear. The error in the logarithm of s is half of
@@ -83,7 +83,10 @@ def growth_root(gamma: ArrayLike, learning_rate: float, momentum: float) -> Arra
 
 
 def stable_learning_rate(gamma: ArrayLike, momentum: float) -> float:
-    """Largest learning rate at which the learned map is stable.
+    """Largest learning rate at which the learned map is locally stable.
+
+    This is not enough to reach it: with strong momentum a small W(0) overshoots and may diverge
+    well below this bound (at 0.6 of it for mu = 0.9). :func:`safe_learning_rate` is enough.
 
     Parameters
     ----------
@@ -121,6 +124,64 @@ def stable_learning_rate(gamma: ArrayLike, momentum: float) -> float:
     mu = momentum_coefficient(momentum)
     curvature = float(max(8.0 * gamma.max(), -4.0 * gamma.min()))
     return 2.0 * (1.0 + mu) / curvature if curvature > 0 else math.inf
+
+
+def safe_learning_rate(gamma: ArrayLike, momentum: float, dim: int = 1) -> float:
+    """Learning rate at which no small start diverges.
+
+    Parameters
+    ----------
+    gamma : array_like, shape (k,)
+        Eigenvalues of Gamma.
+    momentum : float
+        Coefficient mu, from 0 to below 1.
+    dim : int
+        Number of modes that share directions: the embedding dimension d for a generic W(0), 1 for
+        an aligned one, whose modes are independent.
+
+    Returns
+    -------
+    float
+        ``(1 - mu) / (2 gamma_1 (2 + 3 sqrt(dim)))``, for an aligned W(0) (1 - mu) / (10 gamma_1). A
+        negative eigenvalue more than 5/4 as large as gamma_1 sets the bound of an aligned W(0) in
+        its place, as (1 - mu) / (8 abs(gamma)). Infinite if every eigenvalue is zero.
+
+    Raises
+    ------
+    ValueError
+        If gamma is empty or not finite, the momentum out of range, or gamma has a negative
+        eigenvalue and ``dim`` is above 1, where nothing is proven.
+
+    Notes
+    -----
+    Derived. With v_n = W_n - W_{n-1} the energy ``L(W_n) + mu / (2 eta) ||v_n||^2`` does not grow
+    if eta <= 2 (1 - mu) / H, where H bounds the curvature of L on the sublevel set of the start:
+    L(W_{n+1}) - L(W_n) <= (mu v_n . v_{n+1} - ||v_{n+1}||^2) / eta + H/2 ||v_{n+1}||^2, and
+    2 v_n . v_{n+1} <= ||v_n||^2 + ||v_{n+1}||^2. A step cannot leave the set either: at the point
+    of the step on its boundary the same inequality gives less than the energy of the start. Where
+    L = ||C - I||^2 is below dim, the value at W = 0, C is below 1 + sqrt(dim) and H = 4 gamma_1
+    (2 + 3 sqrt(dim)). The start has to be at rest with L(W(0)) below dim: any small W(0). Along a
+    negative eigenvalue L = (1 + a s^2)^2 is convex with the curvature 4 a (1 + 3 a s^2), at most
+    16 a for a s^2 <= 1.
+
+    Examples
+    --------
+    >>> round(safe_learning_rate([1.0, 0.5], 0.9), 6), stable_learning_rate([1.0, 0.5], 0.9)
+    (0.01, 0.475)
+    """
+    gamma = finite_array("gamma", gamma, 1)
+    dim = whole_number("dim", dim, 1)
+    if gamma.size == 0:
+        raise ValueError("gamma has shape (0,); expected at least one eigenvalue")
+    if dim > 1 and gamma.min() < 0:
+        raise ValueError(
+            f"gamma has the eigenvalue {gamma.min():g} and dim is {dim}; expected none below zero, "
+            "or dim 1"
+        )
+    mu = momentum_coefficient(momentum)
+    upper, lower = max(float(gamma.max()), 0.0), max(-float(gamma.min()), 0.0)
+    curvature = max(4.0 * upper * (2.0 + 3.0 * math.sqrt(dim)), 16.0 * lower)
+    return 2.0 * (1.0 - mu) / curvature if curvature > 0 else math.inf
 
 
 def flow_time(iterations: ArrayLike, learning_rate: float, momentum: float) -> Array:

@@ -9,10 +9,12 @@ from theory.pairs.gamma import (
     cross_correlation,
     read_pairs,
     stacked_views,
+    unit_energy,
 )
 from theory.pairs.moments import Moments, pair_moments
 from theory.pairs.planted import planted_pairs, planted_spectrum
 from theory.pairs.spectrum import Spectrum, block_krylov, count_above
+from theory.pairs.views import view_pairs, views_gamma
 
 __all__ = [
     "Moments",
@@ -27,4 +29,7 @@ __all__ = [
     "planted_spectrum",
     "read_pairs",
     "stacked_views",
+    "unit_energy",
+    "view_pairs",
+    "views_gamma",
 ]

@@ -6,24 +6,31 @@ It is symmetric but not positive semi-definite: a direction along which the two 
 than they agree has a negative eigenvalue and is never learned. Rows are samples here, so that
 Gamma = (X^T X' + X'^T X) / (2n) for arrays of shape (n, m).
 
-Data are two arrays or a re-iterable of chunks, of any real type. They are read chunk by chunk in
-float64. In addition to the data of the caller, only one chunk and the result are in memory.
+Data are two arrays, k views of each image (:mod:`theory.pairs.views`), or a re-iterable of chunks
+of either, of any real type. They are read chunk by chunk in float64. In addition to the data of the
+caller, only one chunk and the result are in memory.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.linalg.blas import dgemm
 
 from theory.arrays import Array, positive_number, real_array, whole_number
+from theory.pairs.views import view_pairs
+
+Indices = NDArray[np.int64]
 
 CHUNK_BYTES = 64 * 2**20
 """Bytes of float64 that one chunk of one view may take, unless told otherwise."""
+
+_LEAST, _MOST = 1e-290, 1e290  # of the mean squared norm of a view
 
 
 @dataclass(frozen=True)
@@ -32,10 +39,11 @@ class Pairs:
 
     Attributes
     ----------
-    source : iterable of (ndarray, ndarray)
-        Chunks of rows (x, x') from the caller.
+    source : iterable of (ndarray, ndarray), or of ndarray
+        Chunks of rows (x, x') from the caller, or chunks of views (images, k, m).
     n, m : int
-        Number of pairs and of features.
+        Number of pairs and of features. k views of an image are k pairs: each view with the mean of
+        the others.
     mean : ndarray, shape (m,)
         Mean over both views, after scaling; zero unless the pairs are centred.
     centred : bool
@@ -46,9 +54,11 @@ class Pairs:
         Mean squared norm of a view, mean over both views, after scaling and centring.
     chunk_bytes : int
         Bytes of float64 that one chunk of one view may take.
+    views : int or None
+        Number k of views of each image; None if the pairs were given one by one.
     """
 
-    source: Iterable[tuple[ArrayLike, ArrayLike]]
+    source: Iterable[Any]
     n: int
     m: int
     mean: Array
@@ -56,6 +66,12 @@ class Pairs:
     scale: float
     energy: float
     chunk_bytes: int
+    views: int | None = None
+
+    @property
+    def groups(self) -> Indices | None:
+        """Image of each pair, shape (n,), if the pairs are k views of each image."""
+        return None if self.views is None else np.arange(self.n) // self.views
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         """Yield float64 chunks (x, x') of at most ``chunk_bytes`` a view, scaled and centred.
@@ -66,7 +82,7 @@ class Pairs:
             If the source yields a different number of pairs than at first.
         """
         rows = 0
-        for x, x_prime in _split(self.source, self.chunk_bytes):
+        for x, x_prime, _ in _split(self.source, self.chunk_bytes):
             rows += len(x)
             yield self._prepare(x), self._prepare(x_prime)
         if rows != self.n:
@@ -83,7 +99,7 @@ class Pairs:
 
 
 def read_pairs(
-    x: ArrayLike | Iterable[tuple[ArrayLike, ArrayLike]],
+    x: ArrayLike | Iterable[Any],
     x_prime: ArrayLike | None = None,
     *,
     center: bool = False,
@@ -94,9 +110,10 @@ def read_pairs(
 
     Parameters
     ----------
-    x : array_like, shape (n, m), or iterable of (array_like, array_like)
-        First views, samples in rows; or, without ``x_prime``, chunks (x, x') of rows that can be
-        iterated over more than once (a list, or an object with ``__iter__``).
+    x : array_like, shape (n, m), ndarray, shape (n, k, m), or iterable of chunks
+        First views, samples in rows; or, without ``x_prime``, k views of each of n images; or
+        chunks that can be iterated over more than once (a list, or an object with ``__iter__``),
+        each a tuple (x, x') of rows or an array of views (images, k, m).
     x_prime : array_like, shape (n, m), optional
         Second views; row i is the partner of row i of ``x``.
     center : bool
@@ -117,7 +134,8 @@ def read_pairs(
     ValueError
         If the views differ in shape, hold fewer than two pairs, or hold NaN or infinite values;
         if an array is given without its partner; if an iterator is given that can be read only
-        once; or if ``chunk_bytes`` is below 1.
+        once; if images differ in their number of views; if squares of the values overflow or
+        underflow; or if ``chunk_bytes`` is below 1.
 
     Examples
     --------
@@ -129,10 +147,12 @@ def read_pairs(
     chunk_bytes = whole_number("chunk_bytes", chunk_bytes, 1)
     if x_prime is not None:
         source: Any = [(np.asarray(x), np.asarray(x_prime))]
+    elif isinstance(x, np.ndarray) and x.ndim == 3:
+        source = [x]
     elif isinstance(x, np.ndarray):
         raise ValueError(
             f"x is an array of shape {x.shape} and x_prime is missing; "
-            "expected both views, or chunks (x, x_prime)"
+            "expected both views, chunks (x, x_prime), or views of shape (n, k, m)"
         )
     elif iter(cast(Any, x)) is x:
         raise ValueError(
@@ -142,21 +162,73 @@ def read_pairs(
     else:
         source = x
     n, m, total, squares = 0, -1, np.zeros(0), 0.0
-    for a, b in _split(source, chunk_bytes):
+    views, zero = set(), True
+    for a, b, k in _split(source, chunk_bytes):
+        views.add(k)
+        if len(views) > 1:
+            raise ValueError(
+                f"chunks of {' and '.join(sorted(map(str, views)))} views of an image are given; "
+                "expected the same number in all (None for pairs x, x_prime)"
+            )
         if m < 0:
             m, total = a.shape[1], np.zeros(a.shape[1])
         if a.shape[1] != m:
             raise ValueError(f"a chunk has {a.shape[1]} features; expected {m} as in the first")
         a, b = real_array("x", a), real_array("x_prime", b)
         squares += _finite_energy("x", a) + _finite_energy("x_prime", b)
+        zero = zero and not (a.any() or b.any())
         if center:
             total += a.sum(axis=0) + b.sum(axis=0)
         n += len(a)
-    if n < 2:
-        raise ValueError(f"{n} pair(s) given; expected at least 2")
+    k = next(iter(views), None)
+    if n < 2 * (k or 1):
+        what = "pair(s)" if k is None else "image(s)"
+        raise ValueError(f"{n // (k or 1)} {what} given; expected at least 2")
+    squared = squares / (2 * n) * scale * scale  # of the norm of a view, in the mean
+    if not zero and not _LEAST < squared < _MOST:
+        size = math.sqrt(squares / (2 * n)) * scale
+        raise ValueError(
+            f"views have a norm of about {size:.2g}; expected one between 1e-145 and 1e145, whose "
+            "square can be computed with"
+        )
     mean = total * (scale / (2 * n))
-    energy = max(squares * scale**2 / (2 * n) - float(mean @ mean), 0.0)
-    return Pairs(source, n, m, mean, center, scale, energy, chunk_bytes)
+    energy = max(squared - float(mean @ mean), 0.0)
+    return Pairs(source, n, m, mean, center, scale, energy, chunk_bytes, k)
+
+
+def unit_energy(pairs: Pairs) -> tuple[Pairs, float]:
+    """Pairs times a factor with which their mean squared norm is of order one.
+
+    Moments are of fourth order in the data, and would overflow at values of 1e80.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        From :func:`read_pairs`.
+
+    Returns
+    -------
+    pairs : Pairs
+        The same pairs, scaled.
+    factor : float
+        The factor, a power of two, so that scaling makes no rounding errors.
+
+    Examples
+    --------
+    >>> scaled, factor = unit_energy(read_pairs([[3e100], [4e100]], [[3e100], [4e100]]))
+    >>> 0.5 <= scaled.energy < 2.0, factor == 2.0 ** round(np.log2(factor))
+    (True, True)
+    """
+    if pairs.energy == 0.0:
+        return pairs, 1.0
+    factor = 2.0 ** -round(0.5 * math.log2(pairs.energy))
+    scaled = replace(
+        pairs,
+        mean=pairs.mean * factor,
+        scale=pairs.scale * factor,
+        energy=pairs.energy * factor**2,
+    )
+    return scaled, factor
 
 
 def cross_correlation(pairs: Pairs) -> Array:
@@ -245,10 +317,19 @@ def stacked_views(pairs: Pairs) -> Array:
 
 
 def _split(
-    source: Iterable[tuple[ArrayLike, ArrayLike]], chunk_bytes: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Cut the caller's chunks into ones of at most ``chunk_bytes``, checking their shapes."""
-    for x, x_prime in source:
+    source: Iterable[Any], chunk_bytes: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, int | None]]:
+    """Cut the caller's chunks into ones of at most ``chunk_bytes``, checking their shapes.
+
+    The third entry is the number of views of an image; chunks of views hold whole images.
+    """
+    for chunk in source:
+        if isinstance(chunk, np.ndarray) and chunk.ndim == 3:
+            images = max(chunk_bytes // (8 * max(chunk[0].size, 1)), 1) if len(chunk) else 1
+            for start in range(0, len(chunk), images):
+                yield *view_pairs(chunk[start : start + images]), chunk.shape[1]
+            continue
+        x, x_prime = chunk
         a, b = np.asarray(x), np.asarray(x_prime)
         if a.ndim != 2 or a.shape != b.shape or a.shape[1] == 0:
             raise ValueError(
@@ -256,7 +337,7 @@ def _split(
             )
         rows = max(chunk_bytes // (8 * a.shape[1]), 1)
         for start in range(0, len(a), rows):
-            yield a[start : start + rows], b[start : start + rows]
+            yield a[start : start + rows], b[start : start + rows], None
 
 
 def _finite_energy(name: str, chunk: Array) -> float:

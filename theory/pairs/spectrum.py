@@ -29,6 +29,7 @@ from scipy.linalg.lapack import dsytrf, dsytrf_lwork
 
 from theory.arrays import Array, finite_array, positive_number, whole_number
 from theory.pairs.gamma import Pairs, apply_cross_correlation, cross_correlation, stacked_views
+from theory.pairs.views import view_pairs
 
 DENSE_SIDE = 2048
 FORMED_SIDE = 4096
@@ -61,8 +62,6 @@ class Spectrum:
     lowest : float
         Smallest eigenvalue; if only the top was computed, the smallest Ritz value, which is equal
         or slightly larger.
-    lowest_vector : ndarray, shape (m,)
-        Eigenvector of ``lowest``.
     """
 
     eigenvalues: Array
@@ -73,13 +72,13 @@ class Spectrum:
     route: str
     passes: int
     lowest: float
-    lowest_vector: Array
 
 
 def spectrum(
     pairs: Pairs,
     k: int,
     *,
+    beyond: int = 0,
     route: str = "auto",
     tolerance: float = 1e-7,
     max_passes: int = 60,
@@ -93,6 +92,8 @@ def spectrum(
         From :func:`theory.pairs.gamma.read_pairs`.
     k : int
         Number of modes; the dense route returns all modes.
+    beyond : int
+        Number of further modes to return as they are, with any residual (krylov, streamed).
     route : {'auto', 'dense', 'krylov', 'streamed'}
         Route, see the module's docstring.
     tolerance : float
@@ -121,26 +122,26 @@ def spectrum(
     [1.333, 0.333, 0.083]
     """
     k = whole_number("k", k, 1, pairs.m)
+    beyond = whole_number("beyond", beyond, 0, pairs.m - k)
     if route not in ROUTES:
         raise ValueError(f"route is {route!r}; expected one of {', '.join(ROUTES)}")
     if route == "auto":
         route = route_by_size(pairs.n, pairs.m, k)
     if route == "dense":
-        return _primal(pairs) if pairs.m <= 2 * pairs.n else _dual(pairs)
+        side = 2 * pairs.n if pairs.views is None else pairs.n
+        return _primal(pairs) if pairs.m <= side else _dual(pairs)
     gamma = cross_correlation(pairs) if route == "krylov" else None
 
     def apply(block: Array) -> Array:
         return apply_cross_correlation(pairs, block) if gamma is None else gamma @ block
 
-    values, vectors, residuals, passes, (lowest, lowest_vector) = block_krylov(
-        apply, pairs.m, k, tolerance=tolerance, max_passes=max_passes, rng=rng
+    values, vectors, residuals, passes, (lowest, _) = block_krylov(
+        apply, pairs.m, k, beyond=beyond, tolerance=tolerance, max_passes=max_passes, rng=rng
     )
     rounding = _rounding(_magnitude(pairs), max(pairs.n, pairs.m))
     values[np.abs(values) <= rounding] = 0.0
     positive = None if gamma is None else count_above(gamma, rounding)
-    return Spectrum(
-        values, vectors, residuals, False, positive, route, passes, lowest, lowest_vector
-    )
+    return Spectrum(values, vectors, residuals, False, positive, route, passes, lowest)
 
 
 def route_by_size(n: int, m: int, k: int) -> str:
@@ -175,6 +176,7 @@ def block_krylov(
     m: int,
     k: int,
     *,
+    beyond: int = 0,
     tolerance: float = 1e-7,
     max_passes: int = 60,
     basis_blocks: int = BASIS_BLOCKS,
@@ -188,6 +190,8 @@ def block_krylov(
         Function from an (m, b) block to the product of operator and block.
     m, k : int
         Size of the operator and number of eigenpairs, k <= m.
+    beyond : int
+        Number of further pairs to return as they are, at most ``OVERSAMPLING``.
     tolerance : float
         Largest residual of each pair, relative to the largest Ritz value in size.
     max_passes : int
@@ -200,11 +204,11 @@ def block_krylov(
 
     Returns
     -------
-    values : ndarray, shape (k,)
+    values : ndarray, shape (k + beyond,)
         Eigenvalues, descending by value (not by size).
-    vectors : ndarray, shape (m, k)
+    vectors : ndarray, shape (m, k + beyond)
         Eigenvectors, orthonormal.
-    residuals : ndarray, shape (k,)
+    residuals : ndarray, shape (k + beyond,)
         ``||A v - gamma v||`` of each pair.
     passes : int
         Number of applications.
@@ -218,6 +222,7 @@ def block_krylov(
     [99.0, 98.0, 97.0]
     """
     k = whole_number("k", k, 1, m)
+    beyond = whole_number("beyond", beyond, 0, min(OVERSAMPLING, m - k))
     max_passes = whole_number("max_passes", max_passes, 1)
     basis_blocks = whole_number("basis_blocks", basis_blocks, 2)
     tolerance = positive_number("tolerance", tolerance)
@@ -238,14 +243,15 @@ def block_krylov(
         projected[:size, new] = cross
         projected[new, :size] = cross.T
         values, coordinates = scipy.linalg.eigh(projected[:size, :size])
-        top = slice(-1, -k - 1, -1)
+        top = slice(-1, -k - beyond - 1, -1)
         vectors, theta = current @ coordinates[:, top], values[top]
         residuals = np.linalg.norm(images[:, :size] @ coordinates[:, top] - vectors * theta, axis=0)
         largest = float(np.abs(values).max())
         goal = tolerance * largest
-        if residuals.max() <= goal or passes == max_passes:
+        reached = residuals[:k].max()
+        if reached <= goal or passes == max_passes:
             break
-        block = _complement(current, image - current @ cross, 64.0 * _rounding(largest, m))
+        block = complement(current, image - current @ cross, 64.0 * _rounding(largest, m))
         block = block[:, : m - size]
         if block.shape[1] == 0:  # the basis spans an invariant subspace
             break
@@ -256,16 +262,16 @@ def block_krylov(
             basis[:, :size] = current @ coordinates[:, best]
             images[:, :size] = images[:, : len(values)] @ coordinates[:, best]
             projected[:size, :size] = np.diag(values[best])
-    if residuals.max() > goal:
+    if reached > goal:
         warnings.warn(
-            f"eigenpairs reached a residual of {residuals.max():.1e} in {passes} passes; "
+            f"eigenpairs reached a residual of {reached:.1e} in {passes} passes; "
             f"asked was {goal:.1e}",
             stacklevel=2,
         )
     return theta, vectors, residuals, passes, (float(values[0]), current @ coordinates[:, 0])
 
 
-def _complement(basis: Array, block: Array, floor: float) -> Array:
+def complement(basis: Array, block: Array, floor: float) -> Array:
     """Orthonormal columns that a block adds to a basis, without those below a floor.
 
     A remainder at rounding level has no direction: after normalisation it would copy a vector of
@@ -324,10 +330,14 @@ def _primal(pairs: Pairs) -> Spectrum:
 
 
 def _dual(pairs: Pairs) -> Spectrum:
-    """Diagonalise in the span of the 2n views: stacked^T = Q R gives Gamma = Q (R Z R^T) Q^T."""
-    orthonormal, upper = scipy.linalg.qr(stacked_views(pairs).T, mode="economic", overwrite_a=True)
-    half = pairs.n
-    product = upper[:, :half] @ upper[:, half:].T
+    """Diagonalise in the span of all views: stacked^T = Q R gives Gamma = Q (R Z R^T) Q^T."""
+    stacked = stacked_views(pairs) if pairs.views is None else np.concatenate([x for x, _ in pairs])
+    orthonormal, upper = scipy.linalg.qr(stacked.T, mode="economic", overwrite_a=True)
+    if pairs.views is None:
+        first, second = upper[:, : pairs.n].T, upper[:, pairs.n :].T
+    else:
+        first, second = view_pairs(upper.T.reshape(-1, pairs.views, len(upper)))
+    product = first.T @ second
     small = (product + product.T) / (2.0 * pairs.n)
     return _whole(small, orthonormal, pairs)
 
@@ -349,7 +359,6 @@ def _whole(matrix: Array, basis: Array | None, pairs: Pairs) -> Spectrum:
         route="dense",
         passes=0,
         lowest=float(values[-1]),
-        lowest_vector=vectors[:, -1],
     )
 
 

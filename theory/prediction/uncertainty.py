@@ -20,12 +20,15 @@ Rotation
     initial singular value s_j(0). Rotations are drawn, and W(0) V is factorised for each draw:
     intervals hold for the given W(0).
 
+These formulas see the sample that chose the modes, and trust a mode that stands out by chance. The
+early end of an interval (the upper end of an eigenvalue) is theirs. For the late end, half of the
+draws come from eigenvalues measured on held-out images instead (:mod:`theory.prediction.held_out`),
+which are too small where those of the sample are too large. A mode that neither is learned there
+nor precedes one that is may be noise: its interval ends at "never". The order of the eigenvalues is
+used: every draw is sorted.
+
 If an angle is not small, the sample cannot separate mode j from its neighbours: the mode is marked
-as unresolved, and its interval is widened to cover theirs. The order of the eigenvalues is used:
-the j-th is not smaller than those after it, so a mode in the noise is still known to be learned if
-a later one is. If both views of a pair have the same distribution, the population's Gamma has no
-negative eigenvalue. The most negative eigenvalue of the sample is then noise, and a mode that
-exceeds it neither in size nor in standard deviations may be noise too.
+as unresolved.
 
 :mod:`theory.prediction.bootstrap` is a slower alternative by resampling.
 """
@@ -36,11 +39,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from theory.arrays import Array, whole_number
 from theory.linear.closed_form import step_times
 from theory.pairs.moments import Moments
+from theory.prediction.held_out import HeldOut
 
 RESOLVED_ANGLE = 0.7
 """Largest rotation of a resolved mode towards one other mode, sqrt(v_jk) / gap_jk."""
@@ -60,16 +63,15 @@ class EigenvalueEstimate:
         Standard deviation of ``values``.
     angles : ndarray, shape (d, K)
         Standard deviation of the rotation towards every other direction (radians, small angles).
-    resolved : ndarray of bool, shape (d,)
-        Whether no angle exceeds ``RESOLVED_ANGLE`` and the value is above its own noise and that of
-        the sample.
+    separated : ndarray of bool, shape (d,)
+        Whether no angle exceeds ``RESOLVED_ANGLE``.
     """
 
     values: Array
     bias: Array
     spread: Array
     angles: Array
-    resolved: NDArray[np.bool_]
+    separated: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,13 @@ def estimate_eigenvalues(moments: Moments) -> EigenvalueEstimate:
     # If levels mix, the observed gap is mostly noise, and so is the bias computed from it.
     doubt = np.max(np.where(mixed, noise, 0.0), axis=1, initial=0.0)
     spread = np.sqrt(own + wobble.sum(axis=1) + doubt)
-    resolved = ~mixed.any(axis=1) & (values > 2.0 * spread) & ~_lost(moments)
-    return EigenvalueEstimate(values, bias, spread, angles, resolved)
+    return EigenvalueEstimate(values, bias, spread, angles, ~mixed.any(axis=1))
 
 
 def step_intervals(
     moments: Moments,
     estimate: EigenvalueEstimate,
+    held_out: HeldOut,
     w0: Array,
     eigenvectors: Array,
     *,
@@ -148,6 +150,8 @@ def step_intervals(
         From :func:`pair_moments`.
     estimate : EigenvalueEstimate
         From :func:`estimate_eigenvalues`.
+    held_out : HeldOut
+        From :func:`theory.prediction.held_out.held_out_eigenvalues`.
     w0 : ndarray, shape (d, m)
         Initial weights.
     eigenvectors : ndarray, shape (m, K')
@@ -173,7 +177,8 @@ def step_intervals(
     --------
     >>> moments = Moments(np.array([1.0, 0.1]), np.array([[0.0, 1e-4]]), np.array([1e-4]), False, 9)
     >>> estimate = estimate_eigenvalues(moments)
-    >>> bounds = step_intervals(moments, estimate, np.array([[1e-3, 1e-3]]), np.eye(2))
+    >>> held_out = HeldOut(np.array([0.99]), np.array([0.01]), np.array([True]))
+    >>> bounds = step_intervals(moments, estimate, held_out, np.array([[1e-3, 1e-3]]), np.eye(2))
     >>> bool(bounds.step_time_low[0] < 1.7269 < bounds.step_time_high[0])
     True
     """
@@ -181,41 +186,52 @@ def step_intervals(
     if not 0.0 < level < 1.0:
         raise ValueError(f"level is {level}; expected a probability between 0 and 1")
     rng = np.random.default_rng(rng)
+    singular = _rotated_singular_values(estimate, moments, w0, eigenvectors, draws, rng)
+    known = np.flatnonzero(estimate.spread < estimate.values)
+    first = int(known[-1]) + 1 if len(known) else 0  # modes up to the last that is not all noise
+    formula = _descending(_drawn_eigenvalues(estimate, draws, rng), first)
+    noise = rng.standard_normal(formula.shape)
+    measured = _descending(held_out.values + held_out.errors * noise, first)
+    tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
+
+    def quantile(values: Array, at: float) -> Array:
+        # Inverted quantiles select draws and do not interpolate, so infinite times are allowed.
+        return np.quantile(values, at, axis=0, method="inverted_cdf")
+
+    def times(eigenvalues: Array) -> Array:
+        return step_times(eigenvalues.ravel(), singular.ravel()).reshape(singular.shape)
+
+    both = np.concatenate([formula, measured])
+    low, high = quantile(both, tails[0]), quantile(formula, tails[1])
+    late = quantile(np.concatenate([times(formula), times(measured)]), tails[1])
+    early = quantile(times(formula), tails[0])
+    unknown = ~np.logical_or.accumulate(held_out.learned[::-1])[::-1]
+    low[unknown], late[unknown] = np.minimum(low[unknown], 0.0), np.inf
+    # What may be noise may be as large as the noise is known to be.
+    noisy = ~held_out.learned
+    at_floor = quantile(times(np.full(singular.shape, moments.floor)), tails[0])
+    high = np.where(noisy, np.maximum(high, moments.floor), high)
+    early = np.where(noisy, np.minimum(early, at_floor), early)
+    return StepIntervals(low, high, early, late)
+
+
+def _drawn_eigenvalues(estimate: EigenvalueEstimate, draws: int, rng: np.random.Generator) -> Array:
+    """Eigenvalues (draws, d) of populations from which the sample may come, by the formulas."""
     values, spread = estimate.values, estimate.spread
+    noise = rng.standard_normal((draws, len(values)))
     learned = values > 0
     # The noise of an eigenvalue is proportional to it, so its logarithm is closer to normal.
     relative = np.where(learned, spread / np.where(learned, values, 1.0), 0.0)
     relative = np.minimum(relative, 5.0)
-    z = float(ndtri(0.5 + level / 2.0))
-    # Eigenvalues descend: one is above zero if it or any later one is.
-    lost = _lost(moments)
-    above_zero = _at_least_later(np.where(lost, -np.inf, values - z * spread)) > 0
-    low = np.where(above_zero, values * np.exp(-z * relative), np.minimum(values - z * spread, 0.0))
-    high = np.where(learned, values * np.exp(z * relative), values + z * spread)
-    own_low, low, high = low, _at_least_later(low), np.minimum.accumulate(high)
-    singular = _rotated_singular_values(estimate, moments, w0, eigenvectors, draws, rng)
-    noise = rng.standard_normal((draws, len(values)))
-    simulated = np.where(learned, values * np.exp(relative * noise), values + spread * noise)
-    simulated = np.where(low > own_low, np.maximum(simulated, low), simulated)
-    tau = step_times(simulated.ravel(), singular.ravel()).reshape(simulated.shape)
-    # Inverted quantiles select draws and do not interpolate, so infinite times are allowed.
-    tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
-    early, late = np.quantile(tau, tails, axis=0, method="inverted_cdf")
-    late[~above_zero] = np.inf
-    if lost.any():
-        high[lost] = np.maximum(high[lost], moments.floor)
-        at_floor = step_times(np.full(singular.size, moments.floor), singular.ravel())
-        at_floor = np.quantile(at_floor.reshape(singular.shape), tails[0], 0, method="inverted_cdf")
-        early = np.where(lost, np.minimum(early, at_floor), early)
-    low, high, early, late = _widen(estimate, low, high, early, late)
-    return StepIntervals(low, high, early, late)
+    return np.where(learned, values * np.exp(relative * noise), values + spread * noise)
 
 
-def _lost(moments: Moments) -> NDArray[np.bool_]:
-    """Modes that are neither larger nor more certain than the noise floor."""
-    sample = moments.gamma[: len(moments.own)]
-    surer = sample * moments.floor_spread > moments.floor * np.sqrt(moments.own)
-    return (sample <= moments.floor) & ~surer
+def _descending(draws: Array, first: int) -> Array:
+    """Sorted draws; those after the first modes, which may be wild, stay below these."""
+    if 0 < first < draws.shape[1]:
+        top, rest = draws[:, :first], draws[:, first:]
+        draws = np.hstack([top, np.minimum(rest, top.min(axis=1, keepdims=True))])
+    return -np.sort(-draws, axis=1)
 
 
 def _repulsion(moments: Moments, gap: Array, noise: Array) -> Array:
@@ -247,10 +263,6 @@ def _without_overfit(moments: Moments, values: Array) -> tuple[Array, Array]:
     noise = moments.noise * shrunk[:, None]
     noise[:, : len(shrunk)] *= shrunk
     return moments.own * np.minimum(share, 1.0), noise
-
-
-def _at_least_later(bounds: Array) -> Array:
-    return np.maximum.accumulate(bounds[::-1])[::-1]
 
 
 def _rotated_singular_values(
@@ -290,23 +302,3 @@ def _rotated_singular_values(
 def _square_root(covariance: Array) -> Array:
     values, vectors = np.linalg.eigh(covariance)
     return vectors * np.sqrt(np.maximum(values, 0.0))
-
-
-def _widen(
-    estimate: EigenvalueEstimate, low: Array, high: Array, early: Array, late: Array
-) -> tuple[Array, Array, Array, Array]:
-    """Extend the intervals of unresolved modes over those of the modes that they mix with."""
-    dim = len(low)
-    bound = RESOLVED_ANGLE / np.hypot(1.0, RESOLVED_ANGLE)
-    mixes = estimate.angles[:, :dim] > bound
-    np.fill_diagonal(mixes, True)
-    wide = [
-        reduce(np.where(mixes, bounds, neutral), axis=1)
-        for bounds, reduce, neutral in [
-            (low, np.min, np.inf),
-            (high, np.max, -np.inf),
-            (early, np.min, np.inf),
-            (late, np.max, -np.inf),
-        ]
-    ]
-    return wide[0], wide[1], wide[2], wide[3]

@@ -34,6 +34,12 @@ def _warned(result: Result) -> tuple[str, ...]:
     return tuple(words(entry) for entry in sequence(result, "warnings"))
 
 
+def _steps_of(result: Result) -> str:
+    """For which training the steps hold; results of earlier versions do not say."""
+    target = result.get("target")
+    return f", for {words(target)}" if target else ""
+
+
 def _answer(value: Any) -> str:
     return words(value) if isinstance(value, bool) else "-"
 
@@ -67,12 +73,42 @@ def prediction_summary(result: Result) -> Summary:
         ),
         tables=(
             Table(
-                "Predicted step of each mode (learning rate x iteration)",
+                f"Predicted step of each mode (learning rate x iteration){_steps_of(result)}",
                 ("mode", "gamma", "step time", _level(result), "iteration", "resolved"),
                 rows,
             ),
+            *_draws_table(result),
         ),
-        caveats=_warned(result),
+        caveats=(*_landmarks(result), *_warned(result)),
+    )
+
+
+def _draws_table(result: Result) -> tuple[Table, ...]:
+    """Step times over the draws of a random start, where a kernel predicts them."""
+    mean = numbers(result, "step_time_mean")
+    low, high = (numbers(result, f"step_time_draw_{end}") for end in ("low", "high"))
+    rows = tuple(
+        (
+            str(mode + 1),
+            "never" if time is None else number(time),
+            _range(at(low, mode), at(high, mode)),
+        )
+        for mode, time in enumerate(mean)
+    )
+    caption = "The same pairs, over the draws of the random initial function"
+    return (Table(caption, ("mode", "mean", _level(result)), rows),) if rows else ()
+
+
+def _landmarks(result: Result) -> tuple[str, ...]:
+    """How far landmarks are from the whole kernel."""
+    count = finite(result, "landmarks")
+    if count is None:
+        return ()
+    changes = [change for change in numbers(result, "eigenvalue_change") if change is not None]
+    return (
+        f"{count:.0f} landmarks stand for the kernel and miss "
+        f"{percent(finite(result, 'missing_trace'))} of its trace; from half of them to all, "
+        f"eigenvalues grew by up to {percent(max(changes, default=None))}: steps may come earlier",
     )
 
 
@@ -86,6 +122,8 @@ def comparison_summary(result: Result) -> Summary:
     gamma, errors = numbers(result, "eigenvalues"), numbers(result, "relative_error")
     naive = numbers(result, "naive_relative_error")
     low, high = numbers(result, "predicted_low"), numbers(result, "predicted_high")
+    one_pair = numbers(result, "one_pair_relative_error")
+    last_column = one_pair or naive
     rows = tuple(
         (
             str(mode + 1),
@@ -94,17 +132,18 @@ def comparison_summary(result: Result) -> Summary:
             _range(at(low, mode), at(high, mode)),
             number(at(measured, mode)),
             percent(at(errors, mode)),
-            percent(at(naive, mode)),
+            percent(at(last_column, mode)),
         )
         for mode, time in enumerate(predicted)
     )
     mean, baseline = (finite(result, f"{kind}mean_relative_error") for kind in ("", "naive_"))
+    pair_error = finite(result, "one_pair_mean_relative_error")
+    plain = finite(result, "plain_mean_relative_error")
     ties = [words(mode) for mode in sequence(result, "near_ties")]
     caveats = list(_warned(result))
-    if ties:
+    if ties and "integrated" not in result:  # of earlier versions
         caveats.append(
-            f"modes too close to the next for this init scale: {', '.join(ties)}; a smaller one "
-            "sharpens the prediction"
+            f"modes too close to the next for the closed form at this init scale: {', '.join(ties)}"
         )
     if not low and predicted:
         caveats.append("predicted step times have no interval")
@@ -114,24 +153,58 @@ def comparison_summary(result: Result) -> Summary:
         "Prediction against training",
         numbers=(
             Number("mean error of step times", mean, share=True),
+            *(
+                [Number("mean error, one pair an image", pair_error, share=True)]
+                if one_pair
+                else []
+            ),
             Number("mean error, naive", baseline, share=True),
+            *([] if plain is None else [Number("mean error, plain theory", plain, share=True)]),
         ),
         agreements=(
             Agreement(
                 "step times, mean relative error",
                 percent(mean),
-                f"naive prediction {percent(baseline)}",
+                f"one pair an image {percent(pair_error)}"
+                if one_pair
+                else f"naive prediction {percent(baseline)}",
             ),
         ),
         tables=(
             Table(
-                "Predicted and measured step of each mode (learning rate x iteration)",
-                ("mode", "gamma", "predicted", _level(result), "measured", "error", "naive error"),
+                "Predicted and measured step of each mode (learning rate x iteration)"
+                + _steps_of(result),
+                (
+                    *("mode", "gamma", "predicted", _level(result), "measured", "error"),
+                    "error, one pair" if one_pair else "naive error",
+                ),
                 rows,
             ),
+            *_ceilings(result),
         ),
         caveats=tuple(caveats),
     )
+
+
+def _ceilings(result: Result) -> tuple[Table, ...]:
+    """Final heights of a training that is not plain, and what plain theory says of its steps."""
+    predicted, measured = numbers(result, "ceilings"), numbers(result, "measured_ceilings")
+    if not measured:
+        return ()
+    plain = numbers(result, "plain_step_times")
+    errors = numbers(result, "plain_relative_error")
+    rows = tuple(
+        (
+            str(mode + 1),
+            number(height),
+            number(at(measured, mode)),
+            number(at(plain, mode)),
+            percent(at(errors, mode)),
+        )
+        for mode, height in enumerate(predicted)
+    )
+    heads = ("mode", "ceiling predicted", "measured", "plain step time", "plain error")
+    return (Table("Final height of each eigenvalue, and what plain theory predicts", heads, rows),)
 
 
 def _run_comparison_summary(result: Result) -> Summary:
@@ -209,10 +282,13 @@ def wide_summary(result: Result) -> Summary:
     for way in mapping(result, "ways"):
         parts = {name: mapping(result, "ways", way, name) for name in _PREDICTIONS}
         moves = sequence(result, "ways", way, "kernel_change")
+        alone = mapping(result, "ways", way, "data_alone")
         rows = [
             (
                 words(width),
                 *(_error(part, place) for part in parts.values()),
+                percent(mean_of(numbers(at(sequence(alone, "mean_relative_error"), place)))),
+                percent(at(numbers(alone, "inside"), place)),
                 number(mean_of(numbers(at(moves, place))), 2),
             )
             for place, width in enumerate(widths)
@@ -225,8 +301,11 @@ def wide_summary(result: Result) -> Summary:
             Table(
                 f"{_WAYS.get(way, way)}: mean relative error of step times, geometric mean over "
                 f"{words(result.get('repeats'))} networks",
-                ("width", *_PREDICTIONS.values(), "kernel moves by"),
-                (*rows, ("exponent", *slopes, "-")),
+                (
+                    *("width", *_PREDICTIONS.values()),
+                    *("data alone", "in its interval", "kernel moves by"),
+                ),
+                (*rows, ("exponent", *slopes, "-", "-", "-")),
             )
         )
         errors = numbers(parts["kernel"], "geometric_mean")

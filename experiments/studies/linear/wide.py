@@ -1,8 +1,9 @@
 """Does a wide network follow its kernel? ``sslsim compare --width 64 256 1024 4096``.
 
-ReLU networks of one hidden layer in the NTK parameterisation, made small at the start in two ways
-that leave them in the linear regime, are trained on the very pairs; their step times are compared
-with those of their tangent kernel at initialisation. The keys of ``wide.json`` are explained in
+ReLU networks in the NTK parameterisation, of one hidden layer or as ``--kernel`` says, are made
+small at the start in two ways that leave them in the linear regime, and trained on the very pairs.
+Their step times are compared with those of their tangent kernel at initialisation, and with what
+the data alone predict. The keys of ``wide.json`` are explained in
 ``experiments/docs/wide.md``.
 """
 
@@ -19,12 +20,18 @@ from scipy import stats
 
 from experiments.options import CompareOptions
 from experiments.studies.linear.compare import RESULTS
-from experiments.studies.linear.pairs import check_model, gather_pairs
+from experiments.studies.linear.pairs import (
+    check_model,
+    gather_pairs,
+    image_shape,
+    plain_training,
+)
 from experiments.studies.linear.predict import source
 from experiments.studies.linear.wide_networks import (
     WAYS,
     Followed,
     infinite_width_kernel,
+    network_kernel,
     small_network,
     train_and_predict,
 )
@@ -33,7 +40,8 @@ from sslsim.measures.agreement import step_time_agreement
 from sslsim.measures.intervals import mean_interval
 from sslsim.runs.folder import check_folder, new_results
 from theory.kernels.modes import kernel_modes
-from theory.linear.gradient_descent import stable_learning_rate
+from theory.kernels.random_functions import projection_scales, step_time_law
+from theory.linear.gradient_descent import descent_step_iterations, stable_learning_rate
 from theory.prediction.predict import STABLE_SHARE
 
 Array = NDArray[np.float64]
@@ -61,7 +69,7 @@ def wide(options: CompareOptions) -> Path:
     pairs = gather_pairs(options, options.seed)
     if options.pairs is None and pairs.n_pairs > _PAIRS:
         pairs = gather_pairs(replace(options, pairs=_PAIRS), options.seed)
-    check_model(options, pairs.m)
+    check_model(options, pairs.m, pairs.n_pairs)
     size = 2 * pairs.n_pairs * options.dim
     if 8 * size**2 > _FULL_BYTES:
         raise ValueError(
@@ -69,24 +77,28 @@ def wide(options: CompareOptions) -> Path:
             f"{8 * size**2 / 2**30:.1f} GiB; expected at most {_FULL_BYTES / 2**30:g}, that is "
             "fewer --pairs or a lower --dim"
         )
+    convolutional = network_kernel(options).kind == "conv"
+    shape = image_shape(pairs, options) if convolutional else (pairs.m,)
     views = np.concatenate([np.asarray(view, dtype=np.float64) for view in pairs.arrays()])
     if options.center:
         views = views - views.mean(axis=0)
+    views = views.reshape(-1, *shape)
     ways: dict[str, Any] = {}
     curves: dict[str, Array] = {}
     for way in WAYS:
-        limit = infinite_width_kernel(views, way, options.init_scale)
+        limit, covariance = infinite_width_kernel(views, way, options)
         eta = _learning_rate(limit, options)
         runs = []
         for width in options.width:
             for seed in range(options.seed, options.seed + options.repeats):
-                network = small_network(width, pairs.m, options, way, seed)
+                network = small_network(width, shape, options, way, seed)
                 runs.append(train_and_predict(network, views, limit, eta, options.max_iterations))
                 print(_line(way, width, seed, runs[-1]), flush=True)
         ways[way] = {
             "learning_rate": eta,
             "limit_eigenvalues": kernel_modes(limit, options.dim).gamma,
             **_judged(runs, options),
+            "data_alone": _data_alone(limit, covariance, eta, runs, options),
         }
         widest = runs[int(np.argmax(options.width)) * options.repeats]
         for name, curve in widest.curves.items():
@@ -98,6 +110,7 @@ def wide(options: CompareOptions) -> Path:
             folder / "wide.json",
             {
                 "widths": options.width,
+                "kernel": options.kernel or "relu:1",
                 "repeats": options.repeats,
                 "centred": options.center,
                 "interval_level": options.interval_level,
@@ -106,6 +119,34 @@ def wide(options: CompareOptions) -> Path:
             },
         )
     return options.out
+
+
+def _data_alone(
+    limit: Array, covariance: Array, eta: float, runs: list[Followed], options: CompareOptions
+) -> dict[str, Any]:
+    """Step times over draws of the initial function, which no network has to be built for."""
+    modes = kernel_modes(limit, options.dim)
+    law = step_time_law(
+        modes.gamma,
+        projection_scales(modes.coefficients, covariance),
+        options.dim,
+        options.init_scale,
+        options.interval_level,
+        lambda gamma, s0: eta * descent_step_iterations(gamma, s0, eta),
+    )
+    mean, low, high = (times[np.argsort(law[0])] for times in law)
+    shape = (len(options.width), options.repeats)
+    measured = np.reshape([run.step_times["measured"] for run in runs], (*shape, options.dim))
+    errors = [
+        step_time_agreement(mean, run.step_times["measured"])["mean_relative_error"] for run in runs
+    ]
+    return {
+        "step_time_mean": mean,
+        "step_time_draw_low": low,
+        "step_time_draw_high": high,
+        "mean_relative_error": np.reshape(np.array(errors, dtype=np.float64), shape),
+        "inside": np.mean((low <= measured) & (measured <= high), axis=(1, 2)),
+    }
 
 
 def power_law(widths: Sequence[int], errors: Array) -> tuple[float, float] | None:
@@ -119,12 +160,16 @@ def power_law(widths: Sequence[int], errors: Array) -> tuple[float, float] | Non
 
 
 def _check(options: CompareOptions) -> None:
+    network_kernel(options)
     if len(set(options.width)) < len(options.width) or min(options.width) < 1:
         raise ValueError(
             f"width is {' '.join(map(str, options.width))}; expected different numbers above zero"
         )
+    plain_training(options, "width")
     if options.repeats < 2:
         raise ValueError(f"repeats is {options.repeats}; expected at least 2")
+    if options.fresh_views:
+        raise ValueError("fresh-views is given with width; expected the linear model without width")
     if options.max_iterations < 1:
         raise ValueError(f"max-iterations is {options.max_iterations}; expected at least 1")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from experiments.options import CompareOptions
+from experiments.studies.linear.kernels import (
+    KernelChoice,
+    kernel_and_covariance,
+    parse_kernel,
+)
 from sslsim.encoders.build import build_encoder
 from sslsim.encoders.centred import Centred
 from sslsim.encoders.initialization import scale_initialization
@@ -19,7 +24,6 @@ from sslsim.measures.steps import half_rise_times
 from sslsim.ntk import empirical_ntk, pair_ntk
 from sslsim.training.full_batch import train_full_batch
 from theory.kernels.frozen import frozen_kernel_descent
-from theory.kernels.infinite_width import infinite_width_kernels
 from theory.kernels.modes import kernel_initialization, kernel_modes
 from theory.linear.gradient_descent import descent_singular_values, descent_step_iterations
 
@@ -57,10 +61,18 @@ class Followed:
     kernel_distance: float
 
 
-def small_network(width: int, m: int, options: CompareOptions, way: str, seed: int) -> nn.Module:
-    """A ReLU network of one hidden layer whose outputs start small by the factor of the options."""
+def small_network(
+    width: int, shape: tuple[int, ...], options: CompareOptions, way: str, seed: int
+) -> nn.Module:
+    """A ReLU network on views of a shape, whose outputs start small by ``init_scale``."""
+    choice = network_kernel(options)
     network = build_encoder(
-        "mlp", (1, 1, m), options.dim, seed=seed, widths=(width,), parameterization="ntk"
+        "convnet" if choice.kind == "conv" else "mlp",
+        shape if len(shape) == 3 else (1, 1, *shape),
+        options.dim,
+        seed=seed,
+        widths=(width,) * choice.depth,
+        parameterization="ntk",
     ).double()
     if way == "centred":
         return Centred(network, options.init_scale)
@@ -68,12 +80,29 @@ def small_network(width: int, m: int, options: CompareOptions, way: str, seed: i
     return network
 
 
-def infinite_width_kernel(views: Array, way: str, scale: float) -> Array:
-    """Tangent kernel that networks of :func:`small_network` have at infinite width."""
-    covariance, tangent = infinite_width_kernels(views, layers=2)
-    if way == "centred":
-        return tangent
-    return covariance + scale**2 * (tangent - covariance)
+def network_kernel(options: CompareOptions) -> KernelChoice:
+    """The kernel of infinite width of the networks.
+
+    >>> network_kernel(CompareOptions(kernel="rbf:1"))
+    Traceback (most recent call last):
+    ValueError: kernel is rbf:1; with --width, expected relu:DEPTH or conv:DEPTH
+    """
+    text = options.kernel or "relu:1"
+    choice = parse_kernel(text)
+    if choice.kind not in ("relu", "conv") or choice.last:
+        raise ValueError(f"kernel is {text}; with --width, expected relu:DEPTH or conv:DEPTH")
+    return choice
+
+
+def infinite_width_kernel(views: Array, way: str, options: CompareOptions) -> tuple[Array, Array]:
+    """Tangent kernel and covariance of :func:`small_network` at infinite width."""
+    choice = replace(network_kernel(options), last=way == "last")
+    flat = views.reshape(len(views), -1)
+    kernel, covariance = kernel_and_covariance(
+        choice, flat, flat, views.shape[1:], options.init_scale
+    )
+    assert covariance is not None
+    return kernel, covariance
 
 
 def train_and_predict(
@@ -81,10 +110,12 @@ def train_and_predict(
 ) -> Followed:
     """Predict a network's steps from its kernel at initialisation, then train it in place.
 
+    ``views`` has a row, or an image, for each of the stacked views.
+
     >>> views = np.random.default_rng(0).standard_normal((20, 3)).repeat(2, axis=0)
     >>> options = CompareOptions(dim=1)
-    >>> network = small_network(16, 3, options, "last", seed=0)
-    >>> limit = infinite_width_kernel(views, "last", options.init_scale)
+    >>> network = small_network(16, (3,), options, "last", seed=0)
+    >>> limit, _ = infinite_width_kernel(views, "last", options)
     >>> train_and_predict(network, views, limit, 0.05, most=1000).curves["measured"].shape[1]
     1
     """

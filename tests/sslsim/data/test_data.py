@@ -230,7 +230,10 @@ def image_file(path, **arrays):
         ({"images": np.full((2, 3, 3), np.nan)}, r"images holds 18 NaN"),
         ({"images": np.full((2, 3, 3), 1.5)}, r"from 1.5 to 1.5; expected floats in \[0, 1\]"),
         ({"images": np.full((2, 3, 3), -0.5)}, r"from -0.5 to -0.5"),
-        ({"images": np.ones((2, 3, 3), dtype=np.int64)}, "images is int64; expected float64"),
+        (
+            {"images": np.ones((2, 3, 3), dtype=np.int64)},
+            "images are int64 from 1 to 1; expected integers up to 255",
+        ),
         ({"images": np.ones((2, 3))}, r"shape \(2, 3\); expected \(n, h, w\)"),
         ({"images": np.ones((2, 4, 4, 4))}, r"shape \(2, 4, 4, 4\); expected"),
         ({"images": np.ones((2, 3, 4, 3))}, r"shape \(2, 3, 4, 3\); expected"),
@@ -265,7 +268,10 @@ def test_pairs_are_taken_as_they_are(tmp_path, dtype):
         ({"x": np.ones(3), "x_prime": np.ones(3)}, r"x has shape \(3,\)"),
         ({"x": np.ones((1, 3)), "x_prime": np.ones((1, 3))}, "at least 2"),
         ({"x": np.ones((2, 3)), "x_prime": np.full((2, 3), np.inf)}, "x_prime holds 6 NaN or inf"),
-        ({"x": np.ones((2, 3)), "x_prime": np.ones((2, 3), int)}, "x_prime is int64"),
+        (
+            {"x": np.ones((2, 3)), "x_prime": np.ones((2, 3)) * 1j},
+            "x_prime is complex128; expected real",
+        ),
     ],
 )
 def test_files_of_pairs_that_are_refused(tmp_path, arrays, message):

@@ -35,3 +35,35 @@ def test_pairs_of_a_file_are_its_first_rows(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             load_pair_set(path, **options)
+
+
+def test_views_of_images_are_those_of_their_pairs():
+    pairs = load_pair_set("digits", views="crops", views_per_image=4, pairs=30, seed=3)
+    views = pairs.stream.views().arrays()
+    x, x_prime = pairs.arrays()
+    assert views.shape == (15, 4, 36)
+    assert pairs.views_per_image == 4
+    for image in range(15):
+        own = np.flatnonzero(pairs.groups == pairs.groups[2 * image])
+        np.testing.assert_array_equal(views[image], np.concatenate([x[own], x_prime[own]]))
+
+
+def test_every_image_is_used_unless_pairs_limits_them():
+    whole = load_pair_set("digits", views="noise", views_per_image=4)
+    assert (whole.n_images, whole.n_available, whole.n_pairs) == (1437, 1437, 2874)
+    part = load_pair_set("digits", views="noise", views_per_image=4, pairs=31)
+    assert (part.n_images, part.n_available, part.n_pairs) == (16, 1437, 32)
+    stream = draw_pairs(load_images().images, "noise", 31, views_per_image=4)
+    with pytest.raises(ValueError, match="31 pairs are not 2 of each of 16 images"):
+        stream.views()
+
+
+def test_fresh_views_are_new_ones_of_the_same_images():
+    stream = load_pair_set("digits", views="noise", pairs=50).stream
+    first, again, other = (stream.fresh(number) for number in (4, 4, 5))
+    assert first[0].equal(again[0])
+    assert not first[0].equal(other[0])
+    assert not first[0].equal(first[1])
+    clean = stream.images.flatten(1).double() / 255
+    for view in (*first, *other):
+        assert abs(float((view - clean).std()) - 0.1) < 0.005

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from sslsim.training.full_batch import train_full_batch, train_linear
+from sslsim.training.full_batch import train_full_batch, train_linear, train_linear_fresh
 
 
 def pairs(n=6, m=4, seed=0):
@@ -65,3 +65,21 @@ def test_bad_input_is_refused(x, x_prime, rate, iterations, message):
 def test_nothing_to_train_is_refused():
     with pytest.raises(ValueError, match="no parameter to train"):
         train_full_batch(nn.Linear(2, 1).requires_grad_(False), X, X, 0.1, 5)
+
+
+def test_training_on_fresh_views_follows_the_views_it_is_given():
+    rng = np.random.default_rng(0)
+    views = [torch.from_numpy(rng.standard_normal((2, 30, 3))) for _ in range(6)]
+    w = start = 0.1 * rng.standard_normal((2, 3))
+    run = train_linear_fresh(lambda n: (views[n][0], views[n][1]), start, 0.01, 5)
+    for number in range(6):
+        x, x_prime = views[number].numpy()
+        gamma = (x.T @ x_prime + x_prime.T @ x) / 60
+        correlation = w @ gamma @ w.T
+        expected = np.linalg.eigvalsh(correlation)[::-1]
+        np.testing.assert_allclose(run.eigenvalues[number], expected, rtol=0, atol=1e-12)
+        if number < 5:
+            w = w - 0.01 * 4 * (correlation - np.eye(2)) @ w @ gamma
+    np.testing.assert_allclose(run.weights, w, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"w0 \(2, 4\)"):
+        train_linear_fresh(lambda n: (views[n][0], views[n][1]), np.ones((2, 4)), 0.01, 5)

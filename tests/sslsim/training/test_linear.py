@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sslsim import objectives
 from sslsim.training.full_batch import train_linear
 
 
@@ -162,3 +163,116 @@ def test_bad_input(change, message):
     good = {"x": x, "x_prime": x_prime, "w0": w0, "learning_rate": 1e-3, "iterations": 2}
     with pytest.raises(ValueError, match=message):
         train_linear(**{**good, **change})
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (30, 20)])
+def test_batches_mean_what_they_mean_in_torch(shape):
+    x, x_prime, w0 = problem(*shape)
+    run = train_linear(x, x_prime, w0, 1e-3, 40, batch_size=4, seed=5, momentum=0.5)
+    w = torch.tensor(w0, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=1e-3, momentum=0.5)
+    generator, queue = torch.Generator().manual_seed(5), []
+    for _ in range(40):
+        if not queue:  # an epoch: every full batch of one permutation
+            order = torch.randperm(len(x), generator=generator)
+            queue = [batch for batch in order.split(4) if len(batch) == 4]
+        batch = queue.pop(0).numpy()
+        optimizer.zero_grad()
+        z, z_prime = (torch.tensor(v[batch]) @ w.T for v in (x, x_prime))
+        corr = (z.T @ z_prime + z_prime.T @ z) / 8
+        torch.sum((corr - torch.eye(3)) ** 2).backward()
+        optimizer.step()
+    np.testing.assert_allclose(run.weights, w.detach().numpy(), rtol=0, atol=1e-12)
+    final = correlation(run.weights, x, x_prime)[0]
+    np.testing.assert_allclose(run.eigenvalues[-1], np.linalg.eigvalsh(final)[::-1], atol=1e-12)
+
+
+def test_the_seed_chooses_the_batches():
+    x, x_prime, w0 = problem()
+    first, again, other = (
+        train_linear(x, x_prime, w0, 1e-3, 5, batch_size=2, seed=seed).weights for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other, atol=1e-9)
+
+
+def powered(matrix, power, ridge):
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * (np.abs(values) + ridge) ** -power) @ vectors.T
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (30, 20)])
+@pytest.mark.parametrize("side", ["embedding", "input", None])
+@pytest.mark.parametrize("weight", [1.0, 0.2])
+def test_weights_of_the_loss_and_preconditioners_equal_the_literal_descent(shape, side, weight):
+    x, x_prime, w0 = problem(*shape)
+    given = None if side is None else (side, 0.5, 0.1)
+    run = train_linear(x, x_prime, w0, 1e-3, 40, off_diagonal=weight, precondition=given)
+    w = w0
+    for _ in range(40):
+        corr, gamma = correlation(w, x, x_prime)
+        error = np.where(np.eye(3) > 0, 1.0, weight) * (corr - np.eye(3))
+        gradient = 4 * error @ w @ gamma
+        if side == "embedding":
+            gradient = powered(corr, 0.5, 0.1) @ gradient
+        if side == "input":
+            gradient = gradient @ powered(gamma, 0.5, 0.1)
+        w = w - 1e-3 * gradient
+    np.testing.assert_allclose(run.weights, w, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (30, 20)])
+def test_layers_are_trained_as_torch_trains_them(shape):
+    x, x_prime, w0 = problem(*shape, scale=0.3)
+    second = np.random.default_rng(1).standard_normal((2, 3))
+    run = train_linear(x, x_prime, (w0, second), 1e-3, 30, momentum=0.5, weight_decay=0.1)
+    factors = [torch.tensor(layer, requires_grad=True) for layer in (w0, second)]
+    optimizer = torch.optim.SGD(factors, lr=1e-3, momentum=0.5, weight_decay=0.1)
+    for _ in range(30):
+        optimizer.zero_grad()
+        z, z_prime = (torch.tensor(v) @ (factors[1] @ factors[0]).T for v in (x, x_prime))
+        corr = (z.T @ z_prime + z_prime.T @ z) / (2 * len(x))
+        torch.sum((corr - torch.eye(2)) ** 2).backward()
+        optimizer.step()
+    product = (factors[1] @ factors[0]).detach().numpy()
+    np.testing.assert_allclose(run.weights, product, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 7}, "batch_size is 7; expected from 1 to the 6 pairs"),
+        ({"off_diagonal": -1.0}, "off_diagonal is -1.0"),
+        ({"precondition": ("left", 1.0, 0.1)}, "precondition is"),
+        ({"w0": (np.ones((3, 20)), np.ones((2, 4)))}, "layers that do not fit"),
+    ],
+    ids=str,
+)
+def test_bad_ways_to_train_are_named(options, message):
+    x, x_prime, w0 = problem()
+    with pytest.raises(ValueError, match=message):
+        train_linear(x, x_prime, **{"w0": w0, "learning_rate": 1e-3, "iterations": 1, **options})
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z, y: objectives.barlow_twins(z, y, form="published", lam=1.0),
+        lambda z, y: objectives.simclr(z, y, temperature=0.5),
+    ],
+    ids=["Barlow Twins", "SimCLR"],
+)
+def test_a_normalised_loss_sees_the_init_scale_as_a_learning_rate(loss):
+    x, x_prime, w0 = problem(12, 5, 3, scale=1.0)
+    x, x_prime = x - x.mean(axis=0), x_prime - x_prime.mean(axis=0)
+    ends = []
+    for scale in (1.0, 0.25):
+        w = torch.tensor(scale * w0, requires_grad=True)
+        optimizer = torch.optim.SGD([w], lr=0.1 * scale**2)
+        for _ in range(30):
+            optimizer.zero_grad()
+            loss(torch.tensor(x) @ w.T, torch.tensor(x_prime) @ w.T).backward()
+            optimizer.step()
+        ends.append(w.detach().numpy() / scale)
+    assert not np.allclose(ends[0], w0, atol=0.01)
+    np.testing.assert_allclose(ends[0], ends[1], atol=1e-8)

@@ -90,6 +90,8 @@ def test_wide_networks_come_close_as_the_root_of_their_width(layers):
     ("arguments", "options", "message"),
     [
         (([[1.0]],), {"layers": 0}, "layers is 0"),
+        (([[1.0]],), {"layers": 1, "parameterization": "standard"}, "layers is 1; expected at l"),
+        (([[1.0]],), {"layers": 2, "parameterization": "mup"}, "parameterization is 'mup'"),
         (([[1.0]], [[1.0, 2.0]]), {"layers": 1}, "expected"),
         (([[np.nan]],), {"layers": 1}, "x1 holds 1 NaN"),
         ((np.zeros((2, 0)),), {"layers": 1}, "m above 0"),
@@ -98,3 +100,64 @@ def test_wide_networks_come_close_as_the_root_of_their_width(layers):
 def test_bad_input_is_refused(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         infinite_width_kernels(*arguments, **options)
+
+
+@pytest.mark.parametrize("parameterization", ["ntk", "standard"])
+def test_a_rotation_of_the_inputs_changes_nothing(parameterization):
+    x = inputs(5, 4)
+    turn = np.linalg.qr(inputs(4, 4, 1))[0]
+    options = {"layers": 4, "parameterization": parameterization}
+    for kernel, turned in zip(
+        infinite_width_kernels(x, **options),
+        infinite_width_kernels(x @ turn, **options),
+        strict=True,
+    ):
+        np.testing.assert_allclose(turned, kernel, rtol=1e-6)
+    stretched = infinite_width_kernels(x * [2, 1, 1, 1], **options)[1]
+    assert np.abs(stretched - turned).max() > 0.1
+
+
+def test_each_layer_is_an_expectation_over_normal_numbers():
+    """The recursion as it is defined: mean of ReLUs, and of their derivatives, over draws."""
+    x = inputs(3, 5)
+    q = 2 * x @ x.T / 5
+    tangent = q
+    rng = np.random.default_rng(0)
+    for gain in (2, 2, 1):
+        u = rng.standard_normal((400_000, 3)) @ np.linalg.cholesky(q).T
+        active = (u > 0).astype(float)
+        q = gain * np.maximum(u, 0).T @ np.maximum(u, 0) / len(u)
+        tangent = q + gain * active.T @ active / len(u) * tangent
+    covariance, exact = infinite_width_kernels(x, layers=4)
+    np.testing.assert_allclose(covariance, q, atol=0.01 * q.max())
+    np.testing.assert_allclose(exact, tangent, atol=0.01 * tangent.max())
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+def test_in_the_standard_parameterisation_the_kernel_grows_with_the_width(layers):
+    x = inputs(4, 6).reshape(4, 1, 2, 3)
+    _, exact = infinite_width_kernels(x.reshape(4, 6), layers=layers, parameterization="standard")
+    errors = []
+    for width in (32, 1024):
+        kernels = [
+            np.asarray(
+                empirical_ntk(
+                    build_encoder("mlp", (1, 2, 3), 2, seed=seed, widths=(width,) * (layers - 1))
+                    .double(),
+                    torch.from_numpy(x),
+                )
+            ) / (2 * width)
+            for seed in range(4)
+        ]  # fmt: skip
+        errors.append(np.sqrt(np.mean((np.array(kernels) - exact) ** 2)) / exact.max())
+    assert errors[1] < 0.06
+    assert errors[1] < 0.4 * errors[0]
+
+
+def test_inputs_that_coincide_leave_the_kernel_semidefinite_to_rounding():
+    x = inputs(20, 6)
+    x = np.vstack([x, x, -2 * x])
+    for kernel in infinite_width_kernels(x, layers=4):
+        values = np.linalg.eigvalsh(kernel)
+        assert values[0] > -1e-13 * values[-1]
+        np.testing.assert_allclose(np.diag(kernel)[:20], np.diag(kernel[:20, 20:]), rtol=1e-13)

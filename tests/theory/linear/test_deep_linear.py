@@ -231,3 +231,35 @@ def test_step_times_of_all_kinds():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("mu", [0.0, 0.6])
+def test_descent_of_modes_is_descent_of_all_factors(layers, mu):
+    rng = np.random.default_rng(0)
+    gamma, s0 = np.array([1.0, 0.5]), np.array([0.3, 0.2])
+    left = np.linalg.qr(rng.standard_normal((2, 2)))[0]
+    factors = deep.balanced_factors(s0, left, np.eye(2), [3] * (layers - 1), rng)
+    velocity = [np.zeros_like(factor) for factor in factors]
+    recorded = []
+    for _ in range(60):
+        recorded.append(np.linalg.eigvalsh(product(factors) @ np.diag(gamma) @ product(factors).T))
+        steps = gradients(factors, np.diag(gamma))
+        velocity = [mu * v + step for v, step in zip(velocity, steps, strict=True)]
+        factors = [w - 0.02 * v for w, v in zip(factors, velocity, strict=True)]
+    curves = deep.descent_curves(np.arange(60), gamma, s0, layers, 0.02, momentum=mu)
+    np.testing.assert_allclose(np.sort(curves), np.sort(recorded), atol=1e-10)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_iterations_at_a_small_rate_are_the_flow_time(layers):
+    gamma, s0 = [1.0, 0.5, -0.5], [0.2, 0.2, 0.2]
+    iterations = deep.descent_step_iterations(gamma, s0, layers, 1e-3)
+    times = deep.step_times(gamma, s0, layers)
+    np.testing.assert_allclose(iterations * 1e-3, times, rtol=4e-3)
+    assert deep.descent_step_iterations(gamma, s0, layers, 1e-3, limit=5)[0] == np.inf
+
+
+def test_descent_that_diverges_says_so():
+    with pytest.raises(ValueError, match="learning_rate is 50; expected a smaller one"):
+        deep.descent_curves([30], [1.0], [0.3], 2, 50.0)

@@ -137,3 +137,70 @@ def test_extreme_values():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def heavy_ball(w, gamma, rate, mu, steps):
+    """Largest |W| in heavy ball descent of ||W Gamma W^T - I||^2 from rest."""
+    velocity, largest = np.zeros_like(w), 0.0
+    for _ in range(steps):
+        correlation = (w * gamma) @ w.T
+        velocity = mu * velocity + 4.0 * (correlation - np.eye(len(w))) @ (w * gamma)
+        w = w - rate * velocity
+        largest = max(largest, np.abs(w).max())
+        if largest > 1e6:
+            break
+    return largest, w
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.5, 0.9, 0.99])
+def test_no_small_start_diverges_at_the_safe_rate(mu):
+    gamma = np.array([1.0, 0.6, 0.3])
+    rng = np.random.default_rng(0)
+    for dim in (1, 2, 3):
+        rate = momentum.safe_learning_rate(gamma, mu, dim)
+        assert rate < momentum.stable_learning_rate(gamma, mu)
+        for scale in (1e-4, 0.1, 0.4):
+            w = scale * rng.standard_normal((dim, 3))
+            if np.sum(((w * gamma) @ w.T - np.eye(dim)) ** 2) >= dim:
+                continue
+            largest, w = heavy_ball(w, gamma, rate, mu, 4000)
+            # C stays below 1 + sqrt(dim), and every direction is learned.
+            assert largest < np.sqrt((1 + np.sqrt(dim)) / 0.3)
+            np.testing.assert_allclose((w * gamma) @ w.T, np.eye(dim), atol=1e-3)
+
+
+def test_the_energy_never_grows_at_the_safe_rate():
+    """The proof's energy, along random aligned starts; at the locally stable rate it does."""
+    mu, gamma = 0.9, 1.0
+    for rate, grows in (
+        (momentum.safe_learning_rate([gamma], mu), False),
+        (0.6 * momentum.stable_learning_rate([gamma], mu), True),
+    ):
+        growth = []
+        for start in np.linspace(0.01, 1.4, 30):
+            s, v = start, 0.0
+            energy = (1 - gamma * s**2) ** 2
+            for _ in range(200):
+                v = mu * v + 4.0 * rate * gamma * s * (1 - gamma * s**2)
+                s = s + v
+                before, energy = energy, (1 - gamma * s**2) ** 2 + mu / (2 * rate) * v**2
+                growth.append(energy - before)
+                if abs(s) > 1e3:
+                    break
+        assert (max(growth) > 1e-9) == grows
+
+
+def test_a_small_start_diverges_below_the_locally_stable_rate():
+    rate = 0.6 * momentum.stable_learning_rate([1.0], 0.9)
+    assert heavy_ball(np.array([[1e-3]]), np.ones(1), rate, 0.9, 500)[0] > 1e6
+
+
+def test_large_negative_eigenvalues_set_the_safe_rate():
+    rate = momentum.safe_learning_rate([1.0, -3.0], 0.5)
+    assert rate == pytest.approx(2 * 0.5 / 48)
+    largest, w = heavy_ball(np.array([[0.0, 0.5]]), np.array([1.0, -3.0]), rate, 0.5, 500)
+    assert largest < 0.5
+    assert abs(w).max() < 1e-6
+    assert momentum.safe_learning_rate([0.0], 0.5) == np.inf
+    with pytest.raises(ValueError, match="expected none below zero, or dim 1"):
+        momentum.safe_learning_rate([1.0, -3.0], 0.5, 2)

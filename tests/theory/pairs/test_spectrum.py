@@ -207,11 +207,11 @@ def test_what_a_block_adds_to_a_basis():
     basis, outside = np.split(rotation(30, 8), [20], axis=1)
     remainder = outside[:, :3] @ rng.standard_normal((3, 5)) * 1e-10
     noise = 1e-14 * rng.standard_normal((30, 5))
-    added = sp._complement(basis, remainder + noise, 1e-12)
+    added = sp.complement(basis, remainder + noise, 1e-12)
     assert added.shape == (30, 3)
     np.testing.assert_allclose(added.T @ added, np.eye(3), atol=1e-14)
     np.testing.assert_allclose(basis.T @ added, 0.0, atol=1e-14)
-    assert sp._complement(basis, noise, 1e-12).shape == (30, 0)
+    assert sp.complement(basis, noise, 1e-12).shape == (30, 0)
 
 
 def test_negative_modes_larger_than_positive_ones():

@@ -10,6 +10,7 @@ from theory.pairs.moments import pair_moments
 from theory.pairs.planted import planted_pairs, planted_spectrum
 from theory.pairs.spectrum import spectrum
 from theory.prediction.bootstrap import bootstrap_intervals
+from theory.prediction.held_out import held_out_eigenvalues
 from theory.prediction.uncertainty import estimate_eigenvalues, step_intervals
 
 BOUNDS = ("eigenvalue_low", "eigenvalue_high", "step_time_low", "step_time_high")
@@ -41,7 +42,9 @@ def test_bootstrap_and_perturbation_agree_where_pairs_abound():
     pairs = read_pairs(x, x_prime)
     found = spectrum(pairs, 3)
     moments = pair_moments(pairs, found, 3)
-    formula = step_intervals(moments, estimate_eigenvalues(moments), w0, found.eigenvectors)
+    measured = held_out_eigenvalues(pairs, found, 3)
+    estimate = estimate_eigenvalues(moments)
+    formula = step_intervals(moments, estimate, measured, w0, found.eigenvectors)
     for low, high in [BOUNDS[:2], BOUNDS[2:]]:
         width = getattr(formula, high) - getattr(formula, low)
         for bound in (low, high):

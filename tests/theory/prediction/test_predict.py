@@ -155,3 +155,121 @@ def test_bad_pairs_are_refused_in_words(x, x_prime, message):
 def test_weights_that_do_not_fit_are_refused(pairs):
     with pytest.raises(ValueError, match=r"w0 has shape \(2, 5\); expected \(dim, 12\)"):
         predict_steps_from(*pairs, np.ones((2, 5)))
+
+
+@pytest.mark.parametrize("power", [140, 100, 80, -80, -100, -140])
+def test_extreme_scales_give_the_same_times_and_intervals_in_their_unit(pairs, power):
+    x, x_prime = (2.0 * view for view in pairs)
+    scale = 2.0 ** round(power / np.log10(2.0))
+    w0 = 1e-3 * np.random.default_rng(3).standard_normal((4, 12))
+    plain = predict_steps_from(x, x_prime, w0, center=True)
+    found = predict_steps_from(x * scale, x_prime * scale, w0 / scale, center=True)
+    for name in ("step_times", "step_time_low", "step_time_high", "learning_rate"):
+        expected = getattr(plain, name) / scale / scale
+        np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-9, err_msg=name)
+    for name in ("eigenvalues", "eigenvalue_low", "eigenvalue_high", "eigenvalue_bias"):
+        expected = getattr(plain, name) * scale * scale
+        np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-9, err_msg=name)
+    np.testing.assert_allclose(found.step_iterations, plain.step_iterations, rtol=1e-9)
+    np.testing.assert_allclose(found.initial_weights, w0 / scale, rtol=1e-15)
+    np.testing.assert_allclose(found.mean, plain.mean * scale, rtol=1e-9)
+    np.testing.assert_array_equal(found.resolved, plain.resolved)
+    ends = [[plateau.start for plateau in p.plateaus] for p in (found, plain)]
+    np.testing.assert_allclose(ends[0], np.array(ends[1]) / scale / scale, rtol=1e-9)
+    times = found.step_times
+    np.testing.assert_allclose(np.diag(found.eigenvalue_curves(times)), 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e150, 1e-170])
+def test_scales_whose_squares_cannot_be_computed_are_refused(pairs, scale):
+    x, x_prime = (scale * view for view in pairs)
+    with pytest.raises(ValueError, match=r"norm of about|overflow"):
+        predict_steps(x, x_prime, 2)
+
+
+def test_weights_that_are_not_small_are_warned_of(pairs):
+    with pytest.warns(
+        UserWarning, match=r"W\(0\) is not small: mode 1 starts at lambda = .* at least"
+    ):
+        predict_steps(*pairs, 2, init_scale=0.5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int8, np.int64, bool])
+def test_other_real_types_count_as_their_values(dtype):
+    rng = np.random.default_rng(0)
+    x, x_prime = (rng.integers(0, 2, (50, 4)).astype(dtype) for _ in range(2))
+    found = predict_steps(x, x_prime, 2)
+    expected = predict_steps(x.astype(np.float64), x_prime.astype(np.float64), 2)
+    np.testing.assert_array_equal(found.step_times, expected.step_times)
+
+
+def test_intervals_scale_with_the_data_and_weights(pairs):
+    x, x_prime = pairs
+    w0 = 1e-3 * np.random.default_rng(5).standard_normal((3, 12))
+    found = predict_steps_from(x, x_prime, w0)
+    other = predict_steps_from(8 * x, 8 * x_prime, w0 / 8)
+    for name in ("step_time_low", "step_time_high"):
+        np.testing.assert_allclose(getattr(other, name), getattr(found, name) / 64, rtol=1e-9)
+    for name in ("eigenvalue_low", "eigenvalue_high", "eigenvalue_bias"):
+        np.testing.assert_allclose(getattr(other, name), getattr(found, name) * 64, rtol=1e-9)
+    np.testing.assert_array_equal(other.resolved, found.resolved)
+
+
+def test_the_spread_of_eigenvalues_has_a_part_of_images_and_one_of_views():
+    """Each part, from one sample, against the scatter over many samples with the other fixed."""
+    m, images, k, weight = 4, 60, 4, np.array([1.0, 0.4, 0.2, 0.1])
+    w0 = 1e-3 * np.eye(2, m)
+
+    def samples(rng, faces):
+        first, second = (
+            np.repeat(faces, k, axis=0) + 0.7 * rng.standard_normal((images * k, m)) * weight
+            for _ in range(2)
+        )
+        return first, second, np.repeat(np.arange(images), k)
+
+    rng = np.random.default_rng(6)
+    faces = rng.standard_normal((images, m)) * weight
+    fixed, fresh, parts = [], [], []
+    for _ in range(150):
+        x, x_prime, groups = samples(rng, faces)
+        fixed.append(np.mean(x[:, 0] * x_prime[:, 0]))
+        x, x_prime, groups = samples(rng, rng.standard_normal((images, m)) * weight)
+        fresh.append(np.mean(x[:, 0] * x_prime[:, 0]))
+        steps = predict_steps_from(x, x_prime, w0, groups=groups)
+        parts.append([steps.eigenvalue_deviation_images[0], steps.eigenvalue_deviation_views[0]])
+    from_images, from_views = np.sqrt(np.mean(np.square(parts), axis=0))
+    # The views' part for these images is a draw; a standard deviation of 150 is known to 6 %.
+    assert from_views == pytest.approx(np.std(fixed), rel=0.25)
+    assert np.hypot(from_images, from_views) == pytest.approx(np.std(fresh), rel=0.2)
+    assert from_images > 2 * from_views
+    single = predict_steps_from(x, x_prime, w0)
+    assert np.isnan(single.eigenvalue_deviation_images).all()
+
+
+def test_views_of_images_tell_their_part_by_the_jackknife():
+    """Copies of a view add nothing; with two views the part of views is unknown."""
+    rng = np.random.default_rng(7)
+    views = rng.standard_normal((80, 1, 3)) + 0.5 * rng.standard_normal((80, 5, 3))
+    w0 = 1e-3 * np.eye(1, 3)
+    found = predict_steps_from(views, None, w0)
+    leading = views @ found.eigenvectors[:, 0]
+
+    def entries(chosen):
+        k = chosen.shape[1]
+        return (chosen.sum(axis=1) ** 2 - (chosen**2).sum(axis=1)) / (k * (k - 1))
+
+    without = np.stack([entries(np.delete(leading, a, axis=1)) for a in range(5)])
+    expected = np.sqrt(np.sum(4 * without.var(axis=0))) / 80
+    assert found.eigenvalue_deviation_views[0] == pytest.approx(expected, rel=1e-9)
+    total = np.hypot(found.eigenvalue_deviation_views, found.eigenvalue_deviation_images)[0]
+    assert total == pytest.approx(entries(leading).std() / np.sqrt(80), rel=1e-9)
+    assert np.isnan(predict_steps_from(views[:, :2], None, w0).eigenvalue_deviation_views).all()
+
+
+def test_a_given_learning_rate_is_in_the_unit_of_the_data(pairs):
+    w0 = 1e-3 * np.random.default_rng(3).standard_normal((2, 12))
+    plain = predict_steps_from(*pairs, w0, learning_rate=0.02)
+    x, x_prime = (64.0 * view for view in pairs)
+    found = predict_steps_from(x, x_prime, w0 / 64.0, learning_rate=0.02 / 64.0**2)
+    assert found.learning_rate == plain.learning_rate / 64.0**2
+    np.testing.assert_allclose(found.step_iterations, plain.step_iterations, rtol=1e-9)

@@ -93,15 +93,31 @@ def test_modes_that_are_never_learned_are_null(tmp_path):
     assert "never learned" in result["warnings"][0]
 
 
-def test_several_pairs_of_an_image_are_grouped(tmp_path):
+def test_all_pairs_of_the_views_of_an_image_count(tmp_path):
     result = run(tmp_path, views_per_image=4)
-    assert (result["n_images"], result["n_pairs"]) == (50, 100)
-    options = PredictOptions(pairs=100, dim=4, views_per_image=4)
-    pairs = gather_pairs(options, 0)
-    expected = predict_steps(*pairs.arrays(), dim=4, center=True, groups=pairs.groups)
-    np.testing.assert_array_equal(result["step_time_high"], plain(expected.step_time_high))
-    alone = predict_steps(*pairs.arrays(), dim=4, center=True)
-    assert result["step_time_high"] != plain(alone.step_time_high)
+    assert (result["n_images"], result["n_pairs"], result["target"]) == (50, 300, "fresh views")
+    pairs = gather_pairs(PredictOptions(pairs=100, views_per_image=4), 0)
+    x, x_prime = (view.reshape(50, 2, 64) for view in pairs.arrays())
+    views = np.concatenate([x, x_prime], axis=1)
+    expected = predict_steps(views, dim=4, center=True)
+    np.testing.assert_allclose(result["step_times"], expected.step_times, rtol=1e-9)
+    assert result["step_time_high"][:2] == pytest.approx(expected.step_time_high[:2], rel=1e-9)
+    streamed = run(tmp_path, views_per_image=4, in_memory=0)
+    np.testing.assert_allclose(streamed["step_times"], expected.step_times, rtol=1e-9)
+
+
+def test_no_image_is_dropped_unless_pairs_says_so(tmp_path, capsys):
+    result = run(tmp_path, views_per_image=8, pairs=None, limit=1000, views="noise")
+    assert (result["n_images"], result["n_images_available"]) == (1000, 1000)
+    assert "are used" not in capsys.readouterr().out
+    result = run(tmp_path, views_per_image=8, pairs=1500, limit=1000, views="noise")
+    assert (result["n_images"], result["n_images_available"]) == (375, 1000)
+    assert "375 of 1000 images are used; --pairs sets how many" in capsys.readouterr().out
+
+
+def test_the_result_says_which_question_it_answers(tmp_path):
+    assert run(tmp_path)["target"] == "these pairs"
+    assert "(learning rate x iteration), for these pairs" in shown("predict", tmp_path)
 
 
 def test_options_reach_the_prediction(tmp_path):

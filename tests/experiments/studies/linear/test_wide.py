@@ -57,7 +57,7 @@ def test_a_linear_network_is_its_kernel(scale):
 def test_both_ways_start_alike_and_differ_in_the_first_layer_only():
     stacked = torch.from_numpy(views())
     options = CompareOptions(dim=3, init_scale=0.1)
-    last, centred = (small_network(20, 4, options, way, seed=1).eval() for way in WAYS)
+    last, centred = (small_network(20, (4,), options, way, seed=1).eval() for way in WAYS)
     torch.testing.assert_close(last(stacked), centred(stacked), rtol=1e-12, atol=0)
     first, second = layer_ntks(last, stacked).values()
     whole_first, whole_second = layer_ntks(centred, stacked).values()
@@ -71,11 +71,11 @@ def test_the_kernel_of_infinite_width_is_the_mean_of_finite_ones(way):
     options = CompareOptions(dim=2, init_scale=0.5)
     kernels = [
         pair_ntk(
-            small_network(256, 4, options, way, seed).eval(), *torch.from_numpy(stacked).chunk(2)
+            small_network(256, (4,), options, way, seed).eval(), *torch.from_numpy(stacked).chunk(2)
         )
         for seed in range(24)
     ]
-    exact = infinite_width_kernel(stacked, way, 0.5)
+    exact, _ = infinite_width_kernel(stacked, way, options)
     # 24 networks of 256 units: entries scatter by about 3 / sqrt(24 * 256) = 4 % at most.
     np.testing.assert_allclose(torch.stack(kernels).mean(0), exact, atol=0.08 * exact.max())
 
@@ -111,6 +111,52 @@ def test_wider_networks_follow_their_kernels_better(tmp_path):
     assert again == result
 
 
+@pytest.mark.parametrize("kernel", ["relu:2", "conv:1"])
+def test_deep_and_convolutional_networks_come_close_to_what_the_data_alone_predict(
+    tmp_path, kernel
+):
+    options = CompareOptions(
+        pairs=12, dim=1, width=(8, 256), repeats=3, kernel=kernel, init_scale=1e-2, out=tmp_path
+    )
+    result = read_json(wide(options) / "wide.json")
+    assert result["kernel"] == kernel
+    for way in WAYS:
+        narrow, broad = np.mean(result["ways"][way]["kernel_distance"], axis=1)
+        assert broad < 0.5 * narrow
+        narrow, broad = result["ways"][way]["limit"]["geometric_mean"]
+        assert broad < narrow
+        alone = result["ways"][way]["data_alone"]
+        assert alone["step_time_draw_low"] < alone["step_time_mean"] < alone["step_time_draw_high"]
+        measured = np.array(result["ways"][way]["measured_step_times"])[1]
+        # One output: chi squared of one degree of freedom leaves a few tens of per cent.
+        np.testing.assert_allclose(measured, alone["step_time_mean"][0], rtol=0.6)
+        assert np.shape(alone["mean_relative_error"]) == (2, 3)
+        inside = (measured >= alone["step_time_draw_low"][0]) & (
+            measured <= alone["step_time_draw_high"][0]
+        )
+        assert alone["inside"][1] == np.mean(inside)
+
+
+@pytest.mark.parametrize("kernel", ["relu:3", "conv:2"])
+def test_the_limit_is_that_of_the_networks_that_are_built(kernel):
+    options = CompareOptions(dim=2, kernel=kernel)
+    images = np.random.default_rng(0).standard_normal((6, 1, 4, 4))
+    stacked = images if kernel.startswith("conv") else images.reshape(6, 16)
+    exact, covariance = infinite_width_kernel(stacked, "centred", options)
+    assert np.all(np.diag(exact) > np.diag(covariance))
+    distances = []
+    for width in (16, 256):
+        kernels = [
+            pair_ntk(
+                small_network(width, stacked.shape[1:], options, "centred", seed).eval(),
+                *torch.from_numpy(stacked).chunk(2),
+            ).numpy()
+            for seed in range(4)
+        ]
+        distances.append(np.mean([np.linalg.norm(one - exact) for one in kernels]))
+    assert distances[1] < 0.4 * distances[0]  # a quarter, for sixteen times the width
+
+
 def test_the_command_draws_a_picture(tmp_path, capsys):
     arguments = ["compare", "--width", "8", "16", "--pairs", "10", "--dim", "1", "--repeats", "2"]
     assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
@@ -123,6 +169,7 @@ def test_the_command_draws_a_picture(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "last layer scaled" in said
     assert "exponent" in said
+    assert "data alone" in said
     pixels = matplotlib.image.imread(tmp_path / "wide.png")[..., :3]
     for half in np.array_split(pixels, 2):
         assert 0.005 < (half < 0.9).any(axis=2).mean() < 0.5
@@ -145,6 +192,8 @@ def test_a_planted_power_is_found_and_gaps_are_left_out():
         ({"repeats": 1}, "repeats is 1"),
         ({"max_iterations": 0}, "max-iterations is 0"),
         ({"dim": 65}, "dim is 65"),
+        ({"kernel": "relu:0"}, "kernel is relu:0; expected a whole number of layers"),
+        ({"kernel": "relu-last:1"}, "kernel is relu-last:1; with --width, expected relu:DEPTH"),
         ({"lr": 1e3}, "expected below"),
         ({"pairs": 1000, "dim": 10}, "fewer --pairs"),
     ],
@@ -157,7 +206,7 @@ def test_bad_options_are_refused(tmp_path, options, message):
 
 def test_the_traced_kernel_is_the_one_of_pairs():
     stacked = torch.from_numpy(views(4))
-    network = small_network(8, 4, CompareOptions(dim=3), "centred", seed=0).eval()
+    network = small_network(8, (4,), CompareOptions(dim=3), "centred", seed=0).eval()
     full = empirical_ntk(network, stacked, output="full")
     traced = full.diagonal(dim1=2, dim2=3).sum(-1) / 3
     torch.testing.assert_close(traced, pair_ntk(network, *stacked.chunk(2)), rtol=1e-12, atol=0)
