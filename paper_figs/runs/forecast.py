@@ -147,8 +147,8 @@ def _draw_future(axes: Axes, result: dict[str, Any], curves: dict[str, Any]) -> 
                 when = now + (when - now) * (step - now) / growth_time(law, forecast["lam"], 0.5)
             axes.plot(when, forecast["ceiling"] * rise, color=colour, lw=1.0, ls=(0, (5, 2)))
         height = 0.5 * forecast["ceiling"]
-        ends = np.array([forecast["low"], forecast["high"]], dtype=float)
-        axes.plot(ends, [height, height], color=colour, lw=0.8, marker="|")
+        interval = np.array([forecast["low"], forecast["high"]], dtype=float)
+        axes.plot(interval, [height, height], color=colour, lw=0.8, marker="|")
     axes.axvspan(times[0], now, color=BAND, alpha=0.35, lw=0)
     ends = [forecast["high"] for forecast in forecasts[:3] if forecast["high"] is not None]
     axes.set(

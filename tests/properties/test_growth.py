@@ -103,7 +103,10 @@ def test_rates_and_their_parts_by_jacobians_as_they_stand(method, seed, spectrum
         weight = f.roll(6) / 6 if spectrum == "cross" else (f - f.mean()) / 6
         uphill = weight @ torch.einsum("ndp,d->np", jacobian, u)
         whole = -uphill @ torch.einsum("nd,ndp->p", pull, jacobian)
-        alone = -uphill * torch.einsum("n,d,ndp->p", pull @ u, u, jacobian)
+        alone_pull = pull @ u
+        if spectrum == "covariance":  # the mode is what varies
+            alone_pull = alone_pull - alone_pull.mean()
+        alone = -uphill * torch.einsum("n,d,ndp->p", alone_pull, u, jacobian)
         scale = float(alone.abs().sum() + whole.abs())
         lam = now.lam[mode]
         shares = alone.split([values[name].numel() for name in names])

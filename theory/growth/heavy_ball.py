@@ -142,13 +142,14 @@ def momentum_growth_time(
     learning_rate: float,
     momentum: float,
     rooms: ArrayLike | None = None,
+    velocity: float | None = None,
 ) -> float:
     """Flow time under momentum: by quadrature where growth is slow, else by the updates.
 
     Parameters
     ----------
-    shares, pull, start, end, learning_rate, momentum, rooms
-        As in :func:`heavy_ball_time`.
+    shares, pull, start, end, learning_rate, momentum, rooms, velocity
+        As in :func:`heavy_ball_time`; given a velocity, it is always by the updates.
 
     Returns
     -------
@@ -169,8 +170,10 @@ def momentum_growth_time(
     if not start <= end < math.inf:
         raise ValueError(f"end is {end}; expected a finite eigenvalue of at least {start}")
     rates = growth_rate(shares, pull, start, np.geomspace(start, end, 33), rooms)
-    if mass * rates.max() > _SLOW:
-        return heavy_ball_time(shares, pull, start, end, learning_rate, momentum, rooms=rooms)
+    if velocity is not None or mass * rates.max() > _SLOW:
+        return heavy_ball_time(
+            shares, pull, start, end, learning_rate, momentum, rooms=rooms, velocity=velocity
+        )
 
     def lag(rate: Array) -> Array:
         return lagged_rate(rate, learning_rate, momentum)

@@ -60,7 +60,7 @@ def _table(path: Path) -> Array:
         if path.suffix == ".npy":
             table = np.load(path, allow_pickle=False)
         elif path.suffix == ".csv":
-            table = np.genfromtxt(path, delimiter=",", ndmin=2, comments=None)
+            table = np.genfromtxt(path, delimiter=",", ndmin=2)
             if len(table) and np.isnan(table[0]).all():  # names of the columns
                 table = table[1:]
         else:

@@ -246,11 +246,13 @@ def _forecast(
     rate, momentum = learning_rate(trained, history.steps[index]), momentum_of(trained)
     curve = history.lam[: index + 1, mode] / ceiling
     past = history.times[: index + 1]
+    actual = float(now.actual[0])
+    velocity = actual if state == AT_REST and actual > 0 else None
 
     def by_law(end: float) -> float:
         if state not in (AT_REST, NOT_SETTLED):
             return np.nan
-        return law.time_to(end * ceiling, rate, momentum)
+        return law.time_to(end * ceiling, rate, momentum, velocity)
 
     def by_curve(end: float) -> float:
         return curve_time(past, curve, end, rate, momentum)
@@ -285,7 +287,7 @@ def _forecast(
         last_layer_rate=last_layer,
         adaptation=adapts,
         lagged_rate=float(lagged_rate(max(own, 0.0), rate, momentum)),
-        actual_rate=float(now.actual[0]),
+        actual_rate=actual,
         state=state,
         rates={name: float(value) for name, value in rates.items()},
         step_times={name: float(value) for name, value in steps.items()},

@@ -24,6 +24,7 @@ from theory.growth.heavy_ball import momentum_growth_time
 
 _GRID = 14
 _LEAST_PULL = 1e-4  # of the pull at the origin: ceilings are approached, not passed
+_LEAST_ADAPTATION, _MOST_ADAPTATION = -1.0, 0.5  # the most is that of two balanced factors
 _HINGE_FLOOR = 0.3  # of the line: once all dimensions vary enough, decorrelation still pulls
 
 
@@ -47,12 +48,25 @@ class ModeLaw:
     lam: float
     ceiling: float
 
-    def time_to(self, lam: float, rate: float, momentum: float) -> float:
-        """Flow time until the mode reaches an eigenvalue, under momentum."""
+    def time_to(
+        self, lam: float, rate: float, momentum: float, velocity: float | None = None
+    ) -> float:
+        """Flow time until the mode reaches an eigenvalue, under momentum.
+
+        ``velocity`` is d ln(lambda) / dt now, by the momentum that the optimiser holds; without it,
+        the law's own.
+        """
         if not self.shares.any():
             return np.inf
         return momentum_growth_time(
-            self.shares, self.pull, self.lam, max(lam, self.lam), rate, momentum, self.rooms
+            self.shares,
+            self.pull,
+            self.lam,
+            max(lam, self.lam),
+            rate,
+            momentum,
+            self.rooms,
+            velocity,
         )
 
 
@@ -103,8 +117,9 @@ def mode_law(history: RunHistory, index: int, mode: int, now: Growth, adapts: fl
     else:
         pull = curve
     own = float(now.own[0])
-    # Beyond these bounds a step has mixed modes; then features count as fixed.
-    usable = adapts if np.isfinite(adapts) and abs(adapts) <= 1 else 0.0
+    # Below the least, a step has mixed modes: features count as fixed. More than the most is seen
+    # at single checkpoints, but does not last.
+    usable = min(adapts, _MOST_ADAPTATION) if adapts >= _LEAST_ADAPTATION else 0.0
     shares, rooms = factors_with(max(own, 0.0), usable)
     return ModeLaw(shares, rooms, pull, lam, ceiling)
 
