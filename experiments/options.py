@@ -294,6 +294,8 @@ class ForecastOptions:
         Learning rate of the recorded curves.
     momentum : float
         Momentum of the recorded curves.
+    method : {"barlow_twins", "simclr", "vicreg", "spectral"}
+        Method of the recorded curves: how its loss pulls, and whose scores make the interval.
     ceiling : float or None
         Eigenvalue at which the recorded curves saturate. Default: where the last learned mode is,
         else 1.
@@ -328,6 +330,7 @@ class ForecastOptions:
     curves: Path | None = None
     lr: float | None = None
     momentum: float = 0.9
+    method: Literal["barlow_twins", "simclr", "vicreg", "spectral"] = "barlow_twins"
     ceiling: float | None = None
     at: int | None = None
     root: Path | None = None

@@ -65,12 +65,44 @@ def _draw(
     steps: list[float | None],
     theory: dict[str, Any],
 ) -> Path:
+    told = [line for line in read_lines(folder / "records.jsonl") if line.get("next_mode")]
     with styled():
-        figure = Figure(figsize=(6.4, 5.0), layout="constrained")
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.15, 1.0))
+        figure = Figure(figsize=(6.4, 7.0 if told else 5.0), layout="constrained")
+        ratios = (1.15, 1.0, 1.0) if told else (1.15, 1.0)
+        above, below, *third = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
         draw_records(above, below, folder, result, steps, theory)
+        if told:
+            _draw_next_steps(third[0], told, steps, below.get_xlim()[1])
+            third[0].set_xlabel(below.get_xlabel())
+            below.set_xlabel("")
         above.set_title(title)
         return save(figure, folder / name)
+
+
+def _draw_next_steps(
+    axes: Axes, told: Sequence[Mapping[str, Any]], steps: Sequence[float | None], end: float
+) -> None:
+    """Forecasts of the next step over the time at which they were made, with their intervals."""
+    colours = mode_colours(len(steps))
+    for mode in sorted({line["next_mode"] for line in told}):
+        lines = [line for line in told if line["next_mode"] == mode]
+        times, step, low, high = (
+            np.array([line[key] for line in lines], dtype=float)
+            for key in ("time", "next_step", "next_step_low", "next_step_high")
+        )
+        colour = colours[mode - 1]
+        axes.fill_between(times, low, high, color=colour, alpha=0.2, lw=0)
+        axes.plot(times, step, color=colour, lw=1.6)
+        if (measured := steps[mode - 1]) is not None:
+            axes.plot([times[0], measured], [measured, measured], color=colour, lw=0.9, ls=":")
+    axes.plot([0, end], [0, end], color=QUIET, lw=0.8)
+    handles = [
+        Line2D([], [], color=INK, lw=1.6, label="forecast of the next step, with its interval"),
+        Line2D([], [], color=INK, lw=0.9, ls=":", label="detected step"),
+        Line2D([], [], color=QUIET, lw=0.8, label="now"),
+    ]
+    axes.legend(handles=handles, loc="upper left")
+    axes.set(ylabel="time of the next step", ylim=(0, 1.25 * end))
 
 
 def draw_records(

@@ -175,6 +175,9 @@ class TrainOptions(LearnerOptions):
     adaptive_records : bool
         Take further snapshots, at most half as many again, where an eigenvalue has moved by more
         than 30 % since the snapshot before.
+    forecast : bool
+        Forecast from the curves at each snapshot when the next mode will be learned, with an
+        interval; told as it closes in, recorded, and drawn in run.png.
     probe : int
         Number of held-out images that snapshots measure.
     checkpoint_every : int
@@ -195,6 +198,7 @@ class TrainOptions(LearnerOptions):
 
     records: int = 150
     adaptive_records: bool = False
+    forecast: bool = False
     probe: int = 256
     checkpoint_every: int = 500
     checkpoints_kept: int = 2
@@ -223,7 +227,12 @@ def has_theory_form(options: LearnerOptions) -> bool:
     return options.method == "barlow_twins" and options.barlow_form != "published"
 
 
-_LATER = {"stem": None, "residual_gain": None, "adaptive_records": False}  # with their defaults
+_LATER = {  # with their defaults
+    "stem": None,
+    "residual_gain": None,
+    "adaptive_records": False,
+    "forecast": False,
+}
 
 
 def chosen_options(options: LearnerOptions) -> dict[str, Any]:

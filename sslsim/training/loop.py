@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +33,11 @@ from sslsim.training.records import Recorder, closer_record, record_steps
 
 __all__ = ["Interrupted", "TrainingOptions", "flow_time", "train"]
 
+Watch = Callable[
+    [Mapping[str, Any], Sequence[Mapping[str, Any]], Mapping[str, Any]], dict[str, Any]
+]
+"""What a record holds besides, by the record, the lines and the arrays of those before it."""
+
 _NETWORK = 18  # purpose of the draws inside networks, for example of dropout
 _KNN_EVERY = 10  # records between two measures of nearest neighbours
 _CLOSER = 0.5  # further snapshots, as a share of the planned ones
@@ -50,6 +55,7 @@ def train(
     *,
     held_out: HeldOutPairs | None = None,
     bank: NeighbourBank | None = None,
+    watch: Watch | None = None,
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> Learner:
@@ -75,6 +81,8 @@ def train(
         record is the mean over the batches since the last record.
     bank : NeighbourBank, optional
         Images for ``knn``, the accuracy of nearest neighbours, in every tenth record and the last.
+    watch : callable, optional
+        Called with each new record and all before it; returns numbers that the record holds too.
     device : torch.device or str
         Device of the training. In a process group, every process passes its own device.
     progress : bool
@@ -151,7 +159,7 @@ def train(
             )
         return float(losses[0] / losses[1])
 
-    def record(step: int) -> None:
+    def take_record(step: int) -> None:
         assert held_out is not None
         loss = mean_loss(step)
         losses.zero_()
@@ -161,7 +169,10 @@ def train(
             measures["knn"] = neighbour_accuracy(learner.encoder, bank) if due_now else None
         if rank() == 0:
             line = {"step": step, "time": flow_time(options, step), "loss": loss}
-            recorder.add(line | measures)
+            record = line | measures
+            if watch is not None:
+                record |= watch(record, recorder.lines, recorder.arrays)
+            recorder.add(record)
         due.update(_closer(recorder, planned, options))
 
     def save(step: int) -> None:
@@ -205,7 +216,7 @@ def train(
             due_check = world_size() == 1 or device.type == "cpu" or step % _CHECK_EVERY == 0
             stopping = due_check and any_stopped(noted)
             if step in due:
-                record(step)
+                take_record(step)
             regular = step % options.checkpoint_every == 0 or step == options.steps
             first = step == 0 and options.checkpoints_kept == 0
             if stopping or (regular and step > start) or first:

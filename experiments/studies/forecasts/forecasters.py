@@ -255,7 +255,7 @@ def _forecast(
         return law.time_to(end * ceiling, rate, momentum, velocity)
 
     def by_curve(end: float) -> float:
-        return curve_time(past, curve, end, rate, momentum)
+        return curve_time(past, curve, end, rate, momentum, trained.method)
 
     def by_flow(end: float) -> float:
         return float(growth_time(flow, lam, end))

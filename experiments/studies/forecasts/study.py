@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from experiments.options import ForecastOptions
-from experiments.studies.forecasts.curves import curve_shares, curve_time, read_curves
+from experiments.studies.forecasts.curves import curve_forecasts, read_curves
 from experiments.studies.forecasts.forecasters import (
     CURVES,
     MAIN,
@@ -29,13 +29,11 @@ from experiments.studies.forecasts.forecasters import (
 )
 from experiments.studies.forecasts.intervals import (
     calibration_of,
-    interval_factor,
     read_calibration,
     scores_for,
 )
 from experiments.studies.forecasts.moments import (
     JUDGED,
-    LATEST,
     STEP,
     crossings,
     expected_ceiling,
@@ -170,48 +168,40 @@ def _from_curves(options: ForecastOptions, calibration: dict[str, Any]) -> Path:
     assert options.curves is not None
     assert options.lr is not None
     times, lam = read_curves(options.curves)
-    now, forecasts, states = float(times[-1]), [], []
-    bound = now
-    for mode in range(lam.shape[1]):
-        learned = [value for value in lam[-1, :mode] if value >= LATEST]
-        ceiling = options.ceiling or (float(learned[-1]) if learned else 1.0)
-        value = float(lam[-1, mode]) / ceiling
-        ahead = [other for other in range(mode) if lam[-1, other] < LATEST * ceiling]
-        state = (
-            LEARNED if value >= STEP else f"{QUEUED} {ahead[-1] + 1}" if ahead else "next in line"
-        )
-        states.append({"mode": mode + 1, "lam": float(lam[-1, mode]), "state": state})
-        if state == LEARNED or value <= 0:
-            continue
-        step = np.nan
-        curve = lam[:, mode] / ceiling
-        shares = curve_shares(times, curve, options.lr, options.momentum)
-        low, high = bound, np.inf
-        if not ahead:
-            step = now + curve_time(times, curve, STEP, options.lr, options.momentum)
-            if np.isfinite(step):
-                scores = scores_for(calibration, None, CURVES)
-                factor = interval_factor(scores, [], options.interval_level)
-                low, high = now + (step - now) / factor, now + (step - now) * factor
-        bound = max(bound, low)
-        forecasts.append(
-            {
-                "mode": mode + 1,
-                "size": None,
-                "time": now,
-                "lam": value,
-                "ceiling": ceiling,
-                "late_rate": float(shares[0]),
-                "early_rate": float(shares[1]),
-                "state": state,
-                "rates": {},
-                "step_times": {CURVES: step},
-                "low": low,
-                "high": high,
-                "measured_rate": np.nan,
-                "measured_step_time": np.inf,
-            }
-        )
+    told = curve_forecasts(
+        times,
+        lam,
+        options.lr,
+        options.momentum,
+        options.method,
+        scores_for(calibration, options.method, CURVES),
+        options.interval_level,
+        options.ceiling,
+    )
+    states = [
+        {"mode": entry.mode, "lam": entry.lam * entry.ceiling, "state": entry.state}
+        for entry in told
+    ]
+    forecasts = [
+        {
+            "mode": entry.mode,
+            "size": None,
+            "time": float(times[-1]),
+            "lam": entry.lam,
+            "ceiling": entry.ceiling,
+            "late_rate": float(entry.shares[0]),
+            "early_rate": float(entry.shares[1]),
+            "state": entry.state,
+            "rates": {},
+            "step_times": {CURVES: entry.step},
+            "low": entry.low,
+            "high": entry.high,
+            "measured_rate": np.nan,
+            "measured_step_time": np.inf,
+        }
+        for entry in told
+        if entry.state != LEARNED and entry.lam > 0
+    ]
     with new_results(options.out, "forecast", options, results=_RESULTS) as folder:
         write_arrays(folder / "forecast.npz", times_0=times, eigenvalues_0=lam)
         write_json(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from experiments.studies.forecasts.live import next_step_watch
 from sslsim.core.distributed import largest, process_group, rank
 from sslsim.core.files import read_arrays, read_json, read_lines, write_json
 from sslsim.data.datasets import Images
@@ -86,6 +87,7 @@ def train_network(options: TrainOptions) -> Path:
                 folder,
                 held_out=pairs,
                 bank=bank,
+                watch=next_step_watch(options) if options.forecast else None,
                 device=device,
                 progress=sys.stderr.isatty(),
             )

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from experiments.options import ForecastOptions
+from experiments.studies.forecasts import curves
 from experiments.studies.forecasts.curves import curve_shares, curve_time, read_curves
 from experiments.studies.forecasts.study import forecast
 from sslsim.core.files import read_json
-from theory.growth.two_factor import growth_time, two_factor_law
+from theory.growth.adaptation import factors_with
+from theory.growth.two_factor import growth_rate, growth_time, two_factor_law
 
 RATE = 1e-5  # so small that updates are gradient flow
 
@@ -20,19 +22,22 @@ def planted(late=1.0, early=0.5, start=1e-3, end=0.05):
     return growth_time(two_factor_law(start, late, early), start, lam), lam
 
 
-@pytest.mark.parametrize("shares", [(1.0, 0.5), (1.0, 0.0), (0.7, 0.7)])
-def test_a_curve_of_the_law_is_continued_by_the_law(shares):
-    times, lam = planted(*shares)
-    law = two_factor_law(1e-3, *shares)
+def test_a_curve_of_the_law_is_continued_by_the_law():
+    # Shares with the adaptation that is assumed, and those of the same law at the start.
+    last, first = 0.05, 1e-3
+    (late, early), _ = factors_with(1.0, curves._ADAPTATION)
+    start = two_factor_law(last, late, early)
+    gap, total = late - early, growth_rate(start, first)
+    gap *= (1 - first) / (1 - last)
+    times, lam = planted((total + gap) / 2, (total - gap) / 2)
     told = curve_time(times, lam, 0.5, RATE, 0.0)
-    assert told == pytest.approx(float(growth_time(law, 0.05, 0.5)), rel=0.01)
+    assert told == pytest.approx(float(growth_time(start, last, 0.5)), rel=0.02)
 
 
 def test_a_curve_that_falls_has_no_shares():
-    assert curve_shares(np.arange(4.0), np.array([0.4, 0.3, 0.2, 0.1]), RATE, 0.9).tolist() == [
-        0,
-        0,
-    ]
+    shares, velocity = curve_shares(np.arange(4.0), np.array([0.4, 0.3, 0.2, 0.1]), RATE, 0.9)
+    assert not shares.any()
+    assert np.isnan(velocity)
     assert curve_time(np.arange(4.0), np.array([0.4, 0.3, 0.2, 0.1]), 0.5, RATE, 0.9) == np.inf
 
 
