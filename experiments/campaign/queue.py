@@ -29,7 +29,7 @@ from typing import Any
 
 from sslsim.core.errors import reason
 
-SHIPPED = ("small", "resnet50", "resnet50-cpu", "resnet-gains")
+SHIPPED = ("small", "resnet50", "resnet50-cpu", "resnet-gains", "forecasts")
 DEVICES = ("cpu", "cuda")
 
 _PLACES = ("out", "data")
