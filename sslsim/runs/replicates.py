@@ -12,7 +12,7 @@ from sslsim.runs.options import TrainOptions
 WITHOUT_EFFECT = frozenset(
     {
         *("out", "root", "device"),  # where things lie and run
-        *("records", "adaptive_records", "probe"),  # what is measured on the way
+        *("records", "adaptive_records", "forecast", "probe"),  # what is measured on the way
         *("evaluate", "layers"),  # and at the end
         *("checkpoint_every", "checkpoints_kept"),
         *("compile", "channels_last"),  # how fast it runs: the same sums in another order

@@ -109,6 +109,40 @@ def test_a_run_shows_its_loss_eigenvalues_and_steps(
     assert above.get_title(loc="left").endswith("1 steps seen")
 
 
+def test_a_run_with_forecasts_shows_how_they_close_in(tmp_path, figure_of, same_lines):
+    recorded(tmp_path)
+    lines = [
+        {"step": 0, "time": 0.0, "loss": None, "next_mode": None},
+        {"step": 1, "time": 0.1, "loss": 2.0, "next_mode": 1, "next_step": 0.16,
+         "next_step_low": 0.12, "next_step_high": 0.3},
+        {"step": 2, "time": 0.2, "loss": 1.5, "next_mode": 2, "next_step": 0.5,
+         "next_step_low": 0.3, "next_step_high": None},
+        {"step": 4, "time": 0.4, "loss": 0.25, "next_mode": 2, "next_step": 0.45,
+         "next_step_low": 0.42, "next_step_high": 0.6},
+    ]  # fmt: skip
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_json(
+        tmp_path / "training.json",
+        {
+            "method": "simclr", "encoder": "mlp", "data": "digits", "detected_steps": 1,
+            "spectrum": "cross_spectrum", "step_times": [0.15, None],
+        },
+    )  # fmt: skip
+    _, _, closing = figure_of(run.draw_run, tmp_path).get_axes()
+    end = closing.get_xlim()[1]
+    same_lines(
+        closing,
+        [
+            ([0.1], [0.16]),
+            ([0.1, 0.15], [0.15, 0.15]),
+            ([0.2, 0.4], [0.5, 0.45]),
+            ([0, end], [0, end]),
+        ],
+    )
+    assert closing.get_xlabel().startswith("time (learning rate")
+    assert closing.get_ylabel() == "time of the next step"
+
+
 def test_theory_over_a_run_is_moved_by_its_one_factor(tmp_path, figure_of, same_lines):
     times, loss, curves = recorded(tmp_path)
     write_json(

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from experiments.options import ForecastOptions
 from experiments.studies.forecasts.curves import curve_time
-from experiments.studies.forecasts.intervals import interval_factor, scores_for
+from experiments.studies.forecasts.intervals import interval_factor, run_name, scores_for
 from experiments.studies.forecasts.laws import learning_rate, mode_law, momentum_of
 from experiments.studies.forecasts.moments import (
     JUDGED,
@@ -194,7 +194,7 @@ def forecasts_of(
             and np.isfinite(score(earlier))
         ]
         others = scores_for(
-            calibration, entry.method, entry.state, leave_out=history.run.folder.name
+            calibration, entry.method, entry.state, leave_out=run_name(history.run.folder)
         )
         left = entry.step_times[MAIN] - entry.time
         if np.isfinite(left):

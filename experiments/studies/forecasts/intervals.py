@@ -34,6 +34,15 @@ def read_calibration(path: Path | None = None) -> dict[str, Any]:
     return dict(content)
 
 
+def run_name(folder: Path) -> str:
+    """Name of a run in a calibration: its folder and the one that this is in.
+
+    >>> run_name(Path("/runs/seed0/train"))
+    'seed0/train'
+    """
+    return "/".join(folder.resolve().parts[-2:])
+
+
 def scores_for(
     calibration: dict[str, Any], method: str | None, state: str, leave_out: str | None = None
 ) -> list[float]:

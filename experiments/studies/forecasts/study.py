@@ -30,6 +30,7 @@ from experiments.studies.forecasts.forecasters import (
 from experiments.studies.forecasts.intervals import (
     calibration_of,
     read_calibration,
+    run_name,
     scores_for,
 )
 from experiments.studies.forecasts.moments import (
@@ -151,7 +152,7 @@ def _calibrated(forecasts: Sequence[Forecast], options: ForecastOptions) -> dict
         kinds += [(CURVES, CURVES)] if entry.size == JUDGED else []
         entries += [
             {
-                "run": Path(entry.run).name,
+                "run": run_name(Path(entry.run)),
                 "method": entry.method,
                 "mode": entry.mode,
                 "state": state,
@@ -160,7 +161,7 @@ def _calibrated(forecasts: Sequence[Forecast], options: ForecastOptions) -> dict
             for state, name in kinds
             if np.isfinite(score(entry, name))
         ]
-    runs = " ".join(run.name for run in options.run)
+    runs = " ".join(run_name(run) for run in options.run)
     return calibration_of(entries, f"sslsim forecast --calibrate --run {runs}")
 
 
