@@ -272,13 +272,16 @@ def _options(study: Study, arguments: list[str]) -> Any:
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
-            return tyro.cli(
+            options = tyro.cli(
                 kind, prog=f"sslsim {study.name}", args=["--help"] if asked else arguments
             )
     except SystemExit as stop:
         if not stop.code:
             raise
-    raise ValueError(_one_line(told.getvalue()))
+        raise ValueError(_one_line(told.getvalue())) from None
+    if hasattr(options, "check"):
+        options.check()
+    return options
 
 
 def _names(group: str, studies: Sequence[Study]) -> dict[str, str]:

@@ -288,8 +288,8 @@ class ForecastOptions:
     run : tuple of Path
         One or more folders of `sslsim train`.
     curves : Path or None
-        Forecast from recorded curves alone instead, with no run: an .npz with `times` and
-        `eigenvalues`, or an .npy or .csv with flow times in the first column. Needs `--lr`.
+        Forecast from recorded curves alone instead, with no run. The file is an .npz with times
+        and eigenvalues, or an .npy or .csv with flow times in the first column. Needs `--lr`.
     lr : float or None
         Learning rate of the recorded curves.
     momentum : float
@@ -341,6 +341,15 @@ class ForecastOptions:
     calibrate: bool = False
     calibration: Path | None = None
     out: Path = Path("runs/forecast")
+
+    def check(self) -> None:
+        """Refuse what no forecast can start from, before anything large is imported."""
+        if not self.run and self.curves is None:
+            raise ValueError(
+                "no run is given; expected --run DIR, a folder of sslsim train, or --curves FILE"
+            )
+        if self.run and self.curves is not None:
+            raise ValueError("both run and curves are given; expected one of them")
 
 
 @dataclass(frozen=True)

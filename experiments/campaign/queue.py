@@ -70,7 +70,7 @@ class Queue:
 
 def read_queue(name: str) -> Queue:
     """Read a queue and check it."""
-    path = Path(__file__).parent / f"{name}.toml" if name in SHIPPED else Path(name)
+    path = Path(__file__).parent / "queues" / f"{name}.toml" if name in SHIPPED else Path(name)
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

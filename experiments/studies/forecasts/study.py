@@ -105,12 +105,7 @@ def forecast(options: ForecastOptions) -> Path:
 
 
 def _check(options: ForecastOptions) -> None:
-    if bool(options.run) == (options.curves is not None):
-        raise ValueError(
-            "no run is given; expected --run DIR, a folder of sslsim train, or --curves FILE"
-            if not options.run
-            else "both run and curves are given; expected one of them"
-        )
+    options.check()
     check_different("run", options.run)
     if options.at is not None and (len(options.run) > 1 or options.curves is not None):
         what = "curves" if options.curves is not None else f"{len(options.run)} runs"

@@ -112,7 +112,7 @@ def test_a_report_needs_neither_networks_nor_pictures(tmp_path):
             "forecast",
             "no run is given; expected --run DIR, a folder of sslsim train, or --curves FILE",
         ),
-        ("forecast --run", "forecast needs --run; expected paths (sslsim forecast --help lists"),
+        ("forecast --run", "no run is given; expected --run DIR, a folder of sslsim train, or"),
         ("report", "report needs folders; expected paths (sslsim report --help lists them)"),
         ("report --uot x", "report has no option --uot; did you mean --out? (sslsim report --help"),
     ],
