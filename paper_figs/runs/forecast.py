@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +25,39 @@ def draw_forecast(folder: str | os.PathLike[str]) -> Path:
     folder = Path(folder)
     result, curves = read_json(folder / "forecast.json"), read_arrays(folder / "forecast.npz")
     with styled():
-        figure = Figure(figsize=(7.0, 3.3), layout="constrained")
-        if result["at"] is None:
-            scatter, path = figure.subplots(1, 2)
-            _draw_scatter(scatter, result)
-            _draw_tightening(path, result)
-        else:
+        if result["at"] is not None:
+            figure = Figure(figsize=(7.0, 3.3), layout="constrained")
             _draw_future(figure.subplots(), result, curves)
+            return save(figure, folder / "forecast.png")
+        methods = grouped(_came(result), lambda forecast: forecast["method"])
+        rows = len(methods) // 2 + 1 if len(methods) > 1 else 1
+        figure = Figure(figsize=(7.0, 3.3 * rows), layout="constrained")
+        panels = figure.subplots(rows, 2, squeeze=False).flat
+        for axes, (method, came) in zip(
+            panels, methods.items() if methods else [("", [])], strict=False
+        ):
+            _draw_scatter(axes, result, method, came)
+        _draw_tightening(panels[max(len(methods), 1)], result)
+        for axes in panels[max(len(methods), 1) + 1 :]:
+            axes.set_axis_off()
         return save(figure, folder / "forecast.png")
 
 
-def _draw_scatter(axes: Axes, result: dict[str, Any]) -> None:
-    judged = [
+def _came(result: dict[str, Any]) -> list[Mapping[str, Any]]:
+    """The judged forecasts of steps that came, as far as there was a forecast."""
+    return [
         forecast
         for forecast in result["forecasts"]
-        if forecast["size"] == result["judged_at"] and forecast["measured_step_time"] is not None
+        if forecast["size"] == result["judged_at"]
+        and forecast["measured_step_time"] is not None
+        and not forecast.get("state", "").startswith("queued")
     ]
-    kinds = grouped(judged, lambda forecast: (forecast["method"], forecast["encoder"]))
+
+
+def _draw_scatter(
+    axes: Axes, result: dict[str, Any], method: str, came: Sequence[Mapping[str, Any]]
+) -> None:
+    kinds = grouped(came, lambda forecast: forecast["encoder"])
     colours = mode_colours(max(len(kinds), 1))
     everything = []
     for place, (kind, of_kind) in enumerate(kinds.items()):
@@ -67,7 +84,7 @@ def _draw_scatter(axes: Axes, result: dict[str, Any]) -> None:
             color=colours[place],
             ecolor=colours[place],
             elinewidth=0.7,
-            label=", ".join(kind),
+            label=f"{method}, {kind}",
         )
         axes.plot(remaining, naive, marker, ms=4.5, mfc="none", mec=QUIET, mew=0.8, ls="none")
         shown = np.concatenate([remaining, predicted, naive])

@@ -46,26 +46,21 @@ def test_a_backtest_shows_remaining_times_counted_from_now(
     tmp_path, figure_of, same_lines, same_segments
 ):
     backtest(tmp_path)
-    scatter, _ = figure_of(forecast.draw_forecast, tmp_path).get_axes()
-    ends = [1.0 / 1.5, 8.0 * 1.5]  # the least and the most of all times drawn
-    same_lines(
-        scatter,
-        [
-            ([3.0, 5.0], [4.0, 1.0]),
-            ([3.0, 5.0], [8.0, 2.0]),
-            ([1.0], [2.0]),
-            ([1.0], [3.0]),
-            (ends, ends),
-        ],
-    )
-    same_segments(scatter, [([3, 3], [2.0, 10.0]), ([5, 5], [0.5, 3.0]), ([1, 1], [0.5, 4.0])])
+    first, second, _, empty = figure_of(forecast.draw_forecast, tmp_path).get_axes()
+    # From the least to the most of all times drawn, of one method each.
+    ends, other = [1.0 / 1.5, 8.0 * 1.5], [1.0 / 1.5, 3.0 * 1.5]
+    same_lines(first, [([3.0, 5.0], [4.0, 1.0]), ([3.0, 5.0], [8.0, 2.0]), (ends, ends)])
+    same_lines(second, [([1.0], [2.0]), ([1.0], [3.0]), (other, other)])
+    same_segments(first, [([3, 3], [2.0, 10.0]), ([5, 5], [0.5, 3.0])])
+    same_segments(second, [([1, 1], [0.5, 4.0])])
+    assert not empty.axison
 
 
 def test_forecasts_tighten_as_their_ratios_to_what_happened_do(
     tmp_path, figure_of, same_lines, same_bands
 ):
     backtest(tmp_path)
-    _, path = figure_of(forecast.draw_forecast, tmp_path).get_axes()
+    _, _, path, _ = figure_of(forecast.draw_forecast, tmp_path).get_axes()
     # By size: of the two factors 1/5, 4/3, 2 and 2; of the naive one 2/5, 8/3, 3 and none.
     same_lines(
         path,
