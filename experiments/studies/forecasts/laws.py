@@ -24,7 +24,7 @@ from theory.growth.heavy_ball import momentum_growth_time
 
 _GRID = 14
 _LEAST_PULL = 1e-4  # of the pull at the origin: ceilings are approached, not passed
-_LEAST_ADAPTATION, _MOST_ADAPTATION = -1.0, 0.5  # the most is that of two balanced factors
+_LEAST_ADAPTATION, _MOST_ADAPTATION = -0.5, 0.5  # the most is that of two balanced factors
 _HINGE_FLOOR = 0.3  # of the line: once all dimensions vary enough, decorrelation still pulls
 
 
