@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def test_a_loss_of_one_view_pulls_on_that_one_alone():
     # Half the slope of s^2 |f|^2 after s^2, twice.
     expected = -2 * (z @ u).square().sum()
     torch.testing.assert_close(found, expected.expand(2), rtol=1e-12, atol=0)
-    assert not (found.requires_grad or z.requires_grad or z_prime.requires_grad)
+    assert not any(part.requires_grad for part in (found, z, z_prime))
 
 
 @pytest.mark.parametrize("factor", [0.0, -1.0, float("inf"), float("nan")])
@@ -137,9 +138,7 @@ PULL = st.integers(-20, 20)
 def roots(lam, pull):
     """All eigenvalues at which a line through the points is zero, exactly and in order."""
     found = [Fraction(at) for at, value in zip(lam, pull, strict=True) if value == 0]
-    for (left, right), (first, last) in zip(
-        zip(lam, lam[1:], strict=False), zip(pull, pull[1:], strict=False), strict=True
-    ):
+    for (left, right), (first, last) in zip(pairwise(lam), pairwise(pull), strict=True):
         if first * last < 0:
             found.append(Fraction(left) - Fraction(first * (right - left), last - first))
     return sorted(found)
