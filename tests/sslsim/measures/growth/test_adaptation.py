@@ -1,5 +1,6 @@
 """How much a rate grows with its mode, against closed forms of planted networks."""
 
+import copy
 from itertools import pairwise
 
 import numpy as np
@@ -8,9 +9,10 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.func import functional_call, jacrev
 
 from sslsim.encoders.build import build_encoder
-from sslsim.measures.growth import adaptation, growth
+from sslsim.measures.growth import adaptation, growth, pull_curve
 from sslsim.measures.snapshots import HeldOutPairs
 from sslsim.objectives import barlow_twins, spectral_contrastive, vicreg
 from theory.growth.adaptation import adaptation_of
@@ -94,8 +96,13 @@ def test_of_a_fixed_kernel_a_mode_that_still_turns_adapts_by_the_spread_of_what_
 
 
 @settings(max_examples=6)
-@given(SEED, st.integers(2, 5), st.lists(FACTOR, min_size=WIDTH, max_size=WIDTH))
-def test_balanced_layers_adapt_by_one_less_their_inverse_number(seed, depth, values):
+@given(
+    SEED,
+    st.integers(2, 5),
+    st.lists(FACTOR, min_size=WIDTH, max_size=WIDTH),
+    st.sampled_from([0.02, -0.05]),
+)
+def test_balanced_layers_adapt_by_one_less_their_inverse_number(seed, depth, values, step):
     pairs = pairs_of(seed)
     # Singular values of all layers alike, up to 0.8 of the ceiling.
     _, lam = linear_network(pairs, [values] * depth, seed)
@@ -103,8 +110,9 @@ def test_balanced_layers_adapt_by_one_less_their_inverse_number(seed, depth, val
     network, lam = linear_network(pairs, [values] * depth, seed)
     assume_clear_modes(lam)
     for mode in range(WIDTH):
-        found = centred_adaptation(network, pairs, barlow_twins, mode)
-        assert found == pytest.approx(1 - 1 / depth, abs=1e-5)
+        # Whatever the step: they stay balanced.
+        found = adaptation(network, pairs, barlow_twins, mode, growth_by=step)
+        assert found == pytest.approx(1 - 1 / depth, abs=1e-7)
 
 
 @settings(max_examples=6)
@@ -168,6 +176,41 @@ def test_the_pull_of_any_loss_is_divided_out(objective, spectrum):
             layer.weight.data.fill_(0.4 ** (1 / depth))
         found = centred_adaptation(network, pairs, objective, 0, spectrum=spectrum, step=1e-4)
         assert found == pytest.approx(1 - 1 / depth, abs=1e-6)
+
+
+@pytest.mark.parametrize("spectrum", ["cross", "covariance"])
+@pytest.mark.parametrize("objective", [barlow_twins, spectral_contrastive, vicreg])
+@settings(max_examples=3)
+@given(seed=SEED, mode=st.integers(0, 1))
+def test_any_network_adapts_by_its_own_rate_after_a_step_by_jacobians(
+    objective, spectrum, seed, mode
+):
+    """The step is the part of the flow by the pull on the mode alone, at full Jacobians."""
+    generator, pairs = torch.Generator().manual_seed(seed), pairs_of(seed)
+    network = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)).double()
+    for parameter in network.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    now = growth(network, pairs, objective, [mode], spectrum=spectrum)
+    own = float(now.own[0])
+    assume(own > 1e-3 and float(now.lam[1]) > 0.05 * float(now.lam[0]))
+    assume(float(now.lam[0]) > 1.2 * float(now.lam[1]))
+    values, views = dict(network.named_parameters()), torch.cat([pairs.x, pairs.x_prime])
+    jacobian = jacrev(lambda values: functional_call(network, values, (views,)))(values)
+    z, u = network(views).detach().requires_grad_(), now.directions[:, mode]
+    pull = torch.autograd.grad(objective(*z.chunk(2)), z)[0] @ u
+    if spectrum == "covariance":
+        pull = pull - pull.mean()
+    later = copy.deepcopy(network)
+    for name, parameter in later.named_parameters():
+        step = -torch.einsum("n,d,nd...->...", pull, u, jacobian[name].detach())
+        parameter.data += 0.02 / own * step
+    then = growth(later, pairs, objective, [mode], spectrum=spectrum)
+    grown = float((then.lam[mode] / now.lam[mode]).log())
+    strength = pull_curve(now.z, now.z_prime, u, objective, [1.0, np.exp(grown)], spectrum=spectrum)
+    ratio = float(then.own[0]) / own * float(strength[0] / strength[1])
+    found = adaptation(network, pairs, objective, mode, spectrum=spectrum, growth_by=0.02)
+    expected = np.log(ratio) / grown if ratio > 0 else np.nan
+    assert found == pytest.approx(expected, rel=1e-6, abs=1e-9, nan_ok=True)
 
 
 @pytest.mark.parametrize("growth_by", [0.01, -0.5])
