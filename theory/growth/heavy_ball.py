@@ -169,7 +169,8 @@ def momentum_growth_time(
     mass = momentum_mass(learning_rate, momentum)
     if not start <= end < math.inf:
         raise ValueError(f"end is {end}; expected a finite eigenvalue of at least {start}")
-    rates = growth_rate(shares, pull, start, np.geomspace(start, end, 33), rooms)
+    lam = np.maximum(np.geomspace(start, end, 33), start)  # which it may miss by rounding
+    rates = growth_rate(shares, pull, start, lam, rooms)
     if velocity is not None or mass * rates.max() > _SLOW:
         return heavy_ball_time(
             shares, pull, start, end, learning_rate, momentum, rooms=rooms, velocity=velocity

@@ -203,8 +203,8 @@ def adaptation(
     Returns
     -------
     float
-        0 for a fixed kernel, 1/2 for two balanced factors, 1 - 1/N for N, negative where features
-        are used up; NaN if the loss does not pull the mode up.
+        0 for a fixed kernel whose mode keeps its shape, 1/2 for two balanced factors, 1 - 1/N for
+        N, negative where features are used up; NaN if the loss does not pull the mode up.
 
     Raises
     ------

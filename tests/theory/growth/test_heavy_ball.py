@@ -122,3 +122,16 @@ def test_what_no_run_has_is_refused(function, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         function(**given | changes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("velocity", [None, 0.5])
+def test_a_mode_that_is_there_already_needs_no_time(velocity):
+    """Also where a grid from an eigenvalue to itself is rounded below it."""
+    for start in np.random.default_rng(0).uniform(1e-3, 0.9, 100):
+        ends = (start, np.nextafter(start, 1))
+        times = [
+            momentum_growth_time([1.0], line, start, end, 1e-3, 0.5, velocity=velocity)
+            for end in ends
+        ]
+        assert times[0] == 0.0
+        assert 0 <= times[1] < 1e-9
