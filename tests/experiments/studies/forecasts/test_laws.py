@@ -130,11 +130,19 @@ def test_simclr_pulls_by_the_mean_of_its_curve_and_the_line():
     curve = np.maximum(shown_pull(history, now, at), 0)
     np.testing.assert_allclose(law.pull(at), (curve + line / line[0]) / 2, rtol=1e-4, atol=1e-6)
     assert curve[-1] < 0.1 * curve[0]  # alone, a mode saturates
+    # Where its curve pulls down, it counts as nothing.
+    history = replace(history, objective=spectral_contrastive)
+    curve = shown_pull(history, now, at)
+    assert curve[-1] < 0
+    law = mode_law(history, 0, 0, now, 0.3)
+    line = np.maximum(1 - at / law.ceiling, 1e-4)
+    expected = (np.maximum(curve, 0) + line / line[0]) / 2
+    np.testing.assert_allclose(law.pull(at), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_vicreg_pulls_by_its_hinge_and_by_decorrelation_once_that_is_done():
     law, history, now = law_of("vicreg")
-    assert law.ceiling <= 1.0
+    assert law.ceiling == law_of("vicreg", before=(1.5,))[0].ceiling == 1.0
     at = knots(0.01)
     line = np.maximum(1 - at / law.ceiling, 1e-4)
     curve = shown_pull(history, now, at)
@@ -145,12 +153,15 @@ def test_vicreg_pulls_by_its_hinge_and_by_decorrelation_once_that_is_done():
 
 
 def test_any_other_loss_pulls_by_the_curve_that_it_shows_and_saturates_at_its_zero():
-    law, history, now = law_of("spectral")
+    history, now = planted_mode("spectral")
+    # Its pull is zero at a quarter.
+    history = replace(history, objective=lambda z, w: spectral_contrastive(2 * z, 2 * w))
+    law = mode_law(history, 0, 0, now, 0.3)
     at = knots(0.01)
     curve = shown_pull(history, now, at)
     np.testing.assert_allclose(law.pull(at), curve, rtol=1e-4, atol=1e-6)
     place = int(np.argmax(curve <= 0))
-    assert at[place - 1] <= law.ceiling <= at[place]
+    assert at[place - 1] <= law.ceiling <= at[place] < 0.5
     # Between the knots it is a line in the logarithm.
     middle = np.sqrt(at[1:] * at[:-1])
     np.testing.assert_allclose(law.pull(middle), (curve[1:] + curve[:-1]) / 2, rtol=1e-4, atol=1e-6)
