@@ -317,7 +317,7 @@ def _last_rate(history: RunHistory, index: int, mode: int) -> float:
 
 def _measured_rate(history: RunHistory, index: int, mode: int, end: float) -> float:
     reached = history.passing(mode, end, after=index)
-    if not np.isfinite(reached):
+    if not history.times[index] < reached < np.inf:
         return float("nan")
     return float(np.log(end / history.lam[index, mode]) / (reached - history.times[index]))
 
