@@ -212,10 +212,11 @@ def forecasts_of(
 
 
 def score(forecast: Forecast, name: str = MAIN) -> float:
-    """|ln(measured / forecast)| of the remaining time; NaN or infinite if there is none."""
+    """|ln(measured / forecast)| of the remaining time; NaN if one of them is not finite."""
     left = forecast.step_times.get(name, np.nan) - forecast.time
     measured = forecast.measured_step_time - forecast.time
-    return float(abs(np.log(measured / left))) if left > 0 and measured > 0 else np.nan
+    known = 0 < left < np.inf and 0 < measured < np.inf
+    return float(abs(np.log(measured / left))) if known else np.nan
 
 
 def _forecast(
