@@ -287,6 +287,9 @@ class ForecastOptions:
     ----------
     run : tuple of Path
         One or more folders of `sslsim train`.
+    pool : tuple of Path
+        Folders of earlier backtests whose forecasts are put together instead, with intervals by
+        the calibration given.
     curves : Path or None
         Forecast from recorded curves alone instead, with no run. The file is an .npz with times
         and eigenvalues, or an .npy or .csv with flow times in the first column. Needs `--lr`.
@@ -327,6 +330,7 @@ class ForecastOptions:
     """
 
     run: tuple[Path, ...] = ()
+    pool: tuple[Path, ...] = ()
     curves: Path | None = None
     lr: float | None = None
     momentum: float = 0.9
@@ -344,12 +348,13 @@ class ForecastOptions:
 
     def check(self) -> None:
         """Refuse what no forecast can start from, before anything large is imported."""
-        if not self.run and self.curves is None:
+        given = [name for name in ("run", "pool", "curves") if getattr(self, name)]
+        if not given:
             raise ValueError(
                 "no run is given; expected --run DIR, a folder of sslsim train, or --curves FILE"
             )
-        if self.run and self.curves is not None:
-            raise ValueError("both run and curves are given; expected one of them")
+        if len(given) > 1:
+            raise ValueError(f"both {given[0]} and {given[1]} are given; expected one of them")
 
 
 @dataclass(frozen=True)

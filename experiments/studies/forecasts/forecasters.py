@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -175,40 +176,44 @@ def _measured(history: RunHistory, index: int, mode: int) -> tuple[Growth, str]:
 
 
 def forecasts_of(
-    history: RunHistory,
-    moments: Sequence[Moment],
-    options: ForecastOptions,
-    calibration: dict[str, object],
-    quiet: bool,
+    history: RunHistory, moments: Sequence[Moment], options: ForecastOptions, quiet: bool
 ) -> list[Forecast]:
-    """Forecasts of a run at some moments, in the order of time."""
-    forecasts: list[Forecast] = []
-    for index, mode, size in tqdm(moments, desc="forecasts", disable=quiet, file=sys.stderr):
-        entry = _forecast(history, index, mode, size, options)
+    """Forecasts of a run at some moments, in the order of time, without intervals."""
+    shown = tqdm(moments, desc="forecasts", disable=quiet, file=sys.stderr)
+    return [_forecast(history, index, mode, size, options) for index, mode, size in shown]
+
+
+def with_intervals(
+    forecasts: Sequence[Forecast], calibration: dict[str, object], level: float
+) -> list[Forecast]:
+    """Forecasts of one run, in the order of time, with their intervals at a level."""
+    done: list[Forecast] = []
+    for entry in forecasts:
         own = [
             score(earlier)
-            for earlier in forecasts
+            for earlier in done
             if earlier.size == JUDGED
             and earlier.state == entry.state
-            and earlier.measured_step_time <= history.times[index]
+            and earlier.measured_step_time <= entry.time
             and np.isfinite(score(earlier))
         ]
-        others = scores_for(
-            calibration, entry.method, entry.state, leave_out=run_name(history.run.folder)
-        )
-        left = entry.step_times[MAIN] - entry.time
+        name = run_name(Path(entry.run))
+        others = scores_for(calibration, entry.method, entry.state, leave_out=name)
+        left, low, high = entry.step_times[MAIN] - entry.time, entry.time, np.inf
         if np.isfinite(left):
-            factor = interval_factor(others, own, options.interval_level)
-            entry = replace(entry, low=entry.time + left / factor, high=entry.time + left * factor)
+            factor = interval_factor(others, own, level)
+            low, high = entry.time + left / factor, entry.time + left * factor
         elif np.isnan(left):  # a queued mode steps after the one ahead
             ahead = [
                 earlier.low
-                for earlier in forecasts
-                if earlier.step == entry.step and earlier.size == size and earlier.mode < entry.mode
+                for earlier in done
+                if earlier.step == entry.step
+                and earlier.size == entry.size
+                and earlier.mode < entry.mode
             ]
-            entry = replace(entry, low=max([entry.time, *ahead]))
-        forecasts.append(entry)
-    return forecasts
+            low = max([low, *ahead])
+        done.append(replace(entry, low=low, high=high))
+    return done
 
 
 def score(forecast: Forecast, name: str = MAIN) -> float:

@@ -26,6 +26,7 @@ from experiments.studies.forecasts.forecasters import (
     forecasts_of,
     judged_moments,
     score,
+    with_intervals,
 )
 from experiments.studies.forecasts.intervals import (
     calibration_of,
@@ -40,6 +41,7 @@ from experiments.studies.forecasts.moments import (
     expected_ceiling,
     modes_left,
 )
+from experiments.studies.forecasts.pool import pooled
 from experiments.studies.forecasts.rest import LEARNED, QUEUED
 from experiments.studies.forecasts.summary import summarise
 from sslsim.core.files import write_arrays, write_json
@@ -57,6 +59,8 @@ def forecast(options: ForecastOptions) -> Path:
     calibration = read_calibration(options.calibration)
     if options.curves is not None:
         return _from_curves(options, calibration)
+    if options.pool:
+        return _written(options, *pooled(options.pool, calibration, options.interval_level))
     quiet = not sys.stderr.isatty()
     histories = [
         read_history(run, options.pairs, options.root, progress=not quiet) for run in options.run
@@ -77,7 +81,8 @@ def forecast(options: ForecastOptions) -> Path:
         if until is not None:
             moments = [moment for moment in moments if moment[0] < until]
             moments += modes_left(history, until)
-        forecasts += forecasts_of(history, moments, options, calibration, quiet)
+        made = forecasts_of(history, moments, options, quiet)
+        forecasts += with_intervals(made, calibration, options.interval_level)
     if options.at is not None:
         forecasts = [entry for entry in forecasts if entry.size is None]
     curves = {
@@ -85,14 +90,25 @@ def forecast(options: ForecastOptions) -> Path:
         for place, history in enumerate(histories)
         for name, values in (("times", history.times), ("eigenvalues", history.lam))
     }
+    states = [] if options.at is None else _states(histories[0], options.at, forecasts)
+    return _written(options, [str(run) for run in options.run], forecasts, curves, states)
+
+
+def _written(
+    options: ForecastOptions,
+    runs: Sequence[str],
+    forecasts: Sequence[Forecast],
+    curves: dict[str, Any],
+    states: Sequence[dict[str, Any]] = (),
+) -> Path:
     judged = [entry for entry in forecasts if entry.size in (None, JUDGED)]
     result = {
-        "runs": [str(run) for run in options.run],
+        "runs": runs,
         "at": options.at,
         "judged_at": None if options.at is not None else JUDGED,
         "interval_level": options.interval_level,
         "main": MAIN,
-        "states": [] if options.at is None else _states(histories[0], options.at, forecasts),
+        "states": list(states),
         "forecasts": [asdict(entry) for entry in forecasts],
         "summary": {} if options.at is not None else summarise(judged),
     }
@@ -100,13 +116,14 @@ def forecast(options: ForecastOptions) -> Path:
         write_arrays(folder / "forecast.npz", **curves)
         write_json(folder / "forecast.json", result)
         if options.calibrate:
-            write_json(folder / "calibration.json", _calibrated(forecasts, options))
+            write_json(folder / "calibration.json", _calibrated(runs, forecasts))
     return options.out
 
 
 def _check(options: ForecastOptions) -> None:
     options.check()
     check_different("run", options.run)
+    check_different("pool", options.pool)
     if options.at is not None and (len(options.run) > 1 or options.curves is not None):
         what = "curves" if options.curves is not None else f"{len(options.run)} runs"
         raise ValueError(f"at is {options.at} for {what}; expected one run")
@@ -139,7 +156,7 @@ def _states(history: RunHistory, step: int, forecasts: Sequence[Forecast]) -> li
     return states
 
 
-def _calibrated(forecasts: Sequence[Forecast], options: ForecastOptions) -> dict[str, Any]:
+def _calibrated(runs: Sequence[str], forecasts: Sequence[Forecast]) -> dict[str, Any]:
     """Scores of the forecasts that were judged, and of those made while modes were not settled."""
     entries: list[dict[str, Any]] = []
     for entry in forecasts:
@@ -156,8 +173,8 @@ def _calibrated(forecasts: Sequence[Forecast], options: ForecastOptions) -> dict
             for state, name in kinds
             if np.isfinite(score(entry, name))
         ]
-    runs = " ".join(run_name(run) for run in options.run)
-    return calibration_of(entries, f"sslsim forecast --calibrate --run {runs}")
+    names = " ".join(run_name(Path(run)) for run in runs)
+    return calibration_of(entries, f"sslsim forecast --calibrate --run {names}")
 
 
 def _from_curves(options: ForecastOptions, calibration: dict[str, Any]) -> Path:

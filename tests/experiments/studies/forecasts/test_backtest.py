@@ -1,5 +1,6 @@
 """``forecast`` end to end: steps told from the past of a run, and what came of it."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,41 @@ def simclr(tmp_path_factory):
 def backtest(run, tmp_path_factory):
     out = tmp_path_factory.mktemp("backtest")
     return forecast(ForecastOptions((run,), pairs=60, hessian=True, out=out))
+
+
+def test_backtests_put_together_are_those_of_all_runs_at_once(run, linear, tmp_path):
+    options = {"pairs": 60, "kernel": False, "calibrate": True}
+    whole = forecast(ForecastOptions((run, linear), out=tmp_path / "whole", **options))
+    parts = [
+        forecast(ForecastOptions((one,), out=tmp_path / str(place), **options))
+        for place, one in enumerate((run, linear))
+    ]
+    put = forecast(ForecastOptions(pool=tuple(parts), out=tmp_path / "put", calibrate=True))
+    for name in ("forecast.json", "calibration.json"):
+        assert read_json(put / name) == read_json(whole / name)
+    for name, values in read_arrays(whole / "forecast.npz").items():
+        np.testing.assert_array_equal(read_arrays(put / "forecast.npz")[name], values)
+    # With scores of other runs that are a factor of e^3 off, every interval is as wide.
+    scores = [
+        {"run": f"{n}/train", "method": "barlow_twins", "mode": 1, "state": "at rest", "score": 3.0}
+        for n in range(40)
+    ]
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps({"runs": [], "scores": scores}))
+    wide = forecast(ForecastOptions(pool=tuple(parts), calibration=path, out=tmp_path / "wide"))
+    rest = [entry for entry in read_json(wide / "forecast.json")["forecasts"]
+            if entry["state"] == "at rest" and entry["step_times"]["lagged_law"] is not None]  # fmt: skip
+    assert rest
+    first = rest[0]
+    left, high = (first[key] - first["time"] for key in ("low", "high"))
+    assert high / left == pytest.approx(np.exp(6.0))
+
+
+def test_a_folder_that_is_no_backtest_cannot_be_pooled(run, tmp_path):
+    ahead = forecast(ForecastOptions((run,), at=200, pairs=60, out=tmp_path / "ahead"))
+    message = "ahead is no backtest of this version; expected folders of sslsim forecast without"
+    with pytest.raises(ValueError, match=message):
+        forecast(ForecastOptions(pool=(ahead,), out=tmp_path / "put"))
 
 
 def test_a_backtest_of_a_run(run, backtest, capsys):
