@@ -75,8 +75,12 @@ def test_backtests_put_together_are_those_of_all_runs_at_once(run, linear, tmp_p
     path = tmp_path / "calibration.json"
     path.write_text(json.dumps({"runs": [], "scores": scores}))
     wide = forecast(ForecastOptions(pool=tuple(parts), calibration=path, out=tmp_path / "wide"))
-    rest = [entry for entry in read_json(wide / "forecast.json")["forecasts"]
-            if entry["state"] == "at rest" and entry["step_times"]["lagged_law"] is not None]  # fmt: skip
+    made = read_json(wide / "forecast.json")["forecasts"]
+    rest = [
+        entry
+        for entry in made
+        if entry["state"] == "at rest" and entry["step_times"]["lagged_law"] is not None
+    ]
     assert rest
     first = rest[0]
     left, high = (first[key] - first["time"] for key in ("low", "high"))
