@@ -139,10 +139,12 @@ class NtkOptions:
         One or more folders of a finished `sslsim train`.
     module : str or None
         A function without arguments that returns a torch module (n, c, h, w) -> (n, d), imported
-        from the installed packages or the current directory.
+        from the current directory or the installed packages; or timm:NAME, torchvision:NAME.
     weights : Path or None
-        State dict of the module, a file of torch.save. Default: the weights that the function
-        returns.
+        File with weights of the module, by torch.save or safetensors; FILE:NAME chooses one of
+        several. Default: the weights that the function returns.
+    output : str or None
+        Which of several outputs of the module is meant, a key or a number. Default: the only one.
     data : str
         With `module`: data set from which pairs of views are drawn, named as for `sslsim train`. A
         run has its own data: with `run`, of the options from here to `seed` only `root` and `views`
@@ -198,6 +200,7 @@ class NtkOptions:
     run: tuple[Path, ...] = ()
     module: str | None = None
     weights: Path | None = None
+    output: str | None = None
     data: str = "digits"
     root: Path | None = None
     split: str = "train"

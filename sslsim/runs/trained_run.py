@@ -86,7 +86,8 @@ class TrainedRun:
     @cached_property
     def views(self) -> str:
         """Kind of its views: as given, else what suits the method."""
-        return self.options.views or initial_learner(self.options, self.images).views
+        options = replace(self.options, weights=None)
+        return options.views or initial_learner(options, self.images).views
 
     @property
     def pair_views(self) -> str:
@@ -126,7 +127,9 @@ class TrainedRun:
         damaged one.
         """
         step = self.step_at(step)
-        learner = initial_learner(self.options, self.images)
+        # A checkpoint holds all weights: those that a module began with need not be there any more.
+        options = replace(self.options, weights=None) if step else self.options
+        learner = initial_learner(options, self.images)
         if step:
             load_weights(learner, self.folder / "checkpoints" / f"checkpoint-{step:09d}.pt")
         return learner.eval()

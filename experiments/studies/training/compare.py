@@ -23,7 +23,7 @@ from experiments.options import CompareOptions
 from sslsim.core.files import write_json
 from sslsim.data.single_view import VIEWS
 from sslsim.measures.agreement import step_time_agreement
-from sslsim.runs.options import TrainOptions, has_theory_form
+from sslsim.runs.options import TrainOptions, has_theory_form, network_name
 from sslsim.runs.setup import recorded_spectrum, recorded_steps
 from sslsim.runs.trained_run import TrainedRun
 from theory import predict_steps_from
@@ -95,7 +95,7 @@ def compare_run(options: CompareOptions) -> Path:
             "views": kind,
             "spectrum": recorded_spectrum(trained),
             "method": trained.method,
-            "encoder": trained.encoder,
+            "encoder": network_name(trained),
             "data": trained.data,
         },
     )

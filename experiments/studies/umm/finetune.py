@@ -15,6 +15,7 @@ from experiments.studies.umm.options import UmmCommand
 from experiments.studies.umm.start import start_from
 from sslsim.core.files import write_json
 from sslsim.runs.folder import options_to_resume, run_in_place
+from sslsim.runs.options import network_name
 from sslsim.runs.setup import chosen_device
 from sslsim.umm import undo_memorization
 from sslsim.umm.start import measure_network
@@ -48,7 +49,7 @@ def umm(options: UmmCommand) -> Path:
         result = {
             "run": options.run,
             "method": start.run.options.method,
-            "encoder": start.run.options.encoder,
+            "encoder": network_name(start.run.options),
             "data": start.run.options.data,
             "views": start.run.views,
             "transfer": options.transfer,
