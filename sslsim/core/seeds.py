@@ -103,6 +103,28 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, numpy and torch on the CPU.
+
+    Parameters
+    ----------
+    seed : int
+        Seed, at least 0 and less than 2^63.
+
+    Examples
+    --------
+    >>> with everything_seeded(0):
+    ...     seed_everything(1)
+    ...     first = random.random()
+    ...     seed_everything(1)
+    ...     first == random.random()
+    True
+    """
+    torch.random.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+
+
 @contextmanager
 def everything_seeded(seed: int) -> Iterator[None]:
     """Run code of the user's, whose draws may come from Python, numpy or torch.
@@ -125,8 +147,7 @@ def everything_seeded(seed: int) -> Iterator[None]:
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         with seeded(seed):
-            random.seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002
+            seed_everything(seed)
             yield
     finally:
         random.setstate(states[0])

@@ -54,7 +54,8 @@ class LearnerOptions:
     limit : int or None
         Largest number of training images, spread evenly over the data set. Default: all.
     views : str or None
-        Augmentation that makes the views. Default: the one that suits the method.
+        Augmentation that makes the views, or package.module:name of your own: a pipeline of
+        torchvision, or a function of an image. Default: the one that suits the method.
     dim : int or None
         Embedding dimension. Default: 8; for supervised the number of classes, for mae the dimension
         of the representation.
@@ -141,7 +142,7 @@ class LearnerOptions:
     split: str = "train"
     size: int | None = None
     limit: int | None = None
-    views: TrainingView | None = None
+    views: TrainingView | str | None = None
     dim: int | None = None
     widths: tuple[int, ...] | None = None
     parameterization: Literal["standard", "ntk"] = "standard"

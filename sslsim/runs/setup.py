@@ -10,6 +10,7 @@ import torch
 
 from sslsim.core.seeds import derived_generator
 from sslsim.data.datasets import Images, load_images, part_of
+from sslsim.data.own_views import Kind, is_own
 from sslsim.data.pixels import pixel_statistics
 from sslsim.data.single_view import VIEWS
 from sslsim.data.views import draw_views, fed_shape
@@ -240,7 +241,7 @@ def _own_network(
 
 
 def training_pairs(
-    options: LearnerOptions, data: Images, kind: str, count: int, draw: int
+    options: LearnerOptions, data: Images, kind: Kind, count: int, draw: int
 ) -> tuple[torch.Tensor, ...]:
     """Views as a run was trained on them, of images spread evenly over its data.
 
@@ -282,7 +283,7 @@ def training_pairs(
     return tuple(pixels.standardise(view) for view in views)
 
 
-def pair_views(kind: str) -> str:
+def pair_views(kind: Kind) -> str:
     """Kind of the pairs of views that a network is measured on.
 
     Parameters
@@ -300,7 +301,7 @@ def pair_views(kind: str) -> str:
     >>> pair_views("crops"), pair_views("mask"), pair_views("multicrop")
     ('crops', 'simclr', 'simclr')
     """
-    return kind if kind in VIEWS and kind != "mask" else "simclr"
+    return kind if is_own(kind) or (kind in VIEWS and kind != "mask") else "simclr"
 
 
 def read_train_options(folder: Path) -> TrainOptions:

@@ -70,7 +70,8 @@ class MemorizationOptions(LearnerOptions):
         Seed of the sets, the outliers and the views that are scored. Studies with the same number
         score the same images, also for other networks.
     score_views : str or None
-        Views that are compared. Default: those of the training; for multicrop, strong ones.
+        Views that are compared, or package.module:name of a function, as for `sslsim train`.
+        Default: those of the training; for multicrop, strong ones.
     augmentations : int
         Number of pairs of views of every image.
     against : {"view", "original"}
@@ -124,7 +125,7 @@ class MemorizationOptions(LearnerOptions):
     exact: bool = False
     atypical: float = 0.0
     draw_seed: int = 0
-    score_views: View | None = None
+    score_views: View | str | None = None
     augmentations: int = 10
     against: Literal["view", "original"] = "view"
     distance: Distance = "l2"

@@ -21,6 +21,7 @@ from scipy.linalg import eigh
 
 from experiments.options import CompareOptions
 from sslsim.core.files import write_json
+from sslsim.data.own_views import is_own
 from sslsim.data.single_view import VIEWS
 from sslsim.measures.agreement import step_time_agreement
 from sslsim.runs.options import TrainOptions, has_theory_form, network_name
@@ -53,7 +54,7 @@ def compare_run(options: CompareOptions) -> Path:
     steps = recorded_steps(records, trained)
     measured = np.where(steps.detected, steps.times, np.inf)
     kind = run.views
-    if kind not in _PAIRED:
+    if not is_own(kind) and kind not in _PAIRED:
         raise ValueError(f"the run's views are {kind}; expected pairs ({', '.join(_PAIRED)})")
     views = _drawn(run, options.pairs)
     x, x_prime = (view.flatten(1).double().numpy() for view in views)

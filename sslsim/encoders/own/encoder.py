@@ -75,12 +75,14 @@ def own_encoder(
     if projector_widths is not None and projector != "mlp":
         raise ValueError(f"projector_widths is given with projector {projector!r}; expected 'mlp'")
     network.float().eval()
-    output = network_output(network, images)
-    _freeze_unused(network, output)
+    with torch.enable_grad():
+        output = network_output(network, images)
+        _freeze_unused(network, output)
+    output = output.detach()
     parts = _parts(network, images, output) if projector is None else None
     if parts is not None:
         backbone, head = parts
-        width = network_output(backbone, images).shape[1]
+        width = backbone(images).shape[1]
         out = output.shape[1]
     else:
         backbone, width = network, output.shape[1]
@@ -90,7 +92,7 @@ def own_encoder(
     if dim not in (None, out):
         raise ValueError(f"dim is {dim} for a network of {out} outputs; expected {out}")
     layers = named_layers(backbone, images)
-    return Encoder(backbone, head, width, out, layers).train()
+    return Encoder(backbone, head, width, out, layers, shape).train()
 
 
 def _projector(kind: str, widths: Sequence[int] | None, width: int, dim: int) -> nn.Module:
