@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -171,7 +171,7 @@ def named_layers(network: nn.Module, images: torch.Tensor) -> tuple[str, ...]:
             hooks.enter_context(part.register_forward_hook(partial(note, name)))
         network(images)
     order = list(calls)
-    chosen = _children(network, "")
+    chosen = _children(network, "", calls)
     while True:
         usable = [name for name in chosen if calls.get(name) == [True] and name not in _TAKEN]
         stacks = [name for name in chosen if _is_stack(network.get_submodule(name))]
@@ -179,16 +179,18 @@ def named_layers(network: nn.Module, images: torch.Tensor) -> tuple[str, ...]:
             return tuple(sorted(usable, key=order.index))
         largest = max(stacks, key=lambda name: len(list(network.get_submodule(name).modules())))
         place = chosen.index(largest)
-        chosen[place : place + 1] = _children(network.get_submodule(largest), f"{largest}.")
+        chosen[place : place + 1] = _children(network.get_submodule(largest), f"{largest}.", calls)
 
 
-def _children(module: nn.Module, prefix: str) -> list[str]:
-    """Children with parameters, but for normalisation layers."""
-    return [
-        prefix + name
-        for name, child in module.named_children()
-        if next(child.parameters(), None) is not None and not isinstance(child, _NORMALISATIONS)
-    ]
+def _children(module: nn.Module, prefix: str, calls: Collection[str]) -> list[str]:
+    """Children with parameters, but for normalisation layers; of a list that does not run, its."""
+    names: list[str] = []
+    for name, child in module.named_children():
+        if next(child.parameters(), None) is None or isinstance(child, _NORMALISATIONS):
+            continue
+        runs = prefix + name in calls
+        names += [prefix + name] if runs else _children(child, f"{prefix}{name}.", calls)
+    return names
 
 
 def _is_stack(module: nn.Module) -> bool:
