@@ -67,7 +67,6 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "cuda": ("device",),
     "amp": ("precision",),
     "dtype": ("precision",),
-    "output": ("out",),
     "output-dir": ("out",),
     "save-dir": ("out",),
     "o": ("out",),

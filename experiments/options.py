@@ -297,10 +297,31 @@ class OverfittingOptions:
     their seed are summarised together. The same command resumes an interrupted study; with more
     runs it measures only the new ones.
 
+    The networks are those of runs (`--run DIR`), or your own at several moments of its training
+    (`--module package.module:factory --weights FILE FILE FILE`).
+
     Attributes
     ----------
     run : tuple of Path
         One or more folders of `sslsim train`.
+    module : str or None
+        Your own network, as for `sslsim train`.
+    weights : tuple of Path
+        With `module`: three or more files with its weights, from early to late.
+    output : str or None
+        With `module`: which of several outputs is meant, a key or a number. Default: the only one.
+    data : str
+        With `module`: data set, named as for `sslsim train`. A run has its own data.
+    size : int or None
+        With `module`: side in pixels to which images are resized. Default: unchanged if all have
+        the same size, else 96.
+    limit : int or None
+        With `module`: largest number of training images. Default: all.
+    pair_views : str or None
+        With `module`: views for the coding rates, or package.module:name of your own function.
+        Default: simclr.
+    standardise : bool
+        With `module`: subtract the mean of every channel and divide by its standard deviation.
     checkpoints : int
         Number of checkpoints of each run to measure, from the initialisation to the last.
     samples : int
@@ -322,7 +343,15 @@ class OverfittingOptions:
         Run folder: config.json, measured.jsonl, overfitting.json, overfitting.png.
     """
 
-    run: tuple[Path, ...]
+    run: tuple[Path, ...] = ()
+    module: str | None = None
+    weights: tuple[Path, ...] = ()
+    output: str | None = None
+    data: str = "digits"
+    size: int | None = None
+    limit: int | None = None
+    pair_views: PairViews | str | None = None
+    standardise: bool = True
     checkpoints: int = 16
     samples: int = 512
     probed: int = 2000

@@ -215,6 +215,44 @@ def encoders_of_runs(
     return families
 
 
+def own_encoders(
+    options: LearnerOptions, f: Sequence[Path], g: Sequence[Path], images: ScoredImages
+) -> dict[str, list[FrozenEncoder]]:
+    """Encoders f and g that the user has trained, by files with their weights.
+
+    Parameters
+    ----------
+    options : LearnerOptions
+        Name the module, its output, the views and the device, and whether images are standardised,
+        by the statistics of all training images.
+    f, g : sequence of Path
+        Files with weights. What the encoders have seen is taken on trust.
+    images : ScoredImages
+        Images of a split.
+
+    Returns
+    -------
+    dict
+        Encoders by family, ``f`` and ``g``.
+
+    Raises
+    ------
+    ValueError
+        If weights do not fit the module.
+
+    Examples
+    --------
+    >>> own_encoders(LearnerOptions(module="mine:net"), [], [], None)
+    {'f': [], 'g': []}
+    """
+
+    def loaded(path: Path) -> FrozenEncoder:
+        own = replace(options, weights=path, projector="none")
+        return _frozen(initial_learner(own, images.data), own, images.data)
+
+    return {"f": [loaded(path) for path in f], "g": [loaded(path) for path in g]}
+
+
 def train_ensemble(
     options: LearnerOptions,
     data: Images,

@@ -42,11 +42,11 @@ class MemorizationOptions(LearnerOptions):
         With split: number of encoder pairs (f, g), the units of the tests. Pair i has seed + i.
     f : tuple of Path
         With split: folders of `sslsim train` whose encoders, trained with the candidates, are used
-        instead of training new ones. Options of method, network and training are then ignored.
-        Default: train encoders.
+        instead of training new ones; or, with `module`, files with weights of your own encoders.
+        Options of method, network and training are then ignored. Default: train encoders.
     g : tuple of Path
-        With split: as many folders, of encoders trained with the independent images. Default: train
-        encoders.
+        With split: as many folders or files, of encoders trained with the independent images.
+        Default: train encoders.
     pool : int
         With subsample and closed-form: number of images scored, spread over the training images.
     encoders : int

@@ -22,7 +22,7 @@ from sslsim.umm.start import measure_network
 
 _RESULTS = ("umm.json", "umm.png", "records.jsonl", "records.npz")
 # What may differ when a run goes on: where things lie, and what is measured at the end.
-_FREE = ("run", "root", "device", "test_images", "transfer", "transfer_limit")
+_FREE = ("run", "weights", "root", "device", "test_images", "transfer", "transfer_limit")
 
 
 def umm(options: UmmCommand) -> Path:
@@ -47,7 +47,7 @@ def umm(options: UmmCommand) -> Path:
         if done.convergence is not None:
             convergence = {**asdict(done.convergence), "converges": done.convergence.converges}
         result = {
-            "run": options.run,
+            "run": start.run.folder,
             "method": start.run.options.method,
             "encoder": network_name(start.run.options),
             "data": start.run.options.data,

@@ -46,7 +46,8 @@ def own_encoder(
     dim : int, optional
         Dimension of the embedding. Default: 8, or that of a network without a projector of ours.
     projector : {"linear", "mlp", "none"}, optional
-        Put on top of the network. Default: "none" for one that has its own, else "linear".
+        Put on top of the network; "none" leaves it with its own one, if any. Default: "none" for
+        one that has its own, else "linear".
     projector_widths : sequence of int, optional
         Hidden widths of the mlp projector, by default 2048, 2048.
     seed : int
@@ -79,7 +80,7 @@ def own_encoder(
         output = network_output(network, images)
         _freeze_unused(network, output)
     output = output.detach()
-    parts = _parts(network, images, output) if projector is None else None
+    parts = _parts(network, images, output) if projector in (None, "none") else None
     if parts is not None:
         backbone, head = parts
         width = backbone(images).shape[1]
