@@ -185,11 +185,7 @@ def draw_views(
     >>> [tuple(view.shape) for view in batch.views], tuple(batch.boxes.shape)
     ([(2, 3, 14, 14), (2, 3, 14, 14), (2, 3, 6, 6)], (2, 3, 5))
     """
-    if not is_own(kind) and kind not in TRAINING_VIEWS:
-        raise ValueError(
-            f"unknown views {kind!r}; expected one of {', '.join(TRAINING_VIEWS)}, or "
-            "package.module:name"
-        )
+    _check_kind(kind)
     if kind != "multicrop":
         drawn = [
             placed_view(images, kind, generator, which=i, dtype=dtype, noise=noise, rows=rows)
@@ -216,6 +212,14 @@ def draw_views(
             for _ in range(local_views)
         ]
     )
+
+
+def _check_kind(kind: Kind) -> None:
+    if not is_own(kind) and kind not in TRAINING_VIEWS:
+        raise ValueError(
+            f"unknown views {kind!r}; expected one of {', '.join(TRAINING_VIEWS)}, or "
+            "package.module:name"
+        )
 
 
 def _mask(views: Views, images: torch.Tensor, generator: torch.Generator, rows: slice) -> Views:
@@ -295,11 +299,17 @@ def fed_shape(data: Images, kind: Kind) -> tuple[int, int, int]:
     tuple of int
         Channels, height and width of a view; for multi-crop those of the global views.
 
+    Raises
+    ------
+    ValueError
+        If the kind is unknown.
+
     Examples
     --------
     >>> from sslsim.data.datasets import load_images
     >>> fed_shape(load_images(limit=20), "crops")
     (1, 6, 6)
     """
+    _check_kind(kind)
     shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
     return view_shape(kind, shape) if is_own(kind) or kind in VIEWS else shape

@@ -141,7 +141,7 @@ def test_layers_of_an_own_network_are_followed_over_files_of_weights(own):
     for changed, message in (
         ({"weights": files[:2]}, r"weights holds 2 file\(s\); expected three or more"),
         ({"run": (own,)}, "both run and module are given"),
-        ({"module": None}, "weights is .*, which means nothing without module"),
+        ({"module": None, "run": (own,), "data": "cifar10"}, "data is cifar10, which means noth"),
     ):
         with pytest.raises(ValueError, match=message):
             overfitting(OverfittingOptions(**{**vars(options), **changed}))
