@@ -52,7 +52,8 @@ def scale_initialization(
         Factor, finite and above zero.
     which : {"all", "weights", "last"}
         Parameters to multiply. "all": weights, biases and tokens. "weights": the weights of linear
-        maps and convolutions. "last": weight and bias of the last ``nn.Linear``.
+        maps and convolutions. "last": weight and bias of the last ``nn.Linear``. Those that do not
+        require gradients stay as they are.
     batch_norm : {"keep", "gain"}
         Whether gains and biases of Batch-, Layer- and GroupNorm are left as they are or multiplied
         too; "gain" cannot be combined with "last".
@@ -89,7 +90,7 @@ def scale_initialization(
         raise ValueError(f"batch_norm is {batch_norm!r}; expected one of {BATCH_NORM}")
     if which == "last" and batch_norm == "gain":
         raise ValueError("batch_norm is 'gain' with which 'last'; expected 'keep'")
-    scaled = set(_chosen(module, which, batch_norm))
+    scaled = {p for p in _chosen(module, which, batch_norm) if p.requires_grad}
     exponent = _exponent(module, scaled, 0)
     for parameter in scaled:
         parameter.mul_(factor)

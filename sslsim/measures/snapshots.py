@@ -18,6 +18,7 @@ from torch import nn
 from sslsim.coding_rate import coding_rate
 from sslsim.core.distributed import GlobalBatchNorm
 from sslsim.core.seeds import derived_generator
+from sslsim.data.own_views import Kind
 from sslsim.data.pixels import PixelStatistics
 from sslsim.data.single_view import draw_view
 from sslsim.encoders.build import Encoder
@@ -52,7 +53,7 @@ class HeldOutPairs:
 
 
 def draw_held_out_pairs(
-    images: torch.Tensor, kind: str, count: int, seed: int, pixels: PixelStatistics | None = None
+    images: torch.Tensor, kind: Kind, count: int, seed: int, pixels: PixelStatistics | None = None
 ) -> HeldOutPairs:
     """Draw the probe set, once for a run.
 

@@ -49,7 +49,7 @@ def build_learner(
     shape: Sequence[int],
     dim: int | None,
     *,
-    encoder: str,
+    encoder: str | Encoder,
     seed: int,
     widths: Sequence[int] | None = None,
     parameterization: str = "standard",
@@ -79,8 +79,9 @@ def build_learner(
         Dimension of the embedding. For ``supervised`` it is the number of classes, 2 or more. For
         ``mae``, whose embedding is the representation, it is the encoder's 192 (vit_tiny) or 384,
         or None.
-    encoder : str
-        Encoder, one of ``sslsim.encoders.build.ENCODERS``.
+    encoder : str or Encoder
+        Encoder, one of ``sslsim.encoders.build.ENCODERS``, or one that is built already; the
+        options of a network then do not apply, but for ``init_scale`` and its like.
     seed : int
         Seed of the initial parameters, at least 0. The caller's random state does not change.
     widths, parameterization, projector, projector_widths, norm, stem, residual_gain
@@ -142,19 +143,22 @@ def build_learner(
         raise ValueError("dim is 1 with method 'supervised'; expected 2 classes or more")
     if method == "mae" and projector not in (None, "none"):
         raise ValueError(f"projector is {projector!r} with method 'mae'; expected 'none'")
-    net = build_encoder(
-        encoder,
-        shape,
-        1 if method == "mae" else dim,  # type: ignore[arg-type]  # build_encoder refuses None
-        seed=seed,
-        widths=widths,
-        parameterization=parameterization,
-        projector="linear" if method == "mae" else projector,
-        projector_widths=projector_widths,
-        norm=norm,
-        stem=stem,
-        residual_gain=residual_gain,
-    )
+    if isinstance(encoder, Encoder):
+        net = encoder
+    else:
+        net = build_encoder(
+            encoder,
+            shape,
+            1 if method == "mae" else dim,  # type: ignore[arg-type]  # build_encoder refuses None
+            seed=seed,
+            widths=widths,
+            parameterization=parameterization,
+            projector="linear" if method == "mae" else projector,
+            projector_widths=projector_widths,
+            norm=norm,
+            stem=stem,
+            residual_gain=residual_gain,
+        )
     if method == "mae":
         net = _without_projector(net, dim)
     scale_initialization(net, init_scale, init_which, init_batch_norm)

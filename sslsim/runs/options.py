@@ -30,6 +30,17 @@ class LearnerOptions:
         Training method; supervised is the control with labels.
     encoder : str
         Architecture of the network.
+    module : str or None
+        Your own network instead: a function without arguments that returns a torch module
+        (n, c, h, w) -> (n, k), as package.module:function, imported from the current directory or
+        the installed packages; or timm:NAME, torchvision:NAME. The projector goes on top, unless
+        the network has parts named backbone and projector.
+    weights : Path or None
+        File with weights of the module, by torch.save or safetensors; FILE:NAME chooses one of
+        several. Then `init_scale` applies to a projector of ours only. Default: the weights that
+        the function returns.
+    output : str or None
+        With `module`: which of several outputs is meant, a key or a number. Default: the only one.
     data : str
         Data set: digits (ships with scikit-learn), cifar10, cifar100, stl10, fashion_mnist,
         imagenette, a folder of images, or an .npz file with `images` (and `labels`).
@@ -43,7 +54,8 @@ class LearnerOptions:
     limit : int or None
         Largest number of training images, spread evenly over the data set. Default: all.
     views : str or None
-        Augmentation that makes the views. Default: the one that suits the method.
+        Augmentation that makes the views, or package.module:name of your own: a pipeline of
+        torchvision, or a function of an image. Default: the one that suits the method.
     dim : int or None
         Embedding dimension. Default: 8; for supervised the number of classes, for mae the dimension
         of the representation.
@@ -122,12 +134,15 @@ class LearnerOptions:
 
     method: Method = "barlow_twins"
     encoder: Encoder = "convnet"
+    module: str | None = None
+    weights: Path | None = None
+    output: str | None = None
     data: str = "digits"
     root: Path | None = None
     split: str = "train"
     size: int | None = None
     limit: int | None = None
-    views: TrainingView | None = None
+    views: TrainingView | str | None = None
     dim: int | None = None
     widths: tuple[int, ...] | None = None
     parameterization: Literal["standard", "ntk"] = "standard"
@@ -223,7 +238,30 @@ def has_theory_form(options: LearnerOptions) -> bool:
     return options.method == "barlow_twins" and options.barlow_form != "published"
 
 
-_LATER = {"stem": None, "residual_gain": None, "adaptive_records": False}  # with their defaults
+_LATER = {  # with their defaults
+    "stem": None, "residual_gain": None, "adaptive_records": False, "module": None, "weights": None,
+    "output": None,
+}  # fmt: skip
+
+
+def network_name(options: LearnerOptions) -> str:
+    """Name of the network: the architecture, or the function that builds the user's own.
+
+    Parameters
+    ----------
+    options : LearnerOptions
+        Options of the run.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> network_name(TrainOptions()), network_name(TrainOptions(module="mine:net"))
+    ('convnet', 'mine:net')
+    """
+    return options.encoder if options.module is None else options.module
 
 
 def chosen_options(options: LearnerOptions) -> dict[str, Any]:

@@ -10,9 +10,14 @@ import torch
 
 from sslsim.core.seeds import derived_generator
 from sslsim.data.datasets import Images, load_images, part_of
+from sslsim.data.own_views import Kind, is_own
 from sslsim.data.pixels import pixel_statistics
 from sslsim.data.single_view import VIEWS
 from sslsim.data.views import draw_views, fed_shape
+from sslsim.encoders.build import Encoder
+from sslsim.encoders.initialization import scale_initialization
+from sslsim.encoders.own.encoder import own_encoder
+from sslsim.encoders.own.factory import load_module
 from sslsim.measures.steps import Steps, detect_eigenvalue_steps
 from sslsim.methods.build import build_learner
 from sslsim.methods.learner import Learner
@@ -166,11 +171,13 @@ def initial_learner(options: LearnerOptions, data: Images, classes: int | None =
             )
         if options.dim not in (None, dim):
             raise ValueError(f"dim is {options.dim}; expected the {dim} classes, or none given")
+    shape = fed_shape(data, options.views or "simclr")  # no method's own views are smaller
+    own = _own_network(options, shape, dim)
     return build_learner(
         options.method,
-        fed_shape(data, options.views or "simclr"),  # no method's own views are smaller
+        shape,
         8 if dim is None and options.method != "mae" else dim,
-        encoder=options.encoder,
+        encoder=options.encoder if own is None else own,
         seed=options.seed,
         widths=options.widths,
         parameterization=options.parameterization,
@@ -179,7 +186,7 @@ def initial_learner(options: LearnerOptions, data: Images, classes: int | None =
         norm=options.norm,
         stem=options.stem,
         residual_gain=options.residual_gain,
-        init_scale=options.init_scale,
+        init_scale=1.0 if options.weights is not None else options.init_scale,
         init_which=options.init_which,
         init_batch_norm=options.init_batch_norm,
         barlow_form=options.barlow_form,
@@ -190,8 +197,51 @@ def initial_learner(options: LearnerOptions, data: Images, classes: int | None =
     )
 
 
+_OF_ENCODER = ("encoder", "widths", "parameterization", "norm", "stem", "residual_gain")
+
+
+def _own_network(
+    options: LearnerOptions, shape: tuple[int, int, int], dim: int | None
+) -> Encoder | None:
+    """The user's own network as an encoder, None without one.
+
+    Loaded weights stay as they are: ``init_scale`` then applies to a projector of ours alone.
+    """
+    if options.module is None:
+        for name in ("weights", "output"):
+            if getattr(options, name) is not None:
+                raise ValueError(
+                    f"{name} is {getattr(options, name)} without module; expected both, or none"
+                )
+        return None
+    for name in _OF_ENCODER:
+        if getattr(options, name) != getattr(LearnerOptions, name):
+            raise ValueError(
+                f"{name} is {getattr(options, name)} with module {options.module}; expected one "
+                "of them"
+            )
+    if options.method == "mae":
+        raise ValueError(
+            "method is mae with module, whose patches it does not know; expected another method"
+        )
+    network = load_module(options.module, options.weights, options.output, seed=options.seed)
+    encoder = own_encoder(
+        network,
+        shape,
+        dim,
+        projector=options.projector,
+        projector_widths=options.projector_widths,
+        seed=options.seed,
+    )
+    if options.weights is not None and encoder.backbone is network and options.projector != "none":
+        scale_initialization(
+            encoder.projector, options.init_scale, options.init_which, options.init_batch_norm
+        )
+    return encoder
+
+
 def training_pairs(
-    options: LearnerOptions, data: Images, kind: str, count: int, draw: int
+    options: LearnerOptions, data: Images, kind: Kind, count: int, draw: int
 ) -> tuple[torch.Tensor, ...]:
     """Views as a run was trained on them, of images spread evenly over its data.
 
@@ -233,7 +283,7 @@ def training_pairs(
     return tuple(pixels.standardise(view) for view in views)
 
 
-def pair_views(kind: str) -> str:
+def pair_views(kind: Kind) -> str:
     """Kind of the pairs of views that a network is measured on.
 
     Parameters
@@ -251,7 +301,7 @@ def pair_views(kind: str) -> str:
     >>> pair_views("crops"), pair_views("mask"), pair_views("multicrop")
     ('crops', 'simclr', 'simclr')
     """
-    return kind if kind in VIEWS and kind != "mask" else "simclr"
+    return kind if is_own(kind) or (kind in VIEWS and kind != "mask") else "simclr"
 
 
 def read_train_options(folder: Path) -> TrainOptions:

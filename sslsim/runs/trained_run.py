@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +40,9 @@ class TrainedRun:
         What it was trained with.
     images_of : TrainedRun or None
         A run on the same data, whose images are used: they are loaded once for both.
+    weights : mapping of int to Path, optional
+        Of a network that was trained elsewhere: files with its weights, by the number of updates;
+        None for those that its function gives.
 
     Examples
     --------
@@ -49,6 +54,7 @@ class TrainedRun:
     folder: Path
     options: TrainOptions
     images_of: TrainedRun | None = None
+    weights: Mapping[int, Path | None] | None = None
 
     @classmethod
     def open(cls, folder: str | Path, root: Path | None = None) -> TrainedRun:
@@ -69,6 +75,33 @@ class TrainedRun:
         options = read_train_options(Path(folder))
         return cls(Path(folder), options if root is None else replace(options, root=root))
 
+    @classmethod
+    def of_module(cls, options: TrainOptions, weights: Sequence[Path] = ()) -> TrainedRun:
+        """A user's own network, trained elsewhere, as if it were a run.
+
+        Parameters
+        ----------
+        options : TrainOptions
+            Name the module, and the data, views and method that it is measured with.
+        weights : sequence of Path
+            Files with its weights, from early to late. Default: the weights its function gives.
+            They are numbered by the last numbers in their names, if these ascend, else from 1.
+
+        Examples
+        --------
+        >>> files = [Path("epoch2.pt"), Path("epoch10.pt")]
+        >>> TrainedRun.of_module(TrainOptions(module="mine:net"), files).steps
+        [2, 10]
+        """
+        assert options.module is not None
+        numbers = [int("0" + "".join(re.findall(r"\d+", path.stem)[-1:])) for path in weights]
+        if sorted(set(numbers)) != numbers:
+            numbers = list(range(1, len(weights) + 1))
+        # Nothing is put on top of the network, and time counts updates.
+        options = replace(options, projector="none", init_scale=1.0, lr=1.0, momentum=0.0)
+        known = dict(zip(numbers, weights, strict=True)) or {0: None}
+        return cls(Path(options.module), options, weights=known)
+
     @cached_property
     def _parts(self) -> tuple[Images, Images]:
         return split_data(self.options) if self.images_of is None else self.images_of._parts
@@ -86,7 +119,8 @@ class TrainedRun:
     @cached_property
     def views(self) -> str:
         """Kind of its views: as given, else what suits the method."""
-        return self.options.views or initial_learner(self.options, self.images).views
+        options = replace(self.options, weights=None)
+        return options.views or initial_learner(options, self.images).views
 
     @property
     def pair_views(self) -> str:
@@ -105,12 +139,12 @@ class TrainedRun:
     @property
     def steps(self) -> list[int]:
         """Updates after which its network can be had, ascending from 0."""
-        return kept_steps(self.folder)
+        return kept_steps(self.folder) if self.weights is None else sorted(self.weights)
 
     def step_at(self, checkpoint: int | None = None) -> int:
         """Updates at a checkpoint, by default the newest; ValueError lists those that there are."""
         steps = self.steps
-        if checkpoint is None and steps == [0]:
+        if checkpoint is None and steps == [0] and self.weights is None:
             raise ValueError(
                 f"{self.folder} holds no checkpoint of its training; expected some, or 0 asked"
             )
@@ -126,10 +160,21 @@ class TrainedRun:
         damaged one.
         """
         step = self.step_at(step)
-        learner = initial_learner(self.options, self.images)
+        if self.weights is not None:
+            own = replace(self.options, weights=self.weights[step])
+            return initial_learner(own, self.images).eval()
+        # A checkpoint holds all weights: those that a module began with need not be there any more.
+        options = replace(self.options, weights=None) if step else self.options
+        learner = initial_learner(options, self.images)
         if step:
-            load_weights(learner, self.folder / "checkpoints" / f"checkpoint-{step:09d}.pt")
+            load_weights(learner, self.file(step))
         return learner.eval()
+
+    def file(self, step: int) -> Path:
+        """File with the weights after some updates, which need not exist for the start."""
+        if self.weights is not None:
+            return self.weights[step] or self.folder
+        return self.folder / "checkpoints" / f"checkpoint-{step:09d}.pt"
 
     def pairs(self, count: int, draw: int = 1) -> tuple[torch.Tensor, ...]:
         """Training pairs, standardised: those of a run with fixed views, else of a new draw."""

@@ -23,6 +23,7 @@ from sslsim.core.distributed import largest, rank, synchronise_batch_norm, world
 from sslsim.core.interruption import Interrupted, any_stopped, noting_signals
 from sslsim.core.seeds import derived_seed
 from sslsim.data.datasets import Images
+from sslsim.data.own_views import Kind, view_name
 from sslsim.measures.knn_monitor import NeighbourBank, neighbour_accuracy
 from sslsim.measures.snapshots import HeldOutPairs, snapshot
 from sslsim.methods.learner import Learner
@@ -44,7 +45,7 @@ _CHECK_EVERY = 10  # updates between checks of the loss, each of which waits for
 def train(
     learner: Learner,
     data: Images,
-    kind: str,
+    kind: Kind,
     options: TrainingOptions,
     folder: Path,
     *,
@@ -300,7 +301,7 @@ def _state(
     learner: Learner,
     optimizer: torch.optim.Optimizer,
     losses: torch.Tensor,
-    kind: str,
+    kind: Kind,
     options: TrainingOptions,
     data_hash: str,
     step: int,
@@ -308,7 +309,7 @@ def _state(
     return {
         "step": step,
         "images": data_hash,
-        "options": {**asdict(options), "views": kind},
+        "options": {**asdict(options), "views": view_name(kind)},
         "learner": learner.state_dict(),
         "optimizer": optimizer.state_dict(),
         "losses": losses,
@@ -321,7 +322,7 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     losses: torch.Tensor,
     recorder: Recorder,
-    kind: str,
+    kind: Kind,
     options: TrainingOptions,
     data_hash: str,
     device: torch.device,
@@ -332,7 +333,7 @@ def _resume(
     state = load_newest_checkpoint(folder / "checkpoints", device)
     step = -1
     if state is not None:
-        wanted = {**asdict(options), "views": kind}
+        wanted = {**asdict(options), "views": view_name(kind)}
         old = state["options"]
         differing = [k for k, v in wanted.items() if k not in _FREE and old.get(k) != v]
         if differing:

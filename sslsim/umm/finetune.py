@@ -36,6 +36,7 @@ from sslsim.core.distributed import world_size
 from sslsim.core.interruption import Interrupted, any_stopped, noting_signals
 from sslsim.core.seeds import derived_seed
 from sslsim.data.datasets import Images
+from sslsim.data.own_views import Kind, view_name
 from sslsim.methods.learner import Learner
 from sslsim.training.batches import training_batches
 from sslsim.training.options import TrainingOptions, learning_rate_factor
@@ -74,7 +75,7 @@ def undo_memorization(
     learner: Learner,
     data: Images,
     held_out: Images,
-    kind: str,
+    kind: Kind,
     options: UmmOptions,
     folder: Path,
     *,
@@ -148,7 +149,7 @@ def undo_memorization(
     names = trained_names(learner, split, options)
     check_held_out(data, held_out)
     run = {
-        "options": {**asdict(options), "views": kind},
+        "options": {**asdict(options), "views": view_name(kind)},
         "start": start_digest(learner, data, held_out),
     }
     learner.to(device)

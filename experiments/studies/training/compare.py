@@ -21,9 +21,10 @@ from scipy.linalg import eigh
 
 from experiments.options import CompareOptions
 from sslsim.core.files import write_json
+from sslsim.data.own_views import is_own
 from sslsim.data.single_view import VIEWS
 from sslsim.measures.agreement import step_time_agreement
-from sslsim.runs.options import TrainOptions, has_theory_form
+from sslsim.runs.options import TrainOptions, has_theory_form, network_name
 from sslsim.runs.setup import recorded_spectrum, recorded_steps
 from sslsim.runs.trained_run import TrainedRun
 from theory import predict_steps_from
@@ -53,7 +54,7 @@ def compare_run(options: CompareOptions) -> Path:
     steps = recorded_steps(records, trained)
     measured = np.where(steps.detected, steps.times, np.inf)
     kind = run.views
-    if kind not in _PAIRED:
+    if not is_own(kind) and kind not in _PAIRED:
         raise ValueError(f"the run's views are {kind}; expected pairs ({', '.join(_PAIRED)})")
     views = _drawn(run, options.pairs)
     x, x_prime = (view.flatten(1).double().numpy() for view in views)
@@ -95,7 +96,7 @@ def compare_run(options: CompareOptions) -> Path:
             "views": kind,
             "spectrum": recorded_spectrum(trained),
             "method": trained.method,
-            "encoder": trained.encoder,
+            "encoder": network_name(trained),
             "data": trained.data,
         },
     )

@@ -19,6 +19,7 @@ from sslsim.measures.growth import Growth, growth, hessian_product
 from sslsim.measures.snapshots import HeldOutPairs
 from sslsim.ntk import pair_ntk
 from sslsim.runs.history import RunHistory
+from sslsim.runs.options import network_name
 from theory.kernels.plateau import plateau_rate
 from theory.linear.two_factor import growth_time, most_even_cut, two_factor_law
 
@@ -198,7 +199,7 @@ def _forecast(
     return Forecast(
         run=str(history.run.folder),
         method=history.run.options.method,
-        encoder=history.run.options.encoder,
+        encoder=network_name(history.run.options),
         mode=mode + 1,
         size=size,
         step=history.steps[index],

@@ -25,7 +25,7 @@ from sslsim.measures.layers import probe_frozen
 from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.methods.learner import Learner
 from sslsim.runs.folder import options_to_resume, run_in_place
-from sslsim.runs.options import TrainOptions, training_options
+from sslsim.runs.options import TrainOptions, network_name, training_options
 from sslsim.runs.setup import (
     chosen_device,
     initial_learner,
@@ -97,7 +97,7 @@ def train_network(options: TrainOptions) -> Path:
         lines = read_lines(folder / "records.jsonl")
         result = {
             "method": options.method,
-            "encoder": options.encoder,
+            "encoder": network_name(options),
             "data": options.data,
             "views": kind,
             "dim": learner.encoder.dim,
@@ -155,7 +155,7 @@ def _headline(
     shape = " x ".join(map(str, data.images.shape[1:]))
     parameters = sum(p.numel() for p in learner.encoder.parameters())
     return (
-        f"{options.method}: {options.encoder} ({parameters:,} parameters) to d = "
+        f"{options.method}: {network_name(options)} ({parameters:,} parameters) to d = "
         f"{learner.encoder.dim} on {len(data.images)} images of {options.data} ({shape}), "
         f"{len(held_out.images)} held out; {device}"
     )
