@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sslsim.core.seeds import derived_generator
@@ -13,7 +12,8 @@ from sslsim.data.datasets import Images, load_images, part_of
 from sslsim.data.pixels import pixel_statistics
 from sslsim.data.single_view import VIEWS
 from sslsim.data.views import draw_views, fed_shape
-from sslsim.measures.steps import Steps, detect_eigenvalue_steps
+from sslsim.measures.steps import Steps
+from sslsim.measures.trajectory import spectrum_steps
 from sslsim.methods.build import build_learner
 from sslsim.methods.learner import Learner
 from sslsim.runs.options import LearnerOptions, TrainOptions
@@ -301,19 +301,24 @@ def recorded_spectrum(options: TrainOptions) -> str:
     >>> recorded_spectrum(TrainOptions()), recorded_spectrum(TrainOptions(method="vicreg"))
     ('cross_spectrum', 'covariance_spectrum')
     """
-    blind = options.method in ("vicreg", "vicregl", "simclr") or options.barlow_form == "published"
+    return spectrum_of_method(options.method, options.barlow_form)
+
+
+def spectrum_of_method(method: str, barlow_form: str | None = None) -> str:
+    """The same by the name of the method, and the form of Barlow Twins."""
+    blind = method in ("vicreg", "vicregl", "simclr") or barlow_form == "published"
     return "covariance_spectrum" if blind else "cross_spectrum"
 
 
-def recorded_steps(records: dict[str, Any], options: TrainOptions) -> Steps:
+def recorded_steps(records: dict[str, Any], spectrum: str) -> Steps:
     """Steps of the recorded eigenvalues.
 
     Parameters
     ----------
     records : dict
         Of ``records.npz``.
-    options : TrainOptions
-        Say which spectrum to watch.
+    spectrum : str
+        Which spectrum to watch, see :func:`recorded_spectrum`.
 
     Returns
     -------
@@ -323,14 +328,11 @@ def recorded_steps(records: dict[str, Any], options: TrainOptions) -> Steps:
 
     Examples
     --------
+    >>> import numpy as np
     >>> times = np.arange(50.0)
     >>> curve = 1 / (1 + np.exp(-(times - 20) / 2))
-    >>> steps = recorded_steps({"times": times, "cross_spectrum": curve[:, None]}, TrainOptions())
-    >>> steps.times.round(1).tolist()
+    >>> records = {"times": times, "cross_spectrum": curve[:, None]}
+    >>> recorded_steps(records, "cross_spectrum").times.round(1).tolist()
     [20.0]
     """
-    times, curves = records["times"], records[recorded_spectrum(options)][:, :64]
-    if len(times) < 5:
-        never = np.full(curves.shape[1], np.inf)
-        return Steps(never, never, np.zeros_like(never), never, np.zeros(len(never), dtype=bool))
-    return detect_eigenvalue_steps(times, curves)
+    return spectrum_steps(records["times"], records[spectrum])

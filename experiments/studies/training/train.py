@@ -20,7 +20,7 @@ from sslsim.data.datasets import Images
 from sslsim.data.pixels import pixel_statistics
 from sslsim.data.views import crop_to_input
 from sslsim.measures.frozen import FrozenEncoder
-from sslsim.measures.knn_monitor import neighbour_bank
+from sslsim.training.knn_monitor import neighbour_bank
 from sslsim.measures.layers import probe_frozen
 from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.methods.learner import Learner

@@ -5,7 +5,7 @@ import torch
 from sslsim.data.datasets import Images
 from sslsim.data.pixels import pixel_statistics
 from sslsim.encoders.build import Encoder, build_encoder
-from sslsim.measures.knn_monitor import NeighbourBank, neighbour_accuracy, neighbour_bank
+from sslsim.training.knn_monitor import NeighbourBank, neighbour_accuracy, neighbour_bank
 from sslsim.measures.probes import knn_accuracy
 
 
