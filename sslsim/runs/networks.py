@@ -6,9 +6,10 @@ import importlib
 import os
 import pickle
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -144,20 +145,8 @@ def load_module(name: str, weights: Path | None = None) -> nn.Module:
     Traceback (most recent call last):
     ValueError: module is 'torch.nn.Identity'; expected package.module:factory
     """
-    place, colon, factory = name.partition(":")
-    if not (place and colon and factory):
-        raise ValueError(f"module is {name!r}; expected package.module:factory")
     with _current_directory():
-        try:
-            module = importlib.import_module(place)
-        except ModuleNotFoundError as error:
-            raise ValueError(f"module is {name!r}, but there is {_one_line(error)}") from error
-        except (Exception, SystemExit) as error:
-            raise ValueError(f"{place} cannot be imported: {_one_line(error)}") from error
-        build = getattr(module, factory, None)
-        if not callable(build):
-            what = "has no" if build is None else "cannot be called by"
-            raise ValueError(f"{place} {what} {factory!r}; expected a function without arguments")
+        build = imported_function(name)
         try:
             network = build()
         except (Exception, SystemExit) as error:
@@ -167,6 +156,45 @@ def load_module(name: str, weights: Path | None = None) -> nn.Module:
     if weights is not None:
         _load_weights(network, Path(weights))
     return network.cpu().eval()
+
+
+def imported_function(name: str) -> Callable[..., Any]:
+    """Import a user's own function.
+
+    Parameters
+    ----------
+    name : str
+        ``package.module:function``, of the installed packages or the current directory.
+
+    Returns
+    -------
+    callable
+
+    Raises
+    ------
+    ValueError
+        If the name has no colon, or the module or the function is not there.
+
+    Examples
+    --------
+    >>> imported_function("math:sqrt")(9.0)
+    3.0
+    """
+    place, colon, function = name.partition(":")
+    if not (place and colon and function):
+        raise ValueError(f"module is {name!r}; expected package.module:factory")
+    with _current_directory():
+        try:
+            module = importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"module is {name!r}, but there is {_one_line(error)}") from error
+        except (Exception, SystemExit) as error:
+            raise ValueError(f"{place} cannot be imported: {_one_line(error)}") from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        what = "has no" if found is None else "cannot be called by"
+        raise ValueError(f"{place} {what} {function!r}; expected a function without arguments")
+    return cast(Callable[..., Any], found)
 
 
 def _load_weights(network: nn.Module, path: Path) -> None:

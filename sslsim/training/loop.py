@@ -23,10 +23,10 @@ from sslsim.core.distributed import largest, rank, synchronise_batch_norm, world
 from sslsim.core.interruption import Interrupted, any_stopped, noting_signals
 from sslsim.core.seeds import derived_seed
 from sslsim.data.datasets import Images
-from sslsim.training.knn_monitor import NeighbourBank, neighbour_accuracy
 from sslsim.measures.snapshots import HeldOutPairs, snapshot
 from sslsim.methods.learner import Learner
 from sslsim.training.batches import training_batches
+from sslsim.training.knn_monitor import NeighbourBank, neighbour_accuracy
 from sslsim.training.optimizers import make_optimizer
 from sslsim.training.options import TrainingOptions, flow_time, rate_factor
 from sslsim.training.records import Records, closer_record, record_steps
