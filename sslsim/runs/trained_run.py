@@ -1,13 +1,13 @@
 """A training run, opened to be looked at: its options, images, networks and records.
 
-:class:`TrainedRun` is a run of ``sslsim train``, :class:`RecordedRun` one of a loop of the user's, of
-which :class:`sslsim.Recorder` stored what it was given.
+:class:`TrainedRun` is a run of ``sslsim train``, :class:`RecordedRun` one of a loop of the user's,
+which :class:`sslsim.Recorder` recorded.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
@@ -205,8 +205,8 @@ class RecordedRun(TrainedRun):
     """A run that :class:`sslsim.Recorder` recorded in a loop of the user's.
 
     Its pairs are those that were recorded. It has images where the recorder was given the name of a
-    data set, and networks where it was given a factory and kept checkpoints; what is missing is said
-    in one line.
+    data set, and networks where it was given a factory and kept checkpoints. ValueError says what
+    is missing.
 
     Attributes
     ----------
@@ -214,7 +214,7 @@ class RecordedRun(TrainedRun):
         What the recorder knew.
     """
 
-    recorded: RecordOptions = RecordOptions()
+    recorded: RecordOptions = field(default_factory=RecordOptions)
 
     @cached_property
     def _parts(self) -> tuple[Images, Images]:

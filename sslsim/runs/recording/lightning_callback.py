@@ -1,4 +1,4 @@
-"""A :class:`sslsim.Recorder` as a callback of PyTorch Lightning (``pip install 'sslsim[lightning]'``)."""
+"""A recorder as a callback of PyTorch Lightning, which ``pip install 'sslsim[lightning]'`` adds."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ try:
 except ImportError:
     try:
         from pytorch_lightning import Callback
-    except ImportError as error:
-        raise ValueError(
-            "PyTorch Lightning is not installed; expected it, by: pip install 'sslsim[lightning]'"
-        ) from error
+    except ImportError:
+        Callback = object  # refused when one is made
 
 
 class RecorderCallback(Callback):  # type: ignore[misc]  # may be missing
@@ -35,6 +33,11 @@ class RecorderCallback(Callback):  # type: ignore[misc]  # may be missing
     **options
         As for :class:`sslsim.Recorder`, for instance ``method``, ``records``, ``seed``.
 
+    Raises
+    ------
+    ValueError
+        If PyTorch Lightning is not installed; when training starts, as :class:`sslsim.Recorder`.
+
     Notes
     -----
     The process of rank zero records. Where training stops with an error, the folder is let go and
@@ -50,6 +53,11 @@ class RecorderCallback(Callback):  # type: ignore[misc]  # may be missing
         encoder: str = "",
         **options: Any,
     ) -> None:
+        if Callback is object:
+            raise ValueError(
+                "PyTorch Lightning is not installed; expected it, by: pip install "
+                "'sslsim[lightning]'"
+            )
         self.folder, self.pairs, self.encoder, self.options = folder, (x, x_prime), encoder, options
         self.recorder: Recorder | None = None
 
