@@ -89,8 +89,8 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     trained = run.options
     recorded = stored_result(run.folder / "training.json", {"views": str, "step_times": list})
     kind = options.views or run.pairs_kind
-    views = views_of_run(run, options)
     step = run.step_at(options.checkpoint)
+    views = views_of_run(run, options)
     first, z0 = kernel, z = measured(run.learner(0).encoder, views, options)
     if step != 0:
         kernel, z = measured(run.learner(step).encoder, views, options)

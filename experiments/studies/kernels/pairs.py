@@ -37,8 +37,9 @@ def held_out_pairs(
 
 def views_of_run(run: TrainedRun, options: NtkOptions) -> tuple[torch.Tensor, ...]:
     """Held-out pairs of a run, as its network is fed with them."""
+    views = run.held_out_pairs(options.samples, options.views)
     _warn_of_few(run.held_out_count, run.options.data, options)
-    return run.held_out_pairs(options.samples, options.views)
+    return views
 
 
 def _warn_of_few(count: int, data: str, options: NtkOptions) -> None:
