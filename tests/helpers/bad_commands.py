@@ -399,7 +399,7 @@ SPECTRA = [
     ("{pairs}", "holds x, x_prime; expected z"),
     ("{embeddings} --lr 0", "lr is 0.0; expected a finite number above zero"),
     ("{embeddings} --lr nan", "lr is nan"),
-    ("{embeddings} --lr 0.1", "embeddings.npz lacks steps"),
+    ("{embeddings} --lr 0.1", "embeddings.npz holds no steps"),
     ("{embeddings} --momentum 0.9", "momentum is 0.9 without lr"),
     ("{embeddings} --lr 0.1 --momentum 1", "momentum is 1.0"),
     ("{embeddings} --spectrum cross", "spectrum is cross, but there is one view"),
