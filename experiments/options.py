@@ -271,9 +271,9 @@ class SpectraOptions:
     ----------
     file : Path
         Embeddings of the same n samples at T times: an .npz file with `z`, and where there are any
-        with `z_prime` (the second view), `steps` (updates) or `times`; a .npy file of shape
-        (T, n, d), or (2, T, n, d) for two views; or a .pt file of torch.save with a tensor or a
-        dictionary of the same names.
+        with `z_prime` (the second view), `steps` (updates) or `times`; a .npy file of shape T x n x
+        d, or 2 x T x n x d for two views; or a .pt file of torch.save with a tensor or a dictionary
+        of the same names.
     spectrum : {"cross", "covariance"} or None
         Spectrum in which steps are detected: cross for losses that see the mean of the embeddings,
         covariance for others. Default: cross with two views, else covariance.
