@@ -123,9 +123,9 @@ def embedding_spectra(
         raise ValueError("spectrum is cross, but there is one view; expected z_prime as well")
     lines = []
     for place, parts in enumerate(zip(*views, strict=True)):
-        tensors = [real_tensor("z", part) for part in parts]
+        first, second = (real_tensor("z", part) for part in (parts[0], parts[-1]))
         try:
-            lines.append(embedding_measures(*tensors))
+            lines.append(embedding_measures(first, None if z_prime is None else second))
         except ValueError as error:
             raise ValueError(f"embeddings {place} of {len(clock)}: {error}") from error
 

@@ -19,7 +19,7 @@ except ImportError:
         Callback = object  # refused when one is made
 
 
-class RecorderCallback(Callback):  # type: ignore[misc]  # may be missing
+class RecorderCallback(Callback):
     """Record a training of a ``Trainer``, with the learning rate and momentum of its optimiser.
 
     Parameters
@@ -65,9 +65,9 @@ class RecorderCallback(Callback):  # type: ignore[misc]  # may be missing
         """Open the folder and take the first snapshot."""
         if not trainer.is_global_zero:
             return
-        rate = {} if "lr" in self.options else {"lr": trainer.optimizers[0]}
+        options = {"lr": trainer.optimizers[0]} | self.options
         encoder = pl_module.get_submodule(self.encoder)
-        self.recorder = Recorder(self.folder, encoder, *self.pairs, **rate, **self.options)
+        self.recorder = Recorder(self.folder, encoder, self.pairs[0], self.pairs[1], **options)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: nn.Module, outputs: Any, batch: Any, batch_idx: int

@@ -312,7 +312,9 @@ class Recorder:
         check_same(self.folder, plain(vars(stored)), bound)
         held = read_arrays(pairs)
         for name in ("x", "x_prime"):
-            if not np.array_equal(held.get(name), getattr(self._pairs, name).cpu().numpy()):
+            if not np.array_equal(
+                held.get(name, np.zeros(0)), getattr(self._pairs, name).cpu().numpy()
+            ):
                 raise ValueError(
                     f"{self.folder} holds a run on other pairs; expected the same, or another "
                     "folder"
