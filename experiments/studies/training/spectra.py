@@ -72,7 +72,7 @@ def read_embeddings(path: Path) -> dict[str, Array]:
     content = read(path)  # type: ignore[operator]
     if not isinstance(content, Mapping):
         content = {"z": content}
-    stored = {}
+    stored: dict[str, Array] = {}
     for name, spellings in _NAMES.items():
         for spelling in spellings:
             if spelling in content:
