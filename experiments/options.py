@@ -323,6 +323,58 @@ class ForecastOptions:
 
 
 @dataclass(frozen=True)
+class SpectraOptions:
+    """Measure spectra, ranks and steps of embeddings that any tool has stored.
+
+    Attributes
+    ----------
+    file : Path
+        Embeddings of the same n samples at T times: an .npz file with `z`, and where there are any
+        with `z_prime` (the second view), `steps` (updates) or `times`; a .npy file of shape T x n x
+        d, or 2 x T x n x d for two views; or a .pt file of torch.save with a tensor or a dictionary
+        of the same names.
+    spectrum : {"cross", "covariance"} or None
+        Spectrum in which steps are detected: cross for losses that see the mean of the embeddings,
+        covariance for others. Default: cross with two views, else covariance.
+    lr : float or None
+        Learning rate, by which steps become times. Default: times as in the file, else steps.
+    momentum : float
+        Momentum of the training. Used with `lr` only.
+    out : Path
+        Run folder: config.json, spectra.json, spectra.npz, spectra.png.
+    """
+
+    file: Positional[Path]
+    spectrum: Literal["cross", "covariance"] | None = None
+    lr: float | None = None
+    momentum: float = 0.0
+    out: Path = Path("runs/spectra")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write runs and their records as CSV tables, or for TensorBoard.
+
+    Attributes
+    ----------
+    run : tuple of Path
+        One or more run folders, of any command.
+    curves : int
+        Largest number of leading eigenvalues of each spectrum in records.csv.
+    tensorboard : bool
+        Also write event files for TensorBoard (`pip install 'sslsim[tensorboard]'`).
+    out : Path
+        Folder for config.json, runs.csv (one row per run), records.csv (one row per snapshot) and
+        tensorboard/.
+    """
+
+    run: Positional[tuple[Path, ...]]
+    curves: int = 16
+    tensorboard: bool = False
+    out: Path = Path("runs/export")
+
+
+@dataclass(frozen=True)
 class FiguresOptions:
     """Build the figures of the paper with their captions, from stored results. Nothing is trained.
 

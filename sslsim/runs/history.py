@@ -17,7 +17,6 @@ from sslsim.measures.snapshots import HeldOutPairs, batch_statistics
 from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
 from sslsim.methods.learner import PairLearner
 from sslsim.runs.options import has_theory_form
-from sslsim.runs.setup import recorded_spectrum
 from sslsim.runs.trained_run import TrainedRun
 
 Array = NDArray[np.float64]
@@ -115,17 +114,17 @@ def read_history(
     trained, steps = run.options, run.steps
     if len(steps) < 3:
         raise ValueError(
-            f"{folder} holds {len(steps) - 1} checkpoint(s) beside its start; expected those of a "
-            "run with --checkpoints-kept 0"
+            f"{folder} holds {max(len(steps) - 1, 0)} checkpoint(s) beside its start; expected "
+            "those of a run with --checkpoints-kept 0, or of Recorder(..., checkpoints=N)"
         )
-    learner = run.learner(0)
+    learner = run.learner(steps[0])
     if not isinstance(learner, PairLearner):
         raise ValueError(
             f"{folder} was trained by {trained.method}; expected barlow_twins, simclr, vicreg or "
             "spectral, whose loss is one of pairs of embeddings"
         )
     drawn = HeldOutPairs(*run.pairs(pairs)[:2])
-    spectrum = recorded_spectrum(trained).removesuffix("_spectrum")
+    spectrum = run.spectrum.removesuffix("_spectrum")
     lam = []
     for step in tqdm(steps, desc="checkpoints", disable=not progress, file=sys.stderr):
         encoder = run.learner(step).encoder

@@ -218,6 +218,77 @@ class TrainOptions(LearnerOptions):
     out: Path = Path("runs/train")
 
 
+@dataclass(frozen=True)
+class RecordOptions:
+    """What a :class:`sslsim.Recorder` knows of the training that it records.
+
+    Attributes
+    ----------
+    method : str
+        Method, or the name of the loss.
+    barlow_form, similarity, temperature
+        Options of the method, as in :class:`LearnerOptions`.
+    loss : str or None
+        ``package.module:function`` of a loss that can be imported again.
+    spectrum : {"cross", "covariance"}
+        Spectrum in which steps are detected.
+    encoder : str
+        Class of the network.
+    factory : str or None
+        ``package.module:function`` without arguments that builds the network again.
+    dim, pairs : int
+        Dimension of the embedding, and number of pairs that are measured.
+    optimizer : str
+        sgd, where time is divided by 1 - momentum, or the name of another.
+    lr, momentum : float
+        Learning rate at the start, and momentum.
+    batch : int or None
+        Number of pairs in a batch of the training.
+    steps : int or None
+        Planned number of updates, where it is known.
+    records : int
+        Largest number of snapshots.
+    adaptive : bool
+        Keep a third of them for times at which an eigenvalue moves fast.
+    checkpoints : int
+        Number of snapshots at which the weights are kept.
+    data : str or None
+        Labelled images for studies that need some, named as for ``sslsim train``.
+    views : str
+        Kind of the views that studies draw of these images.
+    standardise : bool
+        Whether studies standardise their pixels.
+    seed : int or None
+        Seed of the training; runs that differ in it only are one configuration of a report.
+    out : Path
+        The run folder.
+    """
+
+    method: str = "barlow_twins"
+    barlow_form: str | None = None
+    similarity: str | None = None
+    temperature: float | None = None
+    loss: str | None = None
+    spectrum: Literal["cross", "covariance"] = "cross"
+    encoder: str = ""
+    factory: str | None = None
+    dim: int = 1
+    pairs: int = 2
+    optimizer: str = "sgd"
+    lr: float = 0.003
+    momentum: float = 0.0
+    batch: int | None = None
+    steps: int | None = None
+    records: int = 100
+    adaptive: bool = False
+    checkpoints: int = 0
+    data: str | None = None
+    views: str = "simclr"
+    standardise: bool = False
+    seed: int | None = None
+    out: Path = Path("runs/record")
+
+
 def has_theory_form(options: LearnerOptions) -> bool:
     """Whether a run was trained on the loss of the theory: Barlow Twins with C not normalised.
 

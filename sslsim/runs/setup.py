@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sslsim.core.seeds import derived_generator
@@ -18,7 +17,8 @@ from sslsim.encoders.build import Encoder
 from sslsim.encoders.initialization import scale_initialization
 from sslsim.encoders.own.encoder import own_encoder
 from sslsim.encoders.own.factory import load_module
-from sslsim.measures.steps import Steps, detect_eigenvalue_steps
+from sslsim.measures.steps import Steps
+from sslsim.measures.trajectory import spectrum_steps
 from sslsim.methods.build import build_learner
 from sslsim.methods.learner import Learner
 from sslsim.runs.options import LearnerOptions, TrainOptions
@@ -355,20 +355,27 @@ def recorded_spectrum(options: TrainOptions) -> str:
     >>> recorded_spectrum(TrainOptions(method="simclr", similarity="cosine"))
     'cross_spectrum'
     """
-    blind = options.method in ("vicreg", "vicregl") or options.barlow_form == "published"
-    centred = options.method == "simclr" and options.similarity == "dot"
+    return spectrum_of_method(options.method, options.barlow_form, options.similarity)
+
+
+def spectrum_of_method(
+    method: str, barlow_form: str | None = None, similarity: str | None = None
+) -> str:
+    """The same by the name of the method, the form of Barlow Twins and the similarity of SimCLR."""
+    blind = method in ("vicreg", "vicregl") or barlow_form == "published"
+    centred = method == "simclr" and similarity == "dot"
     return "covariance_spectrum" if blind or centred else "cross_spectrum"
 
 
-def recorded_steps(records: dict[str, Any], options: TrainOptions) -> Steps:
+def recorded_steps(records: dict[str, Any], spectrum: str) -> Steps:
     """Steps of the recorded eigenvalues.
 
     Parameters
     ----------
     records : dict
         Of ``records.npz``.
-    options : TrainOptions
-        Say which spectrum to watch.
+    spectrum : str
+        Which spectrum to watch, see :func:`recorded_spectrum`.
 
     Returns
     -------
@@ -378,14 +385,11 @@ def recorded_steps(records: dict[str, Any], options: TrainOptions) -> Steps:
 
     Examples
     --------
+    >>> import numpy as np
     >>> times = np.arange(50.0)
     >>> curve = 1 / (1 + np.exp(-(times - 20) / 2))
-    >>> steps = recorded_steps({"times": times, "cross_spectrum": curve[:, None]}, TrainOptions())
-    >>> steps.times.round(1).tolist()
+    >>> records = {"times": times, "cross_spectrum": curve[:, None]}
+    >>> recorded_steps(records, "cross_spectrum").times.round(1).tolist()
     [20.0]
     """
-    times, curves = records["times"], records[recorded_spectrum(options)][:, :64]
-    if len(times) < 5:
-        never = np.full(curves.shape[1], np.inf)
-        return Steps(never, never, np.zeros_like(never), never, np.zeros(len(never), dtype=bool))
-    return detect_eigenvalue_steps(times, curves)
+    return spectrum_steps(records["times"], records[spectrum])

@@ -423,6 +423,30 @@ REPORT = [
     ("{run} --picture-limit nan", "picture-limit is nan"),
     ("{run} --picture-limit -1", "picture-limit is -1"),
 ]
+SPECTRA = [
+    ("nowhere.npz", "nowhere.npz cannot be read: No such file"),
+    ("nowhere.npy", "nowhere.npy cannot be read: No such file"),
+    ("nowhere.pt", "nowhere.pt cannot be read: No such file"),
+    ("{text}", "text.txt is a file of another kind; expected .npz, .npy or .pt"),
+    ("{torn}", "torn.npz is not a readable .npz file"),
+    ("{whole}", "whole.pt is not a readable file of torch.save"),
+    ("{pairs}", "holds x, x_prime; expected z"),
+    ("{embeddings} --lr 0", "lr is 0.0; expected a finite number above zero"),
+    ("{embeddings} --lr nan", "lr is nan"),
+    ("{embeddings} --lr 0.1", "embeddings.npz holds no steps"),
+    ("{embeddings} --momentum 0.9", "momentum is 0.9 without lr"),
+    ("{embeddings} --lr 0.1 --momentum 1", "momentum is 1.0"),
+    ("{embeddings} --spectrum cross", "spectrum is cross, but there is one view"),
+    ("{falling}", "times do not ascend"),
+    ("{not_finite}", "embeddings 1 of 3: embeddings of the probe set are not finite"),
+]
+EXPORT = [
+    ("nowhere", "nowhere/config.json cannot be read"),
+    ("{empty}", "config.json cannot be read"),
+    ("{run} {run}", "expected different folders"),
+    ("{run} --curves -1", "curves is -1"),
+    ("{nested}", "config.json is not valid JSON"),
+]
 FIGURES = [
     ("--only 0", "there is no figure 0"),
     ("--only 10", "there is no figure 10"),
@@ -483,6 +507,8 @@ TABLES = {
     "memorization-penalty": ("", PENALTY),
     "report": ("", REPORT),
     "figures": ("", FIGURES),
+    "spectra": ("", SPECTRA),
+    "export": ("", EXPORT),
     "campaign": ("", CAMPAIGN),
     "bench": ("", BENCH),
 }

@@ -20,6 +20,7 @@ from experiments.studies.kernels.pairs import (
     held_out_pairs,
     measured,
     predictions,
+    views_of_run,
 )
 from experiments.studies.kernels.representation import untrained_modes
 from sslsim.core.files import write_arrays, write_json
@@ -88,10 +89,9 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     run = TrainedRun.open(options.run[0], options.root)
     trained = run.options
     recorded = stored_result(run.folder / "training.json", {"views": str, "step_times": list})
-    kind = options.views or run.pair_views
-    pairs = held_out_pairs(trained, run.held_out, kind, options)
-    views = run.standardised(pairs.x), run.standardised(pairs.x_prime)
+    kind = options.views or run.pairs_kind
     step = run.step_at(options.checkpoint)
+    views = views_of_run(run, options)
     first, z0 = kernel, z = measured(run.learner(0).encoder, views, options)
     if step != 0:
         kernel, z = measured(run.learner(step).encoder, views, options)

@@ -34,8 +34,8 @@ from sslsim.memorization.split import memorization_by_set
 from sslsim.methods.learner import Learner
 from sslsim.runs.cache import Measures, measured_cell, training_identity
 from sslsim.runs.encoders import train_encoder
-from sslsim.runs.evaluation import accuracies_of, accuracy_measures, alignment_measure
 from sslsim.runs.folder import check_folder, new_results
+from sslsim.runs.layers.evaluation import accuracies_of, accuracy_measures, alignment_measure
 from sslsim.runs.options import network_name
 from sslsim.runs.setup import initial_learner
 

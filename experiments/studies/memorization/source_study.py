@@ -18,7 +18,7 @@ from experiments.studies.memorization.stored_scores import read_scores
 from sslsim.data.datasets import part_of
 from sslsim.measures.frozen import EvaluationData
 from sslsim.memorization.image_sets import ScoredImages, image_hashes
-from sslsim.runs.evaluation import evaluation_data
+from sslsim.runs.layers.evaluation import evaluation_data
 from sslsim.runs.options import network_name
 from sslsim.runs.setup import chosen_device
 from sslsim.runs.stored import stored_options

@@ -46,8 +46,8 @@ def overfitting(options: OverfittingOptions) -> Path:
     for run in _runs(options):
         if len(run.steps) < 3:
             raise ValueError(
-                f"{run.folder} holds {len(run.steps) - 1} checkpoint(s); expected those of a run "
-                "with --checkpoints-kept 0"
+                f"{run.folder} holds {max(len(run.steps) - 1, 0)} checkpoint(s); expected those "
+                "of a run with --checkpoints-kept 0, or of Recorder(..., checkpoints=N)"
             )
         runs.append((run, spread_steps(run.steps, options.checkpoints)))
     lines = _measured_before(options)

@@ -20,7 +20,6 @@ from sslsim.data.datasets import Images
 from sslsim.data.pixels import pixel_statistics
 from sslsim.data.views import crop_to_input
 from sslsim.measures.frozen import FrozenEncoder
-from sslsim.measures.knn_monitor import neighbour_bank
 from sslsim.measures.layers import probe_frozen
 from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.methods.learner import Learner
@@ -34,6 +33,7 @@ from sslsim.runs.setup import (
     recorded_steps,
     split_data,
 )
+from sslsim.training.knn_monitor import neighbour_bank
 from sslsim.training.loop import check_longer, train
 from sslsim.training.options import flow_time
 
@@ -93,7 +93,7 @@ def train_network(options: TrainOptions) -> Path:
             if rank() != 0:
                 return folder
             records = read_arrays(folder / "records.npz")
-        steps = recorded_steps(records, options)
+        steps = recorded_steps(records, recorded_spectrum(options))
         lines = read_lines(folder / "records.jsonl")
         result = {
             "method": options.method,
