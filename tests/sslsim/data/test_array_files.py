@@ -25,7 +25,9 @@ def idx(array, code):
 )
 def test_idx_files_are_images_under_all_their_usual_names(tmp_path, name):
     content = idx(PIXELS.astype(np.uint8), 8)
-    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    (tmp_path / name).write_bytes(
+        gzip.compress(content, mtime=0) if name.endswith("gz") else content
+    )
     images = load_images(tmp_path / name)
     np.testing.assert_array_equal(images.images[:, 0].numpy(), PIXELS)
     assert images.labels is None
@@ -62,8 +64,11 @@ def test_idx_types_are_read_as_they_were_written(tmp_path, code, dtype):
         (bytes([0, 0, 8, 1, 0, 0, 0, 3, 1, 2]), "holds 2 bytes of values; expected 3"),
         (bytes([0, 0, 8, 1, 0, 0, 0, 1, 1, 2]), "holds 2 bytes of values; expected 1"),
         (bytes([0, 0, 8, 1, 0, 0, 0, 3, 1, 2, 3]), r"images has shape \(3,\)"),
-        (gzip.compress(bytes(40))[:-9], "not a readable gzip file"),
-        (gzip.compress(bytes(40))[:12] + b"0" * 20, "not a readable gzip file|cannot be read"),
+        (gzip.compress(bytes(40), mtime=0)[:-9], "not a readable gzip file"),
+        (
+            gzip.compress(bytes(40), mtime=0)[:12] + b"0" * 20,
+            "not a readable gzip file|cannot be read",
+        ),
     ],
 )
 def test_damaged_idx_files_are_refused_in_one_line(tmp_path, content, message):
