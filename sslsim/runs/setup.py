@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -29,6 +29,8 @@ _HELD_OUT = 10  # one image in so many, where a data set has no test split
 _READ = 5000  # held-out images at most
 _CLASSES = 1000  # that labels may name of however few images: a part of a data set may lack most
 _DRAWS = 9  # purpose of views drawn after the training
+
+_Kind = TypeVar("_Kind", bound=Kind)
 
 
 def chosen_device(name: str) -> torch.device:
@@ -283,7 +285,7 @@ def training_pairs(
     return tuple(pixels.standardise(view) for view in views)
 
 
-def pair_views(kind: Kind) -> str:
+def pair_views(kind: _Kind) -> _Kind | str:
     """Kind of the pairs of views that a network is measured on.
 
     Parameters

@@ -116,14 +116,15 @@ class TrainedRun:
         >>> TrainedRun.of_module(TrainOptions(module="mine:net"), files).steps
         [2, 10]
         """
-        assert options.module is not None
+        module = options.module
+        assert module is not None
         numbers = [int("0" + "".join(re.findall(r"\d+", path.stem)[-1:])) for path in weights]
         if sorted(set(numbers)) != numbers:
             numbers = list(range(1, len(weights) + 1))
         # Nothing is put on top of the network, and time counts updates.
         options = replace(options, projector="none", init_scale=1.0, lr=1.0, momentum=0.0)
-        known = dict(zip(numbers, weights, strict=True)) or {0: None}
-        return cls(Path(options.module), options, weights=known)
+        known: dict[int, Path | None] = dict(zip(numbers, weights, strict=True)) or {0: None}
+        return cls(Path(module), options, weights=known)
 
     @cached_property
     def _parts(self) -> tuple[Images, Images]:

@@ -220,10 +220,10 @@ class _Until(nn.Module):
     def __init__(self, backbone: nn.Module, cut: nn.Module, parts: _Parts) -> None:
         super().__init__()
         self.parts, self.own = nn.ModuleList(parts.modules), nn.ParameterList(parts.parameters)
-        self.__dict__["run"] = backbone, cut  # not its parts
+        self.__dict__["kept"] = backbone, cut  # not its parts
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        backbone, cut = self.run
+        backbone, cut = self.__dict__["kept"]
 
         def leave(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
             raise _Reached(output)
@@ -250,10 +250,10 @@ class _Onward(nn.Module):
     ) -> None:
         super().__init__()
         self.parts, self.own = nn.ModuleList(parts.modules), nn.ParameterList(parts.parameters)
-        self.__dict__["run"] = backbone, cut, shape
+        self.__dict__["kept"] = backbone, cut, shape
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        backbone, cut, shape = self.run
+        backbone, cut, shape = self.__dict__["kept"]
         if shape is None or len(self.own):
             raise ValueError(
                 "the late part cannot run alone; expected an encoder that knows the shape of its "

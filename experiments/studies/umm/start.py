@@ -38,8 +38,10 @@ def start_from(folder: Path, settings: UmmSettings) -> Start:
     if isinstance(settings, UmmCommand):
         _check_module(settings)
         _check_effect(settings)
-    own = isinstance(settings, UmmCommand) and settings.module is not None
-    run = _own_run(settings) if own else TrainedRun.open(folder, settings.root)
+    if isinstance(settings, UmmCommand) and settings.module is not None:
+        run = _own_run(settings)
+    else:
+        run = TrainedRun.open(folder, settings.root)
     options = core_options(settings, run.options)
     step = run.step_at(settings.checkpoint)
     learner = run.learner(step)

@@ -403,7 +403,7 @@ class Pair(nn.Module):
         ({"lr": float("nan")}, "lr is nan"),
         ({"momentum": 1.0}, "momentum is 1.0; expected"),
         ({"method": "magic"}, "method is 'magic'; expected one of barlow_twins"),
-        ({"method": "nowhere:loss"}, "module is 'nowhere:loss', but there is no module named"),
+        ({"method": "nowhere:loss"}, "method is 'nowhere:loss', but there is no module named"),
         ({"method": 3}, "method is a int; expected one of"),
         ({"method": lambda z, z_prime: z}, r"the loss gives shape \(20, 3\); expected one number"),
         ({"method": lambda z, z_prime: None}, "the loss gives nothing of the kind"),
@@ -416,7 +416,7 @@ class Pair(nn.Module):
         ({"steps": 0}, "steps is 0"),
         ({"views": "sideways"}, "views is 'sideways'"),
         ({"factory": "torch.nn:Identity"}, "factory torch.nn:Identity builds another network: "),
-        ({"factory": "network"}, "module is 'network'; expected package.module:factory"),
+        ({"factory": "network"}, "module is 'network'; expected package.module:name"),
     ],
     ids=str,
 )
