@@ -418,7 +418,7 @@ class Pair(nn.Module):
         ({"factory": "torch.nn:Identity"}, "factory torch.nn:Identity builds another network: "),
         ({"factory": "network"}, "module is 'network'; expected package.module:name"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_bad_arguments_are_refused_in_one_line_before_anything_is_written(
     tmp_path, changes, expected
