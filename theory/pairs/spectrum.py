@@ -62,8 +62,6 @@ class Spectrum:
     lowest : float
         Smallest eigenvalue; if only the top was computed, the smallest Ritz value, which is equal
         or slightly larger.
-    lowest_vector : ndarray, shape (m,)
-        Eigenvector of ``lowest``.
     """
 
     eigenvalues: Array
@@ -74,7 +72,6 @@ class Spectrum:
     route: str
     passes: int
     lowest: float
-    lowest_vector: Array
 
 
 def spectrum(
@@ -138,15 +135,13 @@ def spectrum(
     def apply(block: Array) -> Array:
         return apply_cross_correlation(pairs, block) if gamma is None else gamma @ block
 
-    values, vectors, residuals, passes, (lowest, lowest_vector) = block_krylov(
+    values, vectors, residuals, passes, (lowest, _) = block_krylov(
         apply, pairs.m, k, beyond=beyond, tolerance=tolerance, max_passes=max_passes, rng=rng
     )
     rounding = _rounding(_magnitude(pairs), max(pairs.n, pairs.m))
     values[np.abs(values) <= rounding] = 0.0
     positive = None if gamma is None else count_above(gamma, rounding)
-    return Spectrum(
-        values, vectors, residuals, False, positive, route, passes, lowest, lowest_vector
-    )
+    return Spectrum(values, vectors, residuals, False, positive, route, passes, lowest)
 
 
 def route_by_size(n: int, m: int, k: int) -> str:
@@ -364,7 +359,6 @@ def _whole(matrix: Array, basis: Array | None, pairs: Pairs) -> Spectrum:
         route="dense",
         passes=0,
         lowest=float(values[-1]),
-        lowest_vector=vectors[:, -1],
     )
 
 
