@@ -217,8 +217,8 @@ class NtkOptions:
     limit : int or None
         Largest number of images of that part. Default: all.
     views : str or None
-        How the two views of an image differ, or package.module:name of your own function, as for
-        `sslsim train`. Default: as in the training of the (first) run; simclr for a module.
+        How the two views of an image differ, or package.module:name of your own function. Default:
+        as in the training of the (first) run; simclr for a module.
     standardise : bool
         Subtract the mean of every channel and divide by its standard deviation.
     seed : int

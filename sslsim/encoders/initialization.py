@@ -40,7 +40,12 @@ _RESIDUAL = (torchvision.models.resnet.BasicBlock, torchvision.models.resnet.Bot
 
 @torch.no_grad()
 def scale_initialization(
-    module: nn.Module, factor: float, which: str = "all", batch_norm: str = "keep"
+    module: nn.Module,
+    factor: float,
+    which: str = "all",
+    batch_norm: str = "keep",
+    *,
+    trained_only: bool = False,
 ) -> int | None:
     """Multiply parameters in place, and return the power of the factor that the output follows.
 
@@ -52,11 +57,13 @@ def scale_initialization(
         Factor, finite and above zero.
     which : {"all", "weights", "last"}
         Parameters to multiply. "all": weights, biases and tokens. "weights": the weights of linear
-        maps and convolutions. "last": weight and bias of the last ``nn.Linear``. Those that do not
-        require gradients stay as they are.
+        maps and convolutions. "last": weight and bias of the last ``nn.Linear``.
     batch_norm : {"keep", "gain"}
         Whether gains and biases of Batch-, Layer- and GroupNorm are left as they are or multiplied
         too; "gain" cannot be combined with "last".
+    trained_only : bool
+        Leave parameters without gradients as they are, such as the frozen part of a network.
+        Default: they are multiplied as the others are, such as those of a teacher.
 
     Returns
     -------
@@ -90,7 +97,9 @@ def scale_initialization(
         raise ValueError(f"batch_norm is {batch_norm!r}; expected one of {BATCH_NORM}")
     if which == "last" and batch_norm == "gain":
         raise ValueError("batch_norm is 'gain' with which 'last'; expected 'keep'")
-    scaled = {p for p in _chosen(module, which, batch_norm) if p.requires_grad}
+    scaled = set(_chosen(module, which, batch_norm))
+    if trained_only:
+        scaled = {parameter for parameter in scaled if parameter.requires_grad}
     exponent = _exponent(module, scaled, 0)
     for parameter in scaled:
         parameter.mul_(factor)

@@ -91,7 +91,8 @@ def build_learner(
     init_scale, init_which, init_batch_norm
         Factor on initial parameters, and the parameters that it applies to, as in
         ``sslsim.encoders.initialization.scale_initialization``. It applies to the encoder and its
-        projector; the other parts of a method keep their initialisation.
+        projector, and so to the teacher, their copy; the other parts of a method keep their
+        initialisation, and so do parameters without gradients of an encoder that is given.
     barlow_form : {"theory", "published"}, optional
         Form of Barlow Twins, by default "theory".
     similarity : {"cosine", "dot"}, optional
@@ -155,7 +156,9 @@ def build_learner(
         )
     if method == "mae":
         net = _without_projector(net, dim)
-    scale_initialization(net, init_scale, init_which, init_batch_norm)
+    scale_initialization(
+        net, init_scale, init_which, init_batch_norm, trained_only=isinstance(encoder, Encoder)
+    )
     if method == "supervised":
         return SupervisedLearner(net)
     if method in _PAIRS:

@@ -31,10 +31,10 @@ class LearnerOptions:
     encoder : str
         Architecture of the network.
     module : str or None
-        Your own network instead: a function without arguments that returns a torch module
-        (n, c, h, w) -> (n, k), as package.module:function, imported from the current directory or
-        the installed packages; or timm:NAME, torchvision:NAME. The projector goes on top, unless
-        the network has parts named backbone and projector.
+        Your own network instead: package.module:function, imported from the current directory or
+        the installed packages, of a function without arguments that returns a torch module with
+        images (n, c, h, w) -> (n, k); or timm:NAME, torchvision:NAME. The projector goes on top,
+        unless the network has parts named backbone and projector.
     weights : Path or None
         File with weights of the module, by torch.save or safetensors; FILE:NAME chooses one of
         several. Then `init_scale` applies to a projector of ours only. Default: the weights that

@@ -196,9 +196,9 @@ NTK = [
     ("--run {foreign_option}", "options unknown here: colour"),
     (
         "--module networks_of_cases",
-        "module is 'networks_of_cases'; expected package.module:factory",
+        "module is 'networks_of_cases'; expected package.module:name",
     ),
-    ("--module :net", "expected package.module:factory"),
+    ("--module :net", "expected package.module:name"),
     ("--module nowhere_at_all:net", "there is no module named 'nowhere_at_all'"),
     ("--module networks_of_cases:nothing", "networks_of_cases has no 'nothing'"),
     (
@@ -209,20 +209,24 @@ NTK = [
     ("--module networks_of_cases:number", "returned a int; expected an nn.Module"),
     (
         "--module networks_of_cases:pairs --samples 4",
-        "the network gives a tuple for inputs of shape",
+        "the network gives a tuple with 0 (8, 3), 1 (8, 3), one of which --output chooses, for",
     ),
     (
         "--module networks_of_cases:table --samples 4",
-        "the network gives a dict for inputs of shape",
+        "the network gives a dict with z (8, 3), one of which --output chooses, for inputs of",
     ),
     ("--module networks_of_cases:small --samples 4", "the network does not take inputs of shape"),
     ("--module networks_of_cases:net --weights nowhere.pt", "weights nowhere.pt cannot be read"),
     ("--module networks_of_cases:net --weights {text}", "are no file of torch.save"),
     (
         "--module networks_of_cases:net --weights {whole}",
-        "such as a whole module, which are not loaded",
+        "such as a whole module, which is not loaded",
     ),
-    ("--module networks_of_cases:net --weights {other_weights}", "under 'net' lack '1.weight'"),
+    (
+        "--module networks_of_cases:net --weights {other_weights}",
+        "under 'net' without 'backbone.' do not fit: 1 missing ('1.bias'); 1 of another shape "
+        "('1.weight' is (2,), expected (3, 64))",
+    ),
     (
         "--module networks_of_cases:net --checkpoint 3",
         "checkpoint is 3, which means nothing for a module",

@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from sslsim.core.seeds import seeded
+from sslsim.data.datasets import load_images
 from sslsim.encoders.features import features
 from sslsim.encoders.own import factory
 from sslsim.encoders.own.encoder import own_encoder
 from sslsim.encoders.own.factory import load_module
 from sslsim.methods.build import build_learner
+from sslsim.training.loop import TrainingOptions, train
 
 SHAPE = (1, 8, 8)
 Named = namedtuple("Named", "h z")
@@ -179,6 +181,27 @@ def test_a_lightning_module_is_a_network():
     encoder = own_encoder(Lit(), SHAPE, 2)
     learner = build_learner("byol", SHAPE, 2, encoder=encoder, seed=0)  # copies the encoder
     assert learner.encoder.dim == 2
+
+
+@pytest.mark.parametrize("method", ["barlow_twins", "byol", "dino"])
+def test_a_frozen_part_stays_as_it_is_from_the_start_to_the_end_of_training(method, tmp_path):
+    with seeded(0):
+        network = Net()
+    network.backbone.requires_grad_(False)
+    before = {name: value.clone() for name, value in network.named_parameters()}
+    encoder = own_encoder(network, SHAPE)
+    learner = build_learner(method, SHAPE, 3, encoder=encoder, seed=0, init_scale=0.25)
+    for name, value in network.named_parameters():
+        scaled = name.startswith("projector")
+        assert torch.equal(value, before[name] * (0.25 if scaled else 1)), name
+    if method == "byol":
+        for name, value in learner.teacher.named_parameters():
+            assert torch.equal(value, encoder.get_parameter(name)), name
+    options = TrainingOptions(steps=3, batch=20, lr=0.1, weight_decay=0.1, momentum=0.5)
+    train(learner, load_images(limit=40), "noise", options, tmp_path)
+    for name, value in network.named_parameters():
+        frozen = not name.startswith("projector")
+        assert torch.equal(value, before[name]) == frozen, name
 
 
 @pytest.mark.parametrize(
