@@ -15,6 +15,7 @@ from sslsim.core.seeds import seeded
 from sslsim.encoders import heads, small
 from sslsim.encoders.build import Encoder
 from sslsim.encoders.checks import check_counts
+from sslsim.encoders.features import channel_axis
 from sslsim.encoders.output import network_output
 
 _FEWEST = 4  # layers, below which the largest one is taken apart
@@ -150,8 +151,9 @@ def named_layers(network: nn.Module, images: torch.Tensor) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Submodules with parameters that run once and give a tensor (n, ...) of two to four axes,
-        without normalisation: children of the network. While these are fewer than four, the one
+        Submodules with parameters that run once and give a tensor (n, ...) of two to four axes
+        whose channels are known (:func:`sslsim.encoders.features.channel_axis`), without
+        normalisation: children of the network. While these are fewer than four, the one
         with the most modules inside is taken apart, such as the stack of blocks of a transformer.
 
     Examples
@@ -164,8 +166,8 @@ def named_layers(network: nn.Module, images: torch.Tensor) -> tuple[str, ...]:
     calls: dict[str, list[bool]] = {}  # by name, in the order in which they first finish
 
     def note(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        usable = isinstance(output, torch.Tensor) and 2 <= output.ndim <= 4
-        calls.setdefault(name, []).append(usable and len(output) == len(images))
+        usable = isinstance(output, torch.Tensor) and len(output) == len(images)
+        calls.setdefault(name, []).append(usable and _is_measurable(output, module, network))
 
     with ExitStack() as hooks:
         for name, part in network.named_modules():
@@ -181,6 +183,12 @@ def named_layers(network: nn.Module, images: torch.Tensor) -> tuple[str, ...]:
         largest = max(stacks, key=lambda name: len(list(network.get_submodule(name).modules())))
         place = chosen.index(largest)
         chosen[place : place + 1] = _children(network.get_submodule(largest), f"{largest}.", calls)
+
+
+def _is_measurable(output: torch.Tensor, layer: nn.Module, network: nn.Module) -> bool:
+    if output.ndim in (3, 4):
+        return channel_axis(output, layer, network) is not None
+    return output.ndim == 2
 
 
 def _children(module: nn.Module, prefix: str, calls: Collection[str]) -> list[str]:

@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -359,7 +359,8 @@ class Recorder:
         line: dict[str, Any] = {"step": self._step, "time": self._time}
         if self._losses:
             line["loss"] = float(self._loss) / self._losses
-        measures = snapshot(self._encoder, self._pairs, self._objective)
+        with self._draws_kept():
+            measures = snapshot(self._encoder, self._pairs, self._objective)
         self._records.add(line | measures)
         self._loss, self._losses = 0.0, 0
         self._records.save()
@@ -418,10 +419,15 @@ class Recorder:
         first = next(self._encoder.parameters(), None)
         return torch.device("cpu") if first is None else first.device
 
+    def _draws_kept(self) -> AbstractContextManager[None]:
+        """What a network draws inside the block, the training draws after it as well."""
+        device = self._device()
+        return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
     def _dimension(self) -> int:
         """Dimension of the embedding of two samples, which has to be a matrix."""
         device = self._device()
-        with torch.no_grad(), batch_statistics(self._encoder):
+        with torch.no_grad(), batch_statistics(self._encoder), self._draws_kept():
             try:
                 z = self._encoder(self._pairs.x[:2].to(device))
             except RuntimeError as error:

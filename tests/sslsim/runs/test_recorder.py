@@ -98,10 +98,19 @@ def test_a_record_is_the_snapshot_of_the_network_at_its_step(tmp_path):
     assert [line["loss"] for line in lines[1:]] == pytest.approx(losses)
 
 
-def test_recording_changes_no_bit_of_the_training(tmp_path):
-    plain, watched = network(), network()
-    plain.append(nn.Dropout(0.3))
-    watched.append(nn.Dropout(0.3))
+class Noise(nn.Module):
+    """Noise in evaluation mode, too."""
+
+    def forward(self, z):
+        """A noisy embedding."""
+        return z + 0.01 * torch.randn(z.shape)
+
+
+@pytest.mark.parametrize("random", [nn.Dropout(0.3), Noise()], ids=["dropout", "noise"])
+def test_recording_changes_no_bit_of_the_training(tmp_path, random):
+    plain, watched = network().append(random), network().append(random)
+    watched[2].eval()  # by the user
+    plain[2].eval()
     torch.manual_seed(1)
     updates(plain, torch.optim.SGD(plain.parameters(), lr=0.05), range(12))
     torch.manual_seed(1)
@@ -110,6 +119,7 @@ def test_recording_changes_no_bit_of_the_training(tmp_path):
         torch.equal(a, b)
         for a, b in zip(plain.state_dict().values(), watched.state_dict().values(), strict=True)
     )
+    assert [part.training for part in watched] == [True, True, False, True, True]
 
 
 @pytest.mark.parametrize("options", [{}, {"steps": 400}, {"adaptive": True}])

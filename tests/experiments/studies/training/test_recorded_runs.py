@@ -3,6 +3,7 @@
 import csv
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ import sslsim
 from experiments import cli
 from experiments.report.folders import find_runs
 from experiments.report.page import page
-from sslsim.core.files import read_arrays, read_json
+from paper_figs.runs.training import draw_run
+from sslsim.core.files import read_arrays, read_json, read_lines
 from sslsim.data.datasets import load_images
 from sslsim.objectives import barlow_twins
 from sslsim.runs.trained_run import TrainedRun
 from theory import predict_steps_from
 
+PAGES = Path(__file__).parents[4] / "experiments" / "docs"
 NETS = """
 import torch
 from torch import nn
@@ -98,6 +101,21 @@ def test_compare_predicts_the_steps_of_a_plain_loop(home, called):
         assert np.all(np.isfinite(measured))
         np.testing.assert_allclose(predicted, measured, rtol=0.35)
         assert (home / name / "comparison.png").exists()
+
+
+@pytest.mark.parametrize("losses", [False, True])
+def test_runs_whose_loss_needs_more_than_embeddings_are_drawn_and_compared(
+    tmp_path, capsys, losses
+):
+    net, x = nn.Linear(6, 2), torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    with sslsim.Recorder(tmp_path / "a", net, x, x + 0.1, lr=0.1, method="byol") as recorder:
+        for step in range(1, 9):
+            recorder.update(step, 1.0 / step if losses else None)
+    assert draw_run(tmp_path / "a").stat().st_size > 5000
+    assert cli.main(["compare", "--run", str(tmp_path / "a")]) == 0
+    assert (tmp_path / "a" / "comparison.png").exists()
+    (run,) = find_runs([tmp_path / "a"])
+    assert sorted(path.name for path in run.pictures) == ["comparison.png", "run.png"]
 
 
 def test_the_kernel_of_a_plain_loop_predicts_its_embedding(home, called):
@@ -289,6 +307,40 @@ def test_a_learning_rate_turns_updates_into_flow_times(tmp_path):
     result = read_json(out / "spectra.json")
     np.testing.assert_allclose(result["step_times"], [6.0, 13.0], atol=0.1)
     np.testing.assert_allclose(result["step_iterations"], [600, 1300], atol=10)
+
+
+def keys_of_tables(page, *heads):
+    """Keys in the first columns of the tables under some headings."""
+    lines = iter((PAGES / f"{page}.md").read_text(encoding="utf-8").splitlines())
+    keys = set()
+    for line in lines:
+        if line.startswith(tuple(f"| {head} |" for head in heads)):
+            next(lines)  # the rule
+            while (row := next(lines, "")).startswith("|"):
+                keys |= set(re.findall(r"`(\w+)`", row.split("|")[1]))
+    return keys
+
+
+def test_the_page_of_spectra_has_every_key_and_no_other(tmp_path):
+    out = tmp_path / "out"
+    assert cli.main(["spectra", str(saved(tmp_path, "npz")), "--out", str(out)]) == 0
+    result, arrays = read_json(out / "spectra.json"), read_arrays(out / "spectra.npz")
+    assert keys_of_tables("spectra", "key of `spectra.json`") == set(result)
+    assert set(result["first"]) == set(result["last"]) == set(arrays) & set(result) - {"times"}
+    page = (PAGES / "spectra.md").read_text(encoding="utf-8")
+    held = page.partition("`spectra.npz` has ")[2]
+    named = set(re.findall(r"`(\w+)`", held)) | set(result["first"])  # the metrics
+    assert named == set(arrays)
+
+
+def test_the_pages_have_every_key_of_a_recorded_run(home):
+    result = read_json(home / "full" / "training.json")
+    assert set(result) <= keys_of_tables("train", "key") | keys_of_tables("recorder", "key")
+    for name in ("records.jsonl", "records.npz", "pairs.npz"):
+        path = home / "full" / name
+        held = read_lines(path)[-1] if name.endswith("l") else read_arrays(path)
+        text = "".join((PAGES / f"{page}.md").read_text("utf-8") for page in ("train", "recorder"))
+        assert [key for key in held if f"`{key}`" not in text] == [], name
 
 
 def test_a_collapsed_embedding_of_a_file_is_told(tmp_path, capsys):
