@@ -85,7 +85,10 @@ def test_images_are_drawn_apart_unless_the_function_takes_a_batch():
 def test_bytes_become_numbers_from_0_to_1_and_floats_stay():
     assert torch.equal(draw_view(IMAGES, nn.Identity(), generator()), IMAGES.float() / 255)
     pair = draw_views(IMAGES, Pair(), generator())
+    assert torch.equal(pair.views[0], IMAGES.float() / 255)
     assert torch.equal(pair.views[1], pair.views[0].flip(3))
+    corners = draw_view(IMAGES, array, generator())
+    assert torch.equal(corners, IMAGES[:, :, :6, :6].float() / 255)
     double = draw_view(IMAGES, noisy, generator(), dtype=torch.float64)
     assert double.dtype == torch.float64
     with pytest.warns(UserWarning, match="hold numbers up to .*; expected floats from 0 to 1"):

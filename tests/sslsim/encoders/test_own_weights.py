@@ -99,6 +99,21 @@ def test_weights_of_a_part_fit_a_network_that_is_that_part(tmp_path):
     assert_same(load(Shell(), BLOCK, tmp_path), behind("model.", BLOCK))
 
 
+def test_a_part_that_is_called_as_wrappers_are_keeps_its_name(tmp_path):
+    def build():
+        return nn.Sequential(OrderedDict(module=nn.Linear(4, 3), fc=nn.Linear(3, 3)))
+
+    state = state_of(build, 5)
+    for saved in (state, behind("module.", state)):
+        assert_same(load(build(), saved, tmp_path), state)
+
+
+@pytest.mark.parametrize("key", ["stem.weight", "norm.running_var", "stack.1.bias"])
+def test_weights_that_lack_one_key_are_refused(tmp_path, key):
+    with pytest.raises(ValueError, match=rf"do not fit: 1 missing \('{key}'\); expected the keys"):
+        load(Block(), {name: v for name, v in BLOCK.items() if name != key}, tmp_path)
+
+
 def test_counts_of_batches_may_be_missing(tmp_path):
     old = {key: value for key, value in BLOCK.items() if "num_batches" not in key}
     found = load(Block(), old, tmp_path)

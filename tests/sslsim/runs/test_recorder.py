@@ -1,5 +1,6 @@
 """A recorder in a loop of one's own: what it records, when, and how it goes on."""
 
+import copy
 import gc
 import json
 import signal
@@ -96,6 +97,24 @@ def test_a_record_is_the_snapshot_of_the_network_at_its_step(tmp_path):
         np.testing.assert_allclose(spectrum, found["cross_spectrum"], rtol=1e-5, atol=1e-7)
     assert "loss" not in lines[0]
     assert [line["loss"] for line in lines[1:]] == pytest.approx(losses)
+
+
+def test_snapshots_are_without_dropout_with_batch_statistics_and_of_the_pairs_as_given(tmp_path):
+    net, x, x_prime = network(), X.clone(), X_PRIME.clone()
+    with torch.no_grad():
+        z, z_prime = (copy.deepcopy(net)(view).double() for view in (x, x_prime))
+    expected = torch.linalg.eigvalsh(z.T @ z_prime + z_prime.T @ z).flip(0) / 40
+    net.append(nn.Dropout(0.5))
+    with sslsim.Recorder(tmp_path, net, x, x_prime, lr=0.05) as recorder:
+        for view in (x, x_prime):
+            view.zero_()  # the user's, from here on
+        recorder.update(1)
+    arrays = read_arrays(tmp_path / "records.npz")
+    assert arrays["steps"].tolist() == [0, 1]
+    for place in (0, 1):
+        found = arrays["cross_spectrum"][place]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(arrays["mean"][place], z.mean(0), rtol=1e-5, atol=1e-7)
 
 
 class Noise(nn.Module):

@@ -309,23 +309,20 @@ def test_a_learning_rate_turns_updates_into_flow_times(tmp_path):
     np.testing.assert_allclose(result["step_iterations"], [600, 1300], atol=10)
 
 
-def keys_of_tables(page, *heads):
-    """Keys in the first columns of the tables under some headings."""
-    lines = iter((PAGES / f"{page}.md").read_text(encoding="utf-8").splitlines())
-    keys = set()
-    for line in lines:
-        if line.startswith(tuple(f"| {head} |" for head in heads)):
-            next(lines)  # the rule
-            while (row := next(lines, "")).startswith("|"):
-                keys |= set(re.findall(r"`(\w+)`", row.split("|")[1]))
-    return keys
+def keys_on_page(name, heading):
+    """Keys in the first column of the tables under a heading of a page, without their header."""
+    section = (PAGES / f"{name}.md").read_text(encoding="utf-8").partition(f"# {heading}\n")[2]
+    rows = re.findall(
+        r"^\| (`.*?) \|", re.split(r"^#", section, flags=re.MULTILINE)[0], re.MULTILINE
+    )
+    return {key for row in rows for key in re.findall(r"`(\w+)`", row)}
 
 
 def test_the_page_of_spectra_has_every_key_and_no_other(tmp_path):
     out = tmp_path / "out"
     assert cli.main(["spectra", str(saved(tmp_path, "npz")), "--out", str(out)]) == 0
     result, arrays = read_json(out / "spectra.json"), read_arrays(out / "spectra.npz")
-    assert keys_of_tables("spectra", "key of `spectra.json`") == set(result)
+    assert keys_on_page("spectra", "The run folder") == set(result)
     assert set(result["first"]) == set(result["last"]) == set(arrays) & set(result) - {"times"}
     page = (PAGES / "spectra.md").read_text(encoding="utf-8")
     held = page.partition("`spectra.npz` has ")[2]
@@ -335,7 +332,8 @@ def test_the_page_of_spectra_has_every_key_and_no_other(tmp_path):
 
 def test_the_pages_have_every_key_of_a_recorded_run(home):
     result = read_json(home / "full" / "training.json")
-    assert set(result) <= keys_of_tables("train", "key") | keys_of_tables("recorder", "key")
+    explained = keys_on_page("train", "training.json") | keys_on_page("recorder", "The run folder")
+    assert set(result) <= explained
     for name in ("records.jsonl", "records.npz", "pairs.npz"):
         path = home / "full" / name
         held = read_lines(path)[-1] if name.endswith("l") else read_arrays(path)
