@@ -67,7 +67,6 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "cuda": ("device",),
     "amp": ("precision",),
     "dtype": ("precision",),
-    "output": ("out",),
     "output-dir": ("out",),
     "save-dir": ("out",),
     "o": ("out",),
@@ -121,9 +120,10 @@ def unknown_command(word: str, names: Iterable[str], group: str = "") -> str:
 
 @dataclass(frozen=True)
 class _Option:
-    """An option: the type of its values, and how it may be given."""
+    """An option: the type of its values, and how it may be given; ``named``: by a name of code."""
 
     hint: Any
+    named: bool
     optional: bool
     positional: bool
     required: bool
@@ -147,7 +147,8 @@ class _Option:
     def expected(self) -> str:
         """What its values have to be."""
         if self.choices:
-            return f"{'some' if self.several else 'one'} of {', '.join(self.choices)}"
+            more = ", or package.module:name" if self.named else ""
+            return f"{'some' if self.several else 'one'} of {', '.join(self.choices)}{more}"
         if self.several:
             return f"{_PLURAL.get(get_args(self.hint)[0], 'names')}"
         return _SINGULAR.get(self.hint, "a name")
@@ -170,7 +171,8 @@ class _Option:
 
     def _reads(self, value: str) -> bool:
         if self.choices:
-            return value in self.choices or (self.optional and value == "None")
+            none = self.optional and value == "None"
+            return value in self.choices or none or (self.named and ":" in value)
         element = get_args(self.hint)[0] if self.several else self.hint
         if element in (int, float) and not (self.optional and value == "None"):
             try:
@@ -195,6 +197,7 @@ def options_of(kind: Any) -> dict[str, _Option]:
         parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         found[field.name.replace("_", "-")] = _Option(
             next(part for part in parts if part is not type(None)),
+            named=str in parts and len(set(parts) - {type(None)}) > 1,
             optional=type(None) in parts,
             positional=positional,
             required=field.default is MISSING and field.default_factory is MISSING,

@@ -195,10 +195,12 @@ class NtkOptions:
         One or more folders of a finished `sslsim train`.
     module : str or None
         A function without arguments that returns a torch module (n, c, h, w) -> (n, d), imported
-        from the installed packages or the current directory.
+        from the current directory or the installed packages; or timm:NAME, torchvision:NAME.
     weights : Path or None
-        State dict of the module, a file of torch.save. Default: the weights that the function
-        returns.
+        File with weights of the module, by torch.save or safetensors; FILE:NAME chooses one of
+        several. Default: the weights that the function returns.
+    output : str or None
+        Which of several outputs of the module is meant, a key or a number. Default: the only one.
     data : str
         With `module`: data set from which pairs of views are drawn, named as for `sslsim train`. A
         run has its own data: with `run`, of the options from here to `seed` only `root` and `views`
@@ -215,8 +217,8 @@ class NtkOptions:
     limit : int or None
         Largest number of images of that part. Default: all.
     views : str or None
-        How the two views of an image differ. Default: as in the training of the (first) run; simclr
-        for a module.
+        How the two views of an image differ, or package.module:name of your own function. Default:
+        as in the training of the (first) run; simclr for a module.
     standardise : bool
         Subtract the mean of every channel and divide by its standard deviation.
     seed : int
@@ -254,12 +256,13 @@ class NtkOptions:
     run: tuple[Path, ...] = ()
     module: str | None = None
     weights: Path | None = None
+    output: str | None = None
     data: str = "digits"
     root: Path | None = None
     split: str = "train"
     size: int | None = None
     limit: int | None = None
-    views: PairViews | None = None
+    views: PairViews | str | None = None
     standardise: bool = True
     seed: int = 0
     checkpoint: int | None = None
@@ -358,6 +361,58 @@ class ForecastOptions:
 
 
 @dataclass(frozen=True)
+class SpectraOptions:
+    """Measure spectra, ranks and steps of embeddings that any tool has stored.
+
+    Attributes
+    ----------
+    file : Path
+        Embeddings of the same n samples at T times: an .npz file with `z`, and where there are any
+        with `z_prime` (the second view), `steps` (updates) or `times`; a .npy file of shape T x n x
+        d, or 2 x T x n x d for two views; or a .pt file of torch.save with a tensor or a dictionary
+        of the same names.
+    spectrum : {"cross", "covariance"} or None
+        Spectrum in which steps are detected: cross for losses that see the mean of the embeddings,
+        covariance for others. Default: cross with two views, else covariance.
+    lr : float or None
+        Learning rate, by which steps become times. Default: times as in the file, else steps.
+    momentum : float
+        Momentum of the training. Used with `lr` only.
+    out : Path
+        Run folder: config.json, spectra.json, spectra.npz, spectra.png.
+    """
+
+    file: Positional[Path]
+    spectrum: Literal["cross", "covariance"] | None = None
+    lr: float | None = None
+    momentum: float = 0.0
+    out: Path = Path("runs/spectra")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write runs and their records as CSV tables, or for TensorBoard.
+
+    Attributes
+    ----------
+    run : tuple of Path
+        One or more run folders, of any command.
+    curves : int
+        Largest number of leading eigenvalues of each spectrum in records.csv.
+    tensorboard : bool
+        Also write event files for TensorBoard (`pip install 'sslsim[tensorboard]'`).
+    out : Path
+        Folder for config.json, runs.csv (one row per run), records.csv (one row per snapshot) and
+        tensorboard/.
+    """
+
+    run: Positional[tuple[Path, ...]]
+    curves: int = 16
+    tensorboard: bool = False
+    out: Path = Path("runs/export")
+
+
+@dataclass(frozen=True)
 class FiguresOptions:
     """Build the figures of the paper with their captions, from stored results. Nothing is trained.
 
@@ -388,10 +443,31 @@ class OverfittingOptions:
     their seed are summarised together. The same command resumes an interrupted study; with more
     runs it measures only the new ones.
 
+    The networks are those of runs (`--run DIR`), or your own at several moments of its training
+    (`--module package.module:factory --weights FILE FILE FILE`).
+
     Attributes
     ----------
     run : tuple of Path
         One or more folders of `sslsim train`.
+    module : str or None
+        Your own network, as for `sslsim train`.
+    weights : tuple of Path
+        With `module`: three or more files with its weights, from early to late.
+    output : str or None
+        With `module`: which of several outputs is meant, a key or a number. Default: the only one.
+    data : str
+        With `module`: data set, named as for `sslsim train`. A run has its own data.
+    size : int or None
+        With `module`: side in pixels to which images are resized. Default: unchanged if all have
+        the same size, else 96.
+    limit : int or None
+        With `module`: largest number of training images. Default: all.
+    pair_views : str or None
+        With `module`: views for the coding rates, or package.module:name of your own function.
+        Default: simclr.
+    standardise : bool
+        With `module`: subtract the mean of every channel and divide by its standard deviation.
     checkpoints : int
         Number of checkpoints of each run to measure, from the initialisation to the last.
     samples : int
@@ -413,7 +489,15 @@ class OverfittingOptions:
         Run folder: config.json, measured.jsonl, overfitting.json, overfitting.png.
     """
 
-    run: tuple[Path, ...]
+    run: tuple[Path, ...] = ()
+    module: str | None = None
+    weights: tuple[Path, ...] = ()
+    output: str | None = None
+    data: str = "digits"
+    size: int | None = None
+    limit: int | None = None
+    pair_views: PairViews | str | None = None
+    standardise: bool = True
     checkpoints: int = 16
     samples: int = 512
     probed: int = 2000

@@ -134,6 +134,16 @@ STUDIES: tuple[Study, ...] = (
         captions={"forecast.png": "Forecasts of steps against what happened"},
     ),
     Study(
+        "spectra",
+        "Measure spectra, ranks and steps of embeddings that any tool has stored.",
+        options="experiments.options:SpectraOptions",
+        run="experiments.studies.training.spectra:spectra",
+        files=("spectra.json", "spectra.npz", "spectra.png"),
+        tables="experiments.studies.training.tables:spectra_summary",
+        figure="paper_figs.runs.spectra:draw_spectra",
+        captions={"spectra.png": "Effective rank and eigenvalues, with the detected steps"},
+    ),
+    Study(
         "overfitting",
         "Measure accuracy and coding rate reduction of every layer over training.",
         options="experiments.options:OverfittingOptions",
@@ -206,6 +216,12 @@ STUDIES: tuple[Study, ...] = (
         folder=None,
     ),
     Study(
+        "export",
+        "Write runs and their records as CSV tables, or for TensorBoard.",
+        options="experiments.options:ExportOptions",
+        run="experiments.studies.training.export:export",
+    ),
+    Study(
         "figures",
         "Build the figures of the paper from stored results.",
         options="experiments.options:FiguresOptions",
@@ -230,6 +246,17 @@ STUDIES: tuple[Study, ...] = (
         "memorization", "Time encoders trained together, and scoring against bare forward passes."
     ),
 )
+
+RECORDED = Study(
+    "record",
+    "A training in a loop of one's own, recorded by sslsim.Recorder.",
+    options="sslsim.runs.options:RecordOptions",
+    run="",
+    files=("training.json", "records.jsonl", "records.npz"),
+    tables="experiments.studies.training.tables:training_summary",
+    seeded=True,
+)
+"""No command, but a run folder that the report knows."""
 
 GROUPS = {"bench": "Measure what the package costs."}
 """Commands of two words by the first one, with one line for the help."""

@@ -29,28 +29,35 @@ if TYPE_CHECKING:
         umm,
     )
     from sslsim.measures.steps import detect_steps
+    from sslsim.measures.trajectory import EmbeddingSpectra, embedding_spectra
     from sslsim.memorization import score_encoders, ssl_mem
     from sslsim.ntk import empirical_ntk
+    from sslsim.runs.recording.lightning_callback import RecorderCallback
+    from sslsim.runs.recording.recorder import Recorder
+    from sslsim.runs.recording.table import runs_table
     from sslsim.runs.trained_run import TrainedRun
     from sslsim.training.loop import train
     from sslsim.training.options import TrainingOptions
-    from sslsim.training.records import Recorder
     from sslsim.umm.finetune import undo_memorization
 
 __all__ = [
+    "EmbeddingSpectra",
     "Recorder",
+    "RecorderCallback",
     "TrainedRun",
     "TrainingOptions",
     "__version__",
     "coding_rate",
     "data",
     "detect_steps",
+    "embedding_spectra",
     "empirical_ntk",
     "encoders",
     "measures",
     "memorization",
     "ntk",
     "objectives",
+    "runs_table",
     "score_encoders",
     "ssl_mem",
     "train",
@@ -62,18 +69,22 @@ __all__ = [
 _attribute = lazily(
     __name__,
     {
-        "Recorder": "training.records",
+        "EmbeddingSpectra": "measures.trajectory",
+        "RecorderCallback": "runs.recording.lightning_callback",
+        "Recorder": "runs.recording.recorder",
         "TrainedRun": "runs.trained_run",
         "TrainingOptions": "training.options",
         "coding_rate": "",
         "data": "",
         "detect_steps": "measures.steps",
+        "embedding_spectra": "measures.trajectory",
         "empirical_ntk": "ntk",
         "encoders": "",
         "measures": "",
         "memorization": "",
         "ntk": "",
         "objectives": "",
+        "runs_table": "runs.recording.table",
         "score_encoders": "memorization",
         "ssl_mem": "memorization",
         "train": "training.loop",

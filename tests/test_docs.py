@@ -93,6 +93,16 @@ def test_examples_of_the_readme_run() -> None:
         exec(compile(block, "README.md", "exec"), {})
 
 
+@pytest.mark.parametrize("name", ["recorder", "spectra"])
+def test_examples_of_pages_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "experiments" / "docs" / f"{name}.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, name, "exec"), {})
+
+
 def test_every_command_is_shown_on_a_page() -> None:
     assert undocumented(STUDIES, [page.read_text() for page in PAGES]) == []
 

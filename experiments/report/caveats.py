@@ -57,7 +57,7 @@ def folder_caveats(run: RunFolder) -> list[str]:
     asked, done = finite(run.options, "steps"), finite(run.results, "training.json", "steps")
     if asked is not None and done is not None and done < asked:
         caveats.append(f"stopped after {number(done)} of {number(asked)} updates")
-    if run.command == "train" and "training.json" not in run.results:
+    if run.command in ("train", "record") and "training.json" not in run.results:
         collapsed = collapse(finite(run.last, "effective_rank"), finite(run.last, "uniformity"))
         caveats += [] if collapsed is None else [collapsed]
     if not run.results and not run.problems and run.study is None:

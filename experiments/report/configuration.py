@@ -45,7 +45,7 @@ def changed_options(run: RunFolder) -> dict[str, Any]:
 
 def command_line(run: RunFolder, leave_out: frozenset[str] = frozenset()) -> list[str]:
     """The command that a run was made by, in pieces: each option with its values is one."""
-    if not run.command:
+    if not run.command or (run.study is not None and not run.study.run):
         return []
     pieces = [f"sslsim {run.study.name if run.study else run.command}"]
     for name, value in changed_options(run).items():

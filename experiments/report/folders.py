@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from experiments.registry import STUDIES
+from experiments.registry import RECORDED, STUDIES
 from experiments.study import Study, variants
 from experiments.summary import Summary
 from experiments.tables import finite, mapping
@@ -144,7 +144,7 @@ def _read(path: Path, name: str, studies: Sequence[Study]) -> RunFolder:
 
 def _study_of(command: Any, options: Mapping[str, Any], studies: Sequence[Study]) -> Study | None:
     """The row that made a run: of several kinds of one command, the one with these options."""
-    kinds = [study for study in studies if study.name.split()[0] == command]
+    kinds = [study for study in (*studies, RECORDED) if study.name.split()[0] == command]
     if not kinds:
         return None
 

@@ -80,7 +80,7 @@ def _finite(value: Any) -> float | None:
 
 def group_runs(runs: Sequence[RunFolder]) -> list[Group]:
     """Put runs together that differ in the seed only."""
-    trained = [run for run in runs if run.command == "train"]
+    trained = [run for run in runs if run.command in ("train", "record")]
     groups: dict[str, list[tuple[RunFolder, str]]] = {}
     for place, run in enumerate(runs):
         options = {**(defaults_of(run) or {}), **run.options}

@@ -156,8 +156,11 @@ def draw_again(above: Axes, below: Axes, folder: Path, result: Mapping[str, Any]
 
 
 def losses(folder: Path, records: Mapping[str, NDArray[Any]]) -> tuple[str, NDArray[np.float64]]:
-    """Loss at every snapshot of a run: of the probe set where it has one, else of training."""
+    """Loss at every snapshot of a run: of the probe set where it has one, else of training.
+
+    NaN where there is none, as in a recorded loop that gave none.
+    """
     known = set(records["steps"].tolist())
     lines = [line for line in read_lines(folder / "records.jsonl") if line["step"] in known]
     kind = "probe_loss" if "probe_loss" in lines[0] else "loss"
-    return kind, np.array([np.nan if line[kind] is None else line[kind] for line in lines])
+    return kind, np.array([np.nan if line.get(kind) is None else line[kind] for line in lines])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -100,3 +101,54 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.random.default_generator.manual_seed(seed)
         yield
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, numpy and torch on the CPU.
+
+    Parameters
+    ----------
+    seed : int
+        Seed, at least 0 and less than 2^63.
+
+    Examples
+    --------
+    >>> with everything_seeded(0):
+    ...     seed_everything(1)
+    ...     first = random.random()
+    ...     seed_everything(1)
+    ...     first == random.random()
+    True
+    """
+    torch.random.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+
+
+@contextmanager
+def everything_seeded(seed: int) -> Iterator[None]:
+    """Run code of the user's, whose draws may come from Python, numpy or torch.
+
+    Inside the block all three global generators are seeded; afterwards they are as before.
+
+    Parameters
+    ----------
+    seed : int
+        Seed, at least 0 and less than 2^63.
+
+    Examples
+    --------
+    >>> with everything_seeded(1):
+    ...     first = random.random(), np.random.rand(), torch.rand(1)
+    >>> with everything_seeded(1):
+    ...     first == (random.random(), np.random.rand(), torch.rand(1))
+    True
+    """
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with seeded(seed):
+            seed_everything(seed)
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002

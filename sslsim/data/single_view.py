@@ -15,6 +15,7 @@ from sslsim.data.augmentation import (
     draw_changes,
     take_rows,
 )
+from sslsim.data.own_views import Kind, is_own, own_view, own_view_shape
 
 RECIPES: dict[str, tuple[Recipe, Recipe]] = {  # recipes of the first and the second view
     "simclr": (SIMCLR, SIMCLR),
@@ -26,13 +27,14 @@ RECIPES: dict[str, tuple[Recipe, Recipe]] = {  # recipes of the first and the se
 NOISE = 0.1  # standard deviation of the noise view, for pixels in [0, 1]
 
 
-def view_shape(kind: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+def view_shape(kind: Kind, shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Shape of one view of an image.
 
     Parameters
     ----------
-    kind : str
-        Kind of the views, one of ``VIEWS``.
+    kind : str or callable
+        Kind of the views, one of ``VIEWS``, or a function as for
+        :func:`sslsim.data.own_views.own_view`.
     shape : tuple of int or torch.Size, length 3
         Channels, height and width of the image.
 
@@ -51,8 +53,12 @@ def view_shape(kind: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     >>> view_shape("crops", (3, 32, 32))
     (3, 24, 24)
     """
+    if is_own(kind):
+        return own_view_shape(kind, tuple(shape))
     if kind not in VIEWS:
-        raise ValueError(f"unknown views {kind!r}; expected one of {', '.join(VIEWS)}")
+        raise ValueError(
+            f"unknown views {kind!r}; expected one of {', '.join(VIEWS)}, or package.module:name"
+        )
     channels, height, width = shape
     if kind != "crops":
         return channels, height, width
@@ -64,7 +70,7 @@ def view_shape(kind: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def draw_view(
     images: torch.Tensor,
-    kind: str,
+    kind: Kind,
     generator: torch.Generator,
     *,
     which: int = 0,
@@ -77,13 +83,14 @@ def draw_view(
     ----------
     images : Tensor of uint8, shape (n, c, h, w)
         The images; views are drawn on their device.
-    kind : {"crops", "noise", "simclr", "weak", "strong", "mask"}
+    kind : {"crops", "noise", "simclr", "weak", "strong", "mask"} or callable
         ``crops``: a square of 3/4 of the shorter edge (24 of 32 pixels) at a uniform place,
         mirrored left to right with probability 1/2. ``noise``: the image plus independent normal
         noise on every pixel, not clamped. The others are recipes of
         :mod:`sslsim.data.augmentation`: SimCLR's (``simclr``), crop and flip only (``weak``), the
         asymmetric one of BYOL and Barlow Twins (``strong``), and the crop and flip of masked
-        autoencoders (``mask``).
+        autoencoders (``mask``). Or a function of the user's, or its name, as for
+        :func:`sslsim.data.own_views.own_view`.
     generator : torch.Generator
         Generator on the device of the images.
     which : {0, 1}
@@ -122,7 +129,7 @@ def draw_view(
 
 def placed_view(
     images: torch.Tensor,
-    kind: str,
+    kind: Kind,
     generator: torch.Generator,
     *,
     which: int = 0,
@@ -146,7 +153,7 @@ def placed_view(
         Views of these rows.
     boxes : Tensor of float32, shape (r, 5), or None
         Top, left, height and width in pixels of the image, and 1 if the view is mirrored, else 0.
-        None for noise, which moves nothing.
+        None for noise, which moves nothing, and for functions of the user's.
 
     Raises
     ------
@@ -166,6 +173,9 @@ def placed_view(
         raise ValueError(f"which is {which}; expected 0 or 1, the first or the second view")
     if not 0 <= noise < float("inf"):
         raise ValueError(f"noise is {noise}; expected a finite number of at least 0")
+    if is_own(kind):
+        return own_view(images, kind, generator, which=which, dtype=dtype, rows=rows), None
+    assert isinstance(kind, str)
     if kind == "crops":
         return _crops(images, shape[-1], generator, dtype, rows)
     if kind == "noise":

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from sslsim.core.names import TRAINING_VIEWS
 from sslsim.data.augmentation import STRONG
 from sslsim.data.datasets import Images
+from sslsim.data.own_views import Kind, is_own
 from sslsim.data.pairs import PairStream, draw_pairs
 from sslsim.data.single_view import (
     NOISE,
@@ -38,6 +40,7 @@ LOCAL_VIEWS = 6
 LOCAL_SHARE = 3 / 7  # of the side of an image: 96 of 224 pixels
 MASKED_SHARE = 0.75  # of the patches (2111.06377, section 3)
 
+_RESIZED = 256  # images at a time
 _LEAST_AREA = 0.05  # of a local crop
 
 
@@ -125,7 +128,7 @@ class Views:
 
 def draw_views(
     images: torch.Tensor,
-    kind: str,
+    kind: Kind,
     generator: torch.Generator,
     *,
     dtype: torch.dtype = torch.float32,
@@ -141,10 +144,11 @@ def draw_views(
     ----------
     images : Tensor of uint8, shape (n, c, h, w)
         The images of the whole batch.
-    kind : str
-        Kind of the views, one of ``TRAINING_VIEWS``: those of :func:`draw_view`, and ``multicrop``:
-        two global views at the size of the images and several smaller local views, with the colour
-        changes of ``strong``; half of the local views are blurred (2006.09882, section 3;
+    kind : str or callable
+        Kind of the views, one of ``TRAINING_VIEWS``: those of :func:`draw_view`, also a function,
+        and ``multicrop``: two global views at the size of the images and several smaller local
+        views, with the colour changes of ``strong``; half of the local views are blurred
+        (2006.09882, section 3;
         2104.14294, section 3.1).
     generator : torch.Generator
         Generator on the device of the images; its draws do not depend on ``rows``.
@@ -181,8 +185,7 @@ def draw_views(
     >>> [tuple(view.shape) for view in batch.views], tuple(batch.boxes.shape)
     ([(2, 3, 14, 14), (2, 3, 14, 14), (2, 3, 6, 6)], (2, 3, 5))
     """
-    if kind not in TRAINING_VIEWS:
-        raise ValueError(f"unknown views {kind!r}; expected one of {', '.join(TRAINING_VIEWS)}")
+    _check_kind(kind)
     if kind != "multicrop":
         drawn = [
             placed_view(images, kind, generator, which=i, dtype=dtype, noise=noise, rows=rows)
@@ -211,6 +214,14 @@ def draw_views(
     )
 
 
+def _check_kind(kind: Kind) -> None:
+    if not is_own(kind) and kind not in TRAINING_VIEWS:
+        raise ValueError(
+            f"unknown views {kind!r}; expected one of {', '.join(TRAINING_VIEWS)}, or "
+            "package.module:name"
+        )
+
+
 def _mask(views: Views, images: torch.Tensor, generator: torch.Generator, rows: slice) -> Views:
     n, _, height, width = images.shape
     size = default_patch_size(height, width)
@@ -225,7 +236,7 @@ def _gather(drawn: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> Views:
     return Views(tuple(view for view, _ in drawn), torch.stack(boxes, dim=1) if boxes else None)
 
 
-def crop_to_input(data: Images, kind: str) -> Images:
+def crop_to_input(data: Images, kind: Kind) -> Images:
     """Crop plain images to the size of a network's input.
 
     Parameters
@@ -238,7 +249,8 @@ def crop_to_input(data: Images, kind: str) -> Images:
     Returns
     -------
     Images
-        The centre of each image if views are smaller crops, else the images.
+        The centre of each image if views are smaller crops, else the images. For views of a
+        function of the user's, images resized to their shape.
 
     Examples
     --------
@@ -246,12 +258,33 @@ def crop_to_input(data: Images, kind: str) -> Images:
     >>> crop_to_input(load_images(limit=20), "crops").images.shape
     torch.Size([20, 1, 6, 6])
     """
-    height, width = fed_shape(data, kind)[1:]
+    shape = fed_shape(data, kind)
+    if is_own(kind):
+        return replace(data, images=_resized(data.images, shape))
+    height, width = shape[1:]
     top, left = (data.images.shape[2] - height) // 2, (data.images.shape[3] - width) // 2
     return replace(data, images=data.images[..., top : top + height, left : left + width])
 
 
-def fed_shape(data: Images, kind: str) -> tuple[int, int, int]:
+def _resized(images: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Bytes (n, c, h, w) at the shape of a view; grey images are repeated in every channel."""
+    if images.shape[1] != shape[0]:
+        if images.shape[1] != 1:
+            raise ValueError(
+                f"views have {shape[0]} channels and images {images.shape[1]}; expected as many, "
+                "or grey images"
+            )
+        images = images.expand(-1, shape[0], -1, -1)
+    if images.shape[2:] == shape[1:]:
+        return images
+    parts = [
+        nn.functional.interpolate(part.float(), shape[1:], mode="bilinear", antialias=True)
+        for part in images.split(_RESIZED)
+    ]
+    return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
+
+
+def fed_shape(data: Images, kind: Kind) -> tuple[int, int, int]:
     """Shape of a network's input.
 
     Parameters
@@ -266,11 +299,17 @@ def fed_shape(data: Images, kind: str) -> tuple[int, int, int]:
     tuple of int
         Channels, height and width of a view; for multi-crop those of the global views.
 
+    Raises
+    ------
+    ValueError
+        If the kind is unknown.
+
     Examples
     --------
     >>> from sslsim.data.datasets import load_images
     >>> fed_shape(load_images(limit=20), "crops")
     (1, 6, 6)
     """
+    _check_kind(kind)
     shape = (data.images.shape[1], data.images.shape[2], data.images.shape[3])
-    return view_shape(kind, shape) if kind in VIEWS else shape
+    return view_shape(kind, shape) if is_own(kind) or kind in VIEWS else shape

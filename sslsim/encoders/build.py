@@ -30,10 +30,12 @@ class Encoder(nn.Module):
         Dimensions of representation and embedding.
     layers : sequence of str
         Submodules of the backbone from early to late, for measurements by layer.
+    shape : (int, int, int), optional
+        Shape of the images that it was tried on, if any.
 
     Attributes
     ----------
-    backbone, projector, feature_dim, dim, layers
+    backbone, projector, feature_dim, dim, layers, shape
         The arguments.
 
     Raises
@@ -56,6 +58,7 @@ class Encoder(nn.Module):
         feature_dim: int,
         dim: int,
         layers: Sequence[str] = (),
+        shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         check_count("feature_dim", feature_dim)
@@ -68,6 +71,7 @@ class Encoder(nn.Module):
         self.feature_dim = feature_dim
         self.dim = dim
         self.layers = tuple(layers)
+        self.shape = shape
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (n, c, h, w) -> embedding (n, dim)."""

@@ -39,14 +39,14 @@ def features(
     Returns
     -------
     dict of str to Tensor, shape (n, k)
-        Outputs by layer, in the order of ``layers``, on the encoder's device. Feature maps
-        (n, k, h, w) are averaged over places, tokens (n, t, k) over tokens.
+        Outputs by layer, in the order of ``layers``, on the encoder's device. Feature maps are
+        averaged over places and tokens over tokens, by :func:`mean_over_places`.
 
     Raises
     ------
     ValueError
         If there are no images or they are not floats, a layer is unknown, or the output of a layer
-        does not have two to four axes.
+        does not have two to four axes, or channels that cannot be told from places.
 
     Examples
     --------
@@ -73,7 +73,8 @@ def features(
     flags = [(module, module.training) for module in encoder.modules()]
     with ExitStack() as hooks:
         for name in outputs:
-            hooks.enter_context(known[name].register_forward_hook(_record(name, outputs[name])))
+            hook = _record(name, encoder.backbone, outputs[name])
+            hooks.enter_context(known[name].register_forward_hook(hook))
         try:
             encoder.eval()
             for batch in images.split(batch_size):
@@ -84,17 +85,93 @@ def features(
     return {name: torch.cat(values) for name, values in outputs.items()}
 
 
-def _record(name: str, into: list[torch.Tensor]) -> Callable[[nn.Module, Any, torch.Tensor], None]:
+def _record(
+    name: str, backbone: nn.Module, into: list[torch.Tensor]
+) -> Callable[[nn.Module, Any, torch.Tensor], None]:
     def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        if output.ndim == 4:
-            output = output.mean(dim=(2, 3))
-        elif output.ndim == 3:
-            output = output.mean(dim=1)
-        elif output.ndim != 2:
-            raise ValueError(
-                f"layer {name!r} gives shape {tuple(output.shape)}; expected two to four axes"
-            )
         # A copy: an in-place ReLU may follow.
-        into.append(output.clone())
+        into.append(mean_over_places(name, output, module, backbone).clone())
 
     return hook
+
+
+def mean_over_places(
+    name: str, z: torch.Tensor, layer: nn.Module, backbone: nn.Module
+) -> torch.Tensor:
+    """Output of a layer, averaged over places or tokens.
+
+    Parameters
+    ----------
+    name : str
+        Name of the layer, for messages.
+    z : Tensor, shape (n, k), (n, t, k), (n, k, h, w) or (n, h, w, k)
+        Its output.
+    layer, backbone : nn.Module
+        The layer and the network around it, whose parameters tell which axis has the channels
+        (:func:`channel_axis`).
+
+    Returns
+    -------
+    Tensor, shape (n, k)
+
+    Raises
+    ------
+    ValueError
+        If the output does not have two to four axes, or channels cannot be told from places.
+
+    Examples
+    --------
+    >>> maps, layer = torch.arange(24.0).reshape(1, 2, 3, 4), nn.Conv2d(5, 2, 1)
+    >>> mean_over_places("conv", maps, layer, layer)
+    tensor([[ 5.5000, 17.5000]])
+    """
+    if not 2 <= z.ndim <= 4:
+        raise ValueError(f"layer {name!r} gives shape {tuple(z.shape)}; expected two to four axes")
+    if z.ndim == 2:
+        return z
+    axis = channel_axis(z, layer, backbone)
+    if axis is None:
+        raise ValueError(
+            f"layer {name!r} gives shape {tuple(z.shape)}, of which the first or the last axis may "
+            "have the channels; expected another layer, or images of another size"
+        )
+    return z.mean(dim=[place for place in range(1, z.ndim) if place != axis])
+
+
+def channel_axis(z: torch.Tensor, *modules: nn.Module) -> int | None:
+    """Axis of a layer's output that has the channels.
+
+    Parameters
+    ----------
+    z : Tensor, shape (n, t, k), (n, k, h, w) or (n, h, w, k)
+        Output of the layer.
+    *modules : nn.Module
+        The layer, then the network around it: the first one with parameters tells.
+
+    Returns
+    -------
+    int or None
+        The axis, second or last, whose length is that of a weight or bias, as the channels of
+        every linear map, convolution and normalisation are. If both or none are: the last one of
+        tokens (n, t, k); the second one of maps if the module has neither ``nn.Linear`` nor
+        ``nn.LayerNorm``, which act on the last axis, or nothing has parameters. None if that does
+        not decide, or a module without such parts seems to have its channels last.
+
+    Examples
+    --------
+    >>> maps = torch.zeros(2, 8, 8, 6)
+    >>> channel_axis(maps, nn.Linear(4, 6)), channel_axis(maps, nn.Conv2d(4, 8, 1))
+    (3, 1)
+    >>> channel_axis(torch.zeros(2, 6, 6, 6), nn.Linear(4, 6)) is None
+    True
+    """
+    last = z.ndim - 1
+    module = next((part for part in modules if next(part.parameters(), None) is not None), None)
+    widths = set() if module is None else {len(p) for p in module.parameters() if p.ndim} - {1}
+    fitting = [axis for axis in (1, last) if z.shape[axis] in widths]
+    if z.ndim == 3:
+        return 1 if fitting == [1] else last
+    parts = [] if module is None else module.modules()
+    if any(isinstance(part, (nn.Linear, nn.LayerNorm)) for part in parts):
+        return fitting[0] if len(fitting) == 1 else None
+    return None if fitting == [last] else 1

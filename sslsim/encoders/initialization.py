@@ -40,7 +40,12 @@ _RESIDUAL = (torchvision.models.resnet.BasicBlock, torchvision.models.resnet.Bot
 
 @torch.no_grad()
 def scale_initialization(
-    module: nn.Module, factor: float, which: str = "all", batch_norm: str = "keep"
+    module: nn.Module,
+    factor: float,
+    which: str = "all",
+    batch_norm: str = "keep",
+    *,
+    trained_only: bool = False,
 ) -> int | None:
     """Multiply parameters in place, and return the power of the factor that the output follows.
 
@@ -56,6 +61,9 @@ def scale_initialization(
     batch_norm : {"keep", "gain"}
         Whether gains and biases of Batch-, Layer- and GroupNorm are left as they are or multiplied
         too; "gain" cannot be combined with "last".
+    trained_only : bool
+        Leave parameters without gradients as they are, such as the frozen part of a network.
+        Default: they are multiplied as the others are, such as those of a teacher.
 
     Returns
     -------
@@ -90,6 +98,8 @@ def scale_initialization(
     if which == "last" and batch_norm == "gain":
         raise ValueError("batch_norm is 'gain' with which 'last'; expected 'keep'")
     scaled = set(_chosen(module, which, batch_norm))
+    if trained_only:
+        scaled = {parameter for parameter in scaled if parameter.requires_grad}
     exponent = _exponent(module, scaled, 0)
     for parameter in scaled:
         parameter.mul_(factor)

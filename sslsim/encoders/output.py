@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -37,7 +37,7 @@ def network_output(
     torch.Size([3, 4])
     >>> network_output(lambda x: {"z": x}, torch.zeros(3, 1, 2, 2))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: the network gives a dict for inputs of shape (3, 1, 2, 2) ...; expected (n, d)
+    ValueError: the network gives a dict with z (3, 1, 2, 2), ... for inputs of shape ...
     """
     if isinstance(network, nn.Module):
         images = as_parameters(network, images)
@@ -49,7 +49,8 @@ def network_output(
         raise ValueError(f"the network does not take inputs of shape {shape}: {reason}") from error
     if not isinstance(z, torch.Tensor):
         raise ValueError(
-            f"the network gives a {type(z).__name__} for inputs of shape {shape}; expected (n, d)"
+            f"the network gives a {type(z).__name__}{_listed_outputs(z)} for inputs of shape "
+            f"{shape}; expected (n, d)"
         )
     if z.ndim != 2 or len(z) != len(images):
         raise ValueError(
@@ -58,6 +59,18 @@ def network_output(
     if z.is_complex():
         raise ValueError(f"the network gives complex numbers ({z.dtype}); expected real ones")
     return z
+
+
+def _listed_outputs(found: object) -> str:
+    """Outputs of a network by the names that choose one of them, with their shapes."""
+    if isinstance(found, Mapping):
+        named = {str(name): part for name, part in found.items()}
+    elif isinstance(found, (tuple, list)):
+        named = dict(zip(map(str, range(len(found))), found, strict=True))
+    else:
+        named = dict(getattr(found, "__dict__", {}))
+    tensors = [f"{k} {tuple(v.shape)}" for k, v in named.items() if isinstance(v, torch.Tensor)]
+    return f" with {', '.join(tensors)}, one of which --output chooses," if tensors else ""
 
 
 def as_parameters(network: nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -18,9 +18,10 @@ from torch import nn
 from sslsim.coding_rate import coding_rate
 from sslsim.core.distributed import GlobalBatchNorm
 from sslsim.core.seeds import derived_generator
+from sslsim.data.own_views import Kind
 from sslsim.data.pixels import PixelStatistics
 from sslsim.data.single_view import draw_view
-from sslsim.encoders.build import Encoder
+from sslsim.measures.collapse import collapse
 from sslsim.measures.embeddings import alignment, lidar, uniformity
 from sslsim.measures.spectra import (
     alpha_req,
@@ -52,7 +53,7 @@ class HeldOutPairs:
 
 
 def draw_held_out_pairs(
-    images: torch.Tensor, kind: str, count: int, seed: int, pixels: PixelStatistics | None = None
+    images: torch.Tensor, kind: Kind, count: int, seed: int, pixels: PixelStatistics | None = None
 ) -> HeldOutPairs:
     """Draw the probe set, once for a run.
 
@@ -100,7 +101,7 @@ def draw_held_out_pairs(
 
 @torch.no_grad()
 def snapshot(
-    encoder: Encoder,
+    encoder: nn.Module,
     probe: HeldOutPairs,
     objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
 ) -> dict[str, Any]:
@@ -108,8 +109,8 @@ def snapshot(
 
     Parameters
     ----------
-    encoder : Encoder
-        The network; left in the mode it was in.
+    encoder : nn.Module
+        The network, (n, ...) -> (n, d); left in the mode it was in.
     probe : HeldOutPairs
         The pairs.
     objective : callable, optional
@@ -118,12 +119,7 @@ def snapshot(
     Returns
     -------
     dict
-        ``cross_spectrum`` (d,): eigenvalues of C = (Z^T Z' + Z'^T Z)/(2n), uncentred, the theory's
-        lambda. ``covariance_spectrum`` (d,): of the centred covariance of Z. ``scores`` (n, r) and
-        ``axes`` (d, r): principal components of the centred Z, r at most ``RANK``, and ``mean``
-        (d,). The rest are numbers: ``effective_rank`` (of the covariance spectrum), ``rank_me``,
-        ``alpha_req``, ``lidar`` (the two views of an image as a class), ``alignment``,
-        ``uniformity`` and ``coding_rate`` (of the centred embeddings, eps 0.1).
+        As :func:`embedding_measures`.
 
     Raises
     ------
@@ -139,8 +135,51 @@ def snapshot(
     ((3,), (6, 3))
     """
     with batch_statistics(encoder):
-        z, z_prime = encoder(probe.x).double(), encoder(probe.x_prime).double()
-    if not bool(z.isfinite().all() and z_prime.isfinite().all()):
+        z, z_prime = encoder(probe.x), encoder(probe.x_prime)
+    return embedding_measures(z, z_prime, objective)
+
+
+@torch.no_grad()
+def embedding_measures(
+    z: torch.Tensor,
+    z_prime: torch.Tensor | None = None,
+    objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+) -> dict[str, Any]:
+    """Spectra and metrics of the embeddings of samples, in one view or two.
+
+    Parameters
+    ----------
+    z, z_prime : Tensor, shape (n, d)
+        Embeddings of two views of at least two samples; the second may be missing.
+    objective : callable, optional
+        Loss of the two, recorded as ``probe_loss``.
+
+    Returns
+    -------
+    dict
+        ``cross_spectrum`` (d,): eigenvalues of C = (Z^T Z' + Z'^T Z)/(2n), uncentred, the theory's
+        lambda. ``covariance_spectrum`` (d,): of the centred covariance of Z. ``scores`` (n, r) and
+        ``axes`` (d, r): principal components of the centred Z, r at most ``RANK``, and ``mean``
+        (d,). The rest are numbers: ``effective_rank`` (of the covariance spectrum), ``rank_me``,
+        ``alpha_req``, ``lidar`` (the two views of an image as a class), ``alignment``,
+        ``uniformity`` and ``coding_rate`` (of the centred embeddings, eps 0.1); and ``collapsed``,
+        what :func:`sslsim.measures.collapse.collapse` says. Without a second view there is no
+        ``cross_spectrum``, ``lidar`` and ``alignment``.
+
+    Raises
+    ------
+    ValueError
+        If an embedding is NaN or infinite.
+
+    Examples
+    --------
+    >>> record = embedding_measures(torch.ones(4, 2))
+    >>> record["effective_rank"], record["collapsed"]
+    (0.0, 'the embedding has collapsed: it is the same for all images')
+    """
+    z = z.double()
+    z_prime = None if z_prime is None else z_prime.double()
+    if not all(bool(view.isfinite().all()) for view in (z, z_prime) if view is not None):
         raise ValueError(
             "embeddings of the probe set are not finite; expected finite numbers, as a smaller "
             "learning rate gives"
@@ -149,27 +188,32 @@ def snapshot(
     mean = z.mean(dim=0)
     left, scale, right = torch.linalg.svd(z - mean, full_matrices=False)
     count = min(RANK, len(scale))
-    number = len(z)
-    groups = torch.arange(number, device=z.device).repeat(2)
-    numbers = {} if objective is None else {"probe_loss": objective(z, z_prime)}
+    numbers: dict[str, Any] = {}
+    arrays: dict[str, torch.Tensor] = {}
+    if z_prime is not None and objective is not None:
+        numbers["probe_loss"] = objective(z, z_prime)
     numbers |= {
         "effective_rank": effective_rank(covariance),
         "rank_me": rank_me(z),
         "alpha_req": alpha_req(covariance),
-        "lidar": lidar(torch.cat([z, z_prime]), groups),
-        "alignment": alignment(z, z_prime),
-        "uniformity": uniformity(z),
-        "coding_rate": coding_rate(z - mean, _CODING_EPS),
     }
-    arrays = {
-        "cross_spectrum": cross_spectrum(z, z_prime),
+    if z_prime is not None:
+        groups = torch.arange(len(z), device=z.device).repeat(2)
+        numbers["lidar"] = lidar(torch.cat([z, z_prime]), groups)
+        numbers["alignment"] = alignment(z, z_prime)
+        arrays["cross_spectrum"] = cross_spectrum(z, z_prime)
+    numbers |= {"uniformity": uniformity(z), "coding_rate": coding_rate(z - mean, _CODING_EPS)}
+    arrays |= {
         "covariance_spectrum": covariance,
         "scores": (left * scale)[:, :count],
         "axes": right[:count].T,
         "mean": mean,
     }
+    plain = {name: float(value) for name, value in numbers.items()}
+    reason = collapse(plain["effective_rank"], plain["uniformity"], z.shape[1])
     return {
-        **{name: float(value) for name, value in numbers.items()},
+        **plain,
+        "collapsed": reason,
         **{name: value.cpu().numpy() for name, value in arrays.items()},
     }
 

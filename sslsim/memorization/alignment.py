@@ -12,6 +12,7 @@ from itertools import chain
 
 import torch
 
+from sslsim.data.own_views import Kind
 from sslsim.data.single_view import NOISE, check_images, view_shape
 from sslsim.encoders.checks import check_count
 from sslsim.memorization.represent import DISTANCES, Represent, distances, representations
@@ -40,7 +41,7 @@ class AlignmentLoss:
 def alignment_loss(
     encoder: Callable[[torch.Tensor], torch.Tensor],
     images: torch.Tensor,
-    kind: str,
+    kind: Kind,
     *,
     layer: str | None = None,
     pairs: int = 10,
@@ -105,7 +106,7 @@ def alignment_loss(
 def alignment_losses(
     represent: Represent,
     images: torch.Tensor,
-    kind: str,
+    kind: Kind,
     *,
     pairs: int = 10,
     distance: str = "l2",
@@ -239,7 +240,7 @@ def _standard_error(losses: torch.Tensor) -> torch.Tensor:
 
 def _check(
     images: torch.Tensor,
-    kind: str,
+    kind: Kind,
     pairs: int,
     distance: str,
     against: str,

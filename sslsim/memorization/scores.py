@@ -12,6 +12,7 @@ from torch import nn
 
 from sslsim.core.checks import real_tensor
 from sslsim.core.names import FORMS
+from sslsim.data.own_views import Kind
 from sslsim.encoders.checks import architecture
 from sslsim.memorization.alignment import alignment_losses
 from sslsim.memorization.represent import representations
@@ -139,7 +140,7 @@ def score_encoders(
     f: Sequence[nn.Module],
     g: Sequence[nn.Module],
     images: torch.Tensor,
-    kind: str,
+    kind: Kind,
     *,
     layer: str | None = None,
     form: str = "raw",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sslsim.core.seeds import derived_generator
 from sslsim.data.augmentation import Changes, Recipe, change_images, draw_changes, take_rows
+from sslsim.data.own_views import Kind
 from sslsim.data.pixels import PixelStatistics
 from sslsim.data.single_view import NOISE, RECIPES, check_images, draw_view, view_shape
 from sslsim.encoders.checks import check_count
@@ -53,7 +54,7 @@ def number_blocks(numbers: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
 def view_batches(
     images: torch.Tensor,
     numbers: torch.Tensor,
-    kind: str,
+    kind: Kind,
     views: int,
     *,
     in_turn: bool = True,
@@ -162,7 +163,7 @@ class ViewPairs:
 
     images: torch.Tensor
     numbers: torch.Tensor
-    kind: str
+    kind: Kind
     pairs: int
     seed: int
     pixels: PixelStatistics | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -49,7 +50,7 @@ def build_learner(
     shape: Sequence[int],
     dim: int | None,
     *,
-    encoder: str,
+    encoder: str | Encoder,
     seed: int,
     widths: Sequence[int] | None = None,
     parameterization: str = "standard",
@@ -79,8 +80,9 @@ def build_learner(
         Dimension of the embedding. For ``supervised`` it is the number of classes, 2 or more. For
         ``mae``, whose embedding is the representation, it is the encoder's 192 (vit_tiny) or 384,
         or None.
-    encoder : str
-        Encoder, one of ``sslsim.encoders.build.ENCODERS``.
+    encoder : str or Encoder
+        Encoder, one of ``sslsim.encoders.build.ENCODERS``, or one that is built already; the
+        options of a network then do not apply, but for ``init_scale`` and its like.
     seed : int
         Seed of the initial parameters, at least 0. The caller's random state does not change.
     widths, parameterization, projector, projector_widths, norm, stem, residual_gain
@@ -89,7 +91,8 @@ def build_learner(
     init_scale, init_which, init_batch_norm
         Factor on initial parameters, and the parameters that it applies to, as in
         ``sslsim.encoders.initialization.scale_initialization``. It applies to the encoder and its
-        projector; the other parts of a method keep their initialisation.
+        projector, and so to the teacher, their copy; the other parts of a method keep their
+        initialisation, and so do parameters without gradients of an encoder that is given.
     barlow_form : {"theory", "published"}, optional
         Form of Barlow Twins, by default "theory".
     similarity : {"cosine", "dot"}, optional
@@ -118,8 +121,7 @@ def build_learner(
     >>> learner.encoder(torch.rand(2, 1, 8, 8)).shape
     torch.Size([2, 4])
     """
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+    check_method(method)
     if not 0 < init_scale < math.inf:
         raise ValueError(f"init_scale is {init_scale}; expected a finite number above zero")
     if teacher_momentum is not None and not 0 <= teacher_momentum <= 1:
@@ -131,6 +133,93 @@ def build_learner(
         "prototypes": prototypes,
         "teacher_momentum": teacher_momentum,
     }
+    named = _named_options(method, options)
+    if method == "supervised" and dim == 1:
+        raise ValueError("dim is 1 with method 'supervised'; expected 2 classes or more")
+    if method == "mae" and projector not in (None, "none"):
+        raise ValueError(f"projector is {projector!r} with method 'mae'; expected 'none'")
+    if isinstance(encoder, Encoder):
+        net = encoder
+    else:
+        net = build_encoder(
+            encoder,
+            shape,
+            1 if method == "mae" else dim,  # type: ignore[arg-type]  # build_encoder refuses None
+            seed=seed,
+            widths=widths,
+            parameterization=parameterization,
+            projector="linear" if method == "mae" else projector,
+            projector_widths=projector_widths,
+            norm=norm,
+            stem=stem,
+            residual_gain=residual_gain,
+        )
+    if method == "mae":
+        net = _without_projector(net, dim)
+    scale_initialization(
+        net, init_scale, init_which, init_batch_norm, trained_only=isinstance(encoder, Encoder)
+    )
+    if method == "supervised":
+        return SupervisedLearner(net)
+    if method in _PAIRS:
+        return PairLearner(net, _pair_objective(method, named))
+    with seeded(derived_seed(seed, _HEADS, 0) >> 1):
+        return _WITH_HEADS[method](net, **named)
+
+
+def pair_objective(
+    method: str,
+    *,
+    barlow_form: str | None = None,
+    similarity: str | None = None,
+    temperature: float | None = None,
+) -> PairObjective | None:
+    """Loss of the embeddings of two views, by the name of its method.
+
+    Parameters
+    ----------
+    method : str
+        Method, one of ``METHODS``.
+    barlow_form, similarity, temperature
+        As for :func:`build_learner`.
+
+    Returns
+    -------
+    callable or None
+        ``(z, z_prime) -> loss``; None for a method whose loss needs more than these embeddings.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or an option is out of range or does not belong to the method.
+
+    Examples
+    --------
+    >>> pair_objective("barlow_twins")(torch.zeros(4, 2), torch.zeros(4, 2)).item()
+    2.0
+    >>> pair_objective("byol") is None
+    True
+    """
+    check_method(method)
+    options = {"barlow_form": barlow_form, "similarity": similarity, "temperature": temperature}
+    named = _named_options(method, options)
+    return _pair_objective(method, named) if method in _PAIRS else None
+
+
+def check_method(method: str) -> None:
+    """Refuse a method that there is not; ValueError lists those that there are."""
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+
+
+def _pair_objective(method: str, named: Mapping[str, Any]) -> PairObjective:
+    objective = partial(_PAIRS[method], **named)
+    objective(torch.zeros(2, 1), torch.zeros(2, 1))  # checks the range of options
+    return objective
+
+
+def _named_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that are given, by their names in the module of the method."""
     chosen = {name: value for name, value in options.items() if value is not None}
     for name, value in chosen.items():
         if method not in _METHODS_WITH[name]:
@@ -138,39 +227,10 @@ def build_learner(
                 f"{name} is {value!r} with method {method!r}; "
                 f"expected it with {' or '.join(_METHODS_WITH[name])} only"
             )
-    if method == "supervised" and dim == 1:
-        raise ValueError("dim is 1 with method 'supervised'; expected 2 classes or more")
-    if method == "mae" and projector not in (None, "none"):
-        raise ValueError(f"projector is {projector!r} with method 'mae'; expected 'none'")
-    net = build_encoder(
-        encoder,
-        shape,
-        1 if method == "mae" else dim,  # type: ignore[arg-type]  # build_encoder refuses None
-        seed=seed,
-        widths=widths,
-        parameterization=parameterization,
-        projector="linear" if method == "mae" else projector,
-        projector_widths=projector_widths,
-        norm=norm,
-        stem=stem,
-        residual_gain=residual_gain,
-    )
-    if method == "mae":
-        net = _without_projector(net, dim)
-    scale_initialization(net, init_scale, init_which, init_batch_norm)
-    # Names of the options in the module of the method.
-    named = {
+    return {
         name.removeprefix("barlow_").removeprefix("teacher_"): value
         for name, value in chosen.items()
     }
-    if method == "supervised":
-        return SupervisedLearner(net)
-    if method in _PAIRS:
-        objective = partial(_PAIRS[method], **named)
-        objective(torch.zeros(2, 1), torch.zeros(2, 1))  # checks the range of options
-        return PairLearner(net, objective)
-    with seeded(derived_seed(seed, _HEADS, 0) >> 1):
-        return _WITH_HEADS[method](net, **named)
 
 
 def _without_projector(net: Encoder, dim: int | None) -> Encoder:

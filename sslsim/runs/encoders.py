@@ -118,7 +118,7 @@ def encoder_at(
     >>> encoder_at(LearnerOptions(device="cpu"), load_images(limit=20)).encoder.dim
     8
     """
-    learner = initial_learner(options, data, classes)
+    learner = initial_learner(replace(options, weights=None) if step else options, data, classes)
     if step:
         assert folder is not None
         load_weights(learner, folder / "checkpoints" / f"checkpoint-{step:09d}.pt")
@@ -213,6 +213,44 @@ def encoders_of_runs(
         for run in of_family:
             check_training_sets(run.images.images, name, images, run.folder)
     return families
+
+
+def own_encoders(
+    options: LearnerOptions, f: Sequence[Path], g: Sequence[Path], images: ScoredImages
+) -> dict[str, list[FrozenEncoder]]:
+    """Encoders f and g that the user has trained, by files with their weights.
+
+    Parameters
+    ----------
+    options : LearnerOptions
+        Name the module, its output, the views and the device, and whether images are standardised,
+        by the statistics of all training images.
+    f, g : sequence of Path
+        Files with weights. What the encoders have seen is taken on trust.
+    images : ScoredImages
+        Images of a split.
+
+    Returns
+    -------
+    dict
+        Encoders by family, ``f`` and ``g``.
+
+    Raises
+    ------
+    ValueError
+        If weights do not fit the module.
+
+    Examples
+    --------
+    >>> own_encoders(LearnerOptions(module="mine:net"), [], [], None)
+    {'f': [], 'g': []}
+    """
+
+    def loaded(path: Path) -> FrozenEncoder:
+        own = replace(options, weights=path, projector="none")
+        return _frozen(initial_learner(own, images.data), own, images.data)
+
+    return {"f": [loaded(path) for path in f], "g": [loaded(path) for path in g]}
 
 
 def train_ensemble(
@@ -325,6 +363,7 @@ def trains_at_once(
     learner = initial_learner(options, data)
     possible = (
         type(learner).after_step is Learner.after_step  # no teacher
+        and options.module is None  # of which anything may be expected
         and options.optimizer != "lars"  # steps depend on whole tensors
         and not (options.compile or options.channels_last)
         and options.batch <= int(members.sum(dim=1).min())
@@ -332,8 +371,8 @@ def trains_at_once(
     if wanted and not possible:
         raise ValueError(
             f"together is asked for with {options.method}, {options.optimizer} and batch "
-            f"{options.batch}; expected a method without a teacher or prototypes, sgd or adamw, no "
-            "--compile, no --channels-last, and a batch of at most an encoder's images"
+            f"{options.batch}; expected a method without a teacher or prototypes, no --module, sgd "
+            "or adamw, no --compile, no --channels-last, and a batch of at most an encoder's images"
         )
     small = data.images[0, 0].numel() <= _SMALL
     return possible and bool(wanted or (small and chosen_device(options.device).type == "cpu"))

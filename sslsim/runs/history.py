@@ -18,8 +18,7 @@ from sslsim.measures.spectra import covariance_spectrum, cross_spectrum
 from sslsim.methods.learner import PairLearner
 from sslsim.runs.networks import momentum_velocity
 from sslsim.runs.options import has_theory_form
-from sslsim.runs.setup import recorded_spectrum
-from sslsim.runs.trained_run import TrainedRun
+from sslsim.runs.trained_run import RecordedRun, TrainedRun
 
 Array = NDArray[np.float64]
 
@@ -65,10 +64,12 @@ class RunHistory:
     def velocity_at(self, index: int) -> list[torch.Tensor] | None:
         """Velocities of the network's parameters in flow time, by the momentum of SGD.
 
-        None without momentum, before the first update and for other optimisers.
+        None without momentum, before the first update, for other optimisers and for networks whose
+        training was not ours.
         """
         options, step = self.run.options, self.steps[index]
-        if options.optimizer != "sgd" or options.momentum == 0 or step == 0:
+        foreign = isinstance(self.run, RecordedRun) or self.run.weights is not None
+        if foreign or options.optimizer != "sgd" or options.momentum == 0 or step == 0:
             return None
         return momentum_velocity(self.run.learner(step), self.run.folder, step, options.momentum)
 
@@ -126,17 +127,17 @@ def read_history(
     trained, steps = run.options, run.steps
     if len(steps) < 3:
         raise ValueError(
-            f"{folder} holds {len(steps) - 1} checkpoint(s) beside its start; expected those of a "
-            "run with --checkpoints-kept 0"
+            f"{folder} holds {max(len(steps) - 1, 0)} checkpoint(s) beside its start; expected "
+            "those of a run with --checkpoints-kept 0, or of Recorder(..., checkpoints=N)"
         )
-    learner = run.learner(0)
+    learner = run.learner(steps[0])
     if not isinstance(learner, PairLearner):
         raise ValueError(
             f"{folder} was trained by {trained.method}; expected barlow_twins, simclr, vicreg or "
             "spectral, whose loss is one of pairs of embeddings"
         )
     drawn = HeldOutPairs(*run.pairs(pairs)[:2])
-    spectrum = recorded_spectrum(trained).removesuffix("_spectrum")
+    spectrum = run.spectrum.removesuffix("_spectrum")
     lam = []
     for step in tqdm(steps, desc="checkpoints", disable=not progress, file=sys.stderr):
         encoder = run.learner(step).encoder

@@ -30,6 +30,17 @@ class LearnerOptions:
         Training method; supervised is the control with labels.
     encoder : str
         Architecture of the network.
+    module : str or None
+        Your own network instead: package.module:function, imported from the current directory or
+        the installed packages, of a function without arguments that returns a torch module with
+        images (n, c, h, w) -> (n, k); or timm:NAME, torchvision:NAME. The projector goes on top,
+        unless the network has parts named backbone and projector.
+    weights : Path or None
+        File with weights of the module, by torch.save or safetensors; FILE:NAME chooses one of
+        several. Then `init_scale` applies to a projector of ours only. Default: the weights that
+        the function returns.
+    output : str or None
+        With `module`: which of several outputs is meant, a key or a number. Default: the only one.
     data : str
         Data set: digits (ships with scikit-learn), cifar10, cifar100, stl10, fashion_mnist,
         imagenette, a folder of images, or an .npz file with `images` (and `labels`).
@@ -43,7 +54,8 @@ class LearnerOptions:
     limit : int or None
         Largest number of training images, spread evenly over the data set. Default: all.
     views : str or None
-        Augmentation that makes the views. Default: the one that suits the method.
+        Augmentation that makes the views, or package.module:name of your own: a pipeline of
+        torchvision, or a function of an image. Default: the one that suits the method.
     dim : int or None
         Embedding dimension. Default: 8; for supervised the number of classes, for mae the dimension
         of the representation.
@@ -122,12 +134,15 @@ class LearnerOptions:
 
     method: Method = "barlow_twins"
     encoder: Encoder = "convnet"
+    module: str | None = None
+    weights: Path | None = None
+    output: str | None = None
     data: str = "digits"
     root: Path | None = None
     split: str = "train"
     size: int | None = None
     limit: int | None = None
-    views: TrainingView | None = None
+    views: TrainingView | str | None = None
     dim: int | None = None
     widths: tuple[int, ...] | None = None
     parameterization: Literal["standard", "ntk"] = "standard"
@@ -207,6 +222,77 @@ class TrainOptions(LearnerOptions):
     out: Path = Path("runs/train")
 
 
+@dataclass(frozen=True)
+class RecordOptions:
+    """What a :class:`sslsim.Recorder` knows of the training that it records.
+
+    Attributes
+    ----------
+    method : str
+        Method, or the name of the loss.
+    barlow_form, similarity, temperature
+        Options of the method, as in :class:`LearnerOptions`.
+    loss : str or None
+        ``package.module:function`` of a loss that can be imported again.
+    spectrum : {"cross", "covariance"}
+        Spectrum in which steps are detected.
+    encoder : str
+        Class of the network.
+    factory : str or None
+        ``package.module:function`` without arguments that builds the network again.
+    dim, pairs : int
+        Dimension of the embedding, and number of pairs that are measured.
+    optimizer : str
+        sgd, where time is divided by 1 - momentum, or the name of another.
+    lr, momentum : float
+        Learning rate at the start, and momentum.
+    batch : int or None
+        Number of pairs in a batch of the training.
+    steps : int or None
+        Planned number of updates, where it is known.
+    records : int
+        Largest number of snapshots.
+    adaptive : bool
+        Keep a third of them for times at which an eigenvalue moves fast.
+    checkpoints : int
+        Number of snapshots at which the weights are kept.
+    data : str or None
+        Labelled images for studies that need some, named as for ``sslsim train``.
+    views : str
+        Kind of the views that studies draw of these images.
+    standardise : bool
+        Whether studies standardise their pixels.
+    seed : int or None
+        Seed of the training; runs that differ in it only are one configuration of a report.
+    out : Path
+        The run folder.
+    """
+
+    method: str = "barlow_twins"
+    barlow_form: str | None = None
+    similarity: str | None = None
+    temperature: float | None = None
+    loss: str | None = None
+    spectrum: Literal["cross", "covariance"] = "cross"
+    encoder: str = ""
+    factory: str | None = None
+    dim: int = 1
+    pairs: int = 2
+    optimizer: str = "sgd"
+    lr: float = 0.003
+    momentum: float = 0.0
+    batch: int | None = None
+    steps: int | None = None
+    records: int = 100
+    adaptive: bool = False
+    checkpoints: int = 0
+    data: str | None = None
+    views: str = "simclr"
+    standardise: bool = False
+    seed: int | None = None
+    out: Path = Path("runs/record")
+
+
 def has_theory_form(options: LearnerOptions) -> bool:
     """Whether a run was trained on the loss of the theory: Barlow Twins with C not normalised.
 
@@ -232,7 +318,30 @@ _LATER = {  # with their defaults
     "residual_gain": None,
     "adaptive_records": False,
     "forecast": False,
+    "module": None,
+    "weights": None,
+    "output": None,
 }
+
+
+def network_name(options: LearnerOptions) -> str:
+    """Name of the network: the architecture, or the function that builds the user's own.
+
+    Parameters
+    ----------
+    options : LearnerOptions
+        Options of the run.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> network_name(TrainOptions()), network_name(TrainOptions(module="mine:net"))
+    ('convnet', 'mine:net')
+    """
+    return options.encoder if options.module is None else options.module
 
 
 def chosen_options(options: LearnerOptions) -> dict[str, Any]:

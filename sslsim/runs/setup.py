@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 from sslsim.core.seeds import derived_generator
 from sslsim.data.datasets import Images, load_images, part_of
+from sslsim.data.own_views import Kind, is_own
 from sslsim.data.pixels import pixel_statistics
 from sslsim.data.single_view import VIEWS
 from sslsim.data.views import draw_views, fed_shape
-from sslsim.measures.steps import Steps, detect_eigenvalue_steps
+from sslsim.encoders.build import Encoder
+from sslsim.encoders.initialization import scale_initialization
+from sslsim.encoders.own.encoder import own_encoder
+from sslsim.encoders.own.factory import load_module
+from sslsim.measures.steps import Steps
+from sslsim.measures.trajectory import spectrum_steps
 from sslsim.methods.build import build_learner
 from sslsim.methods.learner import Learner
 from sslsim.runs.options import LearnerOptions, TrainOptions
@@ -24,6 +29,8 @@ _HELD_OUT = 10  # one image in so many, where a data set has no test split
 _READ = 5000  # held-out images at most
 _CLASSES = 1000  # that labels may name of however few images: a part of a data set may lack most
 _DRAWS = 9  # purpose of views drawn after the training
+
+_Kind = TypeVar("_Kind", bound=Kind)
 
 
 def chosen_device(name: str) -> torch.device:
@@ -166,11 +173,13 @@ def initial_learner(options: LearnerOptions, data: Images, classes: int | None =
             )
         if options.dim not in (None, dim):
             raise ValueError(f"dim is {options.dim}; expected the {dim} classes, or none given")
+    shape = fed_shape(data, options.views or "simclr")  # no method's own views are smaller
+    own = _own_network(options, shape, dim)
     return build_learner(
         options.method,
-        fed_shape(data, options.views or "simclr"),  # no method's own views are smaller
+        shape,
         8 if dim is None and options.method != "mae" else dim,
-        encoder=options.encoder,
+        encoder=options.encoder if own is None else own,
         seed=options.seed,
         widths=options.widths,
         parameterization=options.parameterization,
@@ -179,7 +188,7 @@ def initial_learner(options: LearnerOptions, data: Images, classes: int | None =
         norm=options.norm,
         stem=options.stem,
         residual_gain=options.residual_gain,
-        init_scale=options.init_scale,
+        init_scale=1.0 if options.weights is not None else options.init_scale,
         init_which=options.init_which,
         init_batch_norm=options.init_batch_norm,
         barlow_form=options.barlow_form,
@@ -190,8 +199,51 @@ def initial_learner(options: LearnerOptions, data: Images, classes: int | None =
     )
 
 
+_OF_ENCODER = ("encoder", "widths", "parameterization", "norm", "stem", "residual_gain")
+
+
+def _own_network(
+    options: LearnerOptions, shape: tuple[int, int, int], dim: int | None
+) -> Encoder | None:
+    """The user's own network as an encoder, None without one.
+
+    Loaded weights stay as they are: ``init_scale`` then applies to a projector of ours alone.
+    """
+    if options.module is None:
+        for name in ("weights", "output"):
+            if getattr(options, name) is not None:
+                raise ValueError(
+                    f"{name} is {getattr(options, name)} without module; expected both, or none"
+                )
+        return None
+    for name in _OF_ENCODER:
+        if getattr(options, name) != getattr(LearnerOptions, name):
+            raise ValueError(
+                f"{name} is {getattr(options, name)} with module {options.module}; expected one "
+                "of them"
+            )
+    if options.method == "mae":
+        raise ValueError(
+            "method is mae with module, whose patches it does not know; expected another method"
+        )
+    network = load_module(options.module, options.weights, options.output, seed=options.seed)
+    encoder = own_encoder(
+        network,
+        shape,
+        dim,
+        projector=options.projector,
+        projector_widths=options.projector_widths,
+        seed=options.seed,
+    )
+    if options.weights is not None and encoder.backbone is network and options.projector != "none":
+        scale_initialization(
+            encoder.projector, options.init_scale, options.init_which, options.init_batch_norm
+        )
+    return encoder
+
+
 def training_pairs(
-    options: LearnerOptions, data: Images, kind: str, count: int, draw: int
+    options: LearnerOptions, data: Images, kind: Kind, count: int, draw: int
 ) -> tuple[torch.Tensor, ...]:
     """Views as a run was trained on them, of images spread evenly over its data.
 
@@ -233,7 +285,7 @@ def training_pairs(
     return tuple(pixels.standardise(view) for view in views)
 
 
-def pair_views(kind: str) -> str:
+def pair_views(kind: _Kind) -> _Kind | str:
     """Kind of the pairs of views that a network is measured on.
 
     Parameters
@@ -251,7 +303,7 @@ def pair_views(kind: str) -> str:
     >>> pair_views("crops"), pair_views("mask"), pair_views("multicrop")
     ('crops', 'simclr', 'simclr')
     """
-    return kind if kind in VIEWS and kind != "mask" else "simclr"
+    return kind if is_own(kind) or (kind in VIEWS and kind != "mask") else "simclr"
 
 
 def read_train_options(folder: Path) -> TrainOptions:
@@ -305,20 +357,27 @@ def recorded_spectrum(options: TrainOptions) -> str:
     >>> recorded_spectrum(TrainOptions(method="simclr", similarity="cosine"))
     'cross_spectrum'
     """
-    blind = options.method in ("vicreg", "vicregl") or options.barlow_form == "published"
-    centred = options.method == "simclr" and options.similarity == "dot"
+    return spectrum_of_method(options.method, options.barlow_form, options.similarity)
+
+
+def spectrum_of_method(
+    method: str, barlow_form: str | None = None, similarity: str | None = None
+) -> str:
+    """The same by the name of the method, the form of Barlow Twins and the similarity of SimCLR."""
+    blind = method in ("vicreg", "vicregl") or barlow_form == "published"
+    centred = method == "simclr" and similarity == "dot"
     return "covariance_spectrum" if blind or centred else "cross_spectrum"
 
 
-def recorded_steps(records: dict[str, Any], options: TrainOptions) -> Steps:
+def recorded_steps(records: dict[str, Any], spectrum: str) -> Steps:
     """Steps of the recorded eigenvalues.
 
     Parameters
     ----------
     records : dict
         Of ``records.npz``.
-    options : TrainOptions
-        Say which spectrum to watch.
+    spectrum : str
+        Which spectrum to watch, see :func:`recorded_spectrum`.
 
     Returns
     -------
@@ -328,14 +387,11 @@ def recorded_steps(records: dict[str, Any], options: TrainOptions) -> Steps:
 
     Examples
     --------
+    >>> import numpy as np
     >>> times = np.arange(50.0)
     >>> curve = 1 / (1 + np.exp(-(times - 20) / 2))
-    >>> steps = recorded_steps({"times": times, "cross_spectrum": curve[:, None]}, TrainOptions())
-    >>> steps.times.round(1).tolist()
+    >>> records = {"times": times, "cross_spectrum": curve[:, None]}
+    >>> recorded_steps(records, "cross_spectrum").times.round(1).tolist()
     [20.0]
     """
-    times, curves = records["times"], records[recorded_spectrum(options)][:, :64]
-    if len(times) < 5:
-        never = np.full(curves.shape[1], np.inf)
-        return Steps(never, never, np.zeros_like(never), never, np.zeros(len(never), dtype=bool))
-    return detect_eigenvalue_steps(times, curves)
+    return spectrum_steps(records["times"], records[spectrum])

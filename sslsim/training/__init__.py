@@ -7,11 +7,11 @@ from sslsim.training.options import TrainingOptions, flow_time
 
 if TYPE_CHECKING:
     from sslsim.training.loop import train
-    from sslsim.training.records import Recorder, record_steps
+    from sslsim.training.records import Records, record_steps
 
-__all__ = ["Recorder", "TrainingOptions", "flow_time", "record_steps", "train"]
+__all__ = ["Records", "TrainingOptions", "flow_time", "record_steps", "train"]
 
 __getattr__ = lazily(
     __name__,
-    {"Recorder": "records", "record_steps": "records", "train": "loop"},
+    {"Records": "records", "record_steps": "records", "train": "loop"},
 )

@@ -13,6 +13,7 @@ from sslsim.core.distributed import rows_of_rank
 from sslsim.core.seeds import derived_generator
 from sslsim.data.augmentation import Changes, change_images, draw_changes
 from sslsim.data.datasets import Images
+from sslsim.data.own_views import Kind
 from sslsim.data.pixels import pixel_statistics
 from sslsim.data.single_view import RECIPES
 from sslsim.data.views import Views, draw_views
@@ -23,7 +24,7 @@ _ORDER, VIEWS_PURPOSE, _FIXED = 2, 3, 4  # purposes of draws
 
 def training_batches(
     data: Images,
-    kind: str,
+    kind: Kind,
     options: TrainingOptions,
     device: torch.device,
     places: torch.Tensor | None = None,
@@ -103,7 +104,7 @@ def training_batches(
     return batch
 
 
-def fixed_views(data: Images, kind: str, seed: int) -> Views:
+def fixed_views(data: Images, kind: Kind, seed: int) -> Views:
     """Views of all images in a run with ``fixed_views``, which are drawn once.
 
     Parameters
@@ -168,7 +169,7 @@ Batch = tuple[Views, torch.Tensor | None]
 
 def joint_batches(
     data: Images,
-    kind: str,
+    kind: Kind,
     options: TrainingOptions,
     device: torch.device,
     places: Sequence[torch.Tensor],

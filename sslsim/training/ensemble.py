@@ -24,6 +24,7 @@ from sslsim.core.checkpoints import fingerprint, load_newest_checkpoint, save_ch
 from sslsim.core.distributed import world_size
 from sslsim.core.interruption import Interrupted, noting_signals
 from sslsim.data.datasets import Images
+from sslsim.data.own_views import Kind, view_name
 from sslsim.data.views import Views
 from sslsim.encoders.checks import architecture
 from sslsim.methods.learner import Learner
@@ -39,7 +40,7 @@ def train_together(
     learners: Sequence[Learner],
     data: Images,
     members: torch.Tensor,
-    kind: str,
+    kind: Kind,
     options: TrainingOptions,
     folder: Path,
     *,
@@ -126,7 +127,7 @@ def train_together(
     parameters, buffers = stack_module_state(list(learners))
     optimizer = _stacked_optimizer(learners[0], parameters, options)
     batches = joint_batches(data, kind, options, device, parts, seeds)
-    wanted = {**asdict(options), "views": kind, "seed": list(seeds)}
+    wanted = {**asdict(options), "views": view_name(kind), "seed": list(seeds)}
     data_hash = fingerprint([data.images, data.labels, members])
     start = _resume(folder, wanted, data_hash, parameters, buffers, optimizer, device)
 

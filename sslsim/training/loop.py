@@ -23,13 +23,14 @@ from sslsim.core.distributed import largest, rank, synchronise_batch_norm, world
 from sslsim.core.interruption import Interrupted, any_stopped, noting_signals
 from sslsim.core.seeds import derived_seed
 from sslsim.data.datasets import Images
-from sslsim.measures.knn_monitor import NeighbourBank, neighbour_accuracy
+from sslsim.data.own_views import Kind, view_name
 from sslsim.measures.snapshots import HeldOutPairs, snapshot
 from sslsim.methods.learner import Learner
 from sslsim.training.batches import training_batches
+from sslsim.training.knn_monitor import NeighbourBank, neighbour_accuracy
 from sslsim.training.optimizers import make_optimizer
 from sslsim.training.options import TrainingOptions, flow_time, rate_factor
-from sslsim.training.records import Recorder, closer_record, record_steps
+from sslsim.training.records import Records, closer_record, record_steps
 
 __all__ = ["Interrupted", "TrainingOptions", "flow_time", "train"]
 
@@ -49,7 +50,7 @@ _CHECK_EVERY = 10  # updates between checks of the loss, each of which waits for
 def train(
     learner: Learner,
     data: Images,
-    kind: str,
+    kind: Kind,
     options: TrainingOptions,
     folder: Path,
     *,
@@ -135,17 +136,17 @@ def train(
     )
     batches = training_batches(data, kind, options, device)
     losses = torch.zeros(2, dtype=torch.float64, device=device)  # sum and number since a record
-    recorder = Recorder(folder)
+    records = Records(folder)
     recorded = [] if held_out is None else [held_out.x, held_out.x_prime]
     data_hash = fingerprint([data.images, data.labels, *recorded])
     # Draws inside networks, for example of dropout, use torch's global generator.
     torch.default_generator.manual_seed(derived_seed(options.seed, _NETWORK, 0))
-    start = _resume(learner, optimizer, losses, recorder, kind, options, data_hash, device)
+    start = _resume(learner, optimizer, losses, records, kind, options, data_hash, device)
     module = _wrapped(learner, options, device)
     planned = [] if held_out is None else record_steps(options.steps, options.records)
     due = {step for step in planned if step > start}
     if start >= 0:
-        due |= _closer(recorder, planned, options)
+        due |= _closer(records, planned, options)
     classified = set() if bank is None else {*planned[::_KNN_EVERY], options.steps}
     start = max(start, 0)
 
@@ -171,14 +172,14 @@ def train(
             line = {"step": step, "time": flow_time(options, step), "loss": loss}
             record = line | measures
             if watch is not None:
-                record |= watch(record, recorder.lines, recorder.arrays)
-            recorder.add(record)
-        due.update(_closer(recorder, planned, options))
+                record |= watch(record, records.lines, records.arrays)
+            records.add(record)
+        due.update(_closer(records, planned, options))
 
     def save(step: int) -> None:
         mean_loss(step)
         if rank() == 0:
-            recorder.save()
+            records.save()
             state = _state(learner, optimizer, losses, kind, options, data_hash, step)
             save_checkpoint(folder / "checkpoints", step, state, keep=options.checkpoints_kept)
 
@@ -232,15 +233,15 @@ def train(
     return learner
 
 
-def _closer(recorder: Recorder, planned: Sequence[int], options: TrainingOptions) -> set[int]:
+def _closer(records: Records, planned: Sequence[int], options: TrainingOptions) -> set[int]:
     """Update of a further snapshot, if one is due; all processes agree."""
     if not options.adaptive_records or not planned:
         return set()
-    steps = [line["step"] for line in recorder.lines[-2:]]
-    extra = sum(line["step"] not in planned for line in recorder.lines)
+    steps = [line["step"] for line in records.lines[-2:]]
+    extra = sum(line["step"] not in planned for line in records.lines)
     wanted = None
     if len(steps) == 2 and extra < len(planned) * _CLOSER and steps[1] < planned[-1]:
-        spectra = [[recorder.arrays[name][at] for name in _SPECTRA] for at in (-2, -1)]
+        spectra = [[records.arrays[name][at] for name in _SPECTRA] for at in (-2, -1)]
         wanted = closer_record(steps, spectra)
     chosen = int(largest(-1 if wanted is None else wanted))  # only the first process holds records
     return set() if chosen < 0 else {chosen}
@@ -311,7 +312,7 @@ def _state(
     learner: Learner,
     optimizer: torch.optim.Optimizer,
     losses: torch.Tensor,
-    kind: str,
+    kind: Kind,
     options: TrainingOptions,
     data_hash: str,
     step: int,
@@ -319,7 +320,7 @@ def _state(
     return {
         "step": step,
         "images": data_hash,
-        "options": {**asdict(options), "views": kind},
+        "options": {**asdict(options), "views": view_name(kind)},
         "learner": learner.state_dict(),
         "optimizer": optimizer.state_dict(),
         "losses": losses,
@@ -331,19 +332,19 @@ def _resume(
     learner: Learner,
     optimizer: torch.optim.Optimizer,
     losses: torch.Tensor,
-    recorder: Recorder,
-    kind: str,
+    records: Records,
+    kind: Kind,
     options: TrainingOptions,
     data_hash: str,
     device: torch.device,
 ) -> int:
     """Load the newest checkpoint; return the updates done, -1 if there is none."""
-    folder = recorder.folder
+    folder = records.folder
     largest(0.0)  # the process that saves may still be writing
     state = load_newest_checkpoint(folder / "checkpoints", device)
     step = -1
     if state is not None:
-        wanted = {**asdict(options), "views": kind}
+        wanted = {**asdict(options), "views": view_name(kind)}
         old = state["options"]
         differing = [k for k, v in wanted.items() if k not in _FREE and old.get(k) != v]
         if differing:
@@ -374,5 +375,5 @@ def _resume(
             "that all processes see"
         )
     if rank() == 0:
-        recorder.resume(step)
+        records.resume(step)
     return step

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sslsim.core.files import sweep, whole_file
 
 SEEN = 0.02  # of the largest eigenvalue: what is smaller may move unseen
+_ALL = 2**62  # a step beyond all
 MOVED = 0.3  # of an eigenvalue, between two snapshots
 
 Spectra = Sequence[NDArray[Any]]
@@ -55,6 +56,38 @@ def record_steps(steps: int, count: int) -> list[int]:
     return sorted({round(float(step)) for step in (*even, *log)})
 
 
+def open_ended_steps(count: int, horizon: int = 1_000_000) -> list[int]:
+    """Updates after which to take a snapshot of a run whose length is not known.
+
+    Parameters
+    ----------
+    count : int
+        Largest number of snapshots, at least 2.
+    horizon : int
+        Updates of the longest run that they reach to.
+
+    Returns
+    -------
+    list of int
+        0, and then updates spaced evenly in their logarithm.
+
+    Raises
+    ------
+    ValueError
+        If a number is too small.
+
+    Examples
+    --------
+    >>> open_ended_steps(5, 1000)
+    [0, 1, 10, 100, 1000]
+    """
+    if horizon < 1 or count < 2:
+        raise ValueError(
+            f"horizon is {horizon} and records {count}; expected at least 1 update and 2 records"
+        )
+    return sorted({0, *(round(float(step)) for step in np.geomspace(1, horizon, count - 1))})
+
+
 def closer_record(steps: Sequence[int], spectra: Sequence[Spectra]) -> int | None:
     """Update of one more snapshot, where an eigenvalue has moved much since the one before.
 
@@ -88,7 +121,7 @@ def closer_record(steps: Sequence[int], spectra: Sequence[Spectra]) -> int | Non
     return None
 
 
-class Recorder:
+class Records:
     """Snapshots of a run, stored in memory and in its folder.
 
     ``records.jsonl`` has a line of numbers for each snapshot. ``records.npz`` has ``steps``,
@@ -102,7 +135,7 @@ class Recorder:
     Examples
     --------
     >>> import tempfile
-    >>> recorder = Recorder(Path(tempfile.mkdtemp()) / "run")
+    >>> recorder = Records(Path(tempfile.mkdtemp()) / "run")
     >>> recorder.add({"step": 0, "time": 0.0, "rank_me": 1.0, "mean": np.zeros(2)})
     >>> recorder.save()
     >>> recorder.lines
@@ -161,9 +194,10 @@ class Recorder:
             try:
                 self._read(step)
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                owner = "a recorded run" if step == _ALL else f"the checkpoint of step {step}"
                 raise ValueError(
                     f"{self.folder}/records.jsonl and records.npz cannot be read; expected the "
-                    f"records that belong to the checkpoint of step {step}"
+                    f"records that belong to {owner}"
                 ) from error
         else:
             try:
@@ -173,17 +207,27 @@ class Recorder:
         sweep(self.folder)
         self._write_lines()
 
+    def recall(self) -> None:
+        """Load all complete records, of which :meth:`resume` may drop the last ones."""
+        self.lines, self.arrays = [], {}
+        if (self.folder / "records.npz").exists():
+            self.resume(_ALL)
+
     def _read(self, step: int) -> None:
         lines = (self.folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
         # Opened here: numpy leaves a damaged file open.
         with (self.folder / "records.npz").open("rb") as opened, np.load(opened) as file:
-            count = int(np.count_nonzero(file["steps"] <= step))
+            # A kill between the two files leaves one of them longer: what both hold counts.
+            for text, recorded in zip(lines, file["steps"].tolist(), strict=False):
+                if recorded > step or (line := json.loads(text))["step"] != recorded:
+                    break
+                self.lines.append(line)
+            count = len(self.lines)
             self.arrays = {
                 name: list(file[name][:count])
                 for name in file.files
                 if name not in ("steps", "times") and count > 0
             }
-        self.lines = [json.loads(line) for line in lines[:count]]
 
     def _write_lines(self) -> None:
         with whole_file(self.folder / "records.jsonl") as file:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from sslsim.data.views import Views
+from sslsim.encoders.features import mean_over_places
 from sslsim.methods.learner import Learner
 from sslsim.umm.alignment import (
     cka_distance,
@@ -97,7 +98,8 @@ class BilevelLosses:
         if options.alignment == "volume":
             return uniform_divergence(self._volume_logits(early, phi))
         late = self._features(forward)
-        pooled = early if early.ndim == 2 else _over_places(early)
+        cut, backbone = self.early, self.learner.encoder.backbone
+        pooled = mean_over_places(cut.layer, early, cut.cut, backbone)
         if options.alignment == "reduction":
             return reduction_distance(pooled, late, options.eps)
         return cka_distance(pooled, late)
@@ -151,8 +153,3 @@ class BilevelLosses:
         if weight == 0:
             return forward.loss
         return forward.loss - weight * self.coding_rate_reduction(forward)
-
-
-def _over_places(z: torch.Tensor) -> torch.Tensor:
-    """Mean of feature maps (n, k, h, w) over places, or of tokens (n, t, k) over tokens."""
-    return z.mean(dim=(2, 3)) if z.ndim == 4 else z.mean(dim=1)

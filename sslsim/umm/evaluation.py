@@ -8,6 +8,7 @@ import torch
 
 from sslsim.core.seeds import derived_generator
 from sslsim.data.datasets import Images
+from sslsim.data.own_views import Kind
 from sslsim.data.pixels import pixel_statistics
 from sslsim.data.views import Views, draw_views
 from sslsim.umm.bilevel_losses import BilevelLosses
@@ -73,7 +74,7 @@ def check_held_out(data: Images, held_out: Images) -> None:
 
 
 def held_out_batch(
-    data: Images, held_out: Images, kind: str, options: UmmOptions, device: torch.device
+    data: Images, held_out: Images, kind: Kind, options: UmmOptions, device: torch.device
 ) -> tuple[Views, torch.Tensor | None]:
     """One batch of views of held-out images, the same at every call.
 

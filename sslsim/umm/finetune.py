@@ -36,10 +36,11 @@ from sslsim.core.distributed import world_size
 from sslsim.core.interruption import Interrupted, any_stopped, noting_signals
 from sslsim.core.seeds import derived_seed
 from sslsim.data.datasets import Images
+from sslsim.data.own_views import Kind, view_name
 from sslsim.methods.learner import Learner
 from sslsim.training.batches import training_batches
 from sslsim.training.options import TrainingOptions, learning_rate_factor
-from sslsim.training.records import Recorder
+from sslsim.training.records import Records
 from sslsim.umm.bilevel_losses import BilevelLosses
 from sslsim.umm.convergence import LEAST_RECORDS, Convergence, Diverged, diagnose
 from sslsim.umm.evaluation import Measured, check_held_out, held_out_batch, measure
@@ -74,7 +75,7 @@ def undo_memorization(
     learner: Learner,
     data: Images,
     held_out: Images,
-    kind: str,
+    kind: Kind,
     options: UmmOptions,
     folder: Path,
     *,
@@ -148,7 +149,7 @@ def undo_memorization(
     names = trained_names(learner, split, options)
     check_held_out(data, held_out)
     run = {
-        "options": {**asdict(options), "views": kind},
+        "options": {**asdict(options), "views": view_name(kind)},
         "start": start_digest(learner, data, held_out),
     }
     learner.to(device)
@@ -167,14 +168,14 @@ def undo_memorization(
         seed=options.seed,
     )
     batches = training_batches(data, kind, drawn, device)
-    recorder = Recorder(folder)
+    records = Records(folder)
     state = _load(folder, run, device)
     step, phi, before = 0, None, None
     if state is not None:
         learner.load_state_dict(state["learner"])
         optimizer.load_state_dict(state["optimizer"])
         step, phi, before = int(state["step"]), state["phi"], Measured(**state["before"])
-    recorder.resume(-1 if state is None else step)
+    records.resume(-1 if state is None else step)
 
     views, labels = held_out_batch(data, held_out, kind, options, device)
     measured = BilevelLosses(learner, split, options, views, labels, names)
@@ -184,7 +185,7 @@ def undo_memorization(
     def save(step: int) -> None:
         if not all(bool(p.isfinite().all()) for p in theta):
             raise Diverged(_not_finite("a parameter", step, options))
-        recorder.save()
+        records.save()
         state = {
             "step": step, "learner": learner.state_dict(), "optimizer": optimizer.state_dict(),
             "phi": phi, "before": asdict(before),
@@ -224,11 +225,11 @@ def undo_memorization(
             optimizer.zero_grad()
             step += 1
             learner.after_step(step / options.steps)
-            elapsed = recorder.lines[-1]["time"] if recorder.lines else 0.0
-            recorder.add({"step": step, "time": elapsed + options.outer_lr * factor, **line})
+            elapsed = records.lines[-1]["time"] if records.lines else 0.0
+            records.add({"step": step, "time": elapsed + options.outer_lr * factor, **line})
             shown.update()
             shown.set_postfix(DeltaR=f"{line['coding_rate_reduction']:.4g}", refresh=False)
-    convergence = diagnose(recorder.lines) if len(recorder.lines) >= LEAST_RECORDS else None
+    convergence = diagnose(records.lines) if len(records.lines) >= LEAST_RECORDS else None
     return Undone(learner, before, measure(measured), convergence)
 
 

@@ -90,7 +90,7 @@ def forward_pass(
 
     def detach(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         early.append(output.detach().requires_grad_())
-        return early[-1]
+        return early[-1].clone()  # an activation in place may follow
 
     def note(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         late.append((inputs[0], output))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -162,20 +163,23 @@ def split_encoder(encoder: Encoder, layer: str) -> Split:
     Parameters
     ----------
     encoder : Encoder
-        Encoder of ``build_encoder``, or another whose backbone is an ``nn.Sequential`` or a
-        ``VisionTransformer``. Left as it is.
+        Encoder of any network. Left as it is. A backbone other than an ``nn.Sequential`` or a
+        ``VisionTransformer`` is tried on images of ``encoder.shape``, to see what acts before the
+        layer; without a shape, it is what is registered before the layer's end.
     layer : str
         One of ``encoder.layers``.
 
     Returns
     -------
     Split
-        The parts; ``projector(late(early(x)))`` is ``encoder(x)``, bit by bit.
+        The parts; ``projector(late(early(x)))`` is ``encoder(x)``, bit by bit (of a backbone of
+        another kind in evaluation mode).
 
     Raises
     ------
     ValueError
-        If the layer is unknown (the message lists the layers) or the backbone is of another kind.
+        If the layer is unknown (the message lists the layers), or a parameter acts both before and
+        behind it, so that not all of the network goes through the layer.
 
     Examples
     --------
@@ -202,15 +206,159 @@ def split_encoder(encoder: Encoder, layer: str) -> Split:
     children = list(backbone.named_children())
     names = [name for name, _ in children]
     if type(backbone) is not nn.Sequential or layer not in names:
-        raise ValueError(
-            f"the backbone is {type(backbone).__name__}; expected an nn.Sequential that has "
-            f"{layer!r} among its children, or a VisionTransformer"
-        )
+        return _split_any(encoder, layer)
     place = names.index(layer) + 1
     early, late = (
         nn.Sequential(OrderedDict(part)) for part in (children[:place], children[place:])
     )
     return Split(layer, cut, early, late, encoder.projector)
+
+
+class _Until(nn.Module):
+    """Images -> output of a layer, of a backbone that is left there."""
+
+    def __init__(self, backbone: nn.Module, cut: nn.Module, parts: _Parts) -> None:
+        super().__init__()
+        self.parts, self.own = nn.ModuleList(parts.modules), nn.ParameterList(parts.parameters)
+        self.__dict__["kept"] = backbone, cut  # not its parts
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        backbone, cut = self.__dict__["kept"]
+
+        def leave(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+            raise _Reached(output)
+
+        with cut.register_forward_hook(leave):
+            try:
+                backbone(x)
+            except _Reached as reached:
+                return reached.output
+        raise ValueError("the backbone does not run the layer; expected one that it runs")
+
+
+class _Reached(Exception):  # it is none
+    def __init__(self, output: torch.Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+
+class _Onward(nn.Module):
+    """Output of a layer -> representation: the backbone runs on nothing, up to there."""
+
+    def __init__(
+        self, backbone: nn.Module, cut: nn.Module, parts: _Parts, shape: tuple[int, ...] | None
+    ) -> None:
+        super().__init__()
+        self.parts, self.own = nn.ModuleList(parts.modules), nn.ParameterList(parts.parameters)
+        self.__dict__["kept"] = backbone, cut, shape
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        backbone, cut, shape = self.__dict__["kept"]
+        if shape is None or len(self.own):
+            raise ValueError(
+                "the late part cannot run alone; expected an encoder that knows the shape of its "
+                "images, and no parameters of its own outside of layers"
+            )
+        with cut.register_forward_hook(lambda module, inputs, output: z):
+            rest: torch.Tensor = backbone(torch.zeros(len(z), *shape, device=z.device))
+        return rest
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """Modules of one side of a cut, and parameters of modules that lie on both sides."""
+
+    modules: list[nn.Module]
+    parameters: list[nn.Parameter]
+
+
+def _split_any(encoder: Encoder, layer: str) -> Split:
+    """Split a backbone of any kind."""
+    backbone, cut = encoder.backbone, encoder.backbone.get_submodule(layer)
+    runs = _order_of_runs(backbone, cut, layer, encoder.shape)
+    sides = {True: _Parts([], []), False: _Parts([], [])}  # early, late
+
+    def sort(name: str, module: nn.Module) -> None:
+        around = module is not cut and any(part is cut for part in module.modules())
+        early = runs.modules.get(name)
+        if not around and early is not None:
+            sides[early].modules.append(module)
+            return
+        for child, part in module.named_children():
+            sort(f"{name}.{child}".lstrip("."), part)
+        for own, parameter in module.named_parameters(recurse=False):
+            late = f"{name}.{own}".lstrip(".") in runs.late
+            sides[not late].parameters.append(parameter)
+
+    sort("", backbone)
+    early = _Until(backbone, cut, sides[True])
+    late = _Onward(backbone, cut, sides[False], encoder.shape)
+    names = {id(p): name for name, p in backbone.named_parameters()}
+    wrong = [names[id(p)] for p in early.parameters() if names[id(p)] in runs.late]
+    wrong += [names[id(p)] for p in late.parameters() if names[id(p)] in runs.early]
+    if wrong:
+        raise ValueError(
+            f"{wrong[0]!r} acts before and behind layer {layer!r}; expected a layer that all of "
+            "the network goes through"
+        )
+    return Split(layer, cut, early, late, encoder.projector)
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Whether modules are early, by name, and parameters known to act before and behind a cut."""
+
+    modules: dict[str, bool]
+    early: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
+
+
+def _order_of_runs(
+    backbone: nn.Module, cut: nn.Module, layer: str, shape: tuple[int, ...] | None
+) -> _Runs:
+    names = [name for name, _ in backbone.named_modules()]
+    if shape is None:  # in the order in which they are registered
+        last = max(i for i, name in enumerate(names) if f"{name}.".startswith(f"{layer}."))
+        return _Runs({name: i <= last for i, name in enumerate(names) if name})
+    ran: list[str] = []
+    reached: list[torch.Tensor] = []
+
+    def note(name: str, module: nn.Module, inputs: Any, output: torch.Tensor) -> Any:
+        ran.append(name)
+        if module is not cut:
+            return None
+        reached.append(output)
+        return output.detach().requires_grad_().clone()
+
+    parameters = dict(backbone.named_parameters())
+    flags = [p.requires_grad for p in parameters.values()]
+    first = next(iter(parameters.values()))
+    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).to(first)
+    with ExitStack() as hooks, torch.enable_grad():
+        hooks.enter_context(evaluating(backbone))
+        for name, part in backbone.named_modules():
+            hooks.enter_context(part.register_forward_hook(partial(note, name)))
+        try:
+            backbone.requires_grad_(True)
+            output = backbone(images)
+            late = _acting(output, parameters)
+            early = _acting(reached[0], parameters) if reached else frozenset()
+        finally:
+            for parameter, flag in zip(parameters.values(), flags, strict=True):
+                parameter.requires_grad_(flag)
+    if ran.count(layer) != 1:
+        raise ValueError(f"layer {layer!r} runs {ran.count(layer)} times; expected once")
+    place = ran.index(layer)
+    return _Runs({name: name in ran[: place + 1] for name in ran if name}, early, late)
+
+
+def _acting(output: torch.Tensor, parameters: Mapping[str, nn.Parameter]) -> frozenset[str]:
+    """Names of the parameters that an output depends on."""
+    if not output.requires_grad:
+        return frozenset()
+    total = output.sum()
+    gradients = torch.autograd.grad(total, [*parameters.values()], allow_unused=True)
+    return frozenset(n for n, g in zip(parameters, gradients, strict=True) if g is not None)
 
 
 @contextmanager

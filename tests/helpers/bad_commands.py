@@ -196,9 +196,9 @@ NTK = [
     ("--run {foreign_option}", "options unknown here: colour"),
     (
         "--module networks_of_cases",
-        "module is 'networks_of_cases'; expected package.module:factory",
+        "module is 'networks_of_cases'; expected package.module:name",
     ),
-    ("--module :net", "expected package.module:factory"),
+    ("--module :net", "expected package.module:name"),
     ("--module nowhere_at_all:net", "there is no module named 'nowhere_at_all'"),
     ("--module networks_of_cases:nothing", "networks_of_cases has no 'nothing'"),
     (
@@ -209,20 +209,24 @@ NTK = [
     ("--module networks_of_cases:number", "returned a int; expected an nn.Module"),
     (
         "--module networks_of_cases:pairs --samples 4",
-        "the network gives a tuple for inputs of shape",
+        "the network gives a tuple with 0 (8, 3), 1 (8, 3), one of which --output chooses, for",
     ),
     (
         "--module networks_of_cases:table --samples 4",
-        "the network gives a dict for inputs of shape",
+        "the network gives a dict with z (8, 3), one of which --output chooses, for inputs of",
     ),
     ("--module networks_of_cases:small --samples 4", "the network does not take inputs of shape"),
     ("--module networks_of_cases:net --weights nowhere.pt", "weights nowhere.pt cannot be read"),
     ("--module networks_of_cases:net --weights {text}", "are no file of torch.save"),
     (
         "--module networks_of_cases:net --weights {whole}",
-        "such as a whole module, which are not loaded",
+        "such as a whole module, which is not loaded",
     ),
-    ("--module networks_of_cases:net --weights {other_weights}", "under 'net' lack '1.weight'"),
+    (
+        "--module networks_of_cases:net --weights {other_weights}",
+        "under 'net' without 'backbone.' do not fit: 1 missing ('1.bias'); 1 of another shape "
+        "('1.weight' is (2,), expected (3, 64))",
+    ),
     (
         "--module networks_of_cases:net --checkpoint 3",
         "checkpoint is 3, which means nothing for a module",
@@ -423,6 +427,30 @@ REPORT = [
     ("{run} --picture-limit nan", "picture-limit is nan"),
     ("{run} --picture-limit -1", "picture-limit is -1"),
 ]
+SPECTRA = [
+    ("nowhere.npz", "nowhere.npz cannot be read: No such file"),
+    ("nowhere.npy", "nowhere.npy cannot be read: No such file"),
+    ("nowhere.pt", "nowhere.pt cannot be read: No such file"),
+    ("{text}", "text.txt is a file of another kind; expected .npz, .npy or .pt"),
+    ("{torn}", "torn.npz is not a readable .npz file"),
+    ("{whole}", "whole.pt is not a readable file of torch.save"),
+    ("{pairs}", "holds x, x_prime; expected z"),
+    ("{embeddings} --lr 0", "lr is 0.0; expected a finite number above zero"),
+    ("{embeddings} --lr nan", "lr is nan"),
+    ("{embeddings} --lr 0.1", "embeddings.npz holds no steps"),
+    ("{embeddings} --momentum 0.9", "momentum is 0.9 without lr"),
+    ("{embeddings} --lr 0.1 --momentum 1", "momentum is 1.0"),
+    ("{embeddings} --spectrum cross", "spectrum is cross, but there is one view"),
+    ("{falling}", "times do not ascend"),
+    ("{not_finite}", "embeddings 1 of 3: embeddings of the probe set are not finite"),
+]
+EXPORT = [
+    ("nowhere", "nowhere/config.json cannot be read"),
+    ("{empty}", "config.json cannot be read"),
+    ("{run} {run}", "expected different folders"),
+    ("{run} --curves -1", "curves is -1"),
+    ("{nested}", "config.json is not valid JSON"),
+]
 FIGURES = [
     ("--only 0", "there is no figure 0"),
     ("--only 10", "there is no figure 10"),
@@ -483,6 +511,8 @@ TABLES = {
     "memorization-penalty": ("", PENALTY),
     "report": ("", REPORT),
     "figures": ("", FIGURES),
+    "spectra": ("", SPECTRA),
+    "export": ("", EXPORT),
     "campaign": ("", CAMPAIGN),
     "bench": ("", BENCH),
 }

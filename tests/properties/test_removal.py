@@ -61,6 +61,7 @@ CHANGES = {
     "batch": 5, "optimizer": "sgd", "lr": 0.7, "momentum": 0.1, "weight_decay": 0.1, "warmup": 3,
     "schedule": "cosine", "accumulate": 2, "fixed_views": True, "standardise": False,
     "precision": "bfloat16", "channels_last": True, "compile": True,
+    "module": "mine:net", "weights": Path("w.pt"), "output": "z",
 }  # fmt: skip
 
 

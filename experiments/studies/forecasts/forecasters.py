@@ -36,7 +36,7 @@ from sslsim.measures.growth import Growth, adaptation, growth, hessian_product
 from sslsim.measures.snapshots import HeldOutPairs
 from sslsim.ntk import pair_ntk
 from sslsim.runs.history import RunHistory
-from sslsim.runs.options import has_theory_form
+from sslsim.runs.options import has_theory_form, network_name
 from theory.growth.lag import lagged_rate
 from theory.growth.two_factor import growth_time, most_even_cut, two_factor_law
 from theory.kernels.plateau import plateau_rate
@@ -277,7 +277,7 @@ def _forecast(
     return Forecast(
         run=str(history.run.folder),
         method=trained.method,
-        encoder=trained.encoder,
+        encoder=network_name(trained),
         batching=batching(history),
         mode=mode + 1,
         size=size,

@@ -19,7 +19,7 @@ from experiments.options import NtkOptions
 from experiments.studies.kernels.pairs import held_out_pairs, measured
 from sslsim.measures.agreement import Array, leading_basis
 from sslsim.runs.networks import check_different
-from sslsim.runs.options import TrainOptions
+from sslsim.runs.options import TrainOptions, network_name
 from sslsim.runs.stored import stored_result
 from sslsim.runs.trained_run import TrainedRun
 from theory.kernels.modes import embed, kernel_modes
@@ -139,10 +139,10 @@ def by_group(matrix: Array, labels: list[str]) -> tuple[Array, Array, Array]:
 
 def _labels(trained: list[TrainOptions]) -> list[str]:
     """Methods, with the encoder where one method comes with several."""
-    pairs = {(options.method, options.encoder) for options in trained}
+    pairs = {(options.method, network_name(options)) for options in trained}
     several = Counter(method for method, _ in pairs)
     return [
-        options.method + (f", {options.encoder}" if several[options.method] > 1 else "")
+        options.method + (f", {network_name(options)}" if several[options.method] > 1 else "")
         for options in trained
     ]
 

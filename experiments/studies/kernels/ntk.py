@@ -20,10 +20,12 @@ from experiments.studies.kernels.pairs import (
     held_out_pairs,
     measured,
     predictions,
+    views_of_run,
 )
 from experiments.studies.kernels.representation import untrained_modes
 from sslsim.core.files import write_arrays, write_json
 from sslsim.data.pixels import pixel_statistics
+from sslsim.encoders.own.factory import load_module
 from sslsim.measures.agreement import (
     Array,
     embedding_agreement,
@@ -31,8 +33,7 @@ from sslsim.measures.agreement import (
     step_time_agreement,
 )
 from sslsim.runs.folder import check_folder, new_results
-from sslsim.runs.networks import load_module
-from sslsim.runs.options import TrainOptions
+from sslsim.runs.options import TrainOptions, network_name
 from sslsim.runs.setup import split_data
 from sslsim.runs.stored import stored_result
 from sslsim.runs.trained_run import TrainedRun
@@ -49,6 +50,7 @@ _RESULTS = (
     "ntk_across.png",
 )
 _OF_DATA = ("data", "split", "size", "limit", "standardise", "seed")  # which a run has of its own
+_OF_MODULE = ("weights", "output")
 
 
 def ntk(options: NtkOptions) -> Path:
@@ -69,7 +71,7 @@ def ntk(options: NtkOptions) -> Path:
 
 def _of_module(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     assert options.module is not None
-    network = load_module(options.module, options.weights)
+    network = load_module(options.module, options.weights, options.output, seed=options.seed)
     source = TrainOptions(**{field: getattr(options, field) for field in (*_OF_DATA, "root")})
     data, held_out = split_data(source)
     kind = options.views or "simclr"
@@ -87,10 +89,9 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
     run = TrainedRun.open(options.run[0], options.root)
     trained = run.options
     recorded = stored_result(run.folder / "training.json", {"views": str, "step_times": list})
-    kind = options.views or run.pair_views
-    pairs = held_out_pairs(trained, run.held_out, kind, options)
-    views = run.standardised(pairs.x), run.standardised(pairs.x_prime)
+    kind = options.views or run.pairs_kind
     step = run.step_at(options.checkpoint)
+    views = views_of_run(run, options)
     first, z0 = kernel, z = measured(run.learner(0).encoder, views, options)
     if step != 0:
         kernel, z = measured(run.learner(step).encoder, views, options)
@@ -99,7 +100,7 @@ def _of_run(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Array]]:
         "step": step,
         **kernel_agreement(kernel, first),
         "method": trained.method,
-        "encoder": trained.encoder,
+        "encoder": network_name(trained),
         "norm": trained.norm,
         "residual_gain": trained.residual_gain,
         "data": trained.data,
@@ -139,12 +140,14 @@ def _check(options: NtkOptions) -> None:
         raise ValueError(f"outputs is {options.outputs}; expected at least 1, or none given")
     if bool(options.run) == (options.module is not None):
         given = "both run and module are" if options.run else "neither run nor module is"
-        raise ValueError(f"{given} given; expected one of --run DIR and --module package.module:f")
+        raise ValueError(
+            f"{given} given; expected one of --run DIR and --module package.module:name"
+        )
     defaults = {field.name: field.default for field in fields(NtkOptions)}
     runs = "a run" if len(options.run) == 1 else "several runs" if options.run else "a module"
     foreign = {
-        "a run": (*_OF_DATA, "weights", "modes", "center"),
-        "several runs": (*_OF_DATA, "weights", "over_training"),
+        "a run": (*_OF_DATA, *_OF_MODULE, "modes", "center"),
+        "several runs": (*_OF_DATA, *_OF_MODULE, "over_training"),
         "a module": ("checkpoint", "over_training", "modes", "center"),
     }[runs]
     for name in foreign:

@@ -17,6 +17,7 @@ from sslsim.measures.snapshots import HeldOutPairs, draw_held_out_pairs
 from sslsim.ntk.embedded_pairs import kernel_and_embeddings
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.setup import chosen_device
+from sslsim.runs.trained_run import TrainedRun
 from theory.kernels.modes import KernelModes, embed, kernel_modes
 
 
@@ -30,14 +31,24 @@ def held_out_pairs(
     >>> held_out_pairs(TrainOptions(), images, "simclr", options).x.shape
     torch.Size([20, 1, 8, 8])
     """
-    count = len(held_out.images)
+    _warn_of_few(len(held_out.images), source.data, options)
+    return draw_held_out_pairs(held_out.images, kind, options.samples, source.seed)
+
+
+def views_of_run(run: TrainedRun, options: NtkOptions) -> tuple[torch.Tensor, ...]:
+    """Held-out pairs of a run, as its network is fed with them."""
+    views = run.held_out_pairs(options.samples, options.views)
+    _warn_of_few(run.held_out_count, run.options.data, options)
+    return views
+
+
+def _warn_of_few(count: int, data: str, options: NtkOptions) -> None:
     if count < options.samples:
         warnings.warn(
-            f"samples is {options.samples} and {source.data} has {count} held-out images: "
+            f"samples is {options.samples} and {data} has {count} held-out images: "
             f"{count} pairs are used, one an image",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return draw_held_out_pairs(held_out.images, kind, options.samples, source.seed)
 
 
 def measured(

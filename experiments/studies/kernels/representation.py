@@ -12,7 +12,7 @@ from sslsim.encoders.build import Encoder
 from sslsim.measures.snapshots import batch_statistics, draw_held_out_pairs
 from sslsim.ntk.representation_modes import representation_modes
 from sslsim.runs.options import has_theory_form
-from sslsim.runs.trained_run import TrainedRun
+from sslsim.runs.trained_run import RecordedRun, TrainedRun
 from theory.linear.closed_form import step_times
 from theory.linear.initialization import equivalent_initialization
 
@@ -27,10 +27,11 @@ def untrained_modes(run: TrainedRun, count: int = _PAIRS) -> dict[str, Any] | No
     at all; ``in_time`` those that a last layer on fixed features learns within the run (Barlow
     Twins in its theory form and one linear map as projector; None for others). Features that learn
     too bring steps forward, so that a run is expected to take from ``in_time`` to ``at_most``.
-    None of a network whose representation is its embedding.
+    None of a network whose representation is its embedding, and of a recorded run, which has one
+    set of pairs.
     """
     encoder = run.learner(0).encoder
-    if isinstance(encoder.projector, nn.Identity):
+    if isinstance(encoder.projector, nn.Identity) or isinstance(run, RecordedRun):
         return None
     fitted = run.pairs(min(count, len(run.images.images)), draw=0)
     others = draw_held_out_pairs(

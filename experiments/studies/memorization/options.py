@@ -42,11 +42,11 @@ class MemorizationOptions(LearnerOptions):
         With split: number of encoder pairs (f, g), the units of the tests. Pair i has seed + i.
     f : tuple of Path
         With split: folders of `sslsim train` whose encoders, trained with the candidates, are used
-        instead of training new ones. Options of method, network and training are then ignored.
-        Default: train encoders.
+        instead of training new ones; or, with `module`, files with weights of your own encoders.
+        Options of method, network and training are then ignored. Default: train encoders.
     g : tuple of Path
-        With split: as many folders, of encoders trained with the independent images. Default: train
-        encoders.
+        With split: as many folders or files, of encoders trained with the independent images.
+        Default: train encoders.
     pool : int
         With subsample and closed-form: number of images scored, spread over the training images.
     encoders : int
@@ -70,7 +70,8 @@ class MemorizationOptions(LearnerOptions):
         Seed of the sets, the outliers and the views that are scored. Studies with the same number
         score the same images, also for other networks.
     score_views : str or None
-        Views that are compared. Default: those of the training; for multicrop, strong ones.
+        Views that are compared, or package.module:name of a function, as for `sslsim train`.
+        Default: those of the training; for multicrop, strong ones.
     augmentations : int
         Number of pairs of views of every image.
     against : {"view", "original"}
@@ -124,7 +125,7 @@ class MemorizationOptions(LearnerOptions):
     exact: bool = False
     atypical: float = 0.0
     draw_seed: int = 0
-    score_views: View | None = None
+    score_views: View | str | None = None
     augmentations: int = 10
     against: Literal["view", "original"] = "view"
     distance: Distance = "l2"

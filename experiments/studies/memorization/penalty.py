@@ -34,8 +34,9 @@ from sslsim.memorization.split import memorization_by_set
 from sslsim.methods.learner import Learner
 from sslsim.runs.cache import Measures, measured_cell, training_identity
 from sslsim.runs.encoders import train_encoder
-from sslsim.runs.evaluation import accuracies_of, accuracy_measures, alignment_measure
 from sslsim.runs.folder import check_folder, new_results
+from sslsim.runs.layers.evaluation import accuracies_of, accuracy_measures, alignment_measure
+from sslsim.runs.options import network_name
 from sslsim.runs.setup import initial_learner
 
 _RESULTS = ("penalty.json", "penalty.png")
@@ -68,8 +69,8 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
     layer, known = study.options.layers[0], ("backbone", "projector", *learner.encoder.layers)
     if layer not in known:
         raise ValueError(
-            f"{options.scores} scored {layer}, which {study.options.encoder} lacks; expected a "
-            f"study of one of {', '.join(known)}"
+            f"{options.scores} scored {layer}, which {network_name(study.options)} lacks; expected "
+            f"a study of one of {', '.join(known)}"
         )
     scoring = replace(scoring_of(study.options, views), layers=(layer,))
     # The same for all strengths.

@@ -28,8 +28,8 @@ from sslsim.measures.frozen import EvaluationData
 from sslsim.memorization import remaining_points
 from sslsim.runs.cache import measured_cell, training_identity
 from sslsim.runs.encoders import train_encoder
-from sslsim.runs.evaluation import accuracies_of, accuracy_measures
 from sslsim.runs.folder import check_folder, new_results
+from sslsim.runs.layers.evaluation import accuracies_of, accuracy_measures
 from sslsim.runs.setup import initial_learner
 
 _RESULTS = ("removal.json", "removal.png")

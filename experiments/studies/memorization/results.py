@@ -26,6 +26,7 @@ from sslsim.memorization.losses import ImageScores
 from sslsim.memorization.outliers import KINDS, outlier_auc
 from sslsim.memorization.split import agreement_of_pairs
 from sslsim.memorization.statistics import split_tests
+from sslsim.runs.options import network_name
 
 _SHOWN = 24  # images at either end of the ranking that are stored for the picture
 _LEVEL = 0.9
@@ -47,7 +48,7 @@ def write_results(
     result = {
         "protocol": options.protocol,
         "method": options.method,
-        "encoder": options.encoder,
+        "encoder": network_name(options),
         "data": options.data,
         "points": len(first),
         "form": options.form,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from experiments.studies.memorization.options import MemorizationOptions
+from sslsim.data.own_views import is_own
 from sslsim.data.single_view import VIEWS
 from sslsim.memorization import draw_members
 from sslsim.memorization.image_sets import ScoredImages, pool_images, split_images
@@ -39,12 +40,13 @@ def scoring_of(options: MemorizationOptions, views: str) -> Scoring:
     >>> [scoring_of(MemorizationOptions(), views).views for views in ("multicrop", "mask")]
     ['strong', 'mask']
     """
-    if options.score_views is not None and options.score_views not in VIEWS:
+    wanted = options.score_views
+    if wanted is not None and wanted not in VIEWS and not is_own(wanted):
         raise ValueError(
-            f"score_views is {options.score_views!r}; expected one of {', '.join(VIEWS)}"
+            f"score_views is {wanted!r}; expected one of {', '.join(VIEWS)}, or package.module:name"
         )
     return Scoring(
-        views=options.score_views or (views if views in VIEWS else "strong"),
+        views=options.score_views or (views if views in VIEWS or is_own(views) else "strong"),
         layers=options.layers,
         pairs=options.augmentations,
         against=options.against,

@@ -18,7 +18,8 @@ from experiments.studies.memorization.stored_scores import read_scores
 from sslsim.data.datasets import part_of
 from sslsim.measures.frozen import EvaluationData
 from sslsim.memorization.image_sets import ScoredImages, image_hashes
-from sslsim.runs.evaluation import evaluation_data
+from sslsim.runs.layers.evaluation import evaluation_data
+from sslsim.runs.options import network_name
 from sslsim.runs.setup import chosen_device
 from sslsim.runs.stored import stored_options
 
@@ -27,7 +28,7 @@ _OF_METHOD = (
     "views", "barlow_form", "similarity", "temperature", "prototypes", "teacher_momentum"
 )  # fmt: skip
 _OWN_DIM = {"supervised", "mae"}  # classes, and the representation: of no other method
-_OF_ENCODER = ("widths", "norm")
+_OF_ENCODER = ("widths", "norm", "module", "weights", "output")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ def retraining_settings(options: RetrainOptions, study: SourceStudy) -> dict[str
     return {
         "scores": options.scores,
         "method": study.options.method,
-        "encoder": study.options.encoder,
+        "encoder": network_name(study.options),
         "data": study.options.data,
         "steps": study.options.steps,
         "fine_tune": options.fine_tune,

@@ -38,6 +38,7 @@ from sslsim.memorization.subsampling import score_pool
 from sslsim.runs.encoders import (
     encoder_at,
     encoders_of_runs,
+    own_encoders,
     train_encoder,
     train_ensemble,
     trains_at_once,
@@ -57,7 +58,11 @@ def memorization(options: MemorizationOptions) -> Path:
     check_images(options, images)
     of_runs = None
     if options.f:
-        of_runs = encoders_of_runs(options.f, options.g, images, options.device)
+        of_runs = (
+            encoders_of_runs(options.f, options.g, images, options.device)
+            if options.module is None
+            else own_encoders(options, options.f, options.g, images)
+        )
     encoder = of_runs["f"][0] if of_runs else None
     if encoder is None and (options.protocol != "closed-form" or options.kernel):
         encoder = encoder_at(options, images.data)

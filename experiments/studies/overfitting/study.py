@@ -27,12 +27,13 @@ from sslsim.runs.folder import check_folder, check_same, new_results
 from sslsim.runs.layers.checkpoint import LayerSamples, draw_layer_samples, measure_layers
 from sslsim.runs.layers.curves import read_curves, summarise_run
 from sslsim.runs.networks import check_different, spread_steps
-from sslsim.runs.options import chosen_options
+from sslsim.runs.options import TrainOptions, chosen_options
 from sslsim.runs.stored import stored_config
 from sslsim.runs.trained_run import TrainedRun
 
 # What a measurement of one checkpoint depends on.
 _MEASURED = ("samples", "probed", "views", "eps", "seed")
+_OF_MODULE = ("output", "data", "size", "limit", "standardise")  # which a run has of its own
 _RESULTS = ("overfitting.json", "overfitting.png")
 _LINES = "measured.jsonl"
 
@@ -42,12 +43,11 @@ def overfitting(options: OverfittingOptions) -> Path:
     _check(options)
     check_folder(options.out, "overfitting", _RESULTS)
     runs: list[tuple[TrainedRun, list[int]]] = []
-    for folder in options.run:
-        run = TrainedRun.open(folder, options.root)
+    for run in _runs(options):
         if len(run.steps) < 3:
             raise ValueError(
-                f"{folder} holds {len(run.steps) - 1} checkpoint(s); expected those of a run with "
-                "--checkpoints-kept 0"
+                f"{run.folder} holds {max(len(run.steps) - 1, 0)} checkpoint(s); expected those "
+                "of a run with --checkpoints-kept 0, or of Recorder(..., checkpoints=N)"
             )
         runs.append((run, spread_steps(run.steps, options.checkpoints)))
     lines = _measured_before(options)
@@ -75,6 +75,8 @@ def overfitting(options: OverfittingOptions) -> Path:
                 curves.append(read_curves(run.folder, run.options, of_run))
         of_runs = [summarise_run(curves_of_run) for curves_of_run in curves]
         groups = summarise_groups(curves, of_runs, options.interval_level)
+        if options.module is not None:  # whatever it was trained by
+            groups[0]["label"] = f"{options.module}, {Path(options.data).name}"
         write_json(
             folder / "overfitting.json",
             {
@@ -88,9 +90,35 @@ def overfitting(options: OverfittingOptions) -> Path:
     return options.out
 
 
+def _runs(options: OverfittingOptions) -> list[TrainedRun]:
+    """The runs, or the user's own network over its training."""
+    if options.module is None:
+        return [TrainedRun.open(folder, options.root) for folder in options.run]
+    values = {name: getattr(options, name) for name in (*_OF_MODULE, "module", "root")}
+    source = TrainOptions(**values, views=options.pair_views or "simclr")
+    return [TrainedRun.of_module(source, options.weights)]
+
+
 def _check(options: OverfittingOptions) -> None:
-    if not options.run:
-        raise ValueError("no run is given; expected --run DIR, a folder of sslsim train")
+    if not (options.run or options.module):
+        raise ValueError(
+            "no run is given; expected --run DIR, a folder of sslsim train, or --module "
+            "package.module:name"
+        )
+    if options.run and options.module:
+        raise ValueError("both run and module are given; expected one of them")
+    for name in (*_OF_MODULE, "weights", "pair_views"):
+        value = getattr(options, name)
+        if options.module is None and value != getattr(OverfittingOptions, name):
+            raise ValueError(
+                f"{name} is {plain(value)}, which means nothing without module; expected none given"
+            )
+    if options.module and len(options.weights) < 3:
+        raise ValueError(
+            f"weights holds {len(options.weights)} file(s); expected three or more, of the network "
+            "from early to late in its training"
+        )
+    check_different("weights", options.weights)
     check_different("run", options.run)
     if options.checkpoints < 3:
         raise ValueError(f"checkpoints is {options.checkpoints}; expected at least 3")
@@ -123,7 +151,7 @@ def _key(run: TrainedRun, step: int) -> str:
     chosen = chosen_options(run.options)
     settings = {name: v for name, v in chosen.items() if name not in ("out", "root")}
     digest = hashlib.sha256(json.dumps(plain(settings), sort_keys=True).encode())
-    path = run.folder / "checkpoints" / f"checkpoint-{step:09d}.pt"
+    path = run.file(step)
     if path.exists():
         with path.open("rb") as file:
             while block := file.read(2**20):

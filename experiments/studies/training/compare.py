@@ -21,11 +21,12 @@ from scipy.linalg import eigh
 
 from experiments.options import CompareOptions
 from sslsim.core.files import write_json
+from sslsim.data.own_views import is_own
 from sslsim.data.single_view import VIEWS
 from sslsim.measures.agreement import step_time_agreement
-from sslsim.runs.options import TrainOptions, has_theory_form
-from sslsim.runs.setup import recorded_spectrum, recorded_steps
-from sslsim.runs.trained_run import TrainedRun
+from sslsim.runs.options import TrainOptions, has_theory_form, network_name
+from sslsim.runs.setup import recorded_steps
+from sslsim.runs.trained_run import OWN_PAIRS, RecordedRun, TrainedRun
 from theory import predict_steps_from
 from theory.linear.closed_form import step_times
 from theory.losses.near_origin import barlow_twins_operator, simclr_operator
@@ -50,10 +51,10 @@ def compare_run(options: CompareOptions) -> Path:
     folder = Path(options.run)
     run = TrainedRun.open(folder)
     trained, records = run.options, run.records()
-    steps = recorded_steps(records, trained)
+    steps = recorded_steps(records, run.spectrum)
     measured = np.where(steps.detected, steps.times, np.inf)
-    kind = run.views
-    if kind not in _PAIRED:
+    kind = run.pairs_kind if isinstance(run, RecordedRun) else run.views
+    if not is_own(kind) and kind not in (*_PAIRED, OWN_PAIRS):
         raise ValueError(f"the run's views are {kind}; expected pairs ({', '.join(_PAIRED)})")
     views = _drawn(run, options.pairs)
     x, x_prime = (view.flatten(1).double().numpy() for view in views)
@@ -65,11 +66,11 @@ def compare_run(options: CompareOptions) -> Path:
         gamma, predicted = prediction.eigenvalues, prediction.step_times
         theory = "exact initial map"
     else:
-        operator, theory = near_origin(trained, x, x_prime)
+        operator, theory = near_origin(trained, x, x_prime, run.spectrum)
         m = len(operator)
         gamma = eigh(operator, eigvals_only=True, subset_by_index=(m - dim, m - 1))[::-1] / 2
         # A small eigenvalue may start on either side of zero; its size is what it grows from.
-        start = np.abs(records[recorded_spectrum(trained)][0][:dim].astype(np.float64))
+        start = np.abs(records[run.spectrum][0][:dim].astype(np.float64))
         start = np.maximum(start, 1e-9 * start.max())
         size = np.sqrt(start / np.where(gamma > 0, gamma, 1.0))
         predicted = step_times(gamma, np.where(gamma > 0, size, 0.0))
@@ -93,16 +94,18 @@ def compare_run(options: CompareOptions) -> Path:
             "theory": theory,
             "n_pairs": len(x),
             "views": kind,
-            "spectrum": recorded_spectrum(trained),
+            "spectrum": run.spectrum,
             "method": trained.method,
-            "encoder": trained.encoder,
+            "encoder": network_name(trained),
             "data": trained.data,
         },
     )
     return folder
 
 
-def near_origin(trained: TrainOptions, x: Array, x_prime: Array) -> tuple[Array, str]:
+def near_origin(
+    trained: TrainOptions, x: Array, x_prime: Array, spectrum: str
+) -> tuple[Array, str]:
     """Operator by which a linear model would grow from a small initialisation."""
     name = f"{trained.method} near the origin"
     if trained.method == "simclr" and trained.similarity == "dot":
@@ -112,7 +115,7 @@ def near_origin(trained: TrainOptions, x: Array, x_prime: Array) -> tuple[Array,
         # The theory counts half of each view's variance term, the training all of it.
         dim = 8 if trained.dim is None else trained.dim
         return vicreg_operator(x, x_prime, dim, mu=50.0, lam=25.0), name
-    if recorded_spectrum(trained) == "covariance_spectrum":
+    if spectrum == "covariance_spectrum":
         mean = (x.mean(axis=0) + x_prime.mean(axis=0)) / 2
         x, x_prime = x - mean, x_prime - mean
     if trained.method != "barlow_twins":
@@ -124,7 +127,7 @@ def near_origin(trained: TrainOptions, x: Array, x_prime: Array) -> tuple[Array,
 
 def _drawn(run: TrainedRun, pairs: int | None) -> tuple[torch.Tensor, ...]:
     """The very pairs of a run that fixed them, else fresh ones of images spread over the data."""
-    images = len(run.images.images)
+    images = run.drawable
     most = images if run.options.fixed_views else _PAIRS
     count = min(images, most if pairs is None else pairs)
     if count < 2:

@@ -85,3 +85,45 @@ def training_summary(result: Result) -> Summary:
         ),
         caveats=tuple(caveats),
     )
+
+
+def spectra_summary(result: Result) -> Summary:
+    """Spectra and steps of stored embeddings."""
+    times, errors, heights, updates = (
+        numbers(result, f"step_{kind}")
+        for kind in ("times", "standard_errors", "heights", "iterations")
+    )
+    rows = tuple(
+        (
+            str(mode + 1),
+            number(time),
+            number(at(errors, mode), 2),
+            number(at(updates, mode)),
+            number(at(heights, mode), 3),
+        )
+        for mode, time in enumerate(times)
+    )
+    first, last = mapping(result, "first"), mapping(result, "last")
+    measures = tuple(
+        (words(name, 60), number(finite(first, name)), number(finite(last, name)))
+        for name in {**first, **last}
+        if finite(first, name) is not None or finite(last, name) is not None
+    )
+    collapsed = result.get("collapsed")
+    return Summary(
+        "Spectra",
+        numbers=(
+            Number("detected steps", finite(result, "detected_steps")),
+            Number("effective rank", finite(last, "effective_rank")),
+        ),
+        tables=(
+            Table(
+                f"Detected steps of the {words(result.get('spectrum'), 20)} spectrum, in "
+                f"{words(result.get('unit'), 40)}",
+                ("mode", "step", "standard error", "updates", "height"),
+                rows,
+            ),
+            Table("First and last embedding", ("", "first", "last"), measures),
+        ),
+        caveats=(words(collapsed),) if isinstance(collapsed, str) else (),
+    )

@@ -21,12 +21,11 @@ from sslsim.data.datasets import Images
 from sslsim.data.pixels import pixel_statistics
 from sslsim.data.views import crop_to_input
 from sslsim.measures.frozen import FrozenEncoder
-from sslsim.measures.knn_monitor import neighbour_bank
 from sslsim.measures.layers import probe_frozen
 from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.methods.learner import Learner
 from sslsim.runs.folder import options_to_resume, run_in_place
-from sslsim.runs.options import TrainOptions, training_options
+from sslsim.runs.options import TrainOptions, network_name, training_options
 from sslsim.runs.setup import (
     chosen_device,
     initial_learner,
@@ -35,6 +34,7 @@ from sslsim.runs.setup import (
     recorded_steps,
     split_data,
 )
+from sslsim.training.knn_monitor import neighbour_bank
 from sslsim.training.loop import check_longer, train
 from sslsim.training.options import flow_time
 
@@ -95,11 +95,11 @@ def train_network(options: TrainOptions) -> Path:
             if rank() != 0:
                 return folder
             records = read_arrays(folder / "records.npz")
-        steps = recorded_steps(records, options)
+        steps = recorded_steps(records, recorded_spectrum(options))
         lines = read_lines(folder / "records.jsonl")
         result = {
             "method": options.method,
-            "encoder": options.encoder,
+            "encoder": network_name(options),
             "data": options.data,
             "views": kind,
             "dim": learner.encoder.dim,
@@ -157,7 +157,7 @@ def _headline(
     shape = " x ".join(map(str, data.images.shape[1:]))
     parameters = sum(p.numel() for p in learner.encoder.parameters())
     return (
-        f"{options.method}: {options.encoder} ({parameters:,} parameters) to d = "
+        f"{options.method}: {network_name(options)} ({parameters:,} parameters) to d = "
         f"{learner.encoder.dim} on {len(data.images)} images of {options.data} ({shape}), "
         f"{len(held_out.images)} held out; {device}"
     )

@@ -15,13 +15,14 @@ from experiments.studies.umm.options import UmmCommand
 from experiments.studies.umm.start import start_from
 from sslsim.core.files import write_json
 from sslsim.runs.folder import options_to_resume, run_in_place
+from sslsim.runs.options import network_name
 from sslsim.runs.setup import chosen_device
 from sslsim.umm import undo_memorization
 from sslsim.umm.start import measure_network
 
 _RESULTS = ("umm.json", "umm.png", "records.jsonl", "records.npz")
 # What may differ when a run goes on: where things lie, and what is measured at the end.
-_FREE = ("run", "root", "device", "test_images", "transfer", "transfer_limit")
+_FREE = ("run", "weights", "root", "device", "test_images", "transfer", "transfer_limit")
 
 
 def umm(options: UmmCommand) -> Path:
@@ -46,9 +47,9 @@ def umm(options: UmmCommand) -> Path:
         if done.convergence is not None:
             convergence = {**asdict(done.convergence), "converges": done.convergence.converges}
         result = {
-            "run": options.run,
+            "run": start.run.folder,
             "method": start.run.options.method,
-            "encoder": start.run.options.encoder,
+            "encoder": network_name(start.run.options),
             "data": start.run.options.data,
             "views": start.run.views,
             "transfer": options.transfer,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from sslsim.core.names import Schedule
+from sslsim.core.names import Schedule, View
 from sslsim.runs.options import TrainOptions
 from sslsim.umm.options import Alignment, Features, Hypergradient, Optimizer, Solver, UmmOptions
 from sslsim.umm.variants import Variant, variant_options
@@ -128,6 +129,25 @@ class UmmCommand(UmmSettings):
     ----------
     run : Path
         Folder of a finished `sslsim train`.
+    module : str or None
+        Your own network instead of that of a run, as for `sslsim train`.
+    weights : Path or None
+        With `module`: file with its weights. Default: the weights that its function returns.
+    output : str or None
+        With `module`: which of several outputs is meant, a key or a number. Default: the only one.
+    method : str
+        With `module`: method whose loss is used, one that needs no parts of its own.
+    data : str
+        With `module`: data set, named as for `sslsim train`.
+    size : int or None
+        With `module`: side in pixels to which images are resized. Default: unchanged if all have
+        the same size, else 96.
+    limit : int or None
+        With `module`: largest number of training images. Default: all.
+    views : str or None
+        With `module`: views, or package.module:name of your own function. Default: simclr.
+    standardise : bool
+        With `module`: subtract the mean of every channel and divide by its standard deviation.
     alignment : bool
         Use the alignment; --no-alignment leaves it out.
     coding_rate : bool
@@ -142,6 +162,15 @@ class UmmCommand(UmmSettings):
     """
 
     run: Path = Path("runs/train")
+    module: str | None = None
+    weights: Path | None = None
+    output: str | None = None
+    method: Literal["barlow_twins", "simclr", "vicreg", "spectral"] = "simclr"
+    data: str = "digits"
+    size: int | None = None
+    limit: int | None = None
+    views: View | str | None = None
+    standardise: bool = True
     alignment: bool = True
     coding_rate: bool = True
     joint: bool = False

@@ -36,8 +36,12 @@ def start_from(folder: Path, settings: UmmSettings) -> Start:
             f"transfer-limit is {settings.transfer_limit} without transfer; expected both, or none"
         )
     if isinstance(settings, UmmCommand):
+        _check_module(settings)
         _check_effect(settings)
-    run = TrainedRun.open(folder, settings.root)
+    if isinstance(settings, UmmCommand) and settings.module is not None:
+        run = _own_run(settings)
+    else:
+        run = TrainedRun.open(folder, settings.root)
     options = core_options(settings, run.options)
     step = run.step_at(settings.checkpoint)
     learner = run.learner(step)
@@ -62,6 +66,35 @@ def start_from(folder: Path, settings: UmmSettings) -> Start:
         if transfer[0].labels is None:
             raise ValueError(f"{settings.transfer} has no labels; expected some to probe")
     return Start(run, learner, step, options, transfer)
+
+
+_OF_MODULE = ("output", "method", "data", "size", "limit", "views", "standardise")
+
+
+def _own_run(settings: UmmCommand) -> TrainedRun:
+    """The user's own network as a run."""
+    values = {name: getattr(settings, name) for name in (*_OF_MODULE, "module", "root")}
+    source = TrainOptions(**values, seed=settings.seed or 0, device=settings.device)
+    return TrainedRun.of_module(source, [settings.weights] if settings.weights else [])
+
+
+def _check_module(settings: UmmCommand) -> None:
+    """Refuse what describes a network of the user's where there is none."""
+    if settings.module is not None:
+        if settings.run != UmmCommand.run:
+            raise ValueError("both run and module are given; expected one of them")
+        if settings.checkpoint is not None:
+            raise ValueError(
+                f"checkpoint is {settings.checkpoint}, which means nothing with module; expected "
+                "--weights FILE"
+            )
+        return
+    for name in (*_OF_MODULE, "weights"):
+        value = getattr(settings, name)
+        if value != getattr(UmmCommand, name):
+            raise ValueError(
+                f"{name} is {value}, which means nothing without module; expected none given"
+            )
 
 
 def _check_effect(settings: UmmCommand) -> None:

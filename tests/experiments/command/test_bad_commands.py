@@ -177,6 +177,9 @@ def places(tmp_path_factory):
         "giant": {"images": images, "labels": np.arange(12) % 2 * 10**12},
         "negative": {"images": images, "labels": np.arange(12) % 2 - 1},
         "pairs": {"x": rng.random((6, 4)), "x_prime": rng.random((6, 4))},
+        "embeddings": {"z": rng.random((3, 6, 2))},
+        "falling": {"z": rng.random((3, 6, 2)), "times": [0.0, 2.0, 1.0]},
+        "not_finite": {"z": np.array([0.0, np.nan, 1.0])[:, None, None] * rng.random((3, 6, 2))},
         "uneven": {"x": rng.random((3, 4)), "x_prime": rng.random((2, 4))},
         "sets": {name: np.arange(2) for name in ("candidate", "independent", "shared", "external")},
     }

@@ -245,6 +245,7 @@ def test_training_is_that_of_one_process(two, number, tmp_path):
     for one, other in zip(*lines, strict=True):
         losses = one.pop("loss"), other.pop("loss")
         assert losses == (None, None) if one["step"] == 0 else losses[0] == pytest.approx(losses[1])
+        assert one.pop("collapsed") == other.pop("collapsed")  # words or None
         assert one == pytest.approx(other, rel=1e-6, abs=1e-9)
 
 

@@ -193,6 +193,16 @@ def test_what_is_multiplied(options, changed):
         assert parameter.is_leaf
 
 
+@pytest.mark.parametrize("trained_only", [False, True])
+def test_parameters_without_gradients_are_multiplied_unless_only_trained_ones_are(trained_only):
+    net = nn.Sequential(nn.Linear(3, 2).requires_grad_(False), nn.Linear(2, 2))
+    before = [parameter.clone() for parameter in net.parameters()]
+    scale_initialization(net, 0.5, trained_only=trained_only)
+    factors = [1.0 if trained_only else 0.5] * 2 + [0.5] * 2
+    for parameter, was, factor in zip(net.parameters(), before, factors, strict=True):
+        assert torch.equal(parameter, was * factor)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

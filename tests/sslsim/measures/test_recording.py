@@ -14,7 +14,7 @@ from sslsim.encoders.build import Encoder, build_encoder
 from sslsim.measures.embeddings import alignment, lidar, uniformity
 from sslsim.measures.snapshots import RANK, HeldOutPairs, draw_held_out_pairs, snapshot
 from sslsim.objectives import barlow_twins
-from sslsim.training.records import Recorder
+from sslsim.training.records import Records
 
 
 def generator(seed=0):
@@ -164,7 +164,7 @@ def strict(text):
 
 
 def test_files_are_strict_json_and_stacked_arrays(tmp_path):
-    recorder = Recorder(tmp_path)
+    recorder = Records(tmp_path)
     fill(recorder, (0, 2, 5))
     path = tmp_path / "records.jsonl"
     assert [line["step"] for line in strict(path.read_text())] == [0, 2, 5]  # before saving
@@ -181,7 +181,7 @@ def test_files_are_strict_json_and_stacked_arrays(tmp_path):
 
 @pytest.mark.parametrize("step", [-1, 0, 2, 4, 5, 100])
 def test_resuming_drops_later_records_only(tmp_path, step):
-    recorder = Recorder(tmp_path / "run")
+    recorder = Records(tmp_path / "run")
     recorder.resume(-1)
     fill(recorder, (0, 2, 5))
     recorder.save()
@@ -189,7 +189,7 @@ def test_resuming_drops_later_records_only(tmp_path, step):
     with (tmp_path / "run" / "records.jsonl").open("a") as file:
         file.write('{"step": 9, "ti')
     (tmp_path / "run" / ".records.npz.123.tmp").write_bytes(b"half")
-    resumed = Recorder(tmp_path / "run")
+    resumed = Records(tmp_path / "run")
     resumed.resume(step)
     kept = [k for k in (0, 2, 5) if k <= step]
     assert [line["step"] for line in resumed.lines] == kept
@@ -197,7 +197,7 @@ def test_resuming_drops_later_records_only(tmp_path, step):
     assert not (tmp_path / "run" / ".records.npz.123.tmp").exists()
     fill(resumed, (6, 8))
     resumed.save()
-    fresh = Recorder(tmp_path)
+    fresh = Records(tmp_path)
     fill(fresh, [*kept, 6, 8])
     fresh.save()
     for name in ("records.jsonl", "records.npz"):
@@ -207,7 +207,7 @@ def test_resuming_drops_later_records_only(tmp_path, step):
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="run cannot be made: Not a directory"):
-        Recorder(tmp_path / "file" / "run").resume(-1)
+        Records(tmp_path / "file" / "run").resume(-1)
 
 
 def test_the_second_view_of_a_probe_set_is_the_second_of_its_recipe():

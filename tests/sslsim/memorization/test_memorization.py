@@ -343,8 +343,11 @@ BAD_LOSS = [
     ({"numbers": torch.zeros(70, dtype=torch.int64)}, "negative or repeated"),
     ({"numbers": torch.arange(3)}, r"expected int64 of shape \(70,\)"),
     ({"encoder": lambda views: views}, r"network gives \(256, 3, 9, 9\) for inputs of"),
-    ({"encoder": lambda views: {"z": views}}, r"gives a dict for inputs of shape \(256, 3, 9, 9\)"),
-    ({"encoder": lambda views: (views, views)}, "gives a tuple for inputs of shape"),
+    (
+        {"encoder": lambda views: {"z": views}},
+        r"a dict with z \(256, 3, 9, 9\), one of which --out",
+    ),
+    ({"encoder": lambda views: (views, views)}, r"a tuple with 0 \(256, 3, 9, 9\), 1 \(256, 3"),
     ({"encoder": lambda views: views.flatten(1) * 1j}, "gives complex numbers"),
     ({"encoder": torch.nn.Linear(2, 2)}, r"does not take inputs of shape \(256, 3, 9"),
     ({"encoder": lambda views: views.flatten(1) / 0}, "NaN or infinite values"),

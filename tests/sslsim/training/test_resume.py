@@ -143,7 +143,7 @@ KILLS = {
     "before a checkpoint gets its name": lambda: nth_call(os, "replace", 4, die),
     "between the two files of records": lambda: nth_call(records.np, "savez", 2, die),
     "after a record, before its checkpoint": lambda: nth_call(
-        records.Recorder, "save", 2, die, after=True
+        records.Records, "save", 2, die, after=True
     ),
     "in a line of the records": lambda: nth_call(records.json, "dumps", 4, die, after=True),
 }

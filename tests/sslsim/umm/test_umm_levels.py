@@ -11,9 +11,12 @@ from sslsim.coding_rate import coding_rate_reduction, instance_groups
 from sslsim.data.datasets import load_images
 from sslsim.data.views import Views
 from sslsim.encoders.build import build_encoder
+from sslsim.encoders.own.encoder import own_encoder
 from sslsim.methods.learner import PairLearner
+from sslsim.objectives import simclr
 from sslsim.training.batches import training_batches
 from sslsim.training.options import TrainingOptions as Drawn
+from sslsim.umm.alignment import cka_distance
 from sslsim.umm.bilevel_losses import BilevelLosses
 from sslsim.umm.forward import forward_pass, instance_reduction
 from sslsim.umm.outer_step import outer_step, trained_names
@@ -104,6 +107,30 @@ def test_hypergradients_of_methods_against_finite_differences(method, alignment)
     slope = (ends[0] - ends[1]) / 2e-6
     assert along == pytest.approx(slope, rel=1e-5, abs=1e-6)
     assert abs(along) > 1e-3
+
+
+class PlacesFirst(nn.Module):
+    """Maps (n, h, w, k), as in a Swin transformer."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(1, 5)
+
+    def forward(self, x):  # noqa: D102
+        return self.linear(x.permute(0, 2, 3, 1))
+
+
+def test_early_features_are_averaged_over_places_where_channels_are_last():
+    network = nn.Sequential(PlacesFirst(), nn.Flatten(), nn.Linear(320, 4))
+    learner = PairLearner(own_encoder(network, SHAPE, 3), simclr)
+    losses = losses_of(learner, split="0", alignment="cka", dtype=torch.float32)
+    with frozen_early(learner, losses.split):
+        found = losses.alignment_now()
+        forward = losses.forward_own()
+    early = torch.cat(forward.early).mean((1, 2))
+    expected = cka_distance(early, getattr(forward, losses.options.features))
+    assert torch.allclose(found, expected, rtol=1e-5)
+    assert early.shape == (12, 5)
 
 
 def test_darts_comes_close_to_the_exact_derivative_of_a_learner():

@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from sslsim.core.seeds import seeded
+from sslsim.core.torchvision import torchvision
 from sslsim.encoders.build import Encoder, build_encoder
+from sslsim.encoders.own.encoder import own_encoder
 from sslsim.encoders.vit import VisionTransformer
 from sslsim.umm.split import evaluating, frozen_early, split_encoder
 
@@ -68,19 +70,84 @@ def test_an_unknown_layer_lists_those_there_are():
         split_encoder(bare, "layer1")
 
 
-def test_a_backbone_of_another_kind_is_refused():
-    class Odd(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer1 = nn.Linear(64, 4)
+class Shuffled(nn.Module):
+    """Parts are registered in another order than they run, with tokens and an activation in place.
 
-    encoder = Encoder(Odd(), nn.Linear(4, 2), 4, 2, ("layer1",))
-    with pytest.raises(ValueError, match=r"the backbone is Odd; expected an nn\.Sequential"):
-        split_encoder(encoder, "layer1")
-    nested = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(64, 4)))
+    ``skip`` adds what comes before the first layer to the output of the second one.
+    """
+
+    def __init__(self, skip=False):
+        super().__init__()
+        self.last = nn.Linear(6, 4)
+        self.gain = nn.Parameter(torch.rand(6))
+        self.act = nn.ReLU(inplace=True)
+        self.parts = nn.ModuleList([nn.Linear(64, 6), nn.Linear(6, 6)])
+        self.shift = nn.Parameter(torch.rand(64))
+        self.unused = nn.Linear(2, 2)
+        self.skip = skip
+
+    def forward(self, x):  # noqa: D102
+        x = x.flatten(1) + self.shift
+        z = self.act(self.parts[0](x))
+        z = self.parts[1](z) + (x[:, :6] if self.skip else 0)
+        return self.last(self.act(z) * self.gain)
+
+
+def names_of(encoder, part):
+    known = {id(p): name for name, p in encoder.named_parameters()}
+    return {known[id(p)].removeprefix("backbone.") for p in part.parameters()}
+
+
+def test_any_backbone_is_cut_where_it_runs():
+    with seeded(0):
+        encoder = own_encoder(Shuffled(), SHAPE, 2)
+    assert encoder.layers == ("parts.0", "parts.1", "last")
+    split, x = split_encoder(encoder.eval(), "parts.1"), draw(3, *SHAPE)
+    early, late = (names_of(encoder, part) for part in (split.early, split.late))
+    assert late == {"last.weight", "last.bias", "gain"}
+    assert early == {name for name, _ in encoder.backbone.named_parameters()} - late
+    encoder.backbone.gain.requires_grad_(False)
+    split = split_encoder(encoder, "parts.0")
+    with torch.no_grad():
+        encoder.backbone.gain.fill_(1)
+        shifted = x.flatten(1) + encoder.backbone.shift
+        assert torch.equal(split.early(x), encoder.backbone.parts[0](shifted))
+    assert not encoder.backbone.gain.requires_grad
+
+
+def test_torchvisions_resnet_is_cut_behind_a_layer_with_or_without_the_shape_of_images():
+    def parts(shape):
+        with seeded(0):
+            network = torchvision.models.resnet18(num_classes=16)
+        head, network.fc = network.fc, nn.Identity()
+        layers = ("layer1", "layer2", "layer3", "layer4")
+        encoder = Encoder(network, head, 512, 16, layers, shape).eval()
+        split = split_encoder(encoder, "layer2")
+        return encoder, split, [names_of(encoder, p) for p in (split.early, split.late)]
+
+    encoder, split, known = parts((3, 16, 16))
+    assert parts(None)[2] == known
+    assert {name.partition(".")[0] for name in known[1]} == {"layer3", "layer4"}
+    assert known[0] | known[1] == {name for name, _ in encoder.backbone.named_parameters()}
+    x = draw(2, 3, 16, 16)
+    assert torch.equal(split.projector(split.late(split.early(x))), encoder(x))
+    with frozen_early(encoder, split):
+        assert not encoder.backbone.bn1.training
+        assert encoder.backbone.layer3[0].bn1.training
+
+
+def test_a_layer_that_the_network_goes_round_is_refused():
+    with seeded(0):
+        encoder = own_encoder(Shuffled(skip=True), SHAPE, 2)
+    with pytest.raises(ValueError, match=r"'shift' acts before and behind layer 'parts\.0'"):
+        split_encoder(encoder, "parts.0")
+    assert split_encoder(encoder, "last").layer == "last"
+
+
+def test_layers_inside_others_are_cut_too():
+    nested = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(64, 4), nn.Linear(4, 4)))
     encoder = Encoder(nested, nn.Linear(4, 2), 4, 2, ("1.0",))
-    with pytest.raises(ValueError, match=r"that has '1\.0' among its children"):
-        split_encoder(encoder, "1.0")
+    assert names_of(encoder, split_encoder(encoder, "1.0").late) == {"1.1.weight", "1.1.bias"}
 
 
 def test_the_early_part_holds_still_and_all_flags_come_back():

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from experiments.studies.training.train import train_network
-from sslsim.runs.networks import kept_steps, load_module
+from sslsim.encoders.own.factory import load_module
+from sslsim.runs.networks import kept_steps
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.setup import initial_learner, split_data
 from sslsim.runs.trained_run import TrainedRun
@@ -102,8 +103,8 @@ def test_a_whole_module_is_told_apart_from_a_damaged_file(own):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("own_network", "module is 'own_network'; expected package.module:factory"),
-        (":build", "expected package.module:factory"),
+        ("own_network", "module is 'own_network'; expected package.module:name"),
+        (":build", "expected package.module:name"),
         ("own_nowhere:build", "but there is no module named 'own_nowhere'"),
         ("own_needy:build", "but there is no module named 'not_there'"),
         ("own_faulty:build", "own_faulty cannot be imported: ZeroDivisionError"),
@@ -127,20 +128,23 @@ def test_modules_that_cannot_be_had_are_refused_in_one_line(own, name, message):
         (None, "w.pt cannot be read: No such file"),
         (b"rubbish", "no file of torch.save"),
         ([1, 2], "hold a list; expected a state dict"),
-        ({"1.weight": torch.rand(3, 64)}, "lack '1.bias', which the module has"),
+        ({"1.weight": torch.rand(3, 64)}, r"do not fit: 1 missing \('1.bias'\); expected"),
         (
             {"net": {"backbone.1.weight": torch.rand(3, 64)}},
-            "under 'net' lack '1.weight', which the module has; they begin with 'backbone.1.weight",
+            r"under 'net' without 'backbone.' do not fit: 1 missing \('1.bias'\); ",
         ),
         (
             {"net": {"a": torch.rand(1)}, "model": {"a": torch.rand(1)}},
-            "hold 'model' and 'net'; expected one state dict",
+            r"under 'net' do not fit: 2 missing .*; 1 unexpected \('a'\); its keys begin",
         ),
-        ({"1.weight": torch.rand(3, 6), "1.bias": torch.rand(3)}, r"'1.weight' is \(3, 6\); exp"),
-        ({"1.weight": 3, "1.bias": torch.rand(3)}, r"'1.weight' is \(\); expected \(3, 64\)"),
         (
-            {"1.weight": torch.rand(3, 64), "1.bias": torch.rand(3), "head.x": torch.rand(1)},
-            "hold 'head.x', which the module lacks",
+            {"1.weight": torch.rand(3, 6), "1.bias": torch.rand(3)},
+            r"1 of another shape \('1.weight' is \(3, 6\), exp",
+        ),
+        ({"1.weight": 3, "1.bias": torch.rand(3)}, r"'1.weight' is \(\), expected \(3, 64\)"),
+        (
+            {"1.weight": torch.rand(3, 64), "1.bias": torch.rand(3), "1.x": torch.rand(1)},
+            r"do not fit: 1 unexpected \('1.x'\)",
         ),
     ],
 )

@@ -31,7 +31,7 @@ from sslsim.measures.frozen import EvaluationData, FrozenEncoder, linear_accurac
 from sslsim.memorization import remaining_points
 from sslsim.runs.cache import short_name, training_identity
 from sslsim.runs.encoders import train_encoder
-from sslsim.runs.evaluation import fine_tuned_accuracies
+from sslsim.runs.layers.evaluation import fine_tuned_accuracies
 from sslsim.runs.options import TrainOptions
 
 pytestmark = pytest.mark.slow

@@ -8,6 +8,7 @@ from experiments.studies.training.compare import near_origin
 from sslsim.measures.agreement import step_time_agreement
 from sslsim.methods.build import build_learner
 from sslsim.runs.options import TrainOptions
+from sslsim.runs.setup import recorded_spectrum
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,8 @@ def test_a_tiny_map_grows_under_the_training_loss_as_its_operator_says(options):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((30, 5)) + rng.standard_normal(5)
     x_prime = x + 0.3 * rng.standard_normal((30, 5))
-    operator, theory = near_origin(TrainOptions(**options), x, x_prime)
+    trained = TrainOptions(**options)
+    operator, theory = near_origin(trained, x, x_prime, recorded_spectrum(trained))
     assert theory == f"{options['method']} near the origin"
     dim = options.get("dim", 8)
     given = {key: value for key, value in options.items() if key not in ("method", "dim")}
@@ -44,7 +46,8 @@ def test_losses_blind_to_the_mean_are_predicted_from_pairs_less_the_mean_of_both
     rng = np.random.default_rng(1)
     x = rng.standard_normal((40, 3)) + 1
     x_prime = x + 0.2 * rng.standard_normal((40, 3)) + [2.0, 0.0, -1.0]
-    operator, theory = near_origin(TrainOptions(method="vicregl"), x, x_prime)
+    options = TrainOptions(method="vicregl")
+    operator, theory = near_origin(options, x, x_prime, recorded_spectrum(options))
     mean = np.concatenate([x, x_prime]).mean(axis=0)
     gamma = sum(
         np.outer(a - mean, b - mean) + np.outer(b - mean, a - mean)

@@ -5,8 +5,8 @@ import torch
 from sslsim.data.datasets import Images
 from sslsim.data.pixels import pixel_statistics
 from sslsim.encoders.build import Encoder, build_encoder
-from sslsim.measures.knn_monitor import NeighbourBank, neighbour_accuracy, neighbour_bank
 from sslsim.measures.probes import knn_accuracy
+from sslsim.training.knn_monitor import NeighbourBank, neighbour_accuracy, neighbour_bank
 
 
 def pictures(count, seed=0, classes=3):

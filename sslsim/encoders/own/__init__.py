@@ -1,0 +1,1 @@
+"""The user's own networks: built by a function that is named, with weights from a file."""
