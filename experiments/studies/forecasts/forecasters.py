@@ -229,7 +229,9 @@ def _forecast(
 ) -> Forecast:
     encoder, trained = history.encoder_at(index), history.run.options
     now, state = _measured(history, index, mode)
-    adapts = adaptation(encoder, history.pairs, history.objective, mode, spectrum=history.spectrum)
+    adapts = adaptation(
+        encoder, history.pairs, history.objective, mode, spectrum=history.spectrum, now=now
+    )
     law = mode_law(history, index, mode, now, adapts)
     ceiling, time = law.ceiling, float(history.times[index])
     # As an eigenvalue in its own unit it is below 1; a ceiling by the pull may be passed.

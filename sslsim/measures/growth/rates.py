@@ -187,6 +187,7 @@ def adaptation(
     *,
     spectrum: str = "cross",
     growth_by: float = 0.01,
+    now: Growth | None = None,
 ) -> float:
     """How much the own rate of a mode grows with it: d ln(rate / g) / d ln(lambda).
 
@@ -199,6 +200,8 @@ def adaptation(
     growth_by : float
         ln(lambda) gained by the step along the own flow of the mode, other than 0. Large steps mix
         the mode with learned ones.
+    now : Growth, optional
+        :func:`growth` of this mode alone at this encoder, where it is known already.
 
     Returns
     -------
@@ -227,7 +230,8 @@ def adaptation(
     """
     if not (math.isfinite(growth_by) and growth_by != 0):
         raise ValueError(f"growth_by is {growth_by}; expected a finite number other than 0")
-    now = growth(encoder, pairs, objective, [mode], spectrum=spectrum)
+    if now is None:
+        now = growth(encoder, pairs, objective, [mode], spectrum=spectrum)
     rate = float(now.own[0])
     if rate <= 0:
         return math.nan
