@@ -24,7 +24,7 @@ from theory.growth.heavy_ball import momentum_growth_time
 
 _GRID = 14
 _LEAST_PULL = 1e-4  # of the pull at the origin: ceilings are approached, not passed
-_LEAST_ADAPTATION, _MOST_ADAPTATION = -0.5, 0.5  # the most is that of two balanced factors
+_MOST_ADAPTATION = 0.5  # that of two balanced factors
 _HINGE_FLOOR = 0.3  # of the line: once all dimensions vary enough, decorrelation still pulls
 
 
@@ -117,9 +117,8 @@ def mode_law(history: RunHistory, index: int, mode: int, now: Growth, adapts: fl
     else:
         pull = curve
     own = float(now.own[0])
-    # Below the least, a step has mixed modes: features count as fixed. More than the most is seen
-    # at single checkpoints, but does not last.
-    usable = min(adapts, _MOST_ADAPTATION) if adapts >= _LEAST_ADAPTATION else 0.0
+    # More than the most, and less than none, is seen at single checkpoints, but does not last.
+    usable = float(np.clip(adapts, 0.0, _MOST_ADAPTATION)) if np.isfinite(adapts) else 0.0
     shares, rooms = factors_with(max(own, 0.0), usable)
     return ModeLaw(shares, rooms, pull, lam, ceiling)
 
