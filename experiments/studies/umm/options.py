@@ -203,6 +203,9 @@ class UmmSweepCommand(UmmSettings):
         For align: weight of the alignment, instead of beta.
     hold : float
         For spread_held: weight of the squared change of the distance.
+    overfitting : Path or None
+        Folder of a finished `sslsim overfitting` of these runs: how far accuracy fell from its
+        peak before the fine-tuning is then stored and shown beside the changes. Default: none.
     interval_level : float
         Confidence level of the intervals of means over seeds.
     out : Path
@@ -214,6 +217,7 @@ class UmmSweepCommand(UmmSettings):
     vary: tuple[str, ...] = ()
     push: float = 100.0
     hold: float = 1e5
+    overfitting: Path | None = None
     interval_level: float = 0.9
     out: Path = Path("runs/umm_sweep")
 

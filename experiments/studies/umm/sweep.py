@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from experiments.studies.umm.options import RENAMED, VARIED, UmmSweepCommand
 from experiments.studies.umm.start import start_from
-from experiments.studies.umm.tables import group_names, sweep_summary, tabled
+from experiments.studies.umm.tables import falls, group_names, sweep_summary, tabled
 from experiments.summary import as_text
 from sslsim.core.files import plain, whole_file, write_json
 from sslsim.runs.cache import short_name, stored_part
@@ -30,9 +30,11 @@ from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.networks import check_different
 from sslsim.runs.replicates import seed_groups
 from sslsim.runs.setup import chosen_device
+from sslsim.runs.stored import stored_result
 from sslsim.umm import UmmOptions, undo_memorization
 from sslsim.umm.convergence import Diverged
 from sslsim.umm.finetune import start_digest
+from sslsim.umm.options import LATE_LAYERS
 from sslsim.umm.start import Start, measure_network
 from sslsim.umm.variants import variant_options
 
@@ -78,6 +80,7 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
     starts = [start_from(run, options) for run in options.run]
     trained = [start.run.options for start in starts]
     groups = group_names(trained)
+    measured = [_measured(start, options.overfitting) for start in starts]
     seed_groups(options.run, trained)  # raises where an interval would count a run twice
     settings = [settings_of(options, start.options) for start in starts]
     with new_results(options.out, "umm-sweep", options, results=_RESULTS, resumes=True) as folder:
@@ -95,14 +98,36 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
                     "seed": start.run.options.seed,
                     "setting": setting.name,
                     "control": setting.control,
+                    "layer": LATE_LAYERS[setting.options.features],
                     **cell,
                 }
             )
         result = tabled(cells, options.interval_level)
+        if options.overfitting is not None:
+            steps = [start.step for start in starts]
+            result["falls"] = falls(groups, measured, steps, options.interval_level)
         write_json(folder / "table.json", result)
         with whole_file(folder / "table.txt") as file:
             file.write(as_text(sweep_summary(plain(result))).encode() + b"\n")
     return options.out
+
+
+def _measured(start: Start, folder: Path | None) -> dict[str, Any]:
+    """What a study of overfitting measured of a run up to the checkpoint that is fine-tuned."""
+    if folder is None:
+        return {}
+    result = stored_result(folder / "overfitting.json", {"runs": list})
+    own = start.run.folder.resolve()
+    for run in result["runs"]:
+        if Path(run["run"]).resolve() == own:
+            if start.step not in run["steps"]:
+                raise ValueError(
+                    f"{folder} measured {start.run.folder} after "
+                    f"{', '.join(map(str, run['steps']))} updates; expected {start.step} among "
+                    "them, where the fine-tuning starts"
+                )
+            return run
+    raise ValueError(f"{folder} did not measure {start.run.folder}; expected all runs of the sweep")
 
 
 def settings_of(options: UmmSweepCommand, base: UmmOptions) -> list[Setting]:
