@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from numpy.typing import NDArray
 
 from sslsim.core.names import FORMS
 from sslsim.measures.frozen import FrozenEncoder
@@ -132,31 +131,6 @@ def memorization_by_set(
     return measures | {
         f"alignment_{name}": float(f_losses[places].mean()) for name, places in groups.items()
     }
-
-
-def agreement_of_pairs(units: ArrayLike) -> float:
-    """Mean Kendall's tau between the scores under different pairs of encoders.
-
-    Parameters
-    ----------
-    units : array_like, shape (pairs, n)
-        Scores of n points under two or more pairs of encoders.
-
-    Returns
-    -------
-    float
-        From -1 to 1; NaN if all scores of a pair are equal.
-
-    Examples
-    --------
-    >>> round(agreement_of_pairs([[1.0, 2.0, 3.0], [1.0, 3.0, 2.0], [3.0, 2.0, 1.0]]), 4)
-    -0.3333
-    """
-    table = np.asarray(units, dtype=np.float64)
-    taus = [
-        stats.kendalltau(table[i], table[j]).statistic for i in range(len(table)) for j in range(i)
-    ]
-    return float(np.mean(taus))
 
 
 def check_training_sets(

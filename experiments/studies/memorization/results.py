@@ -24,8 +24,7 @@ from sslsim.memorization import rank_points
 from sslsim.memorization.image_sets import ScoredImages, image_hashes
 from sslsim.memorization.losses import ImageScores
 from sslsim.memorization.outliers import KINDS, outlier_auc
-from sslsim.memorization.split import agreement_of_pairs
-from sslsim.memorization.statistics import split_tests
+from sslsim.memorization.statistics import agreement_of_pairs, split_tests
 from sslsim.runs.options import network_name
 
 _SHOWN = 24  # images at either end of the ranking that are stored for the picture
