@@ -7,6 +7,7 @@ from sslsim.memorization.statistics.rankings import (
 )
 from sslsim.memorization.statistics.reliability import CorrectedCorrelation, corrected_correlation
 from sslsim.memorization.statistics.resampling import (
+    Statistic,
     TwoWayInterval,
     areas,
     differences,
@@ -27,6 +28,7 @@ __all__ = [
     "CorrectedCorrelation",
     "RankAgreement",
     "SplitTests",
+    "Statistic",
     "TwoWayInterval",
     "agreement_of_pairs",
     "areas",

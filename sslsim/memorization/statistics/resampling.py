@@ -31,7 +31,8 @@ class TwoWayInterval:
     mean : float
         The statistic.
     low, high : float
-        Student's interval, with the degrees of freedom of Satterthwaite.
+        Student's interval, with the degrees of freedom of Satterthwaite; those of the images are
+        one less than the smallest set.
     standard_error : float
         Of the statistic, over images and pairs together.
     pair_error, image_error : float
@@ -121,7 +122,7 @@ def two_way_interval(
         beyond.append(both - of_pairs @ plain - of_images[-1])
     over_images = float(np.concatenate(of_images).var(ddof=1))
     over_pairs = float(plain.var(ddof=1)) / pairs if pairs > 1 else math.nan
-    variance, freedom = over_images, float(max(images) - 1)
+    variance, freedom = over_images, float(min(n for n in images if n > 1) - 1)
     if pairs > 1:
         interaction = float(np.concatenate(beyond).var(ddof=1))
         variance = max(over_pairs + over_images - interaction, over_pairs, over_images)
