@@ -199,6 +199,10 @@ class UmmSweepCommand(UmmSettings):
         Further settings of the first variant, NAME=VALUE,VALUE,...: each value in turn, all else
         unchanged. NAME is an option above that takes a number or a name, such as eps, beta,
         outer-lr, batch, schedule or early. Default: none.
+    grid : tuple of str
+        Options to vary together, NAME=VALUE,VALUE,... as for vary, such as inner-lr, batch and
+        beta: the first variant is run with every combination of the values, with its alignment and
+        without. Default: none.
     push : float
         For align: weight of the alignment, instead of beta.
     hold : float
@@ -215,6 +219,7 @@ class UmmSweepCommand(UmmSettings):
     run: tuple[Path, ...] = ()
     variants: tuple[Variant, ...] = ("full", "no_alignment", "no_coding_rate", "joint")
     vary: tuple[str, ...] = ()
+    grid: tuple[str, ...] = ()
     push: float = 100.0
     hold: float = 1e5
     overfitting: Path | None = None

@@ -61,7 +61,12 @@ def tabled(cells: Sequence[dict[str, Any]], level: float) -> dict[str, Any]:
                 "before": float(np.mean([done[run, name][0][key] for run in held])),
                 "change": interval_summary([change(run, name) for run in held], level),
             }
-            for told, other in (("from_control", came[0]["control"]), ("from_first", first)):
+            compared = {
+                "from_control": came[0]["control"],
+                "from_no_alignment": came[0].get("without"),
+                "from_first": first,
+            }
+            for told, other in compared.items():
                 paired = [
                     change(run, name) - change(run, other) for run in held if (run, other) in done
                 ]
@@ -73,6 +78,8 @@ def tabled(cells: Sequence[dict[str, Any]], level: float) -> dict[str, Any]:
                 "setting": name,
                 "control": those[0]["control"],
                 "layer": those[0].get("layer", _REPRESENTATION),
+                "without": those[0].get("without"),
+                "alignment_share": _alignment_share(came, level),
                 "seeds": [one["seed"] for one in came],
                 "failed": {one["run"]: one["failed"] for one in those if one["failed"]},
                 "measures": measures,
@@ -84,6 +91,16 @@ def tabled(cells: Sequence[dict[str, Any]], level: float) -> dict[str, Any]:
         "rows": rows,
         "effects": causal_effects(cells, level),
     }
+
+
+def _alignment_share(cells: Sequence[dict[str, Any]], level: float) -> dict[str, Any] | None:
+    """Size of beta times the gradient of D over that of the loss, before fine-tuning."""
+    shares = []
+    for cell in cells:
+        loss, alignment = (cell["before"].get(f"{name}_gradient") for name in ("loss", "alignment"))
+        if loss and alignment is not None and "beta" in cell:
+            shares.append(cell["beta"] * alignment / loss)
+    return interval_summary(shares, level) if shares else None
 
 
 def falls(
@@ -294,6 +311,24 @@ def sweep_summary(result: Result) -> Summary:
                         f"Delta R {cells[2]} nats",
                     )
                 )
+    acts = tuple(
+        (
+            f"{words(row.get('group'), 60)}: {_setting(row)}",
+            _layer(row),
+            interval_of(row, "alignment_share"),
+            *_cells(row, "from_no_alignment"),
+        )
+        for row in rows
+        if row.get("without") is not None
+    )
+    tables.append(
+        Table(
+            "What the alignment does: its gradient, times beta, over that of the loss; and the "
+            "change beyond that of the same setting without it",
+            ("setting", "layer", "gradients", *headings),
+            acts,
+        )
+    )
     effects = tuple(
         (
             f"{words(effect.get('group'), 60)}: {words(effect.get('intervention'), 60)}",

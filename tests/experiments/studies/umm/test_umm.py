@@ -386,6 +386,70 @@ def test_settings_are_compared_with_controls_of_the_same_updates():
     assert found[found["steps=9"].control].options.steps == 9
 
 
+def test_a_grid_runs_every_combination_with_its_alignment_and_without():
+    options = UmmSweepCommand(
+        variants=("full", "no_alignment"), grid=("inner-lr=0.1,1", "batch=8,256", "beta=1,50")
+    )
+    found = {one.name: one for one in settings_of(options, UmmOptions())}
+    assert found["full"].without == "no_alignment"
+    combined = [name for name in found if name.startswith("inner_lr")]
+    assert len(combined) == 8
+    for inner_lr in (0.1, 1.0):
+        for batch in (8, 256):
+            for beta in (1.0, 50.0):
+                one = found[f"inner_lr={inner_lr} batch={batch} beta={beta}"]
+                changes = {"inner_lr": inner_lr, "batch": batch}
+                assert one.options == UmmOptions(**changes, beta=beta)
+                assert one.control == f"control, batch={batch}"
+                assert found[one.control].options == variant_options(
+                    UmmOptions(batch=batch), "control"
+                )
+                without = found[one.without]
+                assert without.options == UmmOptions(**changes, beta=0.0)
+                assert (without.control, without.without) == (one.control, None)
+    assert len(found) == 2 + 8 + 4 + 1 + 2
+    # A grid of beta alone has the ablation for its twin, once.
+    options = UmmSweepCommand(variants=("full", "no_alignment"), grid=("beta=0,3",))
+    names = [one.name for one in settings_of(options, UmmOptions())]
+    assert names == ["full", "no_alignment", "beta=0.0", "beta=3.0", "control"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (("eps",), "grid holds 'eps'"),
+        (("beta=1", "beta=2"), "grid is beta=1 beta=2; expected every option once"),
+    ],
+)
+def test_grids_that_do_not_exist_are_refused(grid, message):
+    with pytest.raises(ValueError, match=message):
+        settings_of(UmmSweepCommand(grid=grid), UmmOptions())
+
+
+def test_what_the_alignment_does_is_in_the_table(run, tmp_path):
+    folder = umm_sweep(sweep([run], tmp_path, grid=("inner-lr=0.5", "beta=1,1000")))
+    rows = {row["setting"]: row for row in read_json(folder / "table.json")["rows"]}
+    one, strong, without = (
+        rows[f"{name}inner_lr=0.5{beta}"]
+        for name, beta in (("", " beta=1.0"), ("", " beta=1000.0"), ("no_alignment, ", ""))
+    )
+    assert one["without"] == strong["without"] == without["setting"]
+    assert without["without"] is None
+    assert strong["alignment_share"]["mean"] == pytest.approx(1000 * one["alignment_share"]["mean"])
+    assert one["alignment_share"]["mean"] > 0
+    assert without["alignment_share"]["mean"] == 0
+    loss = [row["measures"]["loss"] for row in (one, strong, without)]
+    for each in loss[:2]:
+        gap = each["change"]["mean"] - loss[2]["change"]["mean"]
+        assert each["from_no_alignment"]["mean"] == pytest.approx(gap)
+    assert abs(loss[1]["from_no_alignment"]["mean"]) > abs(loss[0]["from_no_alignment"]["mean"]) > 0
+    assert "from_no_alignment" not in loss[2]
+    text = (folder / "table.txt").read_text()
+    assert "What the alignment does" in text
+    for key in (*one, "from_no_alignment"):
+        assert f"`{key}`" in PAGE, key
+
+
 # The table.
 
 
