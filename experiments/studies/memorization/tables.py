@@ -103,9 +103,9 @@ def memorization_summary(result: Result) -> Summary:
     """Tests of memorisation scores, how well they find outliers, and how far rankings agree."""
     layers = [words(name, 60) for name in sequence(result, "layers")]
     form = words(result.get("form"), 40)
-    both = mapping(result, "forms")
     # This one first; results of earlier versions hold no other.
-    forms = {form: result} | {name: mapping(entry) for name, entry in both.items()}
+    forms: dict[str, Result] = {form: result}
+    forms |= {name: mapping(entry) for name, entry in mapping(result, "forms").items()}
     method, encoder, data, views, protocol, points = (
         words(result.get(key), 40)
         for key in ("method", "encoder", "data", "views", "protocol", "points")
@@ -176,11 +176,9 @@ def memorization_summary(result: Result) -> Summary:
             main.append(Number(f"AUC of {name}", area))
             beside = "chance 0.5" + low
             beside += "" if mean is None else f"; over pairs of encoders {interval_of(area_found)}"
-            both = (
-                f"{name} {interval_of(at(sequence(entry, 'atypical'), 0), group, kind)}"
-                for name, entry in mapping(result, "forms").items()
-            )
-            beside += "".join(f"; over images and pairs, {each}" for each in both)
+            for each, entry in mapping(result, "forms").items():
+                both_ways = interval_of(at(sequence(entry, "atypical"), 0), group, kind)
+                beside += f"; over images and pairs, {each} {both_ways}"
             agreements.append(Agreement(f"{name}, AUC", number(area, 3), beside))
             if finite(area_found, "low") is None:
                 caveats.append(f"AUC of {name} has no interval over pairs of encoders")
@@ -205,13 +203,13 @@ def memorization_summary(result: Result) -> Summary:
             number(finite(pair, "correlation"), 3),
             number(finite(pair, "reliability"), 3),
             number(finite(pair, "other_reliability"), 3),
-            interval(*(pair.get(f"corrected{end}") for end in ("", "_low", "_high"))),
+            interval(pair.get("corrected"), pair.get("corrected_low"), pair.get("corrected_high")),
         )
         for study in entries(result, "agreement")
         for pair in entries(study, "by_layer") or [study]
     )
-    headers = ("study", "layer", *_RANKS, *_CORRECTED)
-    tables.append(Table("Rankings of other studies; intervals over images", headers, others_rows))
+    caption = "Rankings of other studies; intervals over images"
+    tables.append(Table(caption, ("study", "layer", *_RANKS, *_CORRECTED), others_rows))
     return Summary("Memorisation", tuple(main), tuple(agreements), tuple(tables), tuple(caveats))
 
 
@@ -239,7 +237,7 @@ def _rank_agreement(pair: Result) -> tuple[str, ...]:
 
 def _two_way(test: Any) -> str:
     """Difference of two sets with its interval over images and pairs."""
-    return interval(*(finite(test, key) for key in ("difference", "low", "high")))
+    return interval(finite(test, "difference"), finite(test, "low"), finite(test, "high"))
 
 
 def _side_by_side(result: Result, forms: Mapping[str, Any], layers: Sequence[str]) -> Table:
