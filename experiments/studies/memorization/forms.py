@@ -154,10 +154,11 @@ _NAMES = {
 
 def _loss_correlation(scores: ImageScores, layer: int, images: ScoredImages) -> float:
     """Spearman correlation of the scores that are ranked with the losses of encoders without."""
-    ranked, losses = images.ranked(), scores.losses[:, layer]
-    if len(losses) == 0 or scores.members.all(axis=0)[ranked].any():
+    ranked, outside = images.ranked(), ~scores.members
+    counts = outside.sum(axis=0)[ranked]
+    if len(outside) == 0 or counts.min() == 0:
         return float("nan")
-    without = np.ma.masked_array(losses, scores.members).mean(axis=0).filled(np.nan)[ranked]
+    without = np.where(outside, scores.losses[:, layer], 0.0).sum(axis=0)[ranked] / counts
     values = scores.scores[layer][ranked]
     if len(values) < 3 or np.ptp(values) == 0 or np.ptp(without) == 0:
         return float("nan")

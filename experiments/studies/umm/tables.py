@@ -358,12 +358,14 @@ def sweep_summary(result: Result) -> Summary:
         )
         for entry in entries(result, "falls")
     )
-    headers: tuple[str, ...] = ("group", "layer", "linear: peak", "last", "fall")
     tables.append(
         Table(
             f"Before fine-tuning: accuracy at its peak and where fine-tuning starts, in per cent, "
             f"and its fall; mean and {level} interval over runs",
-            (*headers, "neighbours: peak", "last", "fall"),
+            (
+                *("group", "layer", "linear: peak", "last", "fall"),
+                *("neighbours: peak", "last", "fall"),
+            ),
             fallen,
         )
     )
