@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from paper_figs import captions
-from paper_figs.runs.umm import draw_changes
+from paper_figs.runs.umm import draw_changes, late_layers
 from paper_figs.store import read_result
 from paper_figs.style import INK, WIDTH, entitle, letter
 
@@ -144,5 +144,5 @@ def _caption(
         "held-out images, of representation and embedding; Delta R, distance and loss on "
         f"{options['held_out']} held-out ones. b to e: the difference for every setting: ablations "
         f"and single pressures; ticks are runs, lines {level} intervals, accuracies those of the "
-        f"representation.{lacking}"
+        f"{late_layers(result)}.{lacking}"
     )

@@ -21,12 +21,13 @@ _LAYERS = (  # key, headline, factor
     ("early_distance", "1 - CKA with {early}", 1.0),
 )
 _TABLE = (
-    ("linear_backbone", "linear probe, points", 100.0),
-    ("knn_backbone", "nearest neighbours, points", 100.0),
+    ("linear_{layer}", "linear probe, points", 100.0),
+    ("knn_{layer}", "nearest neighbours, points", 100.0),
     ("coding_rate_reduction", r"$\Delta R$, nats", 1.0),
     ("alignment", "distance to early features", 1.0),
 )
 _MARKERS = "osD^vP"
+_LATE = {"backbone": "representation", "projector": "embedding"}
 
 
 def draw_umm(folder: str | os.PathLike[str]) -> Path:
@@ -57,7 +58,9 @@ def draw_sweep(folder: str | os.PathLike[str]) -> Path:
         draw_changes(figure.subplots(1, len(_TABLE), sharey=True), result)
         level = 100 * result["interval_level"]
         figure.supxlabel(
-            f"change beyond the control's; mean over runs with {level:g} % interval", fontsize=9
+            f"change beyond the control's (accuracies: {late_layers(result)}); mean over runs with "
+            f"{level:g} % interval",
+            fontsize=9,
         )
         figure.legend(loc="outside upper right", ncol=max(len(groups), 1))
         return save(figure, folder / "umm_sweep.png")
@@ -76,7 +79,8 @@ def draw_changes(
                 continue
             group = groups.index(row["group"])
             offset = (group - (len(groups) - 1) / 2) * 0.6 / len(groups)
-            estimate = row["measures"].get(key, {}).get("from_control")
+            name = key.format(layer=row.get("layer", "backbone"))
+            estimate = row["measures"].get(name, {}).get("from_control")
             if estimate is not None:
                 place = settings.index(row["setting"]) + offset
                 _draw_interval(axes, estimate, factor, place, colours[group], _MARKERS[group % 6])
@@ -89,6 +93,16 @@ def draw_changes(
     for place, (name, colour) in enumerate(zip(groups, colours, strict=False)):
         label = name if names is None else names[name]
         panels[0].plot([], [], _MARKERS[place % 6], ms=4, color=colour, label=label)
+
+
+def late_layers(result: Mapping[str, Any]) -> str:
+    """Layers of the late features of all settings, in words.
+
+    >>> late_layers({"rows": [{"layer": "projector"}, {"layer": "projector"}]})
+    'embedding'
+    """
+    layers = dict.fromkeys(row.get("layer", "backbone") for row in result["rows"])
+    return " and ".join(_LATE.get(layer, layer) for layer in layers)
 
 
 def _compared(result: Mapping[str, Any]) -> tuple[list[str], list[str]]:
@@ -124,6 +138,8 @@ def _draw_layers(axes: Axes, result: dict[str, Any], key: str, factor: float) ->
     split = layers.index(result["split"])
     axes.axhspan(-0.5, split + 0.5, color=BAND, alpha=0.5, lw=0, zorder=0)
     axes.set_yticks(range(len(layers)), layers)
+    if (late := result.get("layer")) in layers:  # what was changed
+        axes.get_yticklabels()[layers.index(late)].set_fontweight("bold")
     axes.set_ylim(-0.5, len(layers) - 0.5)
     axes.margins(x=0.12)
 

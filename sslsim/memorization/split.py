@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from numpy.typing import NDArray
 
 from sslsim.core.names import FORMS
 from sslsim.measures.frozen import FrozenEncoder
@@ -65,15 +64,45 @@ def score_split(
     ((1, 19), (1, 1, 19), [14, 13])
     """
     losses = encoder_losses([*f, *g], images.images, scoring, numbers=images.numbers)
-    of_f, of_g = losses.transpose(0, 1).chunk(2, dim=1)  # (layers, pairs, n) each
-    both = [ssl_mem(*layer, scoring.form) for layer in zip(of_f, of_g, strict=True)]
-    units = [
-        torch.stack([ssl_mem(*pair, scoring.form).scores for pair in zip(*layer, strict=True)])
-        for layer in zip(of_f, of_g, strict=True)
-    ]
     members = torch.zeros(len(losses), len(images.images), dtype=torch.bool)
     members[: len(f), images.rows("f")] = True
     members[len(f) :, images.rows("g")] = True
+    return split_scores(losses, members, scoring.form)
+
+
+def split_scores(losses: torch.Tensor, members: torch.Tensor, form: str) -> ImageScores:
+    """Scores of images in one form, from their alignment losses under pairs of encoders.
+
+    Parameters
+    ----------
+    losses : Tensor, shape (2 pairs, layers, n)
+        Alignment losses, encoders f before encoders g.
+    members : Tensor of bool, shape (2 pairs, n)
+        Images that every encoder was trained on.
+    form : {"raw", "ratio"}
+        As for :func:`sslsim.memorization.ssl_mem`.
+
+    Returns
+    -------
+    ImageScores
+
+    Raises
+    ------
+    ValueError
+        As :func:`sslsim.memorization.ssl_mem`.
+
+    Examples
+    --------
+    >>> losses = torch.tensor([[[0.25]], [[0.75]]])
+    >>> [split_scores(losses, losses[:, 0] > 0, form).units.item() for form in FORMS]
+    [0.5, 0.5]
+    """
+    of_f, of_g = losses.transpose(0, 1).chunk(2, dim=1)  # (layers, pairs, n) each
+    both = [ssl_mem(*layer, form) for layer in zip(of_f, of_g, strict=True)]
+    units = [
+        torch.stack([ssl_mem(*pair, form).scores for pair in zip(*layer, strict=True)])
+        for layer in zip(of_f, of_g, strict=True)
+    ]
     return ImageScores(
         scores=torch.stack([layer.scores for layer in both]).numpy(),
         standard_error=torch.stack([layer.standard_error for layer in both]).numpy(),
@@ -132,31 +161,6 @@ def memorization_by_set(
     return measures | {
         f"alignment_{name}": float(f_losses[places].mean()) for name, places in groups.items()
     }
-
-
-def agreement_of_pairs(units: ArrayLike) -> float:
-    """Mean Kendall's tau between the scores under different pairs of encoders.
-
-    Parameters
-    ----------
-    units : array_like, shape (pairs, n)
-        Scores of n points under two or more pairs of encoders.
-
-    Returns
-    -------
-    float
-        From -1 to 1; NaN if all scores of a pair are equal.
-
-    Examples
-    --------
-    >>> round(agreement_of_pairs([[1.0, 2.0, 3.0], [1.0, 3.0, 2.0], [3.0, 2.0, 1.0]]), 4)
-    -0.3333
-    """
-    table = np.asarray(units, dtype=np.float64)
-    taus = [
-        stats.kendalltau(table[i], table[j]).statistic for i in range(len(table)) for j in range(i)
-    ]
-    return float(np.mean(taus))
 
 
 def check_training_sets(

@@ -217,14 +217,45 @@ def score_pool(
     (1, 10)
     """
     losses = encoder_losses(encoders, images.images, scoring, numbers=images.numbers)
+    return pool_scores(losses, members, scoring.form)
+
+
+def pool_scores(losses: torch.Tensor, members: torch.Tensor, form: str) -> ImageScores:
+    """Scores of a pool in one form, from its alignment losses.
+
+    Parameters
+    ----------
+    losses : Tensor, shape (encoders, layers, n)
+        Alignment losses of every image under every encoder.
+    members : Tensor of bool, shape (encoders, n)
+        Images that each encoder was trained on.
+    form : {"raw", "ratio"}
+        As for :func:`subsample_scores`; raw scores are centred.
+
+    Returns
+    -------
+    ImageScores
+        Without pairs of encoders.
+
+    Raises
+    ------
+    ValueError
+        As :func:`subsample_scores`.
+
+    Examples
+    --------
+    >>> losses, members = torch.tensor([[[0.25]], [[0.75]]]), torch.tensor([[True], [False]])
+    >>> pool_scores(losses, members, "ratio").scores.tolist()
+    [[0.5]]
+    """
     by_layer = [
-        subsample_scores(of_layer, members, scoring.form, centre=scoring.form == "raw")
+        subsample_scores(of_layer, members, form, centre=form == "raw")
         for of_layer in losses.unbind(dim=1)
     ]
     return ImageScores(
         scores=torch.stack([layer.scores for layer in by_layer]).numpy(),
         standard_error=torch.stack([layer.standard_error for layer in by_layer]).numpy(),
-        units=np.empty((len(by_layer), 0, len(images.images))),
+        units=np.empty((len(by_layer), 0, losses.shape[2])),
         losses=losses.numpy(),
         members=members.numpy(),
     )

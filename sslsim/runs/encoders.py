@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from sslsim.data.datasets import Images, part_of
-from sslsim.data.pixels import pixel_statistics
+from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.memorization.image_sets import ScoredImages
 from sslsim.memorization.scores import same_architecture
@@ -35,6 +35,7 @@ def train_encoder(
     checkpoint_every: int = 500,
     checkpoints_kept: int = 1,
     wrap: Callable[[Learner], Learner] | None = None,
+    pixels: PixelStatistics | None = None,
 ) -> FrozenEncoder:
     """Train an encoder, go on where its training was interrupted, or load it where it is done.
 
@@ -52,6 +53,8 @@ def train_encoder(
         Updates between checkpoints, and how many of the newest stay; 0 keeps all.
     wrap : callable, optional
         Makes another learner of the initial one, for instance with a penalty in its loss.
+    pixels : PixelStatistics, optional
+        Statistics by which pixels are standardised. Default: those of ``data``.
 
     Returns
     -------
@@ -80,8 +83,17 @@ def train_encoder(
         options, checkpoint_every=checkpoint_every, checkpoints_kept=checkpoints_kept
     )
     kind, device = options.views or learner.views, chosen_device(options.device)
-    train(learner, data, kind, training, folder, device=device, progress=sys.stderr.isatty())
-    return _frozen(learner, options, data)
+    train(
+        learner,
+        data,
+        kind,
+        training,
+        folder,
+        pixels=pixels,
+        device=device,
+        progress=sys.stderr.isatty(),
+    )
+    return _frozen(learner, options, data, pixels)
 
 
 def encoder_at(
@@ -91,12 +103,13 @@ def encoder_at(
     step: int = 0,
     *,
     classes: int | None = None,
+    pixels: PixelStatistics | None = None,
 ) -> FrozenEncoder:
     """An encoder of :func:`train_encoder` after some updates.
 
     Parameters
     ----------
-    options, data, classes
+    options, data, classes, pixels
         As for :func:`train_encoder`.
     folder : Path, optional
         Folder of the training; only the initialisation is to be had without one.
@@ -122,7 +135,7 @@ def encoder_at(
     if step:
         assert folder is not None
         load_weights(learner, folder / "checkpoints" / f"checkpoint-{step:09d}.pt")
-    return _frozen(learner, options, data)
+    return _frozen(learner, options, data, pixels)
 
 
 def encoder_of_run(run: TrainedRun, device: str = "cpu") -> FrozenEncoder:
@@ -215,6 +228,35 @@ def encoders_of_runs(
     return families
 
 
+def untrained_encoders(
+    f: Sequence[Path], g: Sequence[Path], device: str = "cpu"
+) -> dict[str, list[FrozenEncoder]]:
+    """Encoders of :func:`encoders_of_runs` at their initialisation.
+
+    Parameters
+    ----------
+    f, g, device
+        As for :func:`encoders_of_runs`.
+
+    Returns
+    -------
+    dict
+        Encoders by family, ``f`` and ``g``.
+
+    Examples
+    --------
+    >>> untrained_encoders([], [])
+    {'f': [], 'g': []}
+    """
+    families: dict[str, list[FrozenEncoder]] = {}
+    for name, folders in (("f", f), ("g", g)):
+        runs = map(TrainedRun.open, folders)
+        families[name] = [
+            _frozen(run.learner(0), replace(run.options, device=device), run.images) for run in runs
+        ]
+    return families
+
+
 def own_encoders(
     options: LearnerOptions, f: Sequence[Path], g: Sequence[Path], images: ScoredImages
 ) -> dict[str, list[FrozenEncoder]]:
@@ -261,6 +303,7 @@ def train_ensemble(
     *,
     classes: int | None = None,
     checkpoint_every: int = 500,
+    pixels: PixelStatistics | None = None,
 ) -> list[FrozenEncoder]:
     """Train encoders at once, each on its part of the images, or load them where they are done.
 
@@ -274,7 +317,7 @@ def train_ensemble(
         Images that each encoder is trained on.
     folder : Path
         Receives ``checkpoints/``, one file for all encoders.
-    classes, checkpoint_every
+    classes, checkpoint_every, pixels
         As for :func:`train_encoder`.
 
     Returns
@@ -307,11 +350,12 @@ def train_ensemble(
         training_options(options, checkpoint_every=checkpoint_every, checkpoints_kept=1),
         folder,
         seeds=[own.seed for own in each],
+        pixels=pixels,
         device=chosen_device(options.device),
         progress=sys.stderr.isatty(),
     )
     return [
-        _frozen(learner, own, part)
+        _frozen(learner, own, part, pixels)
         for learner, own, part in zip(learners, each, parts, strict=True)
     ]
 
@@ -378,7 +422,12 @@ def trains_at_once(
     return possible and bool(wanted or (small and chosen_device(options.device).type == "cpu"))
 
 
-def _frozen(learner: Learner, options: LearnerOptions, data: Images) -> FrozenEncoder:
-    pixels = pixel_statistics(data.images) if options.standardise else None
+def _frozen(
+    learner: Learner,
+    options: LearnerOptions,
+    data: Images,
+    pixels: PixelStatistics | None = None,
+) -> FrozenEncoder:
+    pixels = (pixels or pixel_statistics(data.images)) if options.standardise else None
     encoder = learner.to(chosen_device(options.device)).eval().encoder
     return FrozenEncoder(encoder, pixels, options.views or learner.views)

@@ -14,7 +14,7 @@ from sslsim.core.seeds import derived_generator
 from sslsim.data.augmentation import Changes, change_images, draw_changes
 from sslsim.data.datasets import Images
 from sslsim.data.own_views import Kind
-from sslsim.data.pixels import pixel_statistics
+from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.data.single_view import RECIPES
 from sslsim.data.views import Views, draw_views
 from sslsim.training.options import TrainingOptions
@@ -28,6 +28,8 @@ def training_batches(
     options: TrainingOptions,
     device: torch.device,
     places: torch.Tensor | None = None,
+    *,
+    pixels: PixelStatistics | None = None,
 ) -> Callable[[int], tuple[Views, torch.Tensor | None]]:
     """Function from the number of a batch to the views and labels of this process.
 
@@ -48,6 +50,8 @@ def training_batches(
     places : Tensor of int64, shape (m,), optional
         Indices of the images to use: batches are those of a data set of only these images, without
         a copy. Default: all images.
+    pixels : PixelStatistics, optional
+        Statistics by which pixels are standardised. Default: those of the images to use.
 
     Returns
     -------
@@ -76,7 +80,7 @@ def training_batches(
     labels = None if data.labels is None else data.labels.to(device)
     size = min(options.batch, count)
     rows = rows_of_rank(size)
-    pixels = pixel_statistics(part) if options.standardise else None
+    pixels = (pixels or pixel_statistics(part)) if options.standardise else None
     fixed = None
     if options.fixed_views:
         # Generators differ between devices; fixed views are the same on all devices.
@@ -174,6 +178,8 @@ def joint_batches(
     device: torch.device,
     places: Sequence[torch.Tensor],
     seeds: Sequence[int],
+    *,
+    pixels: PixelStatistics | None = None,
 ) -> Callable[[int], Batch]:
     """Function from the number of a batch to the views and labels of every run.
 
@@ -185,6 +191,8 @@ def joint_batches(
         Indices of the images of each of the K runs.
     seeds : sequence of int
         Seed of each run.
+    pixels : PixelStatistics, optional
+        As in :func:`training_batches`, the same of all runs. Default: each run's own.
 
     Returns
     -------
@@ -224,15 +232,17 @@ def joint_batches(
     on_device = replace(data, images=data.images.to(device))  # once, not once a run
     if kind not in RECIPES or kind == "mask" or options.fixed_views:
         alone = [
-            training_batches(on_device, kind, replace(options, seed=seed), device, part)
+            training_batches(
+                on_device, kind, replace(options, seed=seed), device, part, pixels=pixels
+            )
             for seed, part in zip(seeds, places, strict=True)
         ]
         return lambda number: _stacked([batch(number) for batch in alone])
     labels = None if data.labels is None else data.labels.to(device)
     orders = [batch_order(len(p), size, seed) for p, seed in zip(places, seeds, strict=True)]
-    pixels = [pixel_statistics(data.images[p.to(data.images.device)]) for p in places]
+    each = [pixels or pixel_statistics(data.images[p.to(data.images.device)]) for p in places]
     mean, std = (
-        torch.stack([getattr(statistics, name) for statistics in pixels])[:, None, :, None, None]
+        torch.stack([getattr(statistics, name) for statistics in each])[:, None, :, None, None]
         for name in ("mean", "std")
     )
     height, width = data.images.shape[2:]

@@ -25,6 +25,7 @@ from sslsim.core.distributed import world_size
 from sslsim.core.interruption import Interrupted, noting_signals
 from sslsim.data.datasets import Images
 from sslsim.data.own_views import Kind, view_name
+from sslsim.data.pixels import PixelStatistics
 from sslsim.data.views import Views
 from sslsim.encoders.checks import architecture
 from sslsim.methods.learner import Learner
@@ -45,6 +46,7 @@ def train_together(
     folder: Path,
     *,
     seeds: Sequence[int],
+    pixels: PixelStatistics | None = None,
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> list[Learner]:
@@ -69,6 +71,9 @@ def train_together(
         checkpoints of a run with the same options, training resumes from the newest.
     seeds : sequence of int
         Seed of each learner's batches and views, instead of ``options.seed``.
+    pixels : PixelStatistics, optional
+        Statistics by which pixels are standardised, for all learners. Default: those of each
+        learner's images.
     device : torch.device or str
         Device of the training. Its memory must hold the activations of all learners.
     progress : bool
@@ -126,9 +131,10 @@ def train_together(
         learner.to(device).train()
     parameters, buffers = stack_module_state(list(learners))
     optimizer = _stacked_optimizer(learners[0], parameters, options)
-    batches = joint_batches(data, kind, options, device, parts, seeds)
+    batches = joint_batches(data, kind, options, device, parts, seeds, pixels=pixels)
     wanted = {**asdict(options), "views": view_name(kind), "seed": list(seeds)}
-    data_hash = fingerprint([data.images, data.labels, members])
+    given = [] if pixels is None else [pixels.mean, pixels.std]
+    data_hash = fingerprint([data.images, data.labels, members, *given])
     start = _resume(folder, wanted, data_hash, parameters, buffers, optimizer, device)
 
     def loss_of(parameters: _Tensors, buffers: _Tensors, batch: _Tensors) -> torch.Tensor:

@@ -24,6 +24,7 @@ from sslsim.core.interruption import Interrupted, any_stopped, noting_signals
 from sslsim.core.seeds import derived_seed
 from sslsim.data.datasets import Images
 from sslsim.data.own_views import Kind, view_name
+from sslsim.data.pixels import PixelStatistics
 from sslsim.measures.snapshots import HeldOutPairs, snapshot
 from sslsim.methods.learner import Learner
 from sslsim.training.batches import training_batches
@@ -57,6 +58,7 @@ def train(
     held_out: HeldOutPairs | None = None,
     bank: NeighbourBank | None = None,
     watch: Watch | None = None,
+    pixels: PixelStatistics | None = None,
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> Learner:
@@ -84,6 +86,8 @@ def train(
         Images for ``knn``, the accuracy of nearest neighbours, in every tenth record and the last.
     watch : callable, optional
         Called with each new record and all before it; returns numbers that the record holds too.
+    pixels : PixelStatistics, optional
+        Statistics by which pixels are standardised. Default: those of ``data``.
     device : torch.device or str
         Device of the training. In a process group, every process passes its own device.
     progress : bool
@@ -134,11 +138,12 @@ def train(
         momentum=options.momentum,
         weight_decay=options.weight_decay,
     )
-    batches = training_batches(data, kind, options, device)
+    batches = training_batches(data, kind, options, device, pixels=pixels)
     losses = torch.zeros(2, dtype=torch.float64, device=device)  # sum and number since a record
     records = Records(folder)
     recorded = [] if held_out is None else [held_out.x, held_out.x_prime]
-    data_hash = fingerprint([data.images, data.labels, *recorded])
+    given = [] if pixels is None else [pixels.mean, pixels.std]
+    data_hash = fingerprint([data.images, data.labels, *recorded, *given])
     # Draws inside networks, for example of dropout, use torch's global generator.
     torch.default_generator.manual_seed(derived_seed(options.seed, _NETWORK, 0))
     start = _resume(learner, optimizer, losses, records, kind, options, data_hash, device)

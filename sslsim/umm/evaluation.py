@@ -31,11 +31,16 @@ class Measured:
         Loss of the learner.
     alignment : float
         Distance between early and late features, the one that the options name.
+    loss_gradient, alignment_gradient : float or None
+        Norms of the gradients of the loss and of the distance with respect to the trained
+        parameters. None in measures of version 0.1.0.
     """
 
     coding_rate_reduction: float
     loss: float
     alignment: float
+    loss_gradient: float | None = None
+    alignment_gradient: float | None = None
 
 
 def check_held_out(data: Images, held_out: Images) -> None:
@@ -128,7 +133,7 @@ def measure(losses: BilevelLosses) -> Measured:
     Returns
     -------
     Measured
-        Coding rate reduction, loss and alignment.
+        Coding rate reduction, loss and alignment, with the norms of their gradients.
 
     Examples
     --------
@@ -150,4 +155,9 @@ def measure(losses: BilevelLosses) -> Measured:
             forward.loss,
             losses.alignment(forward, phi),
         )
-    return Measured(*(float(value.detach()) for value in values))
+        gradients = [
+            torch.autograd.grad(value, phi, retain_graph=True, materialize_grads=True)
+            for value in values[1:]
+        ]
+    norms = [torch.stack([g.double().norm() for g in each]).norm() for each in gradients]
+    return Measured(*(float(value.detach()) for value in (*values, *norms)))

@@ -15,6 +15,8 @@ Solver = Literal["cg", "neumann"]
 Optimizer = Literal["adam", "sgd"]
 
 FEATURES: tuple[str, ...] = get_args(Features)
+LATE_LAYERS = {"representation": "backbone", "embedding": "projector"}
+"""Name of the layer of late features, among those that are measured."""
 ALIGNMENTS: tuple[str, ...] = get_args(Alignment)
 HYPERGRADIENTS: tuple[str, ...] = get_args(Hypergradient)
 SOLVERS: tuple[str, ...] = get_args(Solver)

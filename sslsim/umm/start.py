@@ -137,7 +137,7 @@ def measure_network(start: Start, learner: Learner, test_images: int) -> dict[st
     >>> run = TrainedRun(Path("new"), TrainOptions(limit=60))
     >>> start = Start(run, run.learner(0), 0, UmmOptions())
     >>> list(measure_network(start, start.learner, 30))
-    ['coding_rate_reduction', 'loss', 'alignment', 'layers']
+    ['coding_rate_reduction', 'loss', 'alignment', 'loss_gradient', 'alignment_gradient', 'layers']
     """
     run, options = start.run, start.options
     split = split_encoder(learner.encoder, options.split)

@@ -67,7 +67,8 @@ def change_marks(result, key, factor):
     groups = list(dict.fromkeys(row["group"] for row in rows))
     expected = [([0, 0], WHOLE)]
     for row in rows:
-        found = row["measures"].get(key, {}).get("from_control")
+        late = row.get("layer", "backbone")
+        found = row["measures"].get(key.replace("backbone", late), {}).get("from_control")
         if found is None:
             continue
         apart = 0.6 / len(groups)
@@ -98,13 +99,17 @@ def test_a_sweep_shows_changes_beyond_the_control_with_runs_and_intervals(
         found = {"group": group, "setting": setting, "control": "control", "seeds": [0, 1]}
         return found | {"measures": measures}
 
+    late = row("simclr", "late", 0.2)  # of the embedding, whose accuracies are shown
+    late["layer"] = "projector"
+    for name in ("linear", "knn"):
+        late["measures"][f"{name}_projector"] = row("", "", 5.5)["measures"][f"{name}_backbone"]
     half = row("simclr", "half", 0.3)
     del half["measures"]["knn_backbone"]  # not measured
     result = {
         "interval_level": 0.8,
         "rows": [
             row("simclr", "full", 0.1), row("byol", "full", -0.4, (None, None)),
-            half, row("simclr", "control", 9.0),
+            half, late, row("simclr", "control", 9.0),
             {**row("byol", "half", 9.0), "seeds": []},
         ],
     }  # fmt: skip
@@ -113,6 +118,7 @@ def test_a_sweep_shows_changes_beyond_the_control_with_runs_and_intervals(
     for axes, (key, factor) in zip(figure.get_axes(), MEASURES, strict=True):
         same_lines(axes, change_marks(result, key, factor))
     assert "80 % interval" in figure.get_supxlabel()
+    assert "(accuracies: representation and embedding)" in figure.get_supxlabel()
 
 
 def test_figure_7_shows_every_difference_of_every_measure(same_lines):

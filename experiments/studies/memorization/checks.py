@@ -27,8 +27,8 @@ _FREE = (
 )  # fmt: skip
 _OF_PROTOCOL = {
     "split": ("shared", "candidates", "independent", "external", "sets", "encoder_pairs", "f", "g",
-              "curve"),
-    "subsample": ("pool", "encoders", "share", "together"),
+              "curve", "common_pixels"),
+    "subsample": ("pool", "encoders", "share", "together", "common_pixels"),
     "closed-form": ("pool", "kernel", "exact"),
 }  # fmt: skip
 
@@ -70,6 +70,11 @@ def _check_split(options: MemorizationOptions) -> None:
             )
         check_different("f", options.f)
         check_different("g", options.g)
+        if options.common_pixels:
+            raise ValueError(
+                "common-pixels is given for encoders that are trained already; expected it for "
+                "encoders trained here"
+            )
         if options.curve:
             raise ValueError("curve is asked of encoders given; expected encoders trained here")
         if options.sets is None:
@@ -106,7 +111,7 @@ def check_own_folder(options: MemorizationOptions) -> None:
     # Encoders trained beside results of other options could not be told from theirs.
     if not begun and not (trains and (options.out / RESULTS[0]).exists()):
         return
-    stored = stored_config(options.out)[1]
+    stored = {"common_pixels": False} | stored_config(options.out)[1]  # of earlier versions
     now = {name: value for name, value in asdict(options).items() if name not in _FREE}
     check_same(options.out, stored, now, holds="encoders" if begun else "scores")
 

@@ -63,6 +63,10 @@ class MemorizationOptions(LearnerOptions):
         pixels.
     exact : bool
         With closed-form: solve leave-one-out exactly for every image instead of to first order.
+    common_pixels : bool
+        With split and subsample: standardise the pixels of all encoders by the statistics of all
+        training images. Default: each encoder by those of its own images, so that f and g differ
+        before they are trained.
     atypical : float
         Share of the images of every set that are made outliers before the training: inverted,
         blended with noise, collages of four, or with exchanged colours.
@@ -123,6 +127,7 @@ class MemorizationOptions(LearnerOptions):
     together: bool | None = None
     kernel: bool = False
     exact: bool = False
+    common_pixels: bool = False
     atypical: float = 0.0
     draw_seed: int = 0
     score_views: View | str | None = None

@@ -16,10 +16,11 @@ import torch
 from tqdm import tqdm
 
 from experiments.studies.memorization.options import PenaltyOptions
-from experiments.studies.memorization.settings import scoring_of
+from experiments.studies.memorization.settings import pixels_of, scoring_of
 from experiments.studies.memorization.source_study import (
     SourceStudy,
     load_study,
+    pixels_identity,
     probe_data,
     retraining_seeds,
     retraining_settings,
@@ -186,13 +187,21 @@ def _cell(
         )
     return measured_cell(
         cells,
-        training_identity(study.options, data, seed, checkpoint_every=every, penalty=settings),
+        training_identity(
+            study.options,
+            data,
+            seed,
+            checkpoint_every=every,
+            penalty=settings,
+            **pixels_identity(study),
+        ),
         partial(
             train_encoder,
             replace(study.options, seed=seed),
             labelled,
             checkpoint_every=every,
             wrap=wrap,
+            pixels=pixels_of(study.options, study.images),
         ),
         {"alignment": alignment_measure(study.images, scoring), **accuracies},
     )

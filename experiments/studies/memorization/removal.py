@@ -15,9 +15,11 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments.studies.memorization.options import RemovalOptions
+from experiments.studies.memorization.settings import pixels_of
 from experiments.studies.memorization.source_study import (
     SourceStudy,
     load_study,
+    pixels_identity,
     probe_data,
     retraining_seeds,
     retraining_settings,
@@ -89,13 +91,16 @@ def _cells(
         training = replace(study.options, seed=seed)
         measures = measured_cell(
             options.out / "cells",
-            training_identity(study.options, data, seed, checkpoint_every=every),
+            training_identity(
+                study.options, data, seed, checkpoint_every=every, **pixels_identity(study)
+            ),
             partial(
                 train_encoder,
                 training,
                 data,
                 classes=study.images.classes,
                 checkpoint_every=every,
+                pixels=pixels_of(study.options, study.images),
             ),
             accuracy_measures(data_sets, training, options.fine_tune, options.fine_tune_lr),
         )

@@ -14,6 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.studies.memorization.forms import (
+    by_form,
+    layer_agreement,
+    outlier_kinds,
+    scored_sets,
+    scores_by_form,
+)
 from experiments.studies.memorization.options import MemorizationOptions
 from experiments.studies.memorization.stored_scores import agreement_with
 from sslsim.core.files import write_arrays, write_json
@@ -23,9 +30,8 @@ from sslsim.measures.layers import probe_frozen
 from sslsim.memorization import rank_points
 from sslsim.memorization.image_sets import ScoredImages, image_hashes
 from sslsim.memorization.losses import ImageScores
-from sslsim.memorization.outliers import KINDS, outlier_auc
-from sslsim.memorization.split import agreement_of_pairs
-from sslsim.memorization.statistics import split_tests
+from sslsim.memorization.outliers import outlier_auc
+from sslsim.memorization.statistics import agreement_of_pairs, split_tests
 from sslsim.runs.options import network_name
 
 _SHOWN = 24  # images at either end of the ranking that are stored for the picture
@@ -38,13 +44,21 @@ def write_results(
     images: ScoredImages,
     scores: ImageScores,
     details: Mapping[str, Any],
+    untrained: NDArray[Any] | None = None,
 ) -> dict[str, Any]:
-    """Write ``scores.npz`` and ``memorization.json``."""
+    """Write ``scores.npz`` and ``memorization.json``.
+
+    ``untrained`` are scores under pairs of encoders at their initialisation, (layers, pairs, n).
+    """
     first = scores.scores[0]
     ranked = np.flatnonzero(images.ranked())
-    order = ranked[rank_points(first[ranked]).numpy()]
+    orders = np.array([ranked[rank_points(of[ranked]).numpy()] for of in scores.scores])
+    order = orders[0]
     shown = min(_SHOWN, len(order) // 2)
     layers = details.get("layers", options.layers)
+    forms = by_form(
+        scores_by_form(scores, options.form, options.protocol), images, layers, options.atypical > 0
+    )
     result = {
         "protocol": options.protocol,
         "method": options.method,
@@ -58,11 +72,20 @@ def write_results(
         **details,
         "mean": scores.scores.mean(axis=1),
         "deviation": scores.scores.std(axis=1),
-        "sets": [_set_tests(units, images) for units in scores.units] if images.sets else None,
+        "sets": [
+            {
+                **forms[options.form]["sets"][layer],
+                **_agreements(units, images, None if untrained is None else untrained[layer]),
+            }
+            for layer, units in enumerate(scores.units)
+        ]
+        if images.sets
+        else None,
         "atypical": _outlier_aucs(scores, images) if options.atypical else None,
+        "forms": forms,
+        "layer_agreement": layer_agreement(scores, images, layers, options.top),
         "agreement": [
-            agreement_with(other, images, scores.scores, layers, options.top)
-            for other in options.compare
+            agreement_with(other, images, scores, layers, options.top) for other in options.compare
         ],
     }
     write_arrays(
@@ -77,6 +100,7 @@ def write_results(
         sets=images.set_codes(),
         atypical=images.atypical.numpy(),
         order=order,
+        orders=orders,
         most=images.images[order[:shown]].numpy(),
         least=images.images[order[::-1][:shown].copy()].numpy(),
     )
@@ -109,32 +133,31 @@ def curve_point(step: int, scores: ImageScores, images: ScoredImages) -> dict[st
     }
 
 
-def _set_tests(units: NDArray[Any], images: ScoredImages) -> dict[str, Any]:
-    """Mean scores of the sets in a layer, and the tests between them over pairs of encoders."""
-    tests = split_tests(units, images.sets)
+def _agreements(
+    units: NDArray[Any], images: ScoredImages, untrained: NDArray[Any] | None
+) -> dict[str, Any]:
+    """How far pairs of encoders agree on single images in a layer.
+
+    On external images, and before any training, they agree only by what they share.
+    """
+    split_tests(units, images.sets)  # warns of sets exchanged
+    candidates, external = (images.sets[name].numpy() for name in ("candidate", "external"))
     return {
-        "means": tests.means,
-        "offset": tests.offset,
-        "offset_error": tests.offset_error,
-        "comparisons": [asdict(test) for test in tests.comparisons],
-        "agreement_of_pairs": agreement_of_pairs(units[:, images.sets["candidate"].numpy()]),
+        "agreement_of_pairs": agreement_of_pairs(units[:, candidates]),
+        "agreement_of_pairs_external": agreement_of_pairs(units[:, external]),
+        "agreement_of_pairs_untrained": None
+        if untrained is None
+        else agreement_of_pairs(untrained[:, candidates]),
     }
 
 
 def _outlier_aucs(scores: ImageScores, images: ScoredImages) -> dict[str, Any]:
     """How well scores of the first layer tell outliers, set by set: areas under ROC curves."""
-    kinds = images.atypical.numpy()
-    inside = {
-        name: np.isin(np.arange(len(kinds)), rows.numpy()) for name, rows in images.sets.items()
-    }
     by_set: dict[str, Any] = {}
-    for name, rows in (inside or {"all": np.ones(len(kinds), dtype=bool)}).items():
+    kinds = images.atypical.numpy()
+    for name, rows in scored_sets(images).items():
         by_set[name] = {}
-        ordinary = rows & (kinds == 0)
-        for code, kind in enumerate(("any", *KINDS[1:])):
-            outliers = rows & (kinds == code if code else kinds > 0)
-            if not outliers.any() or not ordinary.any():
-                continue
+        for kind, outliers, ordinary in outlier_kinds(kinds, rows):
             units = [outlier_auc(unit, outliers, ordinary) for unit in scores.units[0]]
             by_set[name][kind] = {
                 "points": int(outliers.sum()),

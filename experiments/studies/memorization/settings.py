@@ -6,6 +6,7 @@ import torch
 
 from experiments.studies.memorization.options import MemorizationOptions
 from sslsim.data.own_views import is_own
+from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.data.single_view import VIEWS
 from sslsim.memorization import draw_members
 from sslsim.memorization.image_sets import ScoredImages, pool_images, split_images
@@ -55,6 +56,16 @@ def scoring_of(options: MemorizationOptions, views: str) -> Scoring:
         form=options.form,
         seed=options.draw_seed,
     )
+
+
+def pixels_of(options: MemorizationOptions, images: ScoredImages) -> PixelStatistics | None:
+    """Statistics that all encoders share; None where each has those of its own images.
+
+    >>> options = MemorizationOptions(shared=10, candidates=4, independent=3, external=2)
+    >>> pixels_of(options, scored_images(options)) is None
+    True
+    """
+    return pixel_statistics(images.data.images) if options.common_pixels else None
 
 
 def pool_members(options: MemorizationOptions) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from experiments.studies.memorization.options import MemorizationOptions, RetrainOptions
-from experiments.studies.memorization.settings import scored_images
+from experiments.studies.memorization.settings import pixels_of, scored_images
 from experiments.studies.memorization.stored_scores import read_scores
 from sslsim.data.datasets import part_of
 from sslsim.measures.frozen import EvaluationData
@@ -88,6 +88,14 @@ def retraining_settings(options: RetrainOptions, study: SourceStudy) -> dict[str
         "steps": study.options.steps,
         "fine_tune": options.fine_tune,
     }
+
+
+def pixels_identity(study: SourceStudy) -> dict[str, Any]:
+    """Statistics of pixels that an encoder depends on beside those of its own images."""
+    pixels = pixels_of(study.options, study.images)
+    if pixels is None:  # named only where there are some: cells of earlier versions are found
+        return {}
+    return {"pixels": [pixels.mean.tolist(), pixels.std.tolist()]}
 
 
 def retraining_seeds(study: SourceStudy, count: int) -> list[int]:

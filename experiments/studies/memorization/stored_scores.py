@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslsim.memorization.image_sets import ScoredImages, image_hashes, is_ranked
-from sslsim.memorization.statistics import rank_agreement
+from sslsim.memorization.losses import ImageScores
+from sslsim.memorization.statistics import corrected_correlation, rank_agreement
 from sslsim.runs.stored import stored_arrays, stored_result
 
 _NEEDED = 4  # images in common
+_LEVEL = 0.9
 
 
 def read_scores(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -85,7 +87,7 @@ def common_images(
 def agreement_with(
     folder: Path,
     images: ScoredImages,
-    scores: NDArray[np.float64],
+    scores: ImageScores,
     layers: Sequence[str],
     top: int,
 ) -> dict[str, Any]:
@@ -101,18 +103,56 @@ def agreement_with(
     >>> write_json(folder / "memorization.json", result)
     >>> arrays = {"numbers": images.numbers.numpy(), "hashes": image_hashes(images.images)}
     >>> write_arrays(folder / "scores.npz", scores=scores, sets=images.set_codes(), **arrays)
-    >>> found = agreement_with(folder, images, -scores, ["z"], 2)
-    >>> found["layer"], round(found["tau"], 4), found["overlap"]
-    ('z', -1.0, 0.0)
+    >>> none = np.empty((1, 0, 4))
+    >>> own = ImageScores(-scores, scores, none, none, np.empty((0, 4), bool))
+    >>> found = agreement_with(folder, images, own, ["z"], 2)
+    >>> found["layer"], round(found["tau"], 4), found["overlap"], found["corrected"]
+    ('z', -1.0, 0.0, None)
     """
-    result, _ = read_scores(folder)
+    result, arrays = read_scores(folder)
     rows, others = common_images(folder, images)
     both = [name for name in layers if name in result["layers"]]
-    layer, other_layer = (both[0], both[0]) if both else (layers[0], result["layers"][0])
+    compared = [(name, name) for name in both] or [(layers[0], result["layers"][0])]
     k = min(top, len(rows) // 2)
-    agreement = rank_agreement(
-        scores[list(layers).index(layer)][rows], others[result["layers"].index(other_layer)], k
-    )
+    units = _units(arrays, images.numbers.numpy()[rows])
+    by_layer = []
+    for layer, other_layer in compared:
+        place, other = list(layers).index(layer), result["layers"].index(other_layer)
+        by_layer.append(
+            {
+                "layer": layer,
+                "other_layer": other_layer,
+                **asdict(rank_agreement(scores.scores[place][rows], others[other], k)),
+                **_corrected(scores.units[place][:, rows], units, other),
+            }
+        )
     same = {name: result[name] for name in ("method", "encoder", "protocol")}
-    compared = {"layer": layer, "other_layer": other_layer, "points": len(rows), "top": k}
-    return {"run": folder, **same, **compared, **asdict(agreement)}
+    counts = {"points": len(rows), "top": k}
+    return {"run": folder, **same, **counts, **by_layer[0], "by_layer": by_layer}
+
+
+def _units(
+    arrays: dict[str, NDArray[Any]], numbers: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Scores of images under every pair of a stored study, by layer; None where it has none."""
+    units = arrays.get("units")
+    shape = (len(arrays["scores"]), len(arrays["numbers"]))
+    if units is None or units.ndim != 3 or (units.shape[0], units.shape[2]) != shape:
+        return None
+    places = {number: place for place, number in enumerate(arrays["numbers"].tolist())}
+    return np.asarray(units[:, :, [places[number] for number in numbers.tolist()]])
+
+
+def _corrected(
+    own: NDArray[np.float64], others: NDArray[np.float64] | None, layer: int
+) -> dict[str, float | None]:
+    """Correlation corrected for the noise of both studies, where both have pairs of encoders."""
+    names = ("correlation", "reliability", "other_reliability", "corrected")
+    if others is None or min(len(own), others.shape[1]) < 2:
+        return dict.fromkeys((*names, "corrected_low", "corrected_high"))
+    found = corrected_correlation(own, others[layer], _LEVEL)
+    return {
+        **{name: getattr(found, name) for name in names},
+        "corrected_low": found.low,
+        "corrected_high": found.high,
+    }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from experiments.studies.memorization.checks import (
@@ -29,7 +30,12 @@ from experiments.studies.memorization.results import (
     probe_accuracies,
     write_results,
 )
-from experiments.studies.memorization.settings import pool_members, scored_images, scoring_of
+from experiments.studies.memorization.settings import (
+    pixels_of,
+    pool_members,
+    scored_images,
+    scoring_of,
+)
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.memorization.image_sets import FAMILIES, ScoredImages
 from sslsim.memorization.losses import ImageScores
@@ -42,6 +48,7 @@ from sslsim.runs.encoders import (
     train_encoder,
     train_ensemble,
     trains_at_once,
+    untrained_encoders,
 )
 from sslsim.runs.folder import new_results
 from sslsim.runs.networks import kept_steps, spread_steps
@@ -75,18 +82,26 @@ def memorization(options: MemorizationOptions) -> Path:
             details["accuracies"] = probe_accuracies(families, images, options.layers)
         if options.curve:
             details["curve"] = _curve(options, images)
-        write_results(folder, options, images, scores, details)
+        untrained = _untrained(options, images)
+        write_results(folder, options, images, scores, details, untrained)
     return options.out
 
 
 def trained_encoders(options: MemorizationOptions, images: ScoredImages, at_once: bool) -> Families:
     """Encoders of the protocol, by family; those that are trained are loaded."""
     folder, classes = options.out / "encoders", images.classes
+    pixels = pixels_of(options, images)
     if at_once:
         pool, members = images.part(_everything(images)), pool_members(options)
         every = options.checkpoint_every
         encoders = train_ensemble(
-            options, pool, members, folder / "together", classes=classes, checkpoint_every=every
+            options,
+            pool,
+            members,
+            folder / "together",
+            classes=classes,
+            checkpoint_every=every,
+            pixels=pixels,
         )
         return {"all": encoders}
     families: dict[str, list[FrozenEncoder]] = {}
@@ -102,6 +117,7 @@ def trained_encoders(options: MemorizationOptions, images: ScoredImages, at_once
             if options.curve
             else options.checkpoint_every,
             checkpoints_kept=0 if options.curve else 1,
+            pixels=pixels,
         )
         families.setdefault(family, []).append(encoder)
     return families
@@ -150,27 +166,44 @@ def scores_of(
 
 def _curve(options: MemorizationOptions, images: ScoredImages) -> list[dict[str, Any]]:
     """Scores of the first layer over training: how the sets come apart."""
-    folder = options.out / "encoders"
-    steps = spread_steps(kept_steps(folder / "f0"), options.curve + 1)
+    steps = spread_steps(kept_steps(options.out / "encoders/f0"), options.curve + 1)
     first = replace(options, layers=options.layers[:1])
     curve = []
     for step in tqdm(steps, desc="curve", disable=not sys.stderr.isatty()):
-        families = {
-            name: [
-                encoder_at(
-                    replace(options, seed=options.seed + pair),
-                    images.part(images.rows(name)),
-                    folder / f"{name}{pair}",
-                    step,
-                    classes=images.classes,
-                )
-                for pair in range(options.encoder_pairs)
-            ]
-            for name in FAMILIES
-        }
-        scores, _ = scores_of(first, images, families)
+        scores, _ = scores_of(first, images, _pairs_at(options, images, step))
         curve.append(curve_point(step, scores, images))
     return curve
+
+
+def _pairs_at(options: MemorizationOptions, images: ScoredImages, step: int) -> Families:
+    """Pairs of encoders after some updates; the initialisation needs no folder."""
+    pixels = pixels_of(options, images)
+    return {
+        name: [
+            encoder_at(
+                replace(options, seed=options.seed + pair),
+                images.part(images.rows(name)),
+                options.out / "encoders" / f"{name}{pair}",
+                step,
+                classes=images.classes,
+                pixels=pixels,
+            )
+            for pair in range(options.encoder_pairs)
+        ]
+        for name in FAMILIES
+    }
+
+
+def _untrained(options: MemorizationOptions, images: ScoredImages) -> NDArray[Any] | None:
+    """Scores by layer under every pair at its initialisation, where that is known."""
+    if options.protocol != "split" or (options.f and options.module is not None):
+        return None
+    families: Families = (
+        untrained_encoders(options.f, options.g, options.device)
+        if options.f
+        else _pairs_at(options, images, 0)
+    )
+    return scores_of(options, images, families)[0].units
 
 
 def _trains_at_once(options: MemorizationOptions, images: ScoredImages) -> bool:

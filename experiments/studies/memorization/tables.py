@@ -10,6 +10,7 @@ from experiments.tables import (
     at,
     entries,
     finite,
+    interval,
     interval_of,
     mapping,
     mean_of,
@@ -101,64 +102,87 @@ _POINTS = 100.0  # differences of accuracies are in percentage points
 def memorization_summary(result: Result) -> Summary:
     """Tests of memorisation scores, how well they find outliers, and how far rankings agree."""
     layers = [words(name, 60) for name in sequence(result, "layers")]
-    means, deviations = numbers(result, "mean"), numbers(result, "deviation")
-    scores = tuple(
-        (layer, number(at(means, place), 3), number(at(deviations, place), 3))
-        for place, layer in enumerate(layers)
-    )
-    method, encoder, data, form, views, protocol, points = (
+    form = words(result.get("form"), 40)
+    # This one first; results of earlier versions hold no other.
+    forms: dict[str, Result] = {form: result}
+    forms |= {name: mapping(entry) for name, entry in mapping(result, "forms").items()}
+    method, encoder, data, views, protocol, points = (
         words(result.get(key), 40)
-        for key in ("method", "encoder", "data", "form", "views", "protocol", "points")
+        for key in ("method", "encoder", "data", "views", "protocol", "points")
     )
     caption = (
         f"{method}, {encoder} on {data}: {form} scores of {views} views over {points} images, "
         f"protocol {protocol}"
     )
-    tables = [Table(caption, ("layer", "mean", "standard deviation"), scores)]
+    scores = tuple(
+        (
+            layer,
+            *(
+                number(at(numbers(entry, key), place), 3)
+                for entry in forms.values()
+                for key in ("mean", "deviation")
+            ),
+        )
+        for place, layer in enumerate(layers)
+    )
+    headings = [f"{key}, {name}" for name in forms for key in ("mean", "standard deviation")]
+    tables = [Table(caption, ("layer", *headings), scores)]
     agreements, main, caveats = [], [], []
     for place, tests in enumerate(sequence(result, "sets")):
         layer = at(layers, place) or f"layer {place + 1}"
         comparisons = entries(tests, "comparisons")
+        others = {
+            name: entries(at(sequence(entry, "sets"), place), "comparisons")
+            for name, entry in forms.items()
+        }
         rows = tuple(
             (
                 f"{words(test.get('above'), 40)} above {words(test.get('below'), 40)}",
                 *(number(finite(test, key), digits) for key, digits in _TESTS.values()),
+                *(_two_way(at(tests_of, line)) for tests_of in others.values()),
             )
-            for test in comparisons
+            for line, test in enumerate(comparisons)
         )
         offset, error = finite(tests, "offset"), finite(tests, "offset_error")
         caption = (
             f"{layer}: one-sided tests between sets, pairs of encoders as units; "
-            f"offset of the shared images {number(offset, 3)} ± {number(error, 2)}"
+            f"offset of the shared images {number(offset, 3)} ± {number(error, 2)}; differences "
+            "with intervals over images and pairs"
         )
         if place == 0:
-            tables.append(_set_means(layer, tests, offset))
-            agreements += [Agreement(row[0], f"{row[1]} ± {row[2]}", f"p {row[4]}") for row in rows]
+            tables.append(_set_means(layer, forms))
+            for line, row in enumerate(rows):
+                both = "; ".join(
+                    f"{name} {_two_way(at(tests_of, line))}" for name, tests_of in others.items()
+                )
+                beside = f"p {row[4]}"
+                beside += f"; over images and pairs: {both}" if "forms" in result else ""
+                agreements.append(Agreement(row[0], f"{row[1]} ± {row[2]}", beside))
             main += [
                 Number(row[0], finite(test, "difference"))
                 for row, test in zip(rows, comparisons, strict=True)
             ]
-        tables.append(Table(caption, ("expected", *_TESTS), rows))
+        tables.append(Table(caption, ("expected", *_TESTS, *forms), rows, folded=place > 0))
     if not main and layers:
-        main.append(Number(f"mean score of {layers[0]}", at(means, 0)))
-    outliers = []
+        main.append(Number(f"mean score of {layers[0]}", at(numbers(result, "mean"), 0)))
+    tables.append(_side_by_side(result, forms, layers))
     for group, kinds in mapping(result, "atypical").items():
         low = "; low where memorised: g saw them, not f" if group == "independent" else ""
         for kind, area_found in mapping(kinds).items():
-            name = f"outliers ({words(kind, 40)}) among {words(group, 40)}"
+            if kind != "any":
+                continue
+            name = f"outliers (any) among {words(group, 40)}"
             area, mean = finite(area_found, "auc"), finite(area_found, "mean")
-            over_pairs = interval_of(area_found)
-            count = words(mapping(area_found).get("points"))
-            outliers.append((name, count, number(area, 3), over_pairs))
-            if kind == "any":
-                main.append(Number(f"AUC of {name}", area))
-                beside = "chance 0.5" + low
-                beside += "" if mean is None else f"; over pairs of encoders {over_pairs}"
-                agreements.append(Agreement(f"{name}, AUC", number(area, 3), beside))
-                if finite(area_found, "low") is None:
-                    caveats.append(f"AUC of {name} has no interval")
-    headers: tuple[str, ...] = ("", "images", "AUC", "mean and interval over pairs")
-    tables.append(Table("Areas under ROC curves of the first layer", headers, tuple(outliers)))
+            main.append(Number(f"AUC of {name}", area))
+            beside = "chance 0.5" + low
+            beside += "" if mean is None else f"; over pairs of encoders {interval_of(area_found)}"
+            for each, entry in mapping(result, "forms").items():
+                both_ways = interval_of(at(sequence(entry, "atypical"), 0), group, kind)
+                beside += f"; over images and pairs, {each} {both_ways}"
+            agreements.append(Agreement(f"{name}, AUC", number(area, 3), beside))
+            if finite(area_found, "low") is None:
+                caveats.append(f"AUC of {name} has no interval over pairs of encoders")
+    tables += _outliers(result, forms, layers)
     probes = tuple(
         (words(family, 40), words(layer, 60), percent(mean_of(numbers(accuracies))))
         for family, by_layer in mapping(result, "accuracies").items()
@@ -166,20 +190,26 @@ def memorization_summary(result: Result) -> Summary:
     )
     headers = ("encoders", "layer", "mean accuracy")
     tables.append(Table("Linear probes on held-out images", headers, probes))
-    others = tuple(
+    ranked = tuple(
+        (words(pair.get("layer"), 60), words(pair.get("other_layer"), 60), *_rank_agreement(pair))
+        for pair in entries(result, "layer_agreement")
+    )
+    tables.append(Table("Rankings by two layers", ("layer", "other layer", *_RANKS), ranked))
+    others_rows = tuple(
         (
             " ".join(words(study.get(key), 60) for key in ("run", "method", "encoder")),
-            _compared(study),
-            number(finite(study, "tau"), 3),
-            number(finite(study, "tau_p"), 2),
-            words(study.get("top")),
-            percent(finite(study, "overlap")),
-            percent(finite(study, "chance")),
+            _compared(pair),
+            *_rank_agreement({**study, **pair}),
+            number(finite(pair, "correlation"), 3),
+            number(finite(pair, "reliability"), 3),
+            number(finite(pair, "other_reliability"), 3),
+            interval(pair.get("corrected"), pair.get("corrected_low"), pair.get("corrected_high")),
         )
         for study in entries(result, "agreement")
+        for pair in entries(study, "by_layer") or [study]
     )
-    headers = ("study", "layer", "Kendall's tau", "p", "top", "overlap of the top", "chance")
-    tables.append(Table("Rankings of other studies", headers, others))
+    caption = "Rankings of other studies; intervals over images"
+    tables.append(Table(caption, ("study", "layer", *_RANKS, *_CORRECTED), others_rows))
     return Summary("Memorisation", tuple(main), tuple(agreements), tuple(tables), tuple(caveats))
 
 
@@ -191,16 +221,97 @@ _TESTS = {  # key of a test and its digits, by heading
     "effect": ("effect", 3),
     "effect over images": ("point_effect", 3),
 }
+_RANKS = ("Kendall's tau", "p", "top", "overlap of the top", "chance")
+_CORRECTED = ("Spearman", "reliability", "that of the other", "corrected for both")
 
 
-def _set_means(layer: str, tests: Any, offset: float | None) -> Table:
+def _rank_agreement(pair: Result) -> tuple[str, ...]:
+    return (
+        number(finite(pair, "tau"), 3),
+        number(finite(pair, "tau_p"), 2),
+        words(pair.get("top")),
+        percent(finite(pair, "overlap")),
+        percent(finite(pair, "chance")),
+    )
+
+
+def _two_way(test: Any) -> str:
+    """Difference of two sets with its interval over images and pairs."""
+    return interval(finite(test, "difference"), finite(test, "low"), finite(test, "high"))
+
+
+def _side_by_side(result: Result, forms: Mapping[str, Any], layers: Sequence[str]) -> Table:
+    """Layers beside each other: how far candidates stand out, and how reliable scores are."""
     rows = []
-    for name, units in mapping(tests, "means").items():
-        mean = mean_of(numbers(units))
-        above = None if mean is None or offset is None else mean - offset
-        rows.append((words(name, 40), number(mean, 3), number(above, 3)))
-    headers = ("set", "mean score", "less that of shared images")
-    return Table(f"{layer}: scores by set", headers, tuple(rows))
+    for place, tests in enumerate(sequence(result, "sets")):
+        row = [at(layers, place) or "-"]
+        for entry in forms.values():
+            of_layer = at(sequence(entry, "sets"), place)
+            row += [_two_way(at(entries(of_layer, "comparisons"), line)) for line in range(2)]
+            row.append(number(at(numbers(entry, "loss_correlation"), place), 2))
+        pairs = (
+            "agreement_of_pairs",
+            "agreement_of_pairs_external",
+            "agreement_of_pairs_untrained",
+        )
+        row += [number(finite(tests, key), 2) for key in pairs]
+        rows.append(tuple(row))
+    headings = [
+        f"{name}: {what}"
+        for name in forms
+        for what in ("above shared", "above external", "correlation with g's loss")
+    ]
+    return Table(
+        "Layers side by side: candidates' mean score less that of other sets, with intervals over "
+        "images and pairs, and Kendall's tau between pairs: of candidates, of external images, of "
+        "candidates under untrained encoders",
+        ("layer", *headings, "tau", "tau, external", "tau, untrained"),
+        tuple(rows),
+    )
+
+
+def _outliers(result: Result, forms: Mapping[str, Any], layers: Sequence[str]) -> list[Table]:
+    """How well scores tell outliers: those that are ranked in all layers, others on the page."""
+    ranked: list[tuple[str, ...]] = []
+    others: list[tuple[str, ...]] = []
+    for place, layer in enumerate(layers):
+        areas = {name: at(sequence(entry, "atypical"), place) for name, entry in forms.items()}
+        if place == 0:  # what there is of results without forms
+            areas = {name: area or mapping(result, "atypical") for name, area in areas.items()}
+        for group, kinds in mapping(next(iter(areas.values()), None)).items():
+            for kind, area in mapping(kinds).items():
+                rows = ranked if group in ("candidate", "all") else others
+                name = f"outliers ({words(kind, 40)}) among {words(group, 40)}"
+                count = words(mapping(area).get("points"))
+                shown = (_area(mapping(each, group, kind)) for each in areas.values())
+                rows.append((layer, name, count, *shown))
+    headers = ("layer", "", "images", *(f"AUC, {name}" for name in forms))
+    caption = "Areas under ROC curves, mean over pairs with intervals over images and pairs"
+    return [
+        Table(caption, headers, tuple(ranked)),
+        Table(f"{caption}: other sets", headers, tuple(others), folded=True),
+    ]
+
+
+def _area(outliers: Result) -> str:
+    """Area with its interval; without one, that of mean scores."""
+    known = finite(outliers, "mean") is not None
+    return interval_of(outliers) if known else number(finite(outliers, "auc"), 3)
+
+
+def _set_means(layer: str, forms: Mapping[str, Any]) -> Table:
+    """Mean scores of the sets in the first layer, in every form."""
+    rows: dict[str, list[str]] = {}
+    for entry in forms.values():
+        tests = at(sequence(entry, "sets"), 0)
+        offset = finite(tests, "offset")
+        for name, units in mapping(tests, "means").items():
+            mean = mean_of(numbers(units))
+            above = None if mean is None or offset is None else mean - offset
+            rows.setdefault(words(name, 40), []).extend((number(mean, 3), number(above, 3)))
+    kinds = ("mean score", "less that of shared images")
+    headers = ("set", *(f"{what}, {name}" for name in forms for what in kinds))
+    return Table(f"{layer}: scores by set", headers, tuple((k, *v) for k, v in rows.items()))
 
 
 def _compared(study: Result) -> str:

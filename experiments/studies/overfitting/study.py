@@ -20,6 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments.options import OverfittingOptions
+from experiments.studies.overfitting.advice import advise
 from experiments.studies.overfitting.summary import summarise_groups
 from sslsim.core.files import plain, write_json
 from sslsim.runs.cache import stored_line, stored_lines
@@ -75,6 +76,8 @@ def overfitting(options: OverfittingOptions) -> Path:
                 curves.append(read_curves(run.folder, run.options, of_run))
         of_runs = [summarise_run(curves_of_run) for curves_of_run in curves]
         groups = summarise_groups(curves, of_runs, options.interval_level)
+        for group in groups:
+            group["advice"] = advise([curves[place] for place in group["runs"]], options.eps)
         if options.module is not None:  # whatever it was trained by
             groups[0]["label"] = f"{options.module}, {Path(options.data).name}"
         write_json(

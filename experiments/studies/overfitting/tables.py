@@ -61,6 +61,8 @@ def overfitting_summary(result: Result) -> Summary:
         if late:
             what = f"{label}: rank correlation of Delta R ({first}) with accuracy"
             agreements.append(Agreement(what, signal, f"number of updates: {updates}"))
+        if "advice" in group:
+            agreements.append(_advice(label, layers, mapping(group, "advice")))
         for place in late if len(groups) == 1 else []:
             fall = at(numbers(group, "linear_fall_by_others", "mean"), place)
             main.append(Number(f"fall of the linear probe, {layers[place]}", fall, share=True))
@@ -71,6 +73,39 @@ def overfitting_summary(result: Result) -> Summary:
 
 
 _ACCURACIES = {"peak": "peak", "end": "end", "fall": "fall", "fall_by_others": "fall by others"}
+
+
+def _advice(label: str, layers: list[str], advice: Result) -> Agreement:
+    """What is overfit, and how to undo it."""
+    overfit = [words(layer, 60) for layer in sequence(advice, "overfit")]
+    if not overfit:
+        what = "no linear probe is below its peak by more than its standard error"
+        return Agreement(f"{label}: overfit layers", "none", f"{what}: umm has nothing to undo")
+    falls, errors, reductions = (
+        numbers(advice, key) for key in ("fall", "fall_error", "reduction_fall")
+    )
+    parts = []
+    for place, layer in enumerate(layers):
+        if layer in overfit:
+            points, error = (
+                number(None if value is None else 100 * value, 3)
+                for value in (at(falls, place), at(errors, place))
+            )
+            nats = at(reductions, place)
+            moved = (
+                "-" if nats is None else f"{number(abs(nats), 3)} {'down' if nats > 0 else 'up'}"
+            )
+            parts.append(f"{layer}, {points} ± {error} points down, Delta R {moved}")
+    features, split = (words(advice.get(key), 60) for key in ("features", "split"))
+    if advice.get("features") is None:
+        hint = "no late layer among them: umm changes late layers only"
+    elif advice.get("split") is None:
+        hint = "from the first layer on: no layer is left to keep, as umm needs one"
+    else:
+        hint = f"sslsim umm --features {features} --split {split}"
+        if not sequence(advice, "reduction_fell"):
+            hint += "; Delta R, which umm raises, did not fall"
+    return Agreement(f"{label}: overfit layers", "; ".join(parts), hint)
 
 
 def _over_seeds(values: Result, place: int) -> str:

@@ -18,6 +18,7 @@ from sslsim.runs.folder import options_to_resume, run_in_place
 from sslsim.runs.options import network_name
 from sslsim.runs.setup import chosen_device
 from sslsim.umm import undo_memorization
+from sslsim.umm.options import LATE_LAYERS
 from sslsim.umm.start import measure_network
 
 _RESULTS = ("umm.json", "umm.png", "records.jsonl", "records.npz")
@@ -59,6 +60,7 @@ def umm(options: UmmCommand) -> Path:
             "checkpoint": start.step,
             "split": start.options.split,
             "early": start.options.early or start.options.split,
+            "layer": LATE_LAYERS[start.options.features],
             "alignment": start.options.alignment,
             "options": asdict(start.options),
             "before": before,

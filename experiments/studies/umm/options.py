@@ -199,10 +199,17 @@ class UmmSweepCommand(UmmSettings):
         Further settings of the first variant, NAME=VALUE,VALUE,...: each value in turn, all else
         unchanged. NAME is an option above that takes a number or a name, such as eps, beta,
         outer-lr, batch, schedule or early. Default: none.
+    grid : tuple of str
+        Options to vary together, NAME=VALUE,VALUE,... as for vary, such as inner-lr, batch and
+        beta: the first variant is run with every combination of the values, with its alignment and
+        without. Default: none.
     push : float
         For align: weight of the alignment, instead of beta.
     hold : float
         For spread_held: weight of the squared change of the distance.
+    overfitting : Path or None
+        Folder of a finished `sslsim overfitting` of these runs: how far accuracy fell from its
+        peak before the fine-tuning is then stored and shown beside the changes. Default: none.
     interval_level : float
         Confidence level of the intervals of means over seeds.
     out : Path
@@ -212,8 +219,10 @@ class UmmSweepCommand(UmmSettings):
     run: tuple[Path, ...] = ()
     variants: tuple[Variant, ...] = ("full", "no_alignment", "no_coding_rate", "joint")
     vary: tuple[str, ...] = ()
+    grid: tuple[str, ...] = ()
     push: float = 100.0
     hold: float = 1e5
+    overfitting: Path | None = None
     interval_level: float = 0.9
     out: Path = Path("runs/umm_sweep")
 

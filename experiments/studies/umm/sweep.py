@@ -14,7 +14,9 @@ import copy
 import math
 import shutil
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from tqdm import tqdm
 
 from experiments.studies.umm.options import RENAMED, VARIED, UmmSweepCommand
 from experiments.studies.umm.start import start_from
-from experiments.studies.umm.tables import group_names, sweep_summary, tabled
+from experiments.studies.umm.tables import falls, group_names, sweep_summary, tabled
 from experiments.summary import as_text
 from sslsim.core.files import plain, whole_file, write_json
 from sslsim.runs.cache import short_name, stored_part
@@ -30,9 +32,11 @@ from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.networks import check_different
 from sslsim.runs.replicates import seed_groups
 from sslsim.runs.setup import chosen_device
+from sslsim.runs.stored import stored_result
 from sslsim.umm import UmmOptions, undo_memorization
 from sslsim.umm.convergence import Diverged
 from sslsim.umm.finetune import start_digest
+from sslsim.umm.options import LATE_LAYERS
 from sslsim.umm.start import Start, measure_network
 from sslsim.umm.variants import variant_options
 
@@ -40,6 +44,7 @@ _RESULTS = ("table.json", "table.txt", "umm_sweep.png")
 _OF_CONTROL = ("split", "outer_lr", "optimizer", "schedule", "steps", "batch")  # of the control
 _CELL = ("failed", "before", "after")  # what a cell keeps
 CONTROL = "control"
+_WITHOUT = "no_alignment"
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,14 @@ class Setting:
         How.
     control : str
         Name of the setting that it is compared with.
+    without : str or None
+        Name of the setting that is the same without the alignment; None if there is none.
     """
 
     name: str
     options: UmmOptions
     control: str
+    without: str | None = None
 
 
 def umm_sweep(options: UmmSweepCommand) -> Path:
@@ -78,6 +86,7 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
     starts = [start_from(run, options) for run in options.run]
     trained = [start.run.options for start in starts]
     groups = group_names(trained)
+    measured = [_measured(start, options.overfitting) for start in starts]
     seed_groups(options.run, trained)  # raises where an interval would count a run twice
     settings = [settings_of(options, start.options) for start in starts]
     with new_results(options.out, "umm-sweep", options, results=_RESULTS, resumes=True) as folder:
@@ -95,21 +104,50 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
                     "seed": start.run.options.seed,
                     "setting": setting.name,
                     "control": setting.control,
+                    "without": setting.without,
+                    "beta": setting.options.beta,
+                    "layer": LATE_LAYERS[setting.options.features],
                     **cell,
                 }
             )
         result = tabled(cells, options.interval_level)
+        if options.overfitting is not None:
+            steps = [start.step for start in starts]
+            result["falls"] = falls(groups, measured, steps, options.interval_level)
         write_json(folder / "table.json", result)
         with whole_file(folder / "table.txt") as file:
             file.write(as_text(sweep_summary(plain(result))).encode() + b"\n")
     return options.out
 
 
+def _measured(start: Start, folder: Path | None) -> dict[str, Any]:
+    """What a study of overfitting measured of a run up to the checkpoint that is fine-tuned."""
+    if folder is None:
+        return {}
+    result = stored_result(folder / "overfitting.json", {"runs": list})
+    own = start.run.folder.resolve()
+    for run in result["runs"]:
+        if Path(run["run"]).resolve() == own:
+            if start.step not in run["steps"]:
+                raise ValueError(
+                    f"{folder} measured {start.run.folder} after "
+                    f"{', '.join(map(str, run['steps']))} updates; expected {start.step} among "
+                    "them, where the fine-tuning starts"
+                )
+            return run
+    raise ValueError(f"{folder} did not measure {start.run.folder}; expected all runs of the sweep")
+
+
 def settings_of(options: UmmSweepCommand, base: UmmOptions) -> list[Setting]:
     """Settings of one run."""
     asked = [name for name in dict.fromkeys(options.variants) if name != CONTROL]
     settings = [
-        Setting(name, variant_options(base, name, options.push, options.hold), CONTROL)
+        Setting(
+            name,
+            variant_options(base, name, options.push, options.hold),
+            CONTROL,
+            _WITHOUT if name == "full" and _WITHOUT in asked else None,
+        )
         for name in asked
     ]
     controls = {CONTROL: variant_options(base, CONTROL)}
@@ -126,17 +164,52 @@ def settings_of(options: UmmSweepCommand, base: UmmOptions) -> list[Setting]:
                 against = f"{CONTROL}, {label}"
                 controls[against] = variant_options(replace(base, **{name: value}), CONTROL)
             settings.append(Setting(label, replace(first, **{name: value}), against))
+    names = {setting.name for setting in settings}
+    gridded = _gridded(options.grid, first, controls)
+    settings += [setting for setting in gridded if setting.name not in names]
     return [*settings, *(Setting(name, changed, name) for name, changed in controls.items())]
 
 
-def _varied(variation: str) -> tuple[str, list[Any]]:
+def _gridded(
+    grid: tuple[str, ...], first: UmmOptions, controls: dict[str, UmmOptions]
+) -> list[Setting]:
+    """Every combination of some options, with the alignment and without; adds their controls."""
+    named = [_varied(entry, "grid") for entry in grid]
+    if len(dict(named)) < len(named):
+        raise ValueError(f"grid is {' '.join(grid)}; expected every option once")
+    settings: dict[str, Setting] = {}
+    for values in product(*(values for _, values in named)) if named else ():
+        given = {ours: value for (ours, _), value in zip(named, values, strict=True)}
+        changes = {RENAMED.get(ours, ours): value for ours, value in given.items()}
+        options, against = replace(first, **changes), CONTROL
+        if own := [ours for ours in given if ours in _OF_CONTROL]:
+            against = f"{CONTROL}, {_told(given, own)}"
+            updates = {name: changes[name] for name in own}
+            controls[against] = variant_options(replace(first, **updates), CONTROL)
+        name = _told(given, given)
+        if options.beta == 0:
+            settings[name] = Setting(name, options, against)
+            continue
+        without = ", ".join(
+            [_WITHOUT, *filter(None, [_told(given, [o for o in given if o != "beta"])])]
+        )
+        settings[name] = Setting(name, options, against, without)
+        settings[without] = Setting(without, variant_options(options, _WITHOUT), against)
+    return list(settings.values())
+
+
+def _told(given: Mapping[str, Any], names: Iterable[str]) -> str:
+    return " ".join(f"{name}={given[name]}" for name in names)
+
+
+def _varied(variation: str, option: str = "vary") -> tuple[str, list[Any]]:
     """NAME and values of NAME=VALUE,VALUE, each of the type of the option."""
     asked, _, values = variation.partition("=")
     ours = asked.strip().replace("-", "_")
     if ours not in VARIED or not values:
         known = ", ".join(sorted(VARIED)).replace("_", "-")
         raise ValueError(
-            f"vary holds {variation!r}; expected NAME=VALUE,VALUE with NAME one of {known}"
+            f"{option} holds {variation!r}; expected NAME=VALUE,VALUE with NAME one of {known}"
         )
     name = RENAMED.get(ours, ours)
     default = getattr(UmmOptions(), name)
@@ -144,7 +217,7 @@ def _varied(variation: str) -> tuple[str, list[Any]]:
     try:
         return ours, [kind(value.strip()) for value in values.split(",")]
     except ValueError as error:
-        raise ValueError(f"vary holds {variation!r}; expected values like {default}") from error
+        raise ValueError(f"{option} holds {variation!r}; expected values like {default}") from error
 
 
 def _cell(

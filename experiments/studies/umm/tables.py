@@ -23,9 +23,11 @@ from experiments.tables import (
 from sslsim.measures.intervals import interval_summary
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.replicates import learning_settings
+from sslsim.umm.options import LATE_LAYERS
 
 INTERVENTIONS = ("align", "spread", "spread_held")
 _WHOLE = ("coding_rate_reduction", "loss", "alignment")
+_REPRESENTATION = "backbone"
 
 
 def group_names(trained: Sequence[TrainOptions]) -> list[str]:
@@ -59,7 +61,12 @@ def tabled(cells: Sequence[dict[str, Any]], level: float) -> dict[str, Any]:
                 "before": float(np.mean([done[run, name][0][key] for run in held])),
                 "change": interval_summary([change(run, name) for run in held], level),
             }
-            for told, other in (("from_control", came[0]["control"]), ("from_first", first)):
+            compared = {
+                "from_control": came[0]["control"],
+                "from_no_alignment": came[0].get("without"),
+                "from_first": first,
+            }
+            for told, other in compared.items():
                 paired = [
                     change(run, name) - change(run, other) for run in held if (run, other) in done
                 ]
@@ -70,6 +77,9 @@ def tabled(cells: Sequence[dict[str, Any]], level: float) -> dict[str, Any]:
                 "group": group,
                 "setting": name,
                 "control": those[0]["control"],
+                "layer": those[0].get("layer", _REPRESENTATION),
+                "without": those[0].get("without"),
+                "alignment_share": _alignment_share(came, level),
                 "seeds": [one["seed"] for one in came],
                 "failed": {one["run"]: one["failed"] for one in those if one["failed"]},
                 "measures": measures,
@@ -81,6 +91,43 @@ def tabled(cells: Sequence[dict[str, Any]], level: float) -> dict[str, Any]:
         "rows": rows,
         "effects": causal_effects(cells, level),
     }
+
+
+def _alignment_share(cells: Sequence[dict[str, Any]], level: float) -> dict[str, Any] | None:
+    """Size of beta times the gradient of D over that of the loss, before fine-tuning."""
+    shares = []
+    for cell in cells:
+        loss, alignment = (cell["before"].get(f"{name}_gradient") for name in ("loss", "alignment"))
+        if loss and alignment is not None and "beta" in cell:
+            shares.append(cell["beta"] * alignment / loss)
+    return interval_summary(shares, level) if shares else None
+
+
+def falls(
+    groups: Sequence[str], measured: Sequence[dict[str, Any]], steps: Sequence[int], level: float
+) -> list[dict[str, Any]]:
+    """How far accuracy fell from its peak to the checkpoint that is fine-tuned, by late layer.
+
+    ``measured`` are runs of ``overfitting.json``, and ``steps`` the updates at that checkpoint.
+    """
+    found = []
+    for group in dict.fromkeys(groups):
+        runs = [
+            (run, run["steps"].index(step))
+            for of, run, step in zip(groups, measured, steps, strict=True)
+            if of == group
+        ]
+        for layer in LATE_LAYERS.values():
+            own: dict[str, Any] = {"group": group, "layer": layer}
+            for name in ("linear", "knn"):
+                curves = [(run[name][run["layers"].index(layer)], last) for run, last in runs]
+                peaks = [max(curve[: last + 1]) for curve, last in curves]
+                lasts = [curve[last] for curve, last in curves]
+                drops = [peak - last for peak, last in zip(peaks, lasts, strict=True)]
+                for key, values in (("peak", peaks), ("last", lasts), ("fall", drops)):
+                    own[f"{name}_{key}"] = interval_summary(values, level)
+            found.append(own)
+    return found
 
 
 def causal_effects(cells: Sequence[dict[str, Any]], level: float) -> list[dict[str, Any]]:
@@ -105,8 +152,19 @@ def causal_effects(cells: Sequence[dict[str, Any]], level: float) -> list[dict[s
             unit = effects[pushed]["mean"]
             for effect in effects.values():
                 effect["per_pushed"] = effect["mean"] / unit if unit else math.nan
+            layer = next(
+                one.get("layer", _REPRESENTATION)
+                for one in cells
+                if (one["run"], one["setting"]) == (held[0], with_it)
+            )
             found.append(
-                {"group": group, "intervention": name, "pushed": pushed, "effects": effects}
+                {
+                    "group": group,
+                    "intervention": name,
+                    "pushed": pushed,
+                    "layer": layer,
+                    "effects": effects,
+                }
             )
     return found
 
@@ -126,10 +184,10 @@ def _flat(cell: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
     return found[0], found[1]
 
 
-# Measures of the main tables: name, heading, factor.
+# Measures of the main tables: name (with the layer of the late features), heading, factor.
 _MEASURES = (
-    ("linear_backbone", "linear, points", 100),
-    ("knn_backbone", "neighbours, points", 100),
+    ("linear_{layer}", "linear, points", 100),
+    ("knn_{layer}", "neighbours, points", 100),
     ("coding_rate_reduction", "Delta R", 1),
     ("alignment", "distance", 1),
     ("loss", "loss", 1),
@@ -176,14 +234,15 @@ def umm_summary(result: Result) -> Summary:
         )
     if layers:
         caveats.append("changes of one run have no interval; see a sweep over seeds")
+    layer = _layer(result)
     accuracy, neighbours = (
-        _change(before, after, "layers", "backbone", key) for key in ("linear", "knn")
+        _change(before, after, "layers", layer, key) for key in ("linear", "knn")
     )
     return Summary(
         "Fine-tuning",
         numbers=(
-            Number("change of the linear probe", accuracy, share=True),
-            Number("change of neighbours", neighbours, share=True),
+            Number(f"change of the linear probe of {layer}", accuracy, share=True),
+            Number(f"change of neighbours in {layer}", neighbours, share=True),
             Number("change of Delta R", _change(before, after, "coding_rate_reduction")),
         ),
         tables=(
@@ -225,15 +284,17 @@ def sweep_summary(result: Result) -> Summary:
         own = [row for row in rows if words(row.get("group"), 60) == group]
         for kind, what in (("from_control", "change beyond the control's"), ("change", "change")):
             lines = tuple(
-                (_setting(row), str(len(sequence(row, "seeds"))), *_cells(row, kind))
+                (_setting(row), str(len(sequence(row, "seeds"))), _layer(row), *_cells(row, kind))
                 for row in own
                 if mapping(row, "failed")
-                or any(mapping(row, "measures", name, kind) for name, _, _ in _MEASURES)
+                or any(mapping(row, "measures", name, kind) for name in _names(row))
             )
-            caption = f"{group}: {what}, mean and {level} interval over runs"
-            tables.append(
-                Table(caption, ("setting", "runs", *headings), lines, folded=kind == "change")
+            caption = (
+                f"{group}: {what}, mean and {level} interval over runs; accuracies in the layer of "
+                "the late features"
             )
+            headers = ("setting", "runs", "layer", *headings)
+            tables.append(Table(caption, headers, lines, folded=kind == "change"))
         for row in own:
             name = f"{group}, {words(row.get('setting'), 60)}"
             for failed, why in mapping(row, "failed").items():
@@ -244,21 +305,69 @@ def sweep_summary(result: Result) -> Summary:
                 cells = _cells(row, "from_control")
                 agreements.append(
                     Agreement(
-                        f"{name}: change of the linear probe beyond the control's, points",
+                        f"{name}: change of the linear probe of {_layer(row)} beyond the "
+                        "control's, points",
                         cells[0],
                         f"Delta R {cells[2]} nats",
                     )
                 )
+    acts = tuple(
+        (
+            f"{words(row.get('group'), 60)}: {_setting(row)}",
+            _layer(row),
+            interval_of(row, "alignment_share"),
+            *_cells(row, "from_no_alignment"),
+        )
+        for row in rows
+        if row.get("without") is not None
+    )
+    tables.append(
+        Table(
+            "What the alignment does: its gradient, times beta, over that of the loss; and the "
+            "change beyond that of the same setting without it",
+            ("setting", "layer", "gradients", *headings),
+            acts,
+        )
+    )
     effects = tuple(
         (
             f"{words(effect.get('group'), 60)}: {words(effect.get('intervention'), 60)}",
             words(effect.get("pushed"), 60),
-            *(interval_of(effect, "effects", name, scale=scale) for name, _, scale in _MEASURES),
+            _layer(effect),
+            *(
+                interval_of(effect, "effects", name, scale=scale)
+                for name, (_, _, scale) in zip(_names(effect), _MEASURES, strict=True)
+            ),
         )
         for effect in entries(result, "effects")
     )
     tables.append(
-        Table("Effects of single pressures", ("intervention", "pushed", *headings), effects)
+        Table(
+            "Effects of single pressures", ("intervention", "pushed", "layer", *headings), effects
+        )
+    )
+    fallen = tuple(
+        (
+            words(entry.get("group"), 60),
+            _layer(entry),
+            *(
+                interval_of(entry, f"{name}_{key}", scale=100)
+                for name in ("linear", "knn")
+                for key in ("peak", "last", "fall")
+            ),
+        )
+        for entry in entries(result, "falls")
+    )
+    tables.append(
+        Table(
+            f"Before fine-tuning: accuracy at its peak and where fine-tuning starts, in per cent, "
+            f"and its fall; mean and {level} interval over runs",
+            (
+                *("group", "layer", "linear: peak", "last", "fall"),
+                *("neighbours: peak", "last", "fall"),
+            ),
+            fallen,
+        )
     )
     return Summary("Fine-tuning sweep", (), tuple(agreements), tuple(tables), tuple(caveats))
 
@@ -269,4 +378,17 @@ def _setting(row: Result) -> str:
 
 
 def _cells(row: Result, kind: str) -> list[str]:
-    return [interval_of(row, "measures", name, kind, scale=scale) for name, _, scale in _MEASURES]
+    return [
+        interval_of(row, "measures", name, kind, scale=scale)
+        for name, (_, _, scale) in zip(_names(row), _MEASURES, strict=True)
+    ]
+
+
+def _layer(result: Result) -> str:
+    """Layer of the late features; results that name none show the representation."""
+    return words(result.get("layer", _REPRESENTATION), 60)
+
+
+def _names(row: Result) -> list[str]:
+    """Names of the main measures, in the layer of the row's late features."""
+    return [name.format(layer=_layer(row)) for name, _, _ in _MEASURES]

@@ -18,6 +18,7 @@ from sslsim.training.batches import training_batches
 from sslsim.training.options import TrainingOptions as Drawn
 from sslsim.umm.alignment import cka_distance
 from sslsim.umm.bilevel_losses import BilevelLosses
+from sslsim.umm.evaluation import measure
 from sslsim.umm.forward import forward_pass, instance_reduction
 from sslsim.umm.outer_step import outer_step, trained_names
 from sslsim.umm.split import frozen_early, split_encoder
@@ -257,3 +258,25 @@ def test_an_earlier_layer_can_feed_the_alignment(alignment):
     for name, held in gradient.items():
         torch.testing.assert_close(held, whole[name], rtol=1e-6, atol=1e-12)
     assert taken("layer2", "layer2")[0] == own
+
+
+@pytest.mark.parametrize("alignment", ["gradient", "cka"])
+def test_measured_gradients_are_those_of_finite_differences(alignment):
+    small = learner_of("simclr", widths=(2, 3), projector_widths=(3,))
+    losses = losses_of(small, alignment=alignment)
+    measured, step = measure(losses), 1e-6
+    squares = {"loss": 0.0, "alignment": 0.0}
+    with torch.no_grad():
+        for name in losses.names:
+            entries = losses.learner.get_parameter(name).view(-1)
+            for place in range(len(entries)):
+                values = []
+                for sign in (1, -1):
+                    entries[place] += sign * step
+                    values.append(measure(losses))
+                    entries[place] -= sign * step
+                for key in squares:
+                    slope = (getattr(values[0], key) - getattr(values[1], key)) / (2 * step)
+                    squares[key] += slope**2
+    for key, square in squares.items():
+        assert getattr(measured, f"{key}_gradient") == pytest.approx(math.sqrt(square), rel=1e-4)

@@ -96,7 +96,7 @@ def test_runs_are_measured_and_summed_up_by_group(runs, tmp_path, capsys):
     line = read_lines(folder / "measured.jsonl")[0]
     run = found["runs"][0]
     keys = [*found, *run, *first, *run["correlations"]["linear"], *first["linear_fall"], *line]
-    keys += [*run["correlations"]["linear"]["gap"], *run["instance"]]
+    keys += [*run["correlations"]["linear"]["gap"], *run["instance"], *first["advice"]]
     for key in dict.fromkeys(keys):
         assert f"`{key}`" in PAGE, key
     told = capsys.readouterr().out

@@ -13,6 +13,8 @@ import torch
 from shown import shown
 
 from experiments.cli import main
+from experiments.options import OverfittingOptions
+from experiments.studies.overfitting.study import overfitting
 from experiments.studies.training.train import train_network
 from experiments.studies.umm.finetune import umm
 from experiments.studies.umm.options import (
@@ -21,10 +23,18 @@ from experiments.studies.umm.options import (
     core_options,
 )
 from experiments.studies.umm.sweep import settings_of, umm_sweep
-from experiments.studies.umm.tables import causal_effects, group_names, tabled
+from experiments.studies.umm.tables import (
+    causal_effects,
+    falls,
+    group_names,
+    sweep_summary,
+    tabled,
+)
+from experiments.summary import as_text
+from experiments.tables import percent
 from paper_figs.runs.umm import draw_sweep, draw_umm
 from sslsim.core.checkpoints import load_newest_checkpoint
-from sslsim.core.files import read_json, read_lines
+from sslsim.core.files import plain, read_json, read_lines, write_json
 from sslsim.core.interruption import Interrupted
 from sslsim.measures.intervals import interval_summary
 from sslsim.runs.options import TrainOptions
@@ -229,6 +239,11 @@ def test_start_early_and_transfer(run, tmp_path):
     assert found["before"]["layers"]["layer1"]["early_distance"] < 1e-9
     assert line["early_distance"] > 1e-6
     assert f"`{'transfer_linear'}`" in PAGE
+    # What is shown is the layer that was asked about.
+    assert found["layer"] == "projector"
+    before, after = (found[when]["layers"]["projector"]["linear"] for when in ("before", "after"))
+    changed = percent(after - before)
+    assert f"change of the linear probe of projector: {changed}\n" in shown("umm", tmp_path / "a")
     np.savez(other, images=np.repeat(images.astype(np.uint8), 3, axis=3), labels=labels)
     with pytest.raises(ValueError, match=r"has images of shape \(3, 8, 8\), .* trained on \(1, 8"):
         umm(options)
@@ -371,6 +386,70 @@ def test_settings_are_compared_with_controls_of_the_same_updates():
     assert found[found["steps=9"].control].options.steps == 9
 
 
+def test_a_grid_runs_every_combination_with_its_alignment_and_without():
+    options = UmmSweepCommand(
+        variants=("full", "no_alignment"), grid=("inner-lr=0.1,1", "batch=8,256", "beta=1,50")
+    )
+    found = {one.name: one for one in settings_of(options, UmmOptions())}
+    assert found["full"].without == "no_alignment"
+    combined = [name for name in found if name.startswith("inner_lr")]
+    assert len(combined) == 8
+    for inner_lr in (0.1, 1.0):
+        for batch in (8, 256):
+            for beta in (1.0, 50.0):
+                one = found[f"inner_lr={inner_lr} batch={batch} beta={beta}"]
+                changes = {"inner_lr": inner_lr, "batch": batch}
+                assert one.options == UmmOptions(**changes, beta=beta)
+                assert one.control == f"control, batch={batch}"
+                assert found[one.control].options == variant_options(
+                    UmmOptions(batch=batch), "control"
+                )
+                without = found[one.without]
+                assert without.options == UmmOptions(**changes, beta=0.0)
+                assert (without.control, without.without) == (one.control, None)
+    assert len(found) == 2 + 8 + 4 + 1 + 2
+    # A grid of beta alone has the ablation for its twin, once.
+    options = UmmSweepCommand(variants=("full", "no_alignment"), grid=("beta=0,3",))
+    names = [one.name for one in settings_of(options, UmmOptions())]
+    assert names == ["full", "no_alignment", "beta=0.0", "beta=3.0", "control"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (("eps",), "grid holds 'eps'"),
+        (("beta=1", "beta=2"), "grid is beta=1 beta=2; expected every option once"),
+    ],
+)
+def test_grids_that_do_not_exist_are_refused(grid, message):
+    with pytest.raises(ValueError, match=message):
+        settings_of(UmmSweepCommand(grid=grid), UmmOptions())
+
+
+def test_what_the_alignment_does_is_in_the_table(run, tmp_path):
+    folder = umm_sweep(sweep([run], tmp_path, grid=("inner-lr=0.5", "beta=1,1000")))
+    rows = {row["setting"]: row for row in read_json(folder / "table.json")["rows"]}
+    one, strong, without = (
+        rows[f"{name}inner_lr=0.5{beta}"]
+        for name, beta in (("", " beta=1.0"), ("", " beta=1000.0"), ("no_alignment, ", ""))
+    )
+    assert one["without"] == strong["without"] == without["setting"]
+    assert without["without"] is None
+    assert strong["alignment_share"]["mean"] == pytest.approx(1000 * one["alignment_share"]["mean"])
+    assert one["alignment_share"]["mean"] > 0
+    assert without["alignment_share"]["mean"] == 0
+    loss = [row["measures"]["loss"] for row in (one, strong, without)]
+    for each in loss[:2]:
+        gap = each["change"]["mean"] - loss[2]["change"]["mean"]
+        assert each["from_no_alignment"]["mean"] == pytest.approx(gap)
+    assert abs(loss[1]["from_no_alignment"]["mean"]) > abs(loss[0]["from_no_alignment"]["mean"]) > 0
+    assert "from_no_alignment" not in loss[2]
+    text = (folder / "table.txt").read_text()
+    assert "What the alignment does" in text
+    for key in (*one, "from_no_alignment"):
+        assert f"`{key}`" in PAGE, key
+
+
 # The table.
 
 
@@ -412,6 +491,90 @@ def test_the_table_finds_planted_changes_and_pairs_runs():
     assert other["measures"]["loss"]["change"]["mean"] == 7.0
     assert math.isnan(other["measures"]["loss"]["change"]["low"])
     assert "from_first" not in other["measures"]["loss"]  # the first failed
+
+
+def with_layers(cell, layer, **gains):
+    """A planted cell whose late features are of one layer, and what layers gain in accuracy."""
+    before = {name: {"linear": 0.4, "knn": 0.3} for name in gains}
+    after = {name: {"linear": 0.4 + gain, "knn": 0.3} for name, gain in gains.items()}
+    cell["before"], cell["after"] = (
+        cell[when] | {"layers": layers} for when, layers in (("before", before), ("after", after))
+    )
+    return cell | {"layer": layer}
+
+
+def test_tables_show_the_layer_that_was_changed():
+    cells = []
+    for seed in range(2):
+        cell = planted(f"r{seed}", "simclr", seed, "full", 0.0, 1.0)
+        cells.append(with_layers(cell, "projector", backbone=0.25, projector=0.125))
+        cell = planted(f"r{seed}", "simclr", seed, "features=representation", 0.0, 1.0)
+        cells.append(with_layers(cell, "backbone", backbone=0.25, projector=0.125))
+        cell = planted(f"r{seed}", "simclr", seed, "spread", 0.0, 1.0)
+        cells.append(with_layers(cell, "projector", backbone=0.25, projector=0.125))
+        cell = planted(f"r{seed}", "simclr", seed, "control", 0.0, 0.0)
+        cells.append(with_layers(cell, "projector", backbone=0.0, projector=0.0625))
+    text = as_text(sweep_summary(plain(tabled(cells, 0.9))))
+    lines = [line.split() for line in text.splitlines()]
+    wanted = (
+        ("full", "projector", "6.25"), ("features=representation", "backbone", "25"),
+        ("spread", "projector", "6.25"),
+    )  # fmt: skip
+    for setting, layer, gain in wanted:
+        line = next(line for line in lines if line[:1] == [setting])
+        assert line[1:4] == ["2", layer, gain], line
+    assert "linear probe of projector beyond the control's, points: 6.25 [6.25, 6.25]" in text
+    effects = next(line for line in lines if line[:2] == ["simclr:", "spread"])
+    assert effects[2:5] == ["coding_rate_reduction", "projector", "6.25"]
+    # A table of version 0.1.0 names no layer and showed the representation.
+    old = plain(tabled([{k: v for k, v in cell.items() if k != "layer"} for cell in cells], 0.9))
+    for entry in (*old["rows"], *old["effects"]):
+        assert entry.pop("layer") == "backbone"
+    assert "linear probe of backbone beyond the control's, points: 25 [25, 25]" in as_text(
+        sweep_summary(old)
+    )
+
+
+def test_falls_are_those_before_the_fine_tuning():
+    curves = {"layers": ["layer1", "backbone", "projector"], "steps": [0, 5, 9, 20]}
+    flat = [0.5] * 4
+    runs = [
+        {**curves, "linear": [flat, flat, [0.2, peak, 0.3, 0.9]], "knn": [flat, flat, flat]}
+        for peak in (0.5, 0.4)
+    ]
+    of_backbone, of_projector = falls(["a", "a"], runs, [9, 9], 0.9)
+    assert (of_projector["group"], of_projector["layer"]) == ("a", "projector")
+    np.testing.assert_allclose(of_projector["linear_fall"]["values"], [0.2, 0.1])
+    np.testing.assert_allclose(of_projector["linear_peak"]["values"], [0.5, 0.4])
+    assert of_projector["linear_last"]["mean"] == pytest.approx(0.3)
+    assert of_backbone["linear_fall"]["mean"] == of_projector["knn_fall"]["mean"] == 0
+    assert {f"{name}_{key}" for name in ("linear", "knn") for key in ("peak", "last", "fall")} == {
+        *of_projector
+    } - {"group", "layer"}
+
+
+def test_a_sweep_stores_the_falls_of_its_runs(run, twin, tmp_path):
+    measured = tmp_path / "measured"
+    overfitting(OverfittingOptions(run=(run, twin), checkpoints=3, samples=8, probed=20,
+                                   out=measured))  # fmt: skip
+    options = sweep([run, twin], tmp_path / "o", variants=("control",), overfitting=measured)
+    found = read_json(umm_sweep(options) / "table.json")["falls"]
+    told = read_json(measured / "overfitting.json")["runs"]
+    for entry, layer in zip(found, ("backbone", "projector"), strict=True):
+        own = [one["linear_fall"][one["layers"].index(layer)] for one in told]
+        assert entry["layer"] == layer
+        np.testing.assert_allclose(entry["linear_fall"]["values"], own)
+        for key in entry:
+            assert f"`{key}`" in PAGE or key.startswith("knn_"), key
+    assert "Before fine-tuning: accuracy at its peak" in shown("umm-sweep", tmp_path / "o")
+    shorter = read_json(measured / "overfitting.json")
+    shorter["runs"][0]["steps"] = [0, 6, 11]
+    (tmp_path / "other").mkdir()
+    write_json(tmp_path / "other/overfitting.json", shorter)
+    with pytest.raises(ValueError, match=r"measured .* after 0, 6, 11 updates; expected 12 among"):
+        umm_sweep(replace(options, overfitting=tmp_path / "other"))
+    with pytest.raises(ValueError, match="did not measure"):
+        umm_sweep(replace(options, run=(trained(tmp_path / "third", seed=5),)))
 
 
 def test_causal_effects_are_those_planted():

@@ -1,0 +1,165 @@
+"""What scores of memorisation say in both forms, layer by layer, and how layers rank images."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from sslsim.core.names import FORMS
+from sslsim.memorization.image_sets import ScoredImages
+from sslsim.memorization.losses import ImageScores
+from sslsim.memorization.outliers import KINDS
+from sslsim.memorization.split import split_scores
+from sslsim.memorization.statistics import (
+    Statistic,
+    areas,
+    differences,
+    rank_agreement,
+    split_tests,
+    two_way_interval,
+)
+from sslsim.memorization.subsampling import pool_scores
+
+Array = NDArray[np.float64]
+
+_LEVEL = 0.9
+
+
+def scores_by_form(scores: ImageScores, form: str, protocol: str) -> dict[str, ImageScores]:
+    """Scores in the form of a study and in the other, from the same alignment losses."""
+    if protocol == "closed-form":
+        return {form: scores}
+    scored = split_scores if protocol == "split" else pool_scores
+    losses, members = torch.as_tensor(scores.losses), torch.as_tensor(scores.members)
+    return {name: scores if name == form else scored(losses, members, name) for name in FORMS}
+
+
+def set_tests(units: Array, images: ScoredImages) -> dict[str, Any]:
+    """Mean scores of the sets in a layer, and the tests between them over pairs of encoders."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of sets exchanged: told once, by the study
+        tests = split_tests(units, images.sets)
+    comparisons = []
+    for test in tests.comparisons:
+        upper, lower = (units[:, images.sets[name].numpy()] for name in (test.above, test.below))
+        interval = _interval(differences(upper, lower), upper, lower)
+        del interval["mean"]  # the difference
+        comparisons.append({**asdict(test), **interval})
+    return {
+        "means": tests.means,
+        "offset": tests.offset,
+        "offset_error": tests.offset_error,
+        "comparisons": comparisons,
+    }
+
+
+def outlier_areas(scores: ImageScores, layer: int, images: ScoredImages) -> dict[str, Any]:
+    """How well scores of a layer tell outliers, by set and kind, with intervals over both."""
+    by_set: dict[str, Any] = {}
+    kinds = images.atypical.numpy()
+    # Without pairs of encoders there is one ranking, of the mean scores.
+    units = scores.units[layer] if scores.units.shape[1] else scores.scores[layer][None]
+    for name, rows in scored_sets(images).items():
+        by_set[name] = {}
+        for kind, outliers, ordinary in outlier_kinds(kinds, rows):
+            parts = units[:, outliers], units[:, ordinary]
+            interval = _interval(areas(*parts), *parts)
+            interval["low"], interval["high"] = np.clip([interval["low"], interval["high"]], 0, 1)
+            by_set[name][kind] = {"points": int(outliers.sum()), **interval}
+    return by_set
+
+
+def scored_sets(images: ScoredImages) -> dict[str, NDArray[np.bool_]]:
+    """Images of every set; all of a pool."""
+    places = np.arange(len(images.images))
+    inside = {name: np.isin(places, rows.numpy()) for name, rows in images.sets.items()}
+    return inside or {"all": np.ones(len(places), dtype=bool)}
+
+
+def outlier_kinds(
+    kinds: NDArray[np.int64], rows: NDArray[np.bool_]
+) -> list[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Kinds of outliers among some images, those of each kind, and the images left as they were."""
+    ordinary = rows & (kinds == 0)
+    found = [
+        (kind, rows & (kinds == code if code else kinds > 0), ordinary)
+        for code, kind in enumerate(("any", *KINDS[1:]))
+    ]
+    return [part for part in found if part[1].any() and part[2].any()]
+
+
+def by_form(
+    forms: Mapping[str, ImageScores], images: ScoredImages, layers: Sequence[str], atypical: bool
+) -> dict[str, Any]:
+    """All that is told in both forms: means, tests of sets, areas of outliers, by layer."""
+    found: dict[str, Any] = {}
+    for form, scores in forms.items():
+        places = range(len(layers))
+        found[form] = {
+            "mean": scores.scores.mean(axis=1),
+            "deviation": scores.scores.std(axis=1),
+            "loss_correlation": [_loss_correlation(scores, place, images) for place in places],
+            "sets": [set_tests(units, images) for units in scores.units] if images.sets else None,
+            "atypical": [outlier_areas(scores, place, images) for place in places]
+            if atypical
+            else None,
+        }
+    return found
+
+
+def layer_agreement(
+    scores: ImageScores, images: ScoredImages, layers: Sequence[str], top: int
+) -> list[dict[str, Any]]:
+    """How far the rankings by different layers agree."""
+    ranked = images.ranked()
+    k = min(top, int(ranked.sum()) // 2)
+    return [
+        {
+            "layer": layers[one],
+            "other_layer": layers[other],
+            "points": int(ranked.sum()),
+            "top": k,
+            **asdict(rank_agreement(scores.scores[one][ranked], scores.scores[other][ranked], k)),
+        }
+        for one, other in combinations(range(len(layers)), 2)
+    ]
+
+
+def _interval(statistic: Statistic, *scores: Array) -> dict[str, float]:
+    """Interval over images and pairs, by the names of results."""
+    sizes = [part.shape[1] for part in scores]
+    if max(sizes) < 2:
+        return dict.fromkeys(_NAMES.values(), float("nan"))
+    found = asdict(two_way_interval(statistic, len(scores[0]), sizes, _LEVEL))
+    return {name: found[key] for key, name in _NAMES.items()}
+
+
+_NAMES = {
+    "mean": "mean",
+    "low": "low",
+    "high": "high",
+    "standard_error": "two_way_error",
+    "pair_error": "pair_error",
+    "image_error": "image_error",
+}
+
+
+def _loss_correlation(scores: ImageScores, layer: int, images: ScoredImages) -> float:
+    """Spearman correlation of the scores that are ranked with the losses of encoders without."""
+    ranked, outside = images.ranked(), ~scores.members
+    counts = outside.sum(axis=0)[ranked]
+    if len(outside) == 0 or counts.min() == 0:
+        return float("nan")
+    without = np.where(outside, scores.losses[:, layer], 0.0).sum(axis=0)[ranked] / counts
+    values = scores.scores[layer][ranked]
+    if len(values) < 3 or np.ptp(values) == 0 or np.ptp(without) == 0:
+        return float("nan")
+    return float(stats.spearmanr(values, without).statistic)
