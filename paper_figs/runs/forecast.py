@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from paper_figs.store import grouped
 from paper_figs.style import BAND, INK, QUIET, mode_colours, save, styled
@@ -84,18 +85,19 @@ def _draw_scatter(
             color=colours[place],
             ecolor=colours[place],
             elinewidth=0.7,
-            label=f"{method}, {kind}",
+            label=kind,
         )
         axes.plot(remaining, naive, marker, ms=4.5, mfc="none", mec=QUIET, mew=0.8, ls="none")
         shown = np.concatenate([remaining, predicted, naive])
         everything += shown[np.isfinite(shown) & (shown > 0)].tolist()
-    axes.set(xlabel="time to the step, measured", ylabel="forecast")
-    axes.set_title(f"forecast at $\\lambda$ = {result['judged_at']:g}")
+    axes.set(xlabel="flow time to the step, measured", ylabel="flow time to the step, forecast")
+    axes.set_title(f"{method}, from $\\lambda$ = {result['judged_at']:g} on")
     if not everything:
         axes.text(0.5, 0.5, "no step was seen", ha="center", transform=axes.transAxes)
         return
     ends = [min(everything) / 1.5, max(everything) * 1.5]
     axes.set(xscale="log", yscale="log")
+    axes.xaxis.set_minor_formatter(NullFormatter())  # between decades they collide
     axes.plot(ends, ends, color=INK, lw=0.8)
     axes.plot([], [], "o", mfc="none", mec=QUIET, mew=0.8, ls="none", label="last rate kept up")
     axes.legend(loc="best")
