@@ -36,6 +36,16 @@ def name_of(word: str) -> str:
     return _NAMES.get(last, last.replace("_", " "))
 
 
+def group_of(words: str) -> str:
+    """A group of runs, by what they have in common, as readers know it.
+
+    >>> group_of("simclr, fixed_views True")
+    'SimCLR, fixed views'
+    """
+    said = {"fixed_views True": "fixed views", "fixed_views False": "fresh views"}
+    return ", ".join(said.get(part, name_of(part)) for part in words.split(", "))
+
+
 def number(value: float) -> str:
     """A number with a short exponent.
 

@@ -43,7 +43,7 @@ def figure(results: Path) -> tuple[Figure, str]:
     top, bottom = drawn.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
     _draw_table(top.subplots(), table(result))
     panels = bottom.subplots(1, 4, sharey=True)
-    names = {row["group"]: captions.name_of(row["group"]) for row in result["rows"]}
+    names = {row["group"]: captions.group_of(row["group"]) for row in result["rows"]}
     draw_changes(panels, result, names)
     titles = ("linear, points", "neighbours, points", r"$\Delta R$, nats", "distance")
     for place, (axes, title) in enumerate(zip(panels, titles, strict=True)):
@@ -54,7 +54,8 @@ def figure(results: Path) -> tuple[Figure, str]:
     handles, words = panels[0].get_legend_handles_labels()
     bottom.legend(
         handles,
-        [f"{word}: change beyond plain training's" for word in words],
+        words,
+        title="change beyond plain training's",
         loc="outside lower center",
         ncols=2,
     )
@@ -75,7 +76,7 @@ def table(result: Mapping[str, Any]) -> list[list[str]]:
             ),
             {},
         )
-        name = captions.name_of(row["group"])
+        name = captions.group_of(row["group"]).replace(", ", "\n")
         for key, words, factor, digits in _MEASURES:
             measure = row["measures"].get(key)
             if measure is None:
@@ -111,10 +112,10 @@ def _draw_table(axes: Axes, rows: list[list[str]]) -> None:
         for column, (place, words) in enumerate(zip(places, row, strict=True)):
             axes.text(
                 place,
-                line + 0.5,
+                line + (0.25 if "\n" in words else 0.5),
                 words,
                 ha="left" if column < 2 else "right",
-                va="center",
+                va="top" if "\n" in words else "center",
                 fontsize=7.0,
             )
 
@@ -129,7 +130,7 @@ def _caption(
     options = config["options"]
     level = captions.percent(result["interval_level"])
     runs = captions.listed(
-        f"{captions.name_of(row['group'])} ({captions.seeds(row['seeds'])})" for row in rows
+        f"{captions.group_of(row['group'])} ({captions.seeds(row['seeds'])})" for row in rows
     )
     failed = sum(len(row["failed"]) for row in result["rows"])
     lacking = f" {failed} cells failed and are left out." if failed else ""

@@ -127,7 +127,7 @@ def test_figure_7_shows_every_difference_of_every_measure(same_lines):
     result = read_json(RESULTS / "umm_sweep/table.json")
     for axes, (key, factor) in zip(figure.get_axes()[1:], MEASURES, strict=True):
         expected = change_marks(result, key, factor)
-        assert len(expected) > 20
+        assert len(expected) > 12
         same_lines(axes, expected)
 
 

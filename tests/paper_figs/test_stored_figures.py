@@ -320,7 +320,7 @@ def test_figure_7_writes_the_table_and_draws_every_difference():
     ]
     stored = [row["measures"]["coding_rate_reduction"]["from_control"]["mean"] for row in compared]
     np.testing.assert_allclose(sorted(dots), sorted(stored))
-    assert "150 outer steps" in caption
+    assert "100 outer steps" in caption
 
 
 @pytest.mark.parametrize("number", sorted(FIGURES))
