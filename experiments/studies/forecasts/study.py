@@ -134,10 +134,10 @@ def _check(options: ForecastOptions) -> None:
             f"pairs is {options.pairs} and interval_level {options.interval_level}; "
             "expected at least 2 and a number between 0 and 1"
         )
-    if (options.curves is None) != (options.lr is None):
-        raise ValueError(
-            f"lr is {options.lr}; expected a learning rate with --curves, and only then"
-        )
+    if options.curves is not None and options.lr is None:
+        raise ValueError("curves are given without lr; expected --lr, their learning rate")
+    if options.curves is None and options.lr is not None:
+        raise ValueError(f"lr is {options.lr} without curves; expected it with --curves only")
     if options.lr is not None and not 0 < options.lr < np.inf:
         raise ValueError(f"lr is {options.lr}; expected a finite number above zero")
     if not 0 <= options.momentum < 1:

@@ -347,7 +347,8 @@ def test_from_the_command_line(run, capsys):
     [
         ({"run": ()}, "no run is given; expected --run DIR, a folder of sslsim train, or --curves"),
         ({"curves": Path("c.npz")}, "both run and curves are given; expected one of them"),
-        ({"lr": 0.1}, "lr is 0.1; expected a learning rate with --curves, and only then"),
+        ({"lr": 0.1}, "lr is 0.1 without curves; expected it with --curves only"),
+        ({"run": (), "curves": Path("c.npz")}, "curves are given without lr; expected --lr, their"),
         ({"at": 10, "calibrate": True}, "calibrate is given with at or curves; expected whole"),
         ({"run": (Path("a"), Path("b")), "at": 3}, "at is 3 for 2 runs; expected one run"),
         ({"pairs": 1}, "pairs is 1 and interval_level 0.9; expected at least 2"),
