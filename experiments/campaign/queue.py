@@ -29,7 +29,9 @@ from typing import Any
 
 from sslsim.core.errors import reason
 
-SHIPPED = ("small", "resnet50", "resnet50-cpu", "resnet-gains", "forecasts")
+SHIPPED = (
+    "small", "resnet50", "resnet50-cpu", "resnet-gains", "forecasts", "umm", "memorization",
+)  # fmt: skip
 DEVICES = ("cpu", "cuda")
 
 _PLACES = ("out", "data")
