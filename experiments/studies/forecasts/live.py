@@ -19,10 +19,9 @@ from experiments.studies.forecasts.forecasters import CURVES
 from experiments.studies.forecasts.intervals import read_calibration, scores_for
 from experiments.studies.forecasts.laws import learning_rate, momentum_of
 from experiments.studies.forecasts.moments import JUDGED
-from sslsim.runs.options import TrainOptions, training_options
+from sslsim.runs.options import TrainOptions
 from sslsim.runs.setup import recorded_spectrum
 from sslsim.training.loop import Watch
-from sslsim.training.options import flow_time
 
 _LEVEL = 0.9
 _KEYS = ("next_mode", "next_step", "next_step_low", "next_step_high")
@@ -31,7 +30,7 @@ _CLOSER = 0.5  # of the remaining time: then it is told again
 
 def next_step_watch(options: TrainOptions) -> Watch:
     """Function that adds a forecast to each record of a run, and tells it as it changes."""
-    name, training = recorded_spectrum(options), training_options(options)
+    name, momentum = recorded_spectrum(options), momentum_of(options)
     scores = scores_for(read_calibration(), options.method, CURVES)
     told = {"mode": 0.0, "left": np.inf}
 
@@ -41,16 +40,14 @@ def next_step_watch(options: TrainOptions) -> Watch:
         times = np.array([line["time"] for line in lines] + [record["time"]])
         lam = np.stack([*arrays.get(name, []), record[name]]).astype(float)
         rate = learning_rate(options, record["step"])
-        found = curve_forecasts(
-            times, lam, rate, momentum_of(options), options.method, scores, _LEVEL
-        )
+        found = curve_forecasts(times, lam, rate, momentum, options.method, scores, _LEVEL)
         entry = next((one for one in found if one.state == NEXT and one.lam >= JUDGED), None)
         if entry is None or not np.isfinite(entry.step):
             return dict.fromkeys(_KEYS)
         left = entry.step - record["time"]
         if entry.mode != told["mode"] or left < _CLOSER * told["left"]:
             told.update(mode=entry.mode, left=left)
-            updates = left / (flow_time(training, record["step"] + 1) - record["time"])
+            updates = left * (1 - momentum) / rate
             tqdm.write(_sentence(entry, record["step"], updates), file=sys.stdout)
         told_now = (entry.mode, entry.step, entry.low, entry.high)
         return dict(zip(_KEYS, told_now, strict=True))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from experiments.studies.forecasts.curves import curve_forecasts
+from experiments.studies.forecasts.live import next_step_watch
 from sslsim.core.checkpoints import load_newest_checkpoint
 from sslsim.core.files import read_json
 from sslsim.core.interruption import Interrupted
@@ -83,3 +84,15 @@ def test_a_resumed_run_holds_the_forecasts_of_one_that_was_not_stopped(
         trained(folder, **options)
     trained(folder, **options)
     assert lines_of(folder) == lines_of(watched)
+
+
+def test_the_last_record_is_told_of_too_whatever_the_schedule(capsys):
+    options = TrainOptions(steps=20, schedule="cosine", warmup=2, lr=0.01, momentum=0.9)
+    watch = next_step_watch(options)
+    lines = [{"step": 10, "time": 1.0}, {"step": 15, "time": 1.5}]
+    arrays = {"cross_spectrum": [np.array([0.01, 1e-6]), np.array([0.02, 1e-6])]}
+    record = {"step": 20, "time": 2.0, "cross_spectrum": np.array([0.04, 1e-6])}
+    told = watch(record, lines, arrays)
+    assert told["next_mode"] == 1
+    assert told["next_step"] > 2.0
+    assert capsys.readouterr().out.startswith("update 20: mode 1 is next, at flow time ")
