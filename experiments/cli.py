@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None, studies: Sequence[Study] = STUDIES) 
             study, options = parsed(arguments, studies)
         except SystemExit:  # of --help, which has been printed
             return 0
+        except BrokenPipeError:
+            return _unread()
         except ValueError as error:
             return _failed(_one_line(error))
         try:
@@ -55,9 +57,8 @@ def main(argv: Sequence[str] | None = None, studies: Sequence[Study] = STUDIES) 
         except KeyboardInterrupt:
             print("sslsim: interrupted", file=sys.stderr)
             return 130
-        except BrokenPipeError:  # whoever read the output has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+        except BrokenPipeError:
+            return _unread()
         except SystemExit as stop:  # of code that is not ours
             return _failed(f"code that {study.name} calls has exited, with status {stop.code}")
         except Exception as error:
@@ -66,6 +67,12 @@ def main(argv: Sequence[str] | None = None, studies: Sequence[Study] = STUDIES) 
             if not isinstance(error, (ValueError, OSError)):
                 raise
             return _failed(_as_typed(_one_line(error), options))
+    return 0
+
+
+def _unread() -> int:
+    """Stop in silence when the reader of the output has seen enough (`sslsim ... | head`)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

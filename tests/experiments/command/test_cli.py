@@ -214,3 +214,18 @@ def test_unfit_training_is_refused_in_one_line(capsys, tmp_path, arguments, mess
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert message in lines[0]
+
+
+@pytest.mark.parametrize("command", [["--help"], ["memorization", "--help"], ["predict"]])
+def test_a_reader_that_has_seen_enough_gets_no_traceback(tmp_path, command):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.cli", *command],
+        cwd=tmp_path,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
