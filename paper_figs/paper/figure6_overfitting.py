@@ -24,20 +24,41 @@ def figure(results: Path) -> tuple[Figure, str]:
     )
     groups = result["groups"]
     several = len(result["runs"]) > 1
-    heights = [4.6, 1.1 + 0.36 * len(groups)] if several else [4.6]
+    heights = [4.6, 1.2 + 0.4 * len(groups)] if several else [4.6]
+    shown = most_overfit(result)
     drawn = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     parts = drawn.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     panels = parts[0].subplots(2, 2, height_ratios=[1.0, 1.3])
-    draw_group(panels, result, 0)
+    draw_group(panels, result, shown)
     for place, axes in enumerate(panels.flat):
         entitle(axes, letter(place), axes.get_title(loc="left"))
     if several:
-        draw_correlations(parts[1], result, labels(groups))
+        draw_correlations(parts[1], result, labels(groups), eps_compared(result))
         parts[1].suptitle("")
         for place, axes in enumerate(parts[1].axes):
             title = axes.get_title(loc="left")
             entitle(axes, letter(4 + place), title, fontsize=8.5)
     return drawn, _caption(result, config)
+
+
+def most_overfit(result: Mapping[str, Any]) -> int:
+    """The group whose embedding has lost most accuracy since its peak, mean over seeds."""
+    falls = []
+    for place in range(len(result["groups"])):
+        curves = [
+            run["linear"][run["layers"].index("projector")] for run in runs_shown(result, place)
+        ]
+        falls.append(sum(max(curve) - curve[-1] for curve in curves) / len(curves))
+    return falls.index(max(falls))
+
+
+def eps_compared(result: Mapping[str, Any]) -> list[float]:
+    """The smallest and the largest measured eps, between which the answer changes.
+
+    >>> eps_compared({"eps": [0.1, 0.03, 1.0]})
+    [0.03, 1.0]
+    """
+    return sorted({min(result["eps"]), max(result["eps"])})
 
 
 def labels(groups: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -66,14 +87,17 @@ def labels(groups: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _caption(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     groups = result["groups"]
-    runs = runs_shown(result, 0)
+    shown = most_overfit(result)
+    runs = runs_shown(result, shown)
+    compared = captions.listed(captions.number(eps) for eps in eps_compared(result))
     level = captions.percent(result["interval_level"])
     measured = sorted({run["images"] for run in result["runs"]})
     counts = sorted({len(run["steps"]) for run in result["runs"]})
     seeds = [seed for group in groups for seed in group["seeds"]]
     text = (
         "Overfitting by layers, and the coding rate reduction Delta R by instances, which knows no "
-        f"labels. a to d: {labels(groups)[0]} (method, data, images, views), "
+        f"labels. a to d: {labels(groups)[shown]} (method, data, images, views; of all groups "
+        "the one whose embedding falls most), "
         f"{captions.seeds(run['seed'] for run in runs)}: a, accuracy of a linear probe on held-out "
         "images by layer and updates, mean over seeds; b, Delta R on held-out images over each "
         f"layer's highest, eps {captions.number(eps_shown(result))}; c, accuracies (thin: seeds; "
@@ -84,8 +108,8 @@ def _caption(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         text += (
             " e to h: Spearman's correlation over checkpoints of a layer's Delta R with the same "
             f"layer's accuracy, {len(groups)} groups of runs: means over seeds with {level} "
-            "intervals, cut at 1, eps growing downwards; crosses, the number of updates instead of "
-            "Delta R: what knows nothing of the network."
+            f"intervals, cut at 1, at eps {compared}; "
+            "crosses, the number of updates instead of Delta R, which knows nothing of the network."
         )
     return text + (
         f" {len(result['runs'])} runs, {captions.seeds(seeds)}, {captions.listed(counts)} "

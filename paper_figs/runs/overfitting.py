@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -13,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from paper_figs.style import BAND, INK, QUIET, mode_colours, save, styled
+from paper_figs.style import INK, QUIET, mode_colours, save, styled
 from sslsim.core.files import read_json
 
 _LATE = {"backbone": "representation", "projector": "embedding"}
@@ -79,13 +80,21 @@ def draw_group(panels: NDArray[Any], result: Mapping[str, Any], group: int) -> N
     _draw_reductions(panels[1, 1], runs, result["eps"])
 
 
-def draw_correlations(part: Any, result: Mapping[str, Any], labels: Sequence[str]) -> None:
-    """Draw rank correlations of Delta R and accuracy for all groups."""
+def draw_correlations(
+    part: Any,
+    result: Mapping[str, Any],
+    labels: Sequence[str],
+    shown_eps: Sequence[float] | None = None,
+) -> None:
+    """Draw rank correlations of Delta R and accuracy for all groups, at every eps or some."""
     grid = part.subplots(2, 2, sharex=True, sharey=True)
+    scales = [result["eps"].index(eps) for eps in (shown_eps or result["eps"])]
     for row, layer in zip(grid, _LATE, strict=True):
         for axes, span in zip(row, ("all", "after_peak"), strict=True):
-            _draw_correlations(axes, result, layer, span)
+            _draw_correlations(axes, result, layer, span, scales)
             axes.set_yticks(range(len(labels)), labels)
+    for axes in grid[-1]:
+        axes.set_xlabel("Spearman's correlation with accuracy")
     handles, names = grid[0, 0].get_legend_handles_labels()
     part.suptitle("Rank correlation with the same layer's accuracy", fontsize=9.5)
     part.legend(handles, names, loc="outside lower center", ncols=len(names))
@@ -104,7 +113,7 @@ def _draw_map(
     places = np.unique(np.linspace(0, len(steps) - 1, min(5, len(steps))).round().astype(int))
     axes.set_xticks(places, [str(steps[place]) for place in places])
     axes.tick_params(length=2)
-    axes.set_title(title)
+    axes.set(title=title, xlabel="updates")
     bar = axes.figure.colorbar(image, ax=axes, pad=0.02)
     bar.ax.tick_params(labelsize=7)
 
@@ -150,15 +159,20 @@ def _draw_reductions(axes: Axes, runs: list[dict[str, Any]], every_eps: list[flo
     axes.legend(loc="best", fontsize=7)
 
 
-def _draw_correlations(axes: Axes, result: Mapping[str, Any], layer: str, span: str) -> None:
+def _draw_correlations(
+    axes: Axes, result: Mapping[str, Any], layer: str, span: str, scales: Sequence[int]
+) -> None:
     groups, every_eps = result["groups"], result["eps"]
+    colours = mode_colours(len(every_eps))
     marks = [
-        ("instance", scale, "o", colour, rf"$\Delta R$, eps {every_eps[scale]:g}")
-        for scale, colour in enumerate(mode_colours(len(every_eps)))
+        ("instance", scale, marker, colours[scale], rf"$\Delta R$, eps {every_eps[scale]:g}")
+        for scale, marker in zip(scales, cycle("osD^"))
     ]
-    marks.append(("updates", 0, "x", QUIET, "updates"))
-    offsets = np.linspace(-0.32, 0.32, len(marks))
-    axes.axvline(0, color=BAND, lw=1.0, zorder=0)
+    marks.append(("updates", 0, "x", QUIET, "number of updates instead"))
+    offsets = np.linspace(-0.32, 0.32, len(marks)) * min(1.0, len(marks) / 4)
+    for place in range(0, len(groups), 2):
+        axes.axhspan(place - 0.5, place + 0.5, color="#f4f4f4", zorder=0, lw=0)
+    axes.axvline(0, color=QUIET, lw=0.8, zorder=1)
     for place, group in enumerate(groups):
         row = group["layers"].index(layer)
         for offset, (signal, scale, marker, colour, _) in zip(offsets, marks, strict=True):
@@ -169,11 +183,11 @@ def _draw_correlations(axes: Axes, result: Mapping[str, Any], layer: str, span: 
                 continue
             if low is not None:
                 ends = np.clip([low, high], -1, 1)  # an interval may leave what can be
-                axes.plot(ends, [height] * 2, color=colour, lw=0.8)
-            axes.plot(mean, height, marker, color=colour, ms=3.5)
+                axes.plot(ends, [height] * 2, color=colour, lw=1.0)
+            axes.plot(mean, height, marker, color=colour, ms=4)
     for _, _, marker, colour, label in marks:
-        axes.plot([], [], marker, color=colour, ms=3.5, ls="none", label=label)
+        axes.plot([], [], marker, color=colour, ms=4, ls="none", label=label)
     axes.set(xlim=(-1.08, 1.08), ylim=(len(groups) - 0.5, -0.5))
-    axes.tick_params(axis="y", labelsize=6.5, length=0)
+    axes.tick_params(axis="y", labelsize=7.5, length=0)
     words = "all checkpoints" if span == "all" else "from its peak on"
     axes.set_title(f"{_name(layer)}, {words}", fontsize=8.5)

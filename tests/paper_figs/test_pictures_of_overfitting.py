@@ -48,14 +48,15 @@ def planted():
     return {"runs": runs, "groups": groups, "eps": eps, "interval_level": 0.9}
 
 
-def correlation_marks(result, layer, span):
+def correlation_marks(result, layer, span, scales=None):
     """Every group's, eps by eps from above, then that of the number of updates."""
-    heights = np.linspace(-0.32, 0.32, len(result["eps"]) + 1)
+    scales = range(len(result["eps"])) if scales is None else scales
+    heights = np.linspace(-0.32, 0.32, len(scales) + 1) * min(1, (len(scales) + 1) / 4)
     expected = [([0, 0], WHOLE)]
     for place, group in enumerate(result["groups"]):
         row, by_signal = group["layers"].index(layer), group["correlations"]["linear"]
-        for scale, height in enumerate(heights):
-            last = scale == len(result["eps"])
+        for scale, height in zip([*scales, None], heights, strict=True):
+            last = scale is None
             found = by_signal["updates" if last else "instance"][span]
             mean, low, high = (
                 found[key][0 if last else scale][row] for key in ("mean", "low", "high")
@@ -146,18 +147,29 @@ def test_figure_6_shows_every_curve_and_every_correlation(same_lines, same_bands
         figure, caption = figure6_overfitting.figure(RESULTS)
     result = read_json(RESULTS / "overfitting/overfitting.json")
     panels = [axes for axes in figure.get_axes() if axes.get_label() != "<colorbar>"]
-    accuracies, bands, reductions = curve_marks(result, 0)
+    accuracies, bands, reductions = curve_marks(result, 2)
+    labels = figure6_overfitting.labels(result["groups"])
+    assert f"a to d: {labels[2]} (" in " ".join(caption.split())
     same_lines(panels[2], accuracies)
     same_bands(panels[2], bands)
     same_lines(panels[3], reductions)
     kinds = [(layer, span) for layer in LATE for span in ("all", "after_peak")]
     for axes, kind in zip(panels[4:], kinds, strict=True):
-        expected = correlation_marks(result, *kind)
-        assert len(expected) > 50
+        expected = correlation_marks(result, *kind, scales=[0, 3])
+        assert len(expected) > 30
         same_lines(axes, expected)
     assert "90 % intervals" in " ".join(caption.split())
     eps = min(result["eps"], key=lambda one: abs(np.log(one / 0.3)))
     assert f"highest, eps {eps:g}" in " ".join(caption.split())
+
+
+@pytest.mark.parametrize("group", [0, 1])
+def test_the_group_that_figure_6_shows_is_the_one_that_falls_most(group):
+    result = planted()
+    curves = {True: [0.2, 0.6, 0.5, 0.3], False: [0.1, 0.6, 0.2, 0.5]}
+    for place, run in enumerate(result["runs"]):
+        run["linear"][2] = curves[(place == 2) == (group == 1)]
+    assert figure6_overfitting.most_overfit(result) == group
 
 
 def test_figure_2_shows_the_eigenvalues_of_its_comparison_and_all_errors(same_lines):

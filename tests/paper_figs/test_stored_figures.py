@@ -279,7 +279,7 @@ def test_figure_5_shows_every_step_time_with_its_interval():
 def test_figure_6_shows_accuracies_and_correlations():
     figure, _ = drawn(6)
     result = read_json(RESULTS / "overfitting" / "overfitting.json")
-    group = result["groups"][0]
+    group = result["groups"][figure6_overfitting.most_overfit(result)]
     runs = [result["runs"][place] for place in group["runs"]]
     accuracy = 100 * np.mean([run["linear"] for run in runs], axis=0)
     (image,) = panel(figure, "a").get_images()
