@@ -20,6 +20,7 @@ INK = "#222222"
 QUIET = "#8a8a8a"
 BAND = "#d9d9d9"
 WIDTH = 7.0  # inches: a page's two columns
+TIME = r"time (learning rate $\times$ update / (1 $-$ momentum))"
 
 _SETTINGS: Any = {
     "font.size": 9.0,

@@ -14,7 +14,7 @@ from scipy.special import expit
 from paper_figs import captions
 from paper_figs.runs.training import draw_again, draw_records
 from paper_figs.store import grouped
-from paper_figs.style import WIDTH, entitle, letter, mode_colours
+from paper_figs.style import TIME, WIDTH, entitle, letter, mode_colours
 from sslsim.core.files import read_json
 
 NAME = "methods"
@@ -51,7 +51,7 @@ def figure(results: Path) -> tuple[Figure, str]:
             above.set_ylabel("")
             same = columns[column - 1][0]["spectrum"] == first["spectrum"]
             below.set_ylabel("" if same else "eigenvalue of covariance")
-    drawn.supxlabel("time (learning rate $\\times$ update / (1 $-$ momentum))", fontsize=9)
+    drawn.supxlabel(TIME, fontsize=9)
     return drawn, _caption(columns)
 
 

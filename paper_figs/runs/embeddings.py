@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from paper_figs.style import BAND, INK, QUIET, styled
+from paper_figs.style import BAND, INK, QUIET, TIME, styled
 from sslsim.core.files import read_arrays, read_json, whole_file
 
 
@@ -89,17 +89,23 @@ def _frame(
     # Coloured by the first direction, so that points can be followed.
     space.scatter(*cloud.T, c=cloud[:, 0], cmap="viridis", s=8, depthshade=False)
     reach = 1.1 * max(1.0, float(np.abs(points).max()))
-    for name in ("x", "y", "z"):
+    for name, number in zip("xyz", (1, 2, 3), strict=True):
         getattr(space, f"set_{name}lim")(-reach, reach)
         getattr(space, f"set_{name}ticks")([])
-    space.set_title("embeddings, three principal directions")
+        getattr(space, f"set_{name}label")(f"direction {number}", fontsize=7.5, labelpad=-12)
+    space.set_title(
+        "embeddings along three principal\ndirections (colour: direction 1)", fontsize=8.5
+    )
     times, spectra = records["times"], records[result["spectrum"]][:, :16]
     for curve in spectra.T:
         curves.plot(times, curve, color=BAND, lw=1.0)
         curves.plot(times[: place + 1], curve[: place + 1], color=INK, lw=1.2)
     curves.axvline(times[place], color=QUIET, lw=0.8)
     done = sum(step <= times[place] for step in opened)
-    curves.set(xlabel="time", ylabel="eigenvalue", title=f"{done} step(s) done")
+    of = " of C" if result["spectrum"] == "cross_spectrum" else " of the covariance"
+    steps = f"{done} step{'' if done == 1 else 's'} done"
+    curves.set(xlabel=TIME, ylabel=f"eigenvalues{of}", title=steps)
+    curves.xaxis.label.set_fontsize(7.5)
     canvas = FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     canvas.print_png(buffer)

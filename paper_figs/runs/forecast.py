@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from paper_figs.store import grouped
-from paper_figs.style import BAND, INK, QUIET, mode_colours, save, styled
+from paper_figs.style import BAND, INK, QUIET, TIME, mode_colours, save, styled
 from sslsim.core.files import read_arrays, read_json
 from theory.growth.two_factor import growth_time, two_factor_law
 
 _MARKERS = "osD^vP"
 _NAIVE = "last_rate"
+_APART = 0.4  # factor between the heights of intervals, so that none hides another
 
 
 def draw_forecast(folder: str | os.PathLike[str]) -> Path:
@@ -154,7 +155,7 @@ def _draw_future(axes: Axes, result: dict[str, Any], curves: dict[str, Any]) -> 
         values = np.where(lam[:, mode] > 0, lam[:, mode], np.nan)
         axes.plot(times[past], values[past], color=colour)
         axes.plot(times[rest], values[rest], color=colour, lw=0.8, ls=":")
-    for forecast in forecasts:
+    for place, forecast in enumerate(forecasts):
         colour = colours[forecast["mode"] - 1]
         step = forecast["step_times"][_main(result)]
         if step is not None:
@@ -165,15 +166,23 @@ def _draw_future(axes: Axes, result: dict[str, Any], curves: dict[str, Any]) -> 
             if _main(result) != "two_factor":
                 when = now + (when - now) * (step - now) / growth_time(law, forecast["lam"], 0.5)
             axes.plot(when, forecast["ceiling"] * rise, color=colour, lw=1.0, ls=(0, (5, 2)))
-        height = 0.5 * forecast["ceiling"]
+        height = 0.5 * forecast["ceiling"] * _APART**place
         interval = np.array([forecast["low"], forecast["high"]], dtype=float)
-        axes.plot(interval, [height, height], color=colour, lw=0.8, marker="|")
+        axes.plot(interval, [height, height], color=colour, lw=1.0, marker="|")
+        words: dict[str, Any] = {"color": colour, "fontsize": 7, "va": "bottom", "clip_on": True}
+        if step is not None:
+            axes.plot(step, height, "o", color=colour, ms=3.5)
+            axes.text(step, height, f"mode {forecast['mode']} ", ha="right", **words)
+        elif forecast["low"] is not None and forecast["high"] is None:
+            axes.text(forecast["low"], height, f" mode {forecast['mode']}: not before", **words)
     axes.axvspan(times[0], now, color=BAND, alpha=0.35, lw=0)
     ends = [forecast["high"] for forecast in forecasts[:3] if forecast["high"] is not None]
     axes.set(
         yscale="log",
-        xlabel="flow time",
+        xlabel=TIME,
         ylabel=r"eigenvalue $\lambda$",
         xlim=(times[0], max([times[-1], *ends])),
     )
-    axes.set_title("shaded: known; dashed: forecast, with its interval; dotted: what happened")
+    axes.set_title(
+        "shaded: known; dashed: forecast; dots: step times, with intervals; dotted: outcome"
+    )

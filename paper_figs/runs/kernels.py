@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper_figs.style import BAND, INK, QUIET, mode_colours, save, styled
+from paper_figs.style import BAND, INK, QUIET, TIME, mode_colours, save, styled
 from sslsim.core.files import read_json
 
 _LINES = (  # of one colour family, told apart by marker and dash
@@ -59,7 +59,7 @@ def _draw_kernel(axes: Axes, result: dict[str, Any]) -> None:
     first = times[1] if len(times) > 1 else 1.0
     axes.set_xscale("symlog", linthresh=first)
     axes.set(xlim=(0, times[-1] * 1.05), ylim=(0, 1.03), ylabel="alignment")
-    axes.set_xlabel("time (learning rate $\\times$ update / (1 $-$ momentum))")
+    axes.set_xlabel(TIME)
     axes.set_title(f"{result['method']}, {result['encoder']} on {Path(result['data']).name}")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7.5)
 

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from paper_figs.runs.embeddings import animate
-from paper_figs.style import BAND, INK, QUIET, mode_colours, save, styled
+from paper_figs.style import BAND, INK, QUIET, TIME, mode_colours, save, styled
 from sslsim.core.files import read_arrays, read_json, read_lines
 
 _SHOWN = 32  # eigenvalues drawn at most
@@ -137,7 +137,7 @@ def draw_records(
     above.legend(handles=handles, loc="lower left")
     below.set(
         ylabel="eigenvalue of C" if result["spectrum"] == "cross_spectrum" else "eigenvalue",
-        xlabel="time (learning rate $\\times$ update / (1 $-$ momentum))",
+        xlabel=TIME,
     )
     if seen and min(seen) > 0 and max(seen) / min(seen) > 20:
         below.set_xscale("log")

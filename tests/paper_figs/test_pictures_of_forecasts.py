@@ -100,11 +100,25 @@ def test_a_forecast_ahead_shows_the_rise_from_now_on(tmp_path, figure_of, same_l
         axes,
         [
             *past, *rest, *(line.get_data() for line in rises),
-            ([1.5, 4.0], [1.0, 1.0]), ([5.0, np.nan], [0.5, 0.5]),
+            ([1.5, 4.0], [1.0, 1.0]), ([5.0, np.nan], [0.2, 0.2]),  # the second below the first
+            ([2.0], [1.0]), ([9.0], [0.2]),
         ],
     )  # fmt: skip
+    names = [(text.get_text().strip(), text.get_position()) for text in axes.texts]
+    assert names == [("mode 1", (2.0, 1.0)), ("mode 2", (9.0, 0.2))]
     same_boxes(axes, [([0.0, 1.0], WHOLE)])
     assert axes.get_xlim() == (0.0, 4.0)
+
+
+def test_a_mode_without_a_step_time_is_named_at_its_lower_end(tmp_path, figure_of):
+    times, lam = np.array([0.0, 1.0]), np.array([[0.01, 0.001], [0.1, 0.001]])
+    write_arrays(tmp_path / "forecast.npz", times_0=times, eigenvalues_0=lam)
+    queued = told(None, 1.0, None, None, 5.0, None, 3.0, mode=2, lam=0.001, late_rate=0.999)
+    write_json(tmp_path / "forecast.json", {"at": 10, "judged_at": None, "forecasts": [queued]})
+    (axes,) = figure_of(forecast.draw_forecast, tmp_path).get_axes()
+    (text,) = axes.texts
+    assert text.get_text().strip() == "mode 2: not before"
+    assert text.get_position() == (5.0, 0.5)
 
 
 def expected_kinds(results=RESULTS):

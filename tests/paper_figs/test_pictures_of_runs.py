@@ -297,4 +297,6 @@ def test_the_animation_shows_points_eigenvalues_and_steps_of_every_moment(
         done = [(records["times"][: place + 1], curve[: place + 1]) for curve in curves.T]
         whole = [(records["times"], curve) for curve in curves.T]
         same_lines(panel, [*whole, *done, ([float(place)] * 2, WHOLE)])
-        assert panel.get_title(loc="left") == f"{place} step(s) done"
+        assert panel.get_title(loc="left") == (
+            "1 step done" if place == 1 else f"{place} steps done"
+        )
