@@ -13,22 +13,16 @@ from numpy.typing import NDArray
 
 from paper_figs import captions
 from paper_figs.runs import memorization_overlap
-from paper_figs.runs.memorization import (
-    LEVEL,
-    draw_curve,
-    draw_distributions,
-    draw_images,
-    draw_layers,
-    draw_outliers,
-)
+from paper_figs.runs.memorization import LEVEL, draw_distributions, draw_images
 from paper_figs.runs.memorization_overlap import Overlap, draw_overlaps, overlaps
 from paper_figs.runs.retraining import draw_accuracies, draw_measure, label_shares, measures_shown
 from paper_figs.store import read_result
-from paper_figs.style import WIDTH, entitle, letter
-from sslsim.core.files import read_json
+from paper_figs.style import INK, QUIET, WIDTH, entitle, letter
+from sslsim.core.files import read_arrays, read_json
 
 NAME = "memorization"
-COMMAND = "sslsim memorization --curve 5 --out DIR/memorization/split (DIR as in --results DIR)"
+STUDY, OTHER, OUTLIERS = "resnet18", "convnet", "outliers"
+COMMAND = "sslsim campaign --queue memorization (its studies as DIR/memorization/NAME)"
 
 
 @dataclass(frozen=True)
@@ -38,11 +32,17 @@ class Stored:
     Attributes
     ----------
     result, config, arrays : mapping
-        Of the study ``split``.
+        Of the study ``resnet18``.
+    networks : dict of str to mapping
+        Results by name of the network: of this study, and of ``convnet`` if it is stored.
+    outliers : mapping or None
+        Result of a study with planted outliers.
+    images : mapping or None
+        Arrays of that study, else of the first one.
     removal, penalty : mapping or None
         Contents of ``removal.json`` and ``penalty.json``.
     rows : list of Overlap
-        What studies say of each other.
+        Other studies of the same images.
     configs : list of mapping
         Of everything drawn.
     """
@@ -50,6 +50,9 @@ class Stored:
     result: Mapping[str, Any]
     config: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
+    networks: dict[str, Mapping[str, Any]]
+    outliers: Mapping[str, Any] | None
+    images: Mapping[str, NDArray[Any]]
     removal: Mapping[str, Any] | None
     penalty: Mapping[str, Any] | None
     rows: list[Overlap]
@@ -59,23 +62,33 @@ class Stored:
 def read(results: Path) -> Stored:
     """Read what is stored."""
     result, config, arrays = (
-        read_result(results, f"{NAME}/split", file, COMMAND)
+        read_result(results, f"{NAME}/{STUDY}", file, COMMAND)
         for file in ("memorization.json", "config.json", "scores.npz")
     )
     if not result["sets"]:
         raise ValueError(
-            f"{Path(results) / NAME / 'split'} is of protocol {result['protocol']}; "
+            f"{Path(results) / NAME / STUDY} is of protocol {result['protocol']}; "
             "expected split, which has four sets"
         )
     folder = Path(results) / NAME
-    rows, configs = overlaps(folder), [config]
-    made: dict[str, dict[str, Any]] = {}
-    for name in ("removal", "penalty"):
-        if (folder / name / f"{name}.json").exists():
-            made[name] = read_json(folder / name / f"{name}.json")
+    rows, configs = overlaps(folder, STUDY), [config]
+    made: dict[str, Any] = {}
+    for name, file in (
+        (OTHER, "memorization.json"),
+        (OUTLIERS, "memorization.json"),
+        ("removal", "removal.json"),
+        ("penalty", "penalty.json"),
+    ):
+        if (folder / name / file).exists():
+            made[name] = read_json(folder / name / file)
             configs.append(read_json(folder / name / "config.json"))
+    networks = {captions.name_of(result["encoder"]): result}
+    if OTHER in made:
+        networks[captions.name_of(made[OTHER]["encoder"])] = made[OTHER]
+    images = arrays if OUTLIERS not in made else read_arrays(folder / OUTLIERS / "scores.npz")
     configs += [overlap.config for overlap in rows]
-    return Stored(result, config, arrays, made.get("removal"), made.get("penalty"), rows, configs)
+    return Stored(result, config, arrays, networks, made.get(OUTLIERS), images,
+                  made.get("removal"), made.get("penalty"), rows, configs)  # fmt: skip
 
 
 def own_and_transferred(removal: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -103,39 +116,58 @@ def data_name(data: str) -> str:
     return f"{captions.name_of(name)} ({kind})" if comma else captions.name_of(name)
 
 
+def by_layer(result: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """Candidates less shared images in ratio form, layer by layer from the images on.
+
+    The last layer before the average over positions has the scores of the representation and is
+    left out.
+    """
+    found = {
+        layer: scores["comparisons"][0]
+        for layer, scores in zip(result["layers"], result["forms"]["ratio"]["sets"], strict=True)
+    }
+    depth = {"backbone": "m", "projector": "n"}
+    order = sorted(found, key=lambda layer: depth.get(layer, layer))
+    return {
+        layer: found[layer]
+        for layer in order
+        if layer == "backbone" or found[layer] != found.get("backbone")
+    }
+
+
 IMAGES = 16
 _TITLES = {
     "scores": "scores by set",
     "layers": "by layer",
-    "curve": "over training",
     "outliers": "planted outliers",
 }
+_LINES: tuple[dict[str, Any], ...] = (
+    {"color": "#2a788e", "marker": "o", "ms": 4, "ls": "-"},
+    {"color": INK, "marker": "s", "ms": 3.5, "ls": (0, (4, 2))},
+)
+_FORMS = {"raw": ("o", INK, -0.14, "g - f"), "ratio": ("D", "#2a788e", 0.14, "(g - f) / (g + f)")}
 
 
 def figure(results: Path) -> tuple[Figure, str]:
     """Draw scores, what has them high, what removal and penalties do, and how rankings agree."""
     stored = read(results)
     letters = {name: letter(place) for place, name in enumerate(_present(stored))}
-    upper = [name for name in ("scores", "layers", "curve", "outliers") if name in letters]
-    heights = [2.0] * -(-len(upper) // 2) + [1.6]
-    lowest = 0.75 + max(1.5 if stored.penalty else 0.0, 0.17 * len(stored.rows))
-    heights += [1.85] * (stored.removal is not None)
-    heights += [lowest] * (stored.penalty is not None or bool(stored.rows))
+    middle = stored.outliers is not None or bool(stored.rows)
+    below = stored.removal is not None or stored.penalty is not None
+    heights = [2.1, *[2.2] * middle, 1.6, *[2.3] * below]
     drawn = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     parts = iter(drawn.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
-    for first in range(0, len(upper), 2):
-        names = upper[first : first + 2]
-        for axes, name in zip(
-            next(parts).subplots(1, len(names), squeeze=False)[0], names, strict=True
-        ):
-            _draw_upper(axes, name, stored)
-            entitle(axes, letters[name], _TITLES[name])
+    upper = next(parts).subplots(1, 2, squeeze=False)[0]
+    draw_distributions(upper[0], stored.result, stored.arrays)
+    draw_networks(upper[1], stored.networks)
+    for axes, name in zip(upper, ("scores", "layers"), strict=True):
+        entitle(axes, letters[name], _TITLES[name])
+    if middle:
+        _draw_middle(next(parts), stored, letters)
     strips = next(parts).subplots(2, 1)
-    draw_images(strips, stored.arrays, IMAGES)
+    draw_images(strips, stored.images, IMAGES)
     entitle(strips[0], letters["images"], strips[0].get_title(loc="left"))
-    if stored.removal is not None:
-        _draw_removal(next(parts), stored.removal, letters["removal"])
-    if stored.penalty is not None or stored.rows:
+    if below:
         _draw_lowest(next(parts), stored, letters)
     return drawn, _caption(stored, letters)
 
@@ -144,31 +176,80 @@ def _present(stored: Stored) -> list[str]:
     """Names of the panels in their order."""
     there = {
         "scores": True,
-        "layers": len(stored.result["layers"]) > 1,
-        "curve": stored.result.get("curve"),
-        "outliers": stored.result["atypical"] and stored.result["atypical"].get("candidate"),
+        "layers": True,
+        "outliers": stored.outliers,
+        "overlap": stored.rows,
         "images": True,
         "removal": stored.removal,
         "penalty": stored.penalty,
-        "overlap": stored.rows,
     }
     return [name for name, content in there.items() if content]
 
 
-def _draw_upper(axes: Axes, name: str, stored: Stored) -> None:
-    if name == "scores":
-        draw_distributions(axes, stored.result, stored.arrays)
-    elif name == "layers":
-        draw_layers(axes, stored.result)
-        names = [layer_name(tick.get_text()) for tick in axes.get_xticklabels()]
-        axes.set_xticks(axes.get_xticks(), names, rotation=12 if len(names) > 4 else 0, fontsize=7)
-        axes.set_ylabel("difference of means")
-    elif name == "curve":
-        draw_curve(axes, stored.result)
-        axes.set_ylabel("mean less shared")
-    else:
-        draw_outliers(axes, stored.result, "candidate")
-        axes.set_xlabel("area under the ROC curve")
+def draw_networks(axes: Axes, networks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Draw how much the layers of networks memorise, in ratio form."""
+    found = {name: by_layer(result) for name, result in networks.items()}
+    names = list(dict.fromkeys(layer for layers in found.values() for layer in layers))
+    names.sort(key=lambda layer: {"backbone": "m", "projector": "n"}.get(layer, layer))
+    for (name, layers), look, shift in zip(found.items(), _LINES, (-0.05, 0.05), strict=False):
+        places = [names.index(layer) + shift for layer in layers]
+        mean = [comparison["difference"] for comparison in layers.values()]
+        ends = [(one["low"], one["high"]) for one in layers.values()]
+        axes.plot(places, mean, **look, label=name)
+        for place, (low, high) in zip(places, ends, strict=True):
+            axes.plot([place, place], [low, high], color=look["color"], lw=0.9)
+    axes.axhline(0, color=QUIET, lw=0.8, zorder=0)
+    axes.set_xticks(range(len(names)), [layer_name(layer) for layer in names], rotation=15)
+    axes.tick_params(axis="x", labelsize=7.5)
+    axes.set_ylabel("(g - f) / (g + f),\ncandidates less shared")
+    axes.legend(loc="upper left", fontsize=7.5)
+
+
+def _draw_middle(part: SubFigure, stored: Stored, letters: Mapping[str, str]) -> None:
+    both = stored.outliers is not None and bool(stored.rows)
+    halves: Sequence[Any] = (
+        part.subfigures(1, 2, width_ratios=(1.0, 1.35), squeeze=False)[0] if both else [part]
+    )
+    if stored.outliers is not None:
+        axes = halves[0].subplots()
+        draw_outliers(axes, stored.outliers)
+        entitle(axes, letters["outliers"], _TITLES["outliers"])
+    if stored.rows:
+        panels = halves[-1].subplots(1, 2)
+        place = stored.result["layers"].index(memorization_overlap.LAYER)
+        between = stored.result["sets"][place]["agreement_of_pairs"]
+        draw_overlaps(panels, stored.rows, between)
+        entitle(panels[0], letters["overlap"], "agreement of rankings")
+
+
+def draw_outliers(axes: Axes, result: Mapping[str, Any]) -> None:
+    """Draw how well both forms of the first layer's scores tell planted outliers of each kind."""
+    kinds = list(result["atypical"]["candidate"])
+    for form, (marker, colour, shift, label) in _FORMS.items():
+        found = result["forms"][form]["atypical"][0]["candidate"]
+        for place, kind in enumerate(kinds):
+            ends = [found[kind]["low"], found[kind]["high"]]
+            axes.plot(ends, [place + shift] * 2, color=colour, lw=1.1)
+            axes.plot(found[kind]["mean"], place + shift, marker, color=colour, ms=4)
+        axes.plot([], [], marker, color=colour, ms=4, label=label)
+    points = [result["atypical"]["candidate"][kind]["points"] for kind in kinds]
+    labels = [f"{kind} ({count})" for kind, count in zip(kinds, points, strict=True)]
+    axes.set_yticks(range(len(kinds)), labels, fontsize=7.5)
+    axes.tick_params(axis="y", length=0)
+    axes.axvline(0.5, color=QUIET, lw=0.8, zorder=0)
+    axes.set(xlim=(0, 1), ylim=(len(kinds) - 0.5, -0.5), xlabel="area under the ROC curve")
+    axes.legend(fontsize=7, loc="lower left", handletextpad=0.2)
+
+
+def _draw_lowest(part: SubFigure, stored: Stored, letters: Mapping[str, str]) -> None:
+    both = stored.removal is not None and stored.penalty is not None
+    halves: Sequence[Any] = (
+        part.subfigures(1, 2, width_ratios=(2.0, 1.0), squeeze=False)[0] if both else [part]
+    )
+    if stored.removal is not None:
+        _draw_removal(halves[0], stored.removal, letters["removal"])
+    if stored.penalty is not None:
+        _draw_penalty(halves[-1], stored.penalty, letters["penalty"])
 
 
 def _draw_removal(part: SubFigure, removal: Mapping[str, Any], mark: str) -> None:
@@ -179,26 +260,13 @@ def _draw_removal(part: SubFigure, removal: Mapping[str, Any], mark: str) -> Non
         draw_accuracies(axes, results)
         label_shares(axes, results)
         axes.tick_params(labelsize=7)
-        axes.set_title(data_name(results["data"]), fontsize=8.5)
+        axes.set_title(data_name(results["data"]), fontsize=8.5 if len(curves) < 3 else 7)
         if not place:
             entitle(axes, mark, axes.get_title(loc="left"))
             axes.set_ylabel("linear probe, %")
     part.supxlabel("share of images removed from training, %", fontsize=8)
     handles, words = panels[0].get_legend_handles_labels()
-    part.legend(handles, words, loc="outside upper right", ncols=4, fontsize=7)
-
-
-def _draw_lowest(part: SubFigure, stored: Stored, letters: Mapping[str, str]) -> None:
-    both = stored.penalty is not None and bool(stored.rows)
-    halves: Sequence[Any] = (
-        part.subfigures(1, 2, width_ratios=(1.0, 1.7), squeeze=False)[0] if both else [part]
-    )
-    if stored.penalty is not None:
-        _draw_penalty(halves[0], stored.penalty, letters["penalty"])
-    if stored.rows:
-        panels = halves[-1].subplots(1, 2)
-        draw_overlaps(panels, stored.rows, stored.result["sets"][0]["agreement_of_pairs"])
-        entitle(panels[0], letters["overlap"], "agreement of rankings")
+    part.legend(handles, words, loc="outside upper right", ncols=2, fontsize=7)
 
 
 def _draw_penalty(part: SubFigure, penalty: Mapping[str, Any], mark: str) -> None:
@@ -234,12 +302,10 @@ def _sentence(words: str) -> str:
 
 
 MISSING = {
-    "layers": "several layers of the study",
-    "curve": "its curve over training",
     "outliers": "planted outliers",
+    "overlap": "studies to compare with",
     "removal": "removal",
     "penalty": "the penalty on alignment",
-    "overlap": "studies to compare with",
 }
 
 
@@ -276,21 +342,20 @@ def _scores(stored: Stored) -> str:
 
 def _layers(stored: Stored) -> str:
     return (
-        f"differences of mean scores by layer with {captions.percent(LEVEL)} intervals over pairs "
-        "(the scale is logarithmic away from zero where sizes lie far apart)."
+        "candidates less shared images by layer, scores in ratio form, "
+        f"{captions.listed(stored.networks)}, with {captions.percent(LEVEL)} intervals over images "
+        "and encoder pairs together."
     )
 
 
-def _curve(stored: Stored) -> str:
-    first = layer_name(stored.result["layers"][0])
-    return f"mean scores of the {first} over training, less those of shared images (zero)."
-
-
 def _outliers(stored: Stored) -> str:
+    outliers: Mapping[str, Any] = stored.outliers or {}
     return (
-        "the chance that a planted outlier of a kind (their number) scores above another candidate "
-        f"(area under the ROC curve; 0.5: none): pairs, their mean with {captions.percent(LEVEL)} "
-        "interval, and of scores averaged over pairs (diamond)."
+        f"the probability that a planted outlier of a kind (their number) scores above another "
+        f"candidate (area under the ROC curve; 0.5: none) in the "
+        f"{layer_name(outliers['layers'][0])}, in both forms of the score; "
+        f"{captions.percent(LEVEL)} intervals over images and encoder pairs together; "
+        f"{outliers['seeds']} encoder pairs."
     )
 
 
@@ -331,7 +396,8 @@ def _penalty(stored: Stored) -> str:
         score = "candidates' scores (g - f) / (g + f) above external images'"
     return (
         f"{captions.listed(payers[target] for target in penalty['targets'])} pay for the distance "
-        f"of their views in {penalty['steps']:,} updates: {score}, and accuracy of linear probes; "
+        f"of their views in {penalty['steps']:,} updates of a "
+        f"{captions.name_of(penalty['encoder'])}: {score}, and accuracy of linear probes; "
         f"{captions.percent(penalty['interval_level'])} intervals over "
         f"{captions.seeds(penalty['seeds'])}."
     )
@@ -340,17 +406,17 @@ def _penalty(stored: Stored) -> str:
 def _overlap(stored: Stored) -> str:
     counts = captions.listed(sorted({overlap.points for overlap in stored.rows}))
     return (
-        f"rankings of {counts} images by other studies against that of a, or as named (views are "
-        "the very same where they are of one kind); grey, "
-        f"{captions.percent(memorization_overlap.LEVEL)} of rankings at random; dashed, mean tau "
-        "between single pairs of encoders of the study of a."
+        f"rankings of {counts} images by the representations of other networks against that of a: "
+        f"left, of mean scores (grey, {captions.percent(memorization_overlap.LEVEL)} of rankings "
+        "at random; dashed, mean tau between encoder pairs of a); right, between single encoder "
+        "pairs (open) and corrected for the reliabilities of both studies, with "
+        f"{captions.percent(memorization_overlap.LEVEL)} intervals over images."
     )
 
 
 WORDS: dict[str, Callable[[Stored], str]] = {
     "scores": _scores,
     "layers": _layers,
-    "curve": _curve,
     "outliers": _outliers,
     "images": _images,
     "removal": _removal,

@@ -16,13 +16,14 @@ from paper_figs.style import BAND, INK, QUIET
 from sslsim.core.files import read_json
 
 LEVEL = 0.9
+LAYER = "backbone"
 _KINDS = ("seed", "method", "supervised", "encoder", "views", "protocol", "name")  # order of rows
 _PROTOCOLS = {"split": "four sets", "subsample": "subsampling", "closed-form": "closed form"}
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two studies' rankings of the same images, compared.
+    """Two studies' rankings of the same images by their representations, compared.
 
     Attributes
     ----------
@@ -30,12 +31,14 @@ class Overlap:
         What sets the studies apart: an option, ``supervised``, or ``name`` of one of them.
     label : str
         The same in words.
-    points, top : int
-        Images ranked by both; those of the highest scores that were compared.
+    points : int
+        Number of images ranked by both.
     tau : float or None
-        Kendall's.
-    share : float
-        Of the top, in common.
+        Kendall's tau of the mean scores.
+    correlation : float or None
+        Mean Spearman correlation between an encoder pair of one study and one of the other.
+    corrected, low, high : float or None
+        The same corrected for the reliabilities of both studies, with its 90 % interval.
     config : mapping
         Content of ``config.json`` of the study.
     """
@@ -43,77 +46,84 @@ class Overlap:
     kind: str
     label: str
     points: int
-    top: int
     tau: float | None
-    share: float
+    correlation: float | None
+    corrected: float | None
+    low: float | None
+    high: float | None
     config: Mapping[str, Any]
 
 
-def overlaps(results: Path) -> list[Overlap]:
-    """Collect what studies have to say of each other.
+def overlaps(results: Path, study: str) -> list[Overlap]:
+    """Collect how studies agree with one of them.
 
-    >>> overlaps(Path("nowhere"))
+    >>> overlaps(Path("nowhere"), "resnet18")
     []
     """
     rows = []
     for path in sorted(Path(results).glob("*/memorization.json")):
         config = read_json(path.parent / "config.json")
         for other in read_json(path)["agreement"]:
-            their_config = path.parent.parent / Path(other["run"]).name / "config.json"
+            if Path(other["run"]).name != study:
+                continue
+            their_config = path.parent.parent / study / "config.json"
             theirs = read_json(their_config)["options"] if their_config.exists() else other
             kind, label = _difference(config["options"], theirs, path.parent.name)
+            (by_layer,) = [
+                entry for entry in other.get("by_layer", [other]) if entry["layer"] == LAYER
+            ] or [other]
             rows.append(
                 Overlap(
                     kind,
                     label,
                     other["points"],
-                    other["top"],
-                    other["tau"],
-                    other["overlap"],
+                    by_layer["tau"],
+                    *(
+                        by_layer.get(key)
+                        for key in ("correlation", "corrected", "corrected_low", "corrected_high")
+                    ),
                     config,
                 )
             )
     return sorted(rows, key=lambda row: _KINDS.index(row.kind))
 
 
-def chance(points: int, top: int) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Where rankings at random lie with a probability of 90 %.
+def chance(points: int) -> tuple[float, float]:
+    """Where Kendall's tau of rankings at random lies with a probability of 90 %.
 
-    >>> tau, share = chance(300, 50)
-    >>> [round(end, 3) for end in (*tau, *share)]
-    [-0.064, 0.064, 0.1, 0.24]
+    >>> [round(end, 3) for end in chance(300)]
+    [-0.064, 0.064]
     """
     deviation = np.sqrt(2 * (2 * points + 5) / (9 * points * (points - 1)))
     half = float(stats.norm.ppf(0.5 + LEVEL / 2) * deviation)
-    low, high = stats.hypergeom.ppf((0.5 - LEVEL / 2, 0.5 + LEVEL / 2), points, top, top) / top
-    return (-half, half), (float(low), float(high))
+    return -half, half
 
 
 def draw_overlaps(panels: Sequence[Axes], rows: Sequence[Overlap], between: float | None) -> None:
-    """Draw the agreement of rankings, a row a pair of studies, against chance."""
-    measures: tuple[list[float | None], ...] = (
-        [row.tau for row in rows],
-        [row.share for row in rows],
-    )
-    for which, (axes, values) in enumerate(zip(panels, measures, strict=True)):
-        bands = [chance(row.points, row.top)[which] for row in rows]
-        for place, (value, (low, high)) in enumerate(zip(values, bands, strict=True)):
-            axes.barh(place, high - low, 0.62, left=low, color=BAND, lw=0)
-            if value is not None:
-                axes.plot(value, place, "o", color=INK, ms=4.5)
-        ends = [*(end for band in bands for end in band), *(v for v in values if v is not None)]
-        room = 0.06 * (max(ends) - min(ends))
-        axes.set_xlim(min(ends) - room, max(ends) + room)
+    """Draw the agreement of rankings, a row a study: as it is, and corrected for noise."""
+    left, right = panels
+    for place, row in enumerate(rows):
+        low, high = chance(row.points)
+        left.barh(place, high - low, 0.62, left=low, color=BAND, lw=0)
+        if row.tau is not None:
+            left.plot(row.tau, place, "o", color=INK, ms=4.5)
+        if row.correlation is not None:
+            right.plot(row.correlation, place, "o", color=QUIET, mfc="white", ms=4.5)
+        if row.corrected is not None:
+            right.plot(row.corrected, place, "o", color=INK, ms=4.5)
+        if row.low is not None:
+            right.plot([row.low, row.high], [place] * 2, color=INK, lw=1.1)
+    if between is not None:
+        left.axvline(between, color=QUIET, ls=(0, (4, 2)), lw=0.9, zorder=0)
+    for axes in panels:
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.set_yticks(range(len(rows)), [])
-    if between is not None:
-        panels[0].axvline(between, color=QUIET, ls=(0, (4, 2)), lw=0.9, zorder=0)
-    panels[0].set_yticks(range(len(rows)), [row.label for row in rows], fontsize=7.5)
-    panels[0].axvline(0, color=QUIET, lw=0.8, zorder=0)
-    panels[0].set_xlabel("Kendall's tau")
-    tops = captions.listed(sorted({row.top for row in rows}))
-    panels[1].set_xlabel(f"top {tops} in common")
+        axes.axvline(0, color=QUIET, lw=0.8, zorder=0)
+    right.axvline(1, color=QUIET, lw=0.8, zorder=0)
+    left.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=7.5)
+    left.set_xlabel("Kendall's tau")
+    right.set_xlabel("Spearman's correlation,\ncorrected (open: not)")
 
 
 def _difference(own: Mapping[str, Any], other: Mapping[str, Any], name: str) -> tuple[str, str]:
