@@ -371,6 +371,7 @@ MEMORIZATION = [
     ("--compare {run}", "memorization.json cannot be read"),
     ("--compare {split} {split}", "compare holds a folder twice"),
     ("--compare {few_scores}", "scores.npz lacks 'hashes'"),
+    ("--reference nowhere", "nowhere/config.json cannot be read"),
     ("--f {run} --g {conv}", "1 encoder(s) f and 1 g were given"),
     ("--f {run} {run} --g {conv} {conv} --sets {sets}", "f holds a folder twice"),
     ("--method simclr --temperature 0", "temperature"),

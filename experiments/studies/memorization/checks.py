@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, replace
 
+from experiments.studies.memorization.analysis.stored_scores import common_images
 from experiments.studies.memorization.options import MemorizationOptions
 from experiments.studies.memorization.settings import pool_members, scoring_of
-from experiments.studies.memorization.stored_scores import common_images
 from sslsim.core.files import plain, read_arrays
 from sslsim.data.single_view import view_shape
 from sslsim.measures.frozen import FrozenEncoder
@@ -23,7 +23,7 @@ RESULTS = ("memorization.json", "scores.npz", "memorization.png")
 # What may change between two commands that work on one folder: nothing an encoder depends on.
 _FREE = (
     "out", "root", "device", "layers", "augmentations", "against", "distance", "normalise", "form",
-    "score_views", "compare", "top", "evaluate", "exact", "external", "encoder_pairs",
+    "score_views", "compare", "reference", "top", "evaluate", "exact", "external", "encoder_pairs",
 )  # fmt: skip
 _OF_PROTOCOL = {
     "split": ("shared", "candidates", "independent", "external", "sets", "encoder_pairs", "f", "g",

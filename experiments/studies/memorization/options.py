@@ -96,6 +96,10 @@ class MemorizationOptions(LearnerOptions):
     compare : tuple of Path
         Folders of earlier studies of the same images, whose rankings are compared with this one by
         the first layer that both scored.
+    reference : Path or None
+        Folder of `sslsim train` whose encoder says how atypical images are: the mean distance to
+        the 10 nearest neighbours among the training images of the data set. It must not be one of
+        the encoders that are scored. The scores are correlated with it. Default: none.
     top : int
         Number of images with the highest scores that are compared with those of other studies.
     evaluate : bool
@@ -139,6 +143,7 @@ class MemorizationOptions(LearnerOptions):
     layers: tuple[str, ...] = ("backbone",)
     curve: int = 0
     compare: tuple[Path, ...] = ()
+    reference: Path | None = None
     top: int = 50
     evaluate: bool = False
     checkpoint_every: int = 500

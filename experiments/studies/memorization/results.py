@@ -14,15 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.studies.memorization.forms import (
+from experiments.studies.memorization.analysis.atypicality import (
+    Reference,
+    atypicality_results,
+    image_atypicality,
+)
+from experiments.studies.memorization.analysis.forms import (
     by_form,
     layer_agreement,
     outlier_kinds,
     scored_sets,
     scores_by_form,
 )
+from experiments.studies.memorization.analysis.stored_scores import agreement_with
 from experiments.studies.memorization.options import MemorizationOptions
-from experiments.studies.memorization.stored_scores import agreement_with
 from sslsim.core.files import write_arrays, write_json
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.measures.intervals import mean_interval
@@ -45,10 +50,12 @@ def write_results(
     scores: ImageScores,
     details: Mapping[str, Any],
     untrained: NDArray[Any] | None = None,
+    reference: Reference | None = None,
 ) -> dict[str, Any]:
     """Write ``scores.npz`` and ``memorization.json``.
 
-    ``untrained`` are scores under pairs of encoders at their initialisation, (layers, pairs, n).
+    ``untrained`` are scores under pairs of encoders at their initialisation, (layers, pairs, n),
+    ``reference`` the encoder that says how atypical images are.
     """
     first = scores.scores[0]
     ranked = np.flatnonzero(images.ranked())
@@ -56,9 +63,9 @@ def write_results(
     order = orders[0]
     shown = min(_SHOWN, len(order) // 2)
     layers = details.get("layers", options.layers)
-    forms = by_form(
-        scores_by_form(scores, options.form, options.protocol), images, layers, options.atypical > 0
-    )
+    of_forms = scores_by_form(scores, options.form, options.protocol)
+    forms = by_form(of_forms, images, layers, options.atypical > 0)
+    atypicality = None if reference is None else image_atypicality(reference, images)
     result = {
         "protocol": options.protocol,
         "method": options.method,
@@ -83,6 +90,9 @@ def write_results(
         else None,
         "atypical": _outlier_aucs(scores, images) if options.atypical else None,
         "forms": forms,
+        "atypicality": None
+        if reference is None or atypicality is None
+        else atypicality_results(reference, atypicality, of_forms, images, layers),
         "layer_agreement": layer_agreement(scores, images, layers, options.top),
         "agreement": [
             agreement_with(other, images, scores, layers, options.top) for other in options.compare
@@ -99,6 +109,7 @@ def write_results(
         hashes=image_hashes(images.images),
         sets=images.set_codes(),
         atypical=images.atypical.numpy(),
+        **({} if atypicality is None else {"atypicality": atypicality}),
         order=order,
         orders=orders,
         most=images.images[order[:shown]].numpy(),

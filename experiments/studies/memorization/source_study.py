@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from experiments.studies.memorization.analysis.stored_scores import read_scores
 from experiments.studies.memorization.options import MemorizationOptions, RetrainOptions
 from experiments.studies.memorization.settings import pixels_of, scored_images
-from experiments.studies.memorization.stored_scores import read_scores
 from sslsim.data.datasets import part_of
 from sslsim.measures.frozen import EvaluationData
 from sslsim.memorization.image_sets import ScoredImages, image_hashes
@@ -159,7 +159,7 @@ def _study_options(folder: Path) -> MemorizationOptions:
             f"{folder} scored encoders that were given to it; expected a study that trained its own"
         )
     # Further encoders depend neither on other studies nor on scores over training.
-    return replace(study, compare=(), curve=0)
+    return replace(study, compare=(), reference=None, curve=0)
 
 
 def _changed(study: MemorizationOptions, options: RetrainOptions) -> MemorizationOptions:

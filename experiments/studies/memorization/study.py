@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from experiments.studies.memorization.analysis.atypicality import open_reference
 from experiments.studies.memorization.checks import (
     RESULTS,
     check_images,
@@ -63,6 +64,7 @@ def memorization(options: MemorizationOptions) -> Path:
     check_own_folder(options)
     images = scored_images(options)
     check_images(options, images)
+    reference = open_reference(options, images)
     of_runs = None
     if options.f:
         of_runs = (
@@ -83,7 +85,7 @@ def memorization(options: MemorizationOptions) -> Path:
         if options.curve:
             details["curve"] = _curve(options, images)
         untrained = _untrained(options, images)
-        write_results(folder, options, images, scores, details, untrained)
+        write_results(folder, options, images, scores, details, untrained, reference)
     return options.out
 
 
