@@ -23,11 +23,12 @@ RESULTS = ("memorization.json", "scores.npz", "memorization.png")
 # What may change between two commands that work on one folder: nothing an encoder depends on.
 _FREE = (
     "out", "root", "device", "layers", "augmentations", "against", "distance", "normalise", "form",
-    "score_views", "compare", "reference", "top", "evaluate", "exact", "external", "encoder_pairs",
+    "score_views", "compare", "reference", "top", "units", "evaluate", "exact",
+    "external", "encoder_pairs",
 )  # fmt: skip
 _OF_PROTOCOL = {
     "split": ("shared", "candidates", "independent", "external", "sets", "encoder_pairs", "f", "g",
-              "curve", "common_pixels"),
+              "curve", "common_pixels", "units"),
     "subsample": ("pool", "encoders", "share", "together", "common_pixels"),
     "closed-form": ("pool", "kernel", "exact"),
 }  # fmt: skip

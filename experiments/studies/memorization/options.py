@@ -102,6 +102,9 @@ class MemorizationOptions(LearnerOptions):
         the encoders that are scored. The scores are correlated with it. Default: none.
     top : int
         Number of images with the highest scores that are compared with those of other studies.
+    units : bool
+        With split: measure UnitMem too, how far single units of the layers answer to one image
+        alone.
     evaluate : bool
         If images have labels: fit a linear probe (logistic regression) to the frozen features of
         every encoder.
@@ -145,6 +148,7 @@ class MemorizationOptions(LearnerOptions):
     compare: tuple[Path, ...] = ()
     reference: Path | None = None
     top: int = 50
+    units: bool = False
     evaluate: bool = False
     checkpoint_every: int = 500
     out: Path = Path("runs/memorization")

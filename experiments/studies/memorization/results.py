@@ -14,11 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.studies.memorization.analysis.atypicality import (
-    Reference,
-    atypicality_results,
-    image_atypicality,
-)
 from experiments.studies.memorization.analysis.forms import (
     by_form,
     layer_agreement,
@@ -49,13 +44,13 @@ def write_results(
     images: ScoredImages,
     scores: ImageScores,
     details: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
     untrained: NDArray[Any] | None = None,
-    reference: Reference | None = None,
 ) -> dict[str, Any]:
     """Write ``scores.npz`` and ``memorization.json``.
 
-    ``untrained`` are scores under pairs of encoders at their initialisation, (layers, pairs, n),
-    ``reference`` the encoder that says how atypical images are.
+    ``details`` and ``arrays`` go there as they are; ``untrained`` are scores under pairs of
+    encoders at their initialisation, (layers, pairs, n).
     """
     first = scores.scores[0]
     ranked = np.flatnonzero(images.ranked())
@@ -63,9 +58,9 @@ def write_results(
     order = orders[0]
     shown = min(_SHOWN, len(order) // 2)
     layers = details.get("layers", options.layers)
-    of_forms = scores_by_form(scores, options.form, options.protocol)
-    forms = by_form(of_forms, images, layers, options.atypical > 0)
-    atypicality = None if reference is None else image_atypicality(reference, images)
+    forms = by_form(
+        scores_by_form(scores, options.form, options.protocol), images, layers, options.atypical > 0
+    )
     result = {
         "protocol": options.protocol,
         "method": options.method,
@@ -76,6 +71,8 @@ def write_results(
         "distance": options.distance,
         "normalise": options.normalise,
         "layers": options.layers,
+        "atypicality": None,
+        "unit_memorization": None,
         **details,
         "mean": scores.scores.mean(axis=1),
         "deviation": scores.scores.std(axis=1),
@@ -90,9 +87,6 @@ def write_results(
         else None,
         "atypical": _outlier_aucs(scores, images) if options.atypical else None,
         "forms": forms,
-        "atypicality": None
-        if reference is None or atypicality is None
-        else atypicality_results(reference, atypicality, of_forms, images, layers),
         "layer_agreement": layer_agreement(scores, images, layers, options.top),
         "agreement": [
             agreement_with(other, images, scores, layers, options.top) for other in options.compare
@@ -109,11 +103,11 @@ def write_results(
         hashes=image_hashes(images.images),
         sets=images.set_codes(),
         atypical=images.atypical.numpy(),
-        **({} if atypicality is None else {"atypicality": atypicality}),
         order=order,
         orders=orders,
         most=images.images[order[:shown]].numpy(),
         least=images.images[order[::-1][:shown].copy()].numpy(),
+        **arrays,
     )
     write_json(folder / "memorization.json", result)
     return result

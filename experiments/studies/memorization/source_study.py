@@ -159,7 +159,7 @@ def _study_options(folder: Path) -> MemorizationOptions:
             f"{folder} scored encoders that were given to it; expected a study that trained its own"
         )
     # Further encoders depend neither on other studies nor on scores over training.
-    return replace(study, compare=(), reference=None, curve=0)
+    return replace(study, compare=(), reference=None, units=False, curve=0)
 
 
 def _changed(study: MemorizationOptions, options: RetrainOptions) -> MemorizationOptions:

@@ -16,7 +16,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from experiments.studies.memorization.analysis.atypicality import open_reference
+from experiments.studies.memorization.analysis.atypicality import (
+    Reference,
+    atypicality_results,
+    image_atypicality,
+    open_reference,
+)
+from experiments.studies.memorization.analysis.forms import scores_by_form
+from experiments.studies.memorization.analysis.units import unit_results
 from experiments.studies.memorization.checks import (
     RESULTS,
     check_images,
@@ -85,7 +92,8 @@ def memorization(options: MemorizationOptions) -> Path:
         if options.curve:
             details["curve"] = _curve(options, images)
         untrained = _untrained(options, images)
-        write_results(folder, options, images, scores, details, untrained, reference)
+        details, arrays = _beside(options, images, families, scores, details, reference)
+        write_results(folder, options, images, scores, details, arrays, untrained)
     return options.out
 
 
@@ -164,6 +172,29 @@ def scores_of(
         return score_pool(encoders, pool_members(options), images, scoring), details
     details["seeds"] = len(families["f"])
     return score_split(families["f"], families["g"], images, scoring), details
+
+
+def _beside(
+    options: MemorizationOptions,
+    images: ScoredImages,
+    families: Families,
+    scores: ImageScores,
+    details: Mapping[str, Any],
+    reference: Reference | None,
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What is measured beside the scores, for ``memorization.json`` and ``scores.npz``."""
+    results, arrays = dict(details), dict[str, NDArray[Any]]()
+    if reference is not None:
+        values = arrays["atypicality"] = image_atypicality(reference, images)
+        forms = scores_by_form(scores, options.form, options.protocol)
+        results["atypicality"] = atypicality_results(reference, values, forms, images)
+    if options.units:
+        scoring = scoring_of(options, families["f"][0].views)
+        results["unit_memorization"], of_units = unit_results(
+            families, images, scores, scoring, options.top
+        )
+        arrays |= of_units
+    return results, arrays
 
 
 def _curve(options: MemorizationOptions, images: ScoredImages) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from experiments.studies.memorization.analysis.tables import atypicality_table
+from experiments.studies.memorization.analysis.tables import atypicality_table, units_table
 from experiments.summary import Agreement, Number, Result, Summary, Table
 from experiments.tables import (
     at,
@@ -185,6 +185,7 @@ def memorization_summary(result: Result) -> Summary:
                 caveats.append(f"AUC of {name} has no interval over pairs of encoders")
     tables += _outliers(result, forms, layers)
     tables.append(atypicality_table(result, layers))
+    tables.append(units_table(result, layers))
     first = at(sequence(result, "atypicality", "forms", form), 0)
     if related := mapping(first, "all"):
         given = interval_of(related, "given_loss")

@@ -6,7 +6,7 @@ encoder, a run of ``sslsim train`` that is in neither family. It knows no labels
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,6 @@ def atypicality_results(
     values: Array,
     forms: Mapping[str, ImageScores],
     images: ScoredImages,
-    layers: Sequence[str],
 ) -> dict[str, Any]:
     """Rank correlations of scores with atypicality, by form and layer, over the ranked images."""
     ranked = np.flatnonzero(images.ranked())
@@ -102,7 +101,7 @@ def atypicality_results(
                     if 0 < len(natural) < len(ranked)
                     else None,
                 }
-                for layer in range(len(layers))
+                for layer in range(len(scores.scores))
             ]
             for form, scores in forms.items()
         },

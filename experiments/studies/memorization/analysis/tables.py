@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.summary import Result, Table
-from experiments.tables import at, interval_of, mapping, sequence, words
+from experiments.tables import (
+    at,
+    finite,
+    interval_of,
+    mapping,
+    number,
+    numbers,
+    percent,
+    sequence,
+    words,
+)
 
 
 def atypicality_table(result: Result, layers: Sequence[str]) -> Table:
@@ -35,3 +45,36 @@ def atypicality_table(result: Result, layers: Sequence[str]) -> Table:
     headings = (heading for name in forms for heading in (name, f"{name}, given g's loss"))
     headers = ("layer", "ranked images", "number", *headings, "g's loss alone")
     return Table(caption, headers, tuple(rows))
+
+
+_MEANS = {
+    "f_candidate": "f, candidates",
+    "f_external": "f, external",
+    "g_candidate": "g, candidates",
+    "above_external": "f, candidates above external",
+    "above_g": "candidates, f above g",
+    "contrast": "f above g, candidates above external",
+}
+
+
+def units_table(result: Result, layers: Sequence[str]) -> Table:
+    """UnitMem by layer, and whether the images of the maxima are those of the highest scores."""
+    rows = []
+    found = sequence(result, "unit_memorization")
+    for layer, entry in zip(layers, found, strict=False):
+        cells = [interval_of(entry, key) for key in _MEANS]
+        for family in "fg":
+            maxima = mapping(entry, f"maxima_{family}")
+            cells.append(interval_of(maxima, "overlap", scale=100))
+        known = [p for p in numbers(entry, "maxima_f", "chance_p") if p is not None]
+        chance = percent(finite(entry, "maxima_f", "chance"))
+        units, silent = words(mapping(entry).get("unit_count")), percent(finite(entry, "silent"))
+        rows.append((layer, units, silent, *cells, chance, number(max(known, default=None), 2)))
+    count, top = (words(mapping(at(found, 0)).get(key)) for key in ("points", "top"))
+    caption = (
+        f"UnitMem, mean over units, on {count} images a set, with intervals over encoder pairs; "
+        f"share of the images at which units of f and of g are largest among the {top} candidates "
+        "of the highest scores, in per cent"
+    )
+    headers = ("layer", "units", "never active", *_MEANS.values(), "f, in top", "g, in top")
+    return Table(caption, (*headers, "chance", "p of f, largest"), tuple(rows))
