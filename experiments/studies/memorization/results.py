@@ -73,6 +73,7 @@ def write_results(
         "layers": options.layers,
         "atypicality": None,
         "unit_memorization": None,
+        "predictors": None,
         **details,
         "mean": scores.scores.mean(axis=1),
         "deviation": scores.scores.std(axis=1),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from experiments.studies.memorization.analysis.stored_scores import read_scores
 from experiments.studies.memorization.options import MemorizationOptions, RetrainOptions
-from experiments.studies.memorization.settings import pixels_of, scored_images
+from experiments.studies.memorization.settings import encoder_count, pixels_of, scored_images
 from sslsim.data.datasets import part_of
 from sslsim.measures.frozen import EvaluationData
 from sslsim.memorization.image_sets import ScoredImages, image_hashes
@@ -109,7 +109,8 @@ def retraining_seeds(study: SourceStudy, count: int) -> list[int]:
     >>> retraining_seeds(SourceStudy(options, scored_images(options), np.zeros(4)), 2)
     [5, 6]
     """
-    own = {"split": study.options.encoder_pairs, "subsample": study.options.encoders}
+    pooled = encoder_count(study.options)
+    own = {"split": study.options.encoder_pairs, "subsample": pooled, "influence": pooled}
     first = study.options.seed + own.get(study.options.protocol, 1)
     return [first + i for i in range(count)]
 

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from experiments.studies.memorization.analysis.forms import losses_without, scores_interval
+from experiments.studies.memorization.analysis.forms import correlation_interval, losses_without
 from experiments.studies.memorization.options import MemorizationOptions
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.memorization.image_sets import ScoredImages, image_hashes
 from sslsim.memorization.losses import ImageScores
 from sslsim.memorization.one_encoder.atypicality import atypicality
-from sslsim.memorization.statistics import rank_correlations
 from sslsim.runs.encoders import encoder_of_run
 from sslsim.runs.networks import check_different
 from sslsim.runs.options import network_name
@@ -117,15 +116,7 @@ def _correlations(
     without = losses_without(scores, layer, rows)
     return {
         "points": len(rows),
-        "spearman": _interval(units, of_rows),
-        "given_loss": None if without is None else _interval(units, of_rows, without),
-        "loss": None if without is None else _interval(without, of_rows),
+        "spearman": correlation_interval(units, of_rows),
+        "given_loss": None if without is None else correlation_interval(units, of_rows, without),
+        "loss": None if without is None else correlation_interval(without, of_rows),
     }
-
-
-def _interval(units: Array, values: Array, given: Array | None = None) -> dict[str, float]:
-    """Correlation with its interval over images and encoders."""
-    found = scores_interval(rank_correlations(units, values, given), units)
-    for end in ("low", "high"):
-        found[end] = float(np.clip(found[end], -1, 1))
-    return found

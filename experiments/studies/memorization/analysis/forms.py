@@ -23,6 +23,7 @@ from sslsim.memorization.statistics import (
     areas,
     differences,
     rank_agreement,
+    rank_correlations,
     split_tests,
     two_way_interval,
 )
@@ -35,7 +36,7 @@ _LEVEL = 0.9
 
 def scores_by_form(scores: ImageScores, form: str, protocol: str) -> dict[str, ImageScores]:
     """Scores in the form of a study and in the other, from the same alignment losses."""
-    if protocol == "closed-form":
+    if protocol not in ("split", "subsample"):
         return {form: scores}
     scored = split_scores if protocol == "split" else pool_scores
     losses, members = torch.as_tensor(scores.losses), torch.as_tensor(scores.members)
@@ -143,6 +144,19 @@ def scores_interval(statistic: Statistic, *scores: Array) -> dict[str, float]:
         return dict.fromkeys(_NAMES.values(), float("nan"))
     found = asdict(two_way_interval(statistic, len(scores[0]), sizes, _LEVEL))
     return {name: found[key] for key, name in _NAMES.items()}
+
+
+def correlation_interval(
+    units: Array, values: Array, given: Array | None = None
+) -> dict[str, float]:
+    """Spearman correlation of scores (pairs, n) with values (n,), over images and pairs.
+
+    ``given`` (pairs, n) is held fixed, if it is given.
+    """
+    found = scores_interval(rank_correlations(units, values, given), units)
+    for end in ("low", "high"):
+        found[end] = float(np.clip(found[end], -1, 1))
+    return found
 
 
 _NAMES = {

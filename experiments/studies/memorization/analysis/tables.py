@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from experiments.summary import Result, Table
 from experiments.tables import (
     at,
+    entries,
     finite,
     interval_of,
     mapping,
@@ -78,3 +79,41 @@ def units_table(result: Result, layers: Sequence[str]) -> Table:
     )
     headers = ("layer", "units", "never active", *_MEANS.values(), "f, in top", "g, in top")
     return Table(caption, (*headers, "chance", "p of f, largest"), tuple(rows))
+
+
+_PREDICTORS = {
+    "influence": "influence",
+    "gradient_norm": "squared norm of the gradient",
+    "loss": "alignment loss",
+}
+
+
+def predictors_table(result: Result) -> Table:
+    """Influence and simpler numbers against the scores of other studies."""
+    rows = []
+    for entry in entries(result, "predictors"):
+        study, layer = words(entry.get("run")), words(entry.get("layer"), 60)
+        for form, by_name in mapping(entry, "forms").items():
+            for key, name in _PREDICTORS.items():
+                found = mapping(by_name, key)
+                rows.append(
+                    (
+                        study,
+                        layer,
+                        form,
+                        name,
+                        number(finite(found, "tau"), 3),
+                        number(finite(found, "tau_p"), 2),
+                        percent(finite(found, "overlap")),
+                        percent(finite(found, "chance")),
+                        interval_of(found, "spearman"),
+                        interval_of(found, "given_loss"),
+                    )
+                )
+    caption = (
+        "Influence and simpler numbers as predictors of the scores of other studies; intervals "
+        "over images"
+    )
+    headers = ("study", "layer", "form", "predictor", "Kendall's tau", "p", "overlap of the top",
+               "chance", "Spearman", "given the alignment loss")  # fmt: skip
+    return Table(caption, headers, tuple(rows))
