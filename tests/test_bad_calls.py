@@ -31,8 +31,8 @@ from sslsim.memorization import (
     ssl_mem,
     subsample_scores,
 )
-from sslsim.memorization.penalty import check_strength
 from sslsim.memorization.represent import distances
+from sslsim.methods.penalty import check_strength
 from sslsim.ntk import empirical_ntk, pair_ntk
 from sslsim.objectives import barlow_twins, simclr, vicreg
 from sslsim.training.full_batch import train_linear

@@ -215,6 +215,8 @@ def _groups(result: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[tupl
 
 def _score_label(result: Mapping[str, Any]) -> str:
     form = "ratio" if result["form"] == "ratio" else f"{result['distance']} distance"
+    if result["protocol"] == "influence":
+        form = "influence"
     return f"memorisation score ({form})"
 
 

@@ -18,7 +18,12 @@ from sslsim.core.files import read_json
 LEVEL = 0.9
 LAYER = "backbone"
 _KINDS = ("seed", "method", "supervised", "encoder", "views", "protocol", "name")  # order of rows
-_PROTOCOLS = {"split": "four sets", "subsample": "subsampling", "closed-form": "closed form"}
+_PROTOCOLS = {
+    "split": "four sets",
+    "subsample": "subsampling",
+    "closed-form": "closed form",
+    "influence": "influence",
+}
 
 
 @dataclass(frozen=True)

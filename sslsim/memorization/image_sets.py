@@ -41,6 +41,8 @@ class ScoredImages:
         Places among the n of every set of the split protocol; empty for a pool.
     atypical : Tensor of int64, shape (n,)
         Kinds of planted outliers, places in ``sslsim.memorization.outliers.KINDS``.
+    natural : Tensor of int64
+        Places in ``data`` of the training images that are as they were, not planted outliers.
     """
 
     data: Images
@@ -49,6 +51,7 @@ class ScoredImages:
     images: torch.Tensor
     sets: dict[str, torch.Tensor]
     atypical: torch.Tensor
+    natural: torch.Tensor
 
     @property
     def classes(self) -> int | None:
@@ -327,7 +330,8 @@ def _scored_images(
     kinds: torch.Tensor,
 ) -> ScoredImages:
     images = torch.cat([data.images, held_out.images])[numbers]
-    return ScoredImages(data, held_out, numbers, images, sets, kinds[numbers])
+    natural = (kinds[: len(data.images)] == 0).nonzero()[:, 0]
+    return ScoredImages(data, held_out, numbers, images, sets, kinds[numbers], natural)
 
 
 def _planted(data: Images, atypical: float, seed: int) -> tuple[Images, torch.Tensor]:

@@ -61,11 +61,14 @@ class ImageScores:
         By layer, high for memorised images; errors are NaN where one encoder (or none, in closed
         form) stands behind a score.
     units : ndarray, shape (layers, pairs, n)
-        Scores under every pair of encoders of the split protocol; no pairs for the others.
+        Scores under every pair of encoders of the split protocol, under every encoder by
+        influence; none for the others.
     losses : ndarray, shape (encoders, layers, n)
         Alignment losses.
     members : ndarray of bool, shape (encoders, n)
         Images that every encoder was trained on.
+    gradient_norms : ndarray, shape (encoders, layers, n), optional
+        Squared norms of the gradients of the alignment losses, of scores by influence.
     """
 
     scores: NDArray[Any]
@@ -73,6 +76,7 @@ class ImageScores:
     units: NDArray[Any]
     losses: NDArray[Any]
     members: NDArray[np.bool_]
+    gradient_norms: NDArray[Any] | None = None
 
 
 def encoder_losses(

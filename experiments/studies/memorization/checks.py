@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, replace
 
+from experiments.studies.memorization.analysis.stored_scores import common_images
 from experiments.studies.memorization.options import MemorizationOptions
-from experiments.studies.memorization.settings import pool_members, scoring_of
-from experiments.studies.memorization.stored_scores import common_images
+from experiments.studies.memorization.settings import encoder_count, pool_members, scoring_of
 from sslsim.core.files import plain, read_arrays
 from sslsim.data.single_view import view_shape
+from sslsim.encoders.checks import check_count
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.memorization.image_sets import ScoredImages, image_hashes
 from sslsim.memorization.losses import encoder_losses
+from sslsim.memorization.one_encoder.influence import LAYERS, alignment_gradients
 from sslsim.runs.folder import check_folder, check_same
 from sslsim.runs.networks import check_different
 from sslsim.runs.options import training_options
@@ -23,13 +25,15 @@ RESULTS = ("memorization.json", "scores.npz", "memorization.png")
 # What may change between two commands that work on one folder: nothing an encoder depends on.
 _FREE = (
     "out", "root", "device", "layers", "augmentations", "against", "distance", "normalise", "form",
-    "score_views", "compare", "top", "evaluate", "exact", "external", "encoder_pairs",
+    "score_views", "compare", "reference", "top", "units", "evaluate", "exact",
+    "external", "encoder_pairs", "damping", "projection",
 )  # fmt: skip
 _OF_PROTOCOL = {
     "split": ("shared", "candidates", "independent", "external", "sets", "encoder_pairs", "f", "g",
-              "curve", "common_pixels"),
+              "curve", "common_pixels", "units"),
     "subsample": ("pool", "encoders", "share", "together", "common_pixels"),
     "closed-form": ("pool", "kernel", "exact"),
+    "influence": ("pool", "encoders", "together", "common_pixels", "damping", "projection"),
 }  # fmt: skip
 
 
@@ -57,6 +61,8 @@ def check_options(options: MemorizationOptions) -> None:
         _check_split(options)
     elif options.protocol == "subsample":
         pool_members(options)
+    elif options.protocol == "influence":
+        _check_influence(options)
     else:
         _check_closed_form(options)
 
@@ -82,6 +88,23 @@ def _check_split(options: MemorizationOptions) -> None:
     elif options.encoder_pairs < 2:
         raise ValueError(
             f"encoder_pairs is {options.encoder_pairs}; expected at least 2, the units of the tests"
+        )
+
+
+def _check_influence(options: MemorizationOptions) -> None:
+    check_count("encoders", encoder_count(options))
+    check_count("projection", options.projection)
+    if not 0 <= options.damping < math.inf:
+        raise ValueError(f"damping is {options.damping}; expected a finite number of at least 0")
+    for name, only in (("form", "raw"), ("against", "view")):
+        if getattr(options, name) != only:
+            raise ValueError(
+                f"{name} is {getattr(options, name)!r}; expected {only!r} with influence"
+            )
+    if not options.layers or not set(options.layers) <= set(LAYERS):
+        raise ValueError(
+            f"layers is {', '.join(options.layers) or 'nothing'}; expected some of "
+            f"{', '.join(LAYERS)} with influence"
         )
 
 
@@ -152,7 +175,10 @@ def check_scoring(
     """Score two images by an encoder; without one, compare the modes with the pixels of a view."""
     if encoder is not None:
         scoring = replace(scoring_of(options, encoder.views), pairs=1)
-        encoder_losses([encoder], images.images[:2], scoring, numbers=images.numbers[:2])
+        two = images.images[:2]
+        encoder_losses([encoder], two, scoring, numbers=images.numbers[:2])
+        if options.protocol == "influence":
+            alignment_gradients(encoder, two, scoring, options.layers[0], projection=1)
         return
     views = scoring_of(options, options.views or "simclr").views
     pixels = math.prod(view_shape(views, tuple(images.images.shape[1:])))

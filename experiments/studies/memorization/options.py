@@ -20,12 +20,14 @@ class MemorizationOptions(LearnerOptions):
 
     Attributes
     ----------
-    protocol : {"split", "subsample", "closed-form"}
+    protocol : {"split", "subsample", "closed-form", "influence"}
         How encoders with and without an image are obtained. split: pairs of encoders f and g,
         trained on shared images and on candidates (f) or independent images (g). subsample:
         encoders on random subsets of a pool; every image gets a score. closed-form: no retraining,
         leave-one-out of the linear model of the pixels, or of the tangent kernel of one trained
-        network. An option of one protocol is refused with another.
+        network. influence: no retraining either; how far every image shapes its own alignment loss,
+        by the gradients of encoders trained on the whole pool. An option of one protocol is refused
+        with another.
     shared : int
         With split: number of shared images, in the training of both f and g.
     candidates : int
@@ -48,23 +50,29 @@ class MemorizationOptions(LearnerOptions):
         With split: as many folders or files, of encoders trained with the independent images.
         Default: train encoders.
     pool : int
-        With subsample and closed-form: number of images scored, spread over the training images.
-    encoders : int
-        With subsample: number of encoders; encoder i has seed + i.
+        With all but split: number of images scored, spread over the training images.
+    encoders : int or None
+        With subsample and influence: number of encoders; encoder i has seed + i. Default: 16 with
+        subsample, 1 with influence.
     share : float
         With subsample: share of the pool that each encoder is trained on. A larger share leaves
         fewer encoders without an image.
     together : bool or None
-        With subsample: train all encoders at once. Default: as the study began; a new study does so
-        on a CPU for images of at most 8 x 8 pixels, where it is faster, if method and optimiser
-        allow it.
+        With subsample and influence: train all encoders at once. Default: as the study began; a new
+        study does so on a CPU for images of at most 8 x 8 pixels, where it is faster, if method and
+        optimiser allow it.
     kernel : bool
         With closed-form: use the tangent kernel of a network trained on the pool instead of the
         pixels.
     exact : bool
         With closed-form: solve leave-one-out exactly for every image instead of to first order.
+    damping : float
+        With influence: what is added to the second moments of the gradients, in units of their mean
+        eigenvalue.
+    projection : int
+        With influence: number of dimensions that gradients are projected to at random.
     common_pixels : bool
-        With split and subsample: standardise the pixels of all encoders by the statistics of all
+        With all but closed-form: standardise the pixels of all encoders by the statistics of all
         training images. Default: each encoder by those of its own images, so that f and g differ
         before they are trained.
     atypical : float
@@ -96,8 +104,15 @@ class MemorizationOptions(LearnerOptions):
     compare : tuple of Path
         Folders of earlier studies of the same images, whose rankings are compared with this one by
         the first layer that both scored.
+    reference : Path or None
+        Folder of `sslsim train` whose encoder says how atypical images are: the mean distance to
+        the 10 nearest neighbours among the training images of the data set. It must not be one of
+        the encoders that are scored. The scores are correlated with it. Default: none.
     top : int
         Number of images with the highest scores that are compared with those of other studies.
+    units : bool
+        With split: measure UnitMem too, how far single units of the layers answer to one image
+        alone.
     evaluate : bool
         If images have labels: fit a linear probe (logistic regression) to the frozen features of
         every encoder.
@@ -107,7 +122,7 @@ class MemorizationOptions(LearnerOptions):
         Run folder: config.json, memorization.json, scores.npz, memorization.png, encoders.
     """
 
-    protocol: Literal["split", "subsample", "closed-form"] = "split"
+    protocol: Literal["split", "subsample", "closed-form", "influence"] = "split"
     method: Method = "simclr"
     init_scale: float = 1.0
     optimizer: Optimizer = "adamw"
@@ -122,11 +137,13 @@ class MemorizationOptions(LearnerOptions):
     f: tuple[Path, ...] = ()
     g: tuple[Path, ...] = ()
     pool: int = 500
-    encoders: int = 16
+    encoders: int | None = None
     share: float = 0.7
     together: bool | None = None
     kernel: bool = False
     exact: bool = False
+    damping: float = 1.0
+    projection: int = 1024
     common_pixels: bool = False
     atypical: float = 0.0
     draw_seed: int = 0
@@ -139,7 +156,9 @@ class MemorizationOptions(LearnerOptions):
     layers: tuple[str, ...] = ("backbone",)
     curve: int = 0
     compare: tuple[Path, ...] = ()
+    reference: Path | None = None
     top: int = 50
+    units: bool = False
     evaluate: bool = False
     checkpoint_every: int = 500
     out: Path = Path("runs/memorization")

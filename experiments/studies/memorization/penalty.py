@@ -29,10 +29,10 @@ from experiments.studies.memorization.tables import penalty_rows
 from sslsim.core.files import write_json
 from sslsim.measures.frozen import EvaluationData, FrozenEncoder
 from sslsim.memorization.losses import Scoring
-from sslsim.memorization.penalty import AlignmentPenalty, check_strength
 from sslsim.memorization.ranking import chosen_points
 from sslsim.memorization.split import memorization_by_set
 from sslsim.methods.learner import Learner
+from sslsim.methods.penalty import AlignmentPenalty, check_strength
 from sslsim.runs.cache import Measures, measured_cell, training_identity
 from sslsim.runs.encoders import train_encoder
 from sslsim.runs.folder import check_folder, new_results

@@ -41,7 +41,9 @@ def memorization_removal(options: RemovalOptions) -> Path:
     """Train what is not yet trained, measure what is not yet measured, and sum it up."""
     check_folder(options.out, "memorization-removal", _RESULTS)
     study = load_study(
-        options, ("subsample", "closed-form"), "which score all that encoders are trained on"
+        options,
+        ("subsample", "closed-form", "influence"),
+        "which score all they train on",
     )
     pool = len(study.scores)
     sizes = removed_counts(options.which, options.remove, pool)

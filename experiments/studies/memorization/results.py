@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.studies.memorization.forms import (
+from experiments.studies.memorization.analysis.forms import (
     by_form,
     layer_agreement,
     outlier_kinds,
     scored_sets,
     scores_by_form,
 )
+from experiments.studies.memorization.analysis.stored_scores import agreement_with
 from experiments.studies.memorization.options import MemorizationOptions
-from experiments.studies.memorization.stored_scores import agreement_with
 from sslsim.core.files import write_arrays, write_json
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.measures.intervals import mean_interval
@@ -44,11 +44,13 @@ def write_results(
     images: ScoredImages,
     scores: ImageScores,
     details: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
     untrained: NDArray[Any] | None = None,
 ) -> dict[str, Any]:
     """Write ``scores.npz`` and ``memorization.json``.
 
-    ``untrained`` are scores under pairs of encoders at their initialisation, (layers, pairs, n).
+    ``details`` and ``arrays`` go there as they are; ``untrained`` are scores under pairs of
+    encoders at their initialisation, (layers, pairs, n).
     """
     first = scores.scores[0]
     ranked = np.flatnonzero(images.ranked())
@@ -69,6 +71,9 @@ def write_results(
         "distance": options.distance,
         "normalise": options.normalise,
         "layers": options.layers,
+        "atypicality": None,
+        "unit_memorization": None,
+        "predictors": None,
         **details,
         "mean": scores.scores.mean(axis=1),
         "deviation": scores.scores.std(axis=1),
@@ -103,6 +108,7 @@ def write_results(
         orders=orders,
         most=images.images[order[:shown]].numpy(),
         least=images.images[order[::-1][:shown].copy()].numpy(),
+        **arrays,
     )
     write_json(folder / "memorization.json", result)
     return result

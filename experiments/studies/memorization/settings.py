@@ -68,10 +68,24 @@ def pixels_of(options: MemorizationOptions, images: ScoredImages) -> PixelStatis
     return pixel_statistics(images.data.images) if options.common_pixels else None
 
 
+def encoder_count(options: MemorizationOptions) -> int:
+    """Number of encoders of a pool, by default that of the protocol.
+
+    >>> encoder_count(MemorizationOptions()), encoder_count(MemorizationOptions(encoders=3))
+    (16, 3)
+    """
+    if options.encoders is not None:
+        return options.encoders
+    return 1 if options.protocol == "influence" else 16
+
+
 def pool_members(options: MemorizationOptions) -> torch.Tensor:
     """Images of the pool that every encoder is trained on.
 
     >>> pool_members(MemorizationOptions(encoders=4, share=0.5, pool=10)).sum(dim=1).tolist()
     [5, 5, 5, 5]
     """
-    return draw_members(options.encoders, options.pool, options.share, seed=options.draw_seed)
+    count = encoder_count(options)
+    if options.protocol == "influence":
+        return torch.ones(count, options.pool, dtype=torch.bool)
+    return draw_members(count, options.pool, options.share, seed=options.draw_seed)

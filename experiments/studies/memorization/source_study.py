@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from experiments.studies.memorization.analysis.stored_scores import read_scores
 from experiments.studies.memorization.options import MemorizationOptions, RetrainOptions
-from experiments.studies.memorization.settings import pixels_of, scored_images
-from experiments.studies.memorization.stored_scores import read_scores
+from experiments.studies.memorization.settings import encoder_count, pixels_of, scored_images
 from sslsim.data.datasets import part_of
 from sslsim.measures.frozen import EvaluationData
 from sslsim.memorization.image_sets import ScoredImages, image_hashes
@@ -109,7 +109,8 @@ def retraining_seeds(study: SourceStudy, count: int) -> list[int]:
     >>> retraining_seeds(SourceStudy(options, scored_images(options), np.zeros(4)), 2)
     [5, 6]
     """
-    own = {"split": study.options.encoder_pairs, "subsample": study.options.encoders}
+    pooled = encoder_count(study.options)
+    own = {"split": study.options.encoder_pairs, "subsample": pooled, "influence": pooled}
     first = study.options.seed + own.get(study.options.protocol, 1)
     return [first + i for i in range(count)]
 
@@ -159,7 +160,7 @@ def _study_options(folder: Path) -> MemorizationOptions:
             f"{folder} scored encoders that were given to it; expected a study that trained its own"
         )
     # Further encoders depend neither on other studies nor on scores over training.
-    return replace(study, compare=(), curve=0)
+    return replace(study, compare=(), reference=None, units=False, curve=0)
 
 
 def _changed(study: MemorizationOptions, options: RetrainOptions) -> MemorizationOptions:

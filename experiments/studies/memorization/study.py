@@ -16,6 +16,15 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from experiments.studies.memorization.analysis.atypicality import (
+    Reference,
+    atypicality_results,
+    image_atypicality,
+    open_reference,
+)
+from experiments.studies.memorization.analysis.forms import scores_by_form
+from experiments.studies.memorization.analysis.predictors import predictor_results
+from experiments.studies.memorization.analysis.units import unit_results
 from experiments.studies.memorization.checks import (
     RESULTS,
     check_images,
@@ -31,6 +40,7 @@ from experiments.studies.memorization.results import (
     write_results,
 )
 from experiments.studies.memorization.settings import (
+    encoder_count,
     pixels_of,
     pool_members,
     scored_images,
@@ -39,6 +49,7 @@ from experiments.studies.memorization.settings import (
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.memorization.image_sets import FAMILIES, ScoredImages
 from sslsim.memorization.losses import ImageScores
+from sslsim.memorization.one_encoder.influence import score_influence
 from sslsim.memorization.split import score_split
 from sslsim.memorization.subsampling import score_pool
 from sslsim.runs.encoders import (
@@ -60,9 +71,11 @@ Families = Mapping[str, list[FrozenEncoder]]
 def memorization(options: MemorizationOptions) -> Path:
     """Train what is not yet trained, score all images and say what the scores show."""
     check_options(options)
+    options = replace(options, encoders=encoder_count(options))
     check_own_folder(options)
     images = scored_images(options)
     check_images(options, images)
+    reference = open_reference(options, images)
     of_runs = None
     if options.f:
         of_runs = (
@@ -74,7 +87,8 @@ def memorization(options: MemorizationOptions) -> Path:
     if encoder is None and (options.protocol != "closed-form" or options.kernel):
         encoder = encoder_at(options, images.data)
     check_scoring(options, images, encoder, options.dim or _DIM)
-    at_once = options.protocol == "subsample" and _trains_at_once(options, images)
+    pooled = options.protocol in ("subsample", "influence")
+    at_once = pooled and _trains_at_once(options, images)
     with new_results(options.out, "memorization", options, results=RESULTS, resumes=True) as folder:
         families = of_runs or trained_encoders(options, images, at_once)
         scores, details = scores_of(options, images, families)
@@ -83,7 +97,8 @@ def memorization(options: MemorizationOptions) -> Path:
         if options.curve:
             details["curve"] = _curve(options, images)
         untrained = _untrained(options, images)
-        write_results(folder, options, images, scores, details, untrained)
+        details, arrays = _beside(options, images, families, scores, details, reference)
+        write_results(folder, options, images, scores, details, arrays, untrained)
     return options.out
 
 
@@ -129,7 +144,7 @@ def _trainings(
     """Family, number, folder and images of every encoder to train."""
     if options.protocol == "closed-form":
         return [("all", 0, "0", _everything(images))] if options.kernel else []
-    if options.protocol == "subsample":
+    if options.protocol in ("subsample", "influence"):
         parts = [inside.nonzero()[:, 0] for inside in pool_members(options)]
         return [("all", i, str(i), rows) for i, rows in enumerate(parts)]
     # Both encoders of a pair have one seed: they start from the same weights.
@@ -157,11 +172,50 @@ def scores_of(
             exact=options.exact,
         )
     details: dict[str, Any] = {"views": scoring.views, "encoders": len(encoders)}
+    if options.protocol == "influence":
+        details |= {"damping": options.damping, "projection": options.projection}
+        return score_influence(
+            encoders,
+            images.images,
+            scoring,
+            damping=options.damping,
+            projection=options.projection,
+            numbers=images.numbers,
+            progress=sys.stderr.isatty(),
+        ), details
     if options.protocol == "subsample":
         details["share"] = options.share
         return score_pool(encoders, pool_members(options), images, scoring), details
     details["seeds"] = len(families["f"])
     return score_split(families["f"], families["g"], images, scoring), details
+
+
+def _beside(
+    options: MemorizationOptions,
+    images: ScoredImages,
+    families: Families,
+    scores: ImageScores,
+    details: Mapping[str, Any],
+    reference: Reference | None,
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What is measured beside the scores, for ``memorization.json`` and ``scores.npz``."""
+    results, arrays = dict(details), dict[str, NDArray[Any]]()
+    if reference is not None:
+        values = arrays["atypicality"] = image_atypicality(reference, images)
+        forms = scores_by_form(scores, options.form, options.protocol)
+        results["atypicality"] = atypicality_results(reference, values, forms, images)
+    if scores.gradient_norms is not None:
+        arrays["gradient_norms"] = scores.gradient_norms
+        results["predictors"] = predictor_results(
+            options.compare, images, scores, options.layers, options.top
+        )
+    if options.units:
+        scoring = scoring_of(options, families["f"][0].views)
+        results["unit_memorization"], of_units = unit_results(
+            families, images, scores, scoring, options.top
+        )
+        arrays |= of_units
+    return results, arrays
 
 
 def _curve(options: MemorizationOptions, images: ScoredImages) -> list[dict[str, Any]]:

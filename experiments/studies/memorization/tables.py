@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+from experiments.studies.memorization.analysis.tables import (
+    atypicality_table,
+    predictors_table,
+    units_table,
+)
 from experiments.summary import Agreement, Number, Result, Summary, Table
 from experiments.tables import (
     at,
@@ -183,6 +188,16 @@ def memorization_summary(result: Result) -> Summary:
             if finite(area_found, "low") is None:
                 caveats.append(f"AUC of {name} has no interval over pairs of encoders")
     tables += _outliers(result, forms, layers)
+    tables.append(atypicality_table(result, layers))
+    tables.append(units_table(result, layers))
+    first = at(sequence(result, "atypicality", "forms", form), 0)
+    if related := mapping(first, "all"):
+        given = interval_of(related, "given_loss")
+        beside = "0 if unrelated"
+        if given != "-":
+            beside += f"; given the loss of encoders without the image: {given}"
+        plain = interval_of(related, "spearman")
+        agreements.append(Agreement("score and natural atypicality, Spearman", plain, beside))
     probes = tuple(
         (words(family, 40), words(layer, 60), percent(mean_of(numbers(accuracies))))
         for family, by_layer in mapping(result, "accuracies").items()
@@ -210,6 +225,7 @@ def memorization_summary(result: Result) -> Summary:
     )
     caption = "Rankings of other studies; intervals over images"
     tables.append(Table(caption, ("study", "layer", *_RANKS, *_CORRECTED), others_rows))
+    tables.append(predictors_table(result))
     return Summary("Memorisation", tuple(main), tuple(agreements), tuple(tables), tuple(caveats))
 
 

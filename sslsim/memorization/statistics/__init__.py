@@ -1,5 +1,6 @@
 """What memorisation scores say: tests of sets, agreement of rankings, intervals, reliability."""
 
+from sslsim.memorization.statistics.correlations import rank_correlations
 from sslsim.memorization.statistics.rankings import (
     RankAgreement,
     agreement_of_pairs,
@@ -35,6 +36,7 @@ __all__ = [
     "corrected_correlation",
     "differences",
     "rank_agreement",
+    "rank_correlations",
     "split_tests",
     "two_way_interval",
 ]

@@ -8,7 +8,7 @@ import pytest
 from shown import shown
 from studies import POOL, of_runs, refused, study
 
-from experiments.studies.memorization.forms import by_form, layer_agreement, scores_by_form
+from experiments.studies.memorization.analysis.forms import by_form, layer_agreement, scores_by_form
 from experiments.studies.memorization.options import MemorizationOptions
 from experiments.studies.memorization.settings import scored_images
 from experiments.studies.memorization.study import memorization

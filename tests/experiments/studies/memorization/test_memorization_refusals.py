@@ -46,7 +46,10 @@ BAD = [
     ),
     ({"share": 0.5}, "share is 0.5, an option of protocol subsample; expected it not to be given"),
     ({"pool": 5}, "pool is 5, an option of protocol subsample or closed-form"),
-    ({"together": False}, "together is False, an option of protocol subsample; expected it not"),
+    (
+        {"together": False},
+        "together is False, an option of protocol subsample or influence; expected it not",
+    ),
     ({"kernel": True}, "kernel is True, an option of protocol closed-form; expected it not to"),
     ({"protocol": "closed-form", "share": 0.5}, "share is 0.5, an option of protocol subsample"),
     ({"protocol": "subsample", "shared": 9}, "shared is 9, an option of protocol split"),

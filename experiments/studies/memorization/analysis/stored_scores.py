@@ -51,8 +51,8 @@ def read_scores(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
 def common_images(
     folder: Path, images: ScoredImages
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Images that a finished study ranks too, by their numbers and pixels.
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Images that a finished study ranks too, by their numbers and pixels: places here and there.
 
     >>> import tempfile
     >>> from sslsim.core.files import write_arrays, write_json
@@ -64,9 +64,9 @@ def common_images(
     >>> write_json(folder / "memorization.json", result)
     >>> arrays = {"numbers": images.numbers.numpy(), "hashes": image_hashes(images.images)}
     >>> write_arrays(folder / "scores.npz", scores=scores, sets=images.set_codes(), **arrays)
-    >>> rows, others = common_images(folder, images)
-    >>> rows.tolist(), others.tolist()
-    ([0, 1, 2, 3], [[3.0, 1.0, 2.0, 0.0]])
+    >>> rows, columns = common_images(folder, images)
+    >>> rows.tolist(), columns.tolist()
+    ([0, 1, 2, 3], [0, 1, 2, 3])
     """
     result, arrays = read_scores(folder)
     keys = zip(arrays["numbers"].tolist(), arrays["hashes"].tolist(), strict=True)
@@ -81,7 +81,17 @@ def common_images(
             "of them scored here too; expected a study of the same images (data, limit, sizes, "
             "atypical, draw-seed)"
         )
-    return rows, arrays["scores"][:, [places[own[row]] for row in rows]]
+    return rows, np.array([places[own[row]] for row in rows], dtype=int)
+
+
+def compared_layers(layers: Sequence[str], others: Sequence[str]) -> list[tuple[str, str]]:
+    """Layers of two studies whose rankings are compared: those of both, else the first of each.
+
+    >>> compared_layers(["z", "y"], ["y", "x"]), compared_layers(["z"], ["x"])
+    ([('y', 'y')], [('z', 'x')])
+    """
+    both = [name for name in layers if name in others]
+    return [(name, name) for name in both] or [(layers[0], others[0])]
 
 
 def agreement_with(
@@ -110,13 +120,11 @@ def agreement_with(
     ('z', -1.0, 0.0, None)
     """
     result, arrays = read_scores(folder)
-    rows, others = common_images(folder, images)
-    both = [name for name in layers if name in result["layers"]]
-    compared = [(name, name) for name in both] or [(layers[0], result["layers"][0])]
+    rows, columns = common_images(folder, images)
+    others, units = arrays["scores"][:, columns], _units(arrays, columns)
     k = min(top, len(rows) // 2)
-    units = _units(arrays, images.numbers.numpy()[rows])
     by_layer = []
-    for layer, other_layer in compared:
+    for layer, other_layer in compared_layers(layers, result["layers"]):
         place, other = list(layers).index(layer), result["layers"].index(other_layer)
         by_layer.append(
             {
@@ -132,15 +140,14 @@ def agreement_with(
 
 
 def _units(
-    arrays: dict[str, NDArray[Any]], numbers: NDArray[np.int64]
+    arrays: dict[str, NDArray[Any]], columns: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
     """Scores of images under every pair of a stored study, by layer; None where it has none."""
     units = arrays.get("units")
     shape = (len(arrays["scores"]), len(arrays["numbers"]))
     if units is None or units.ndim != 3 or (units.shape[0], units.shape[2]) != shape:
         return None
-    places = {number: place for place, number in enumerate(arrays["numbers"].tolist())}
-    return np.asarray(units[:, :, [places[number] for number in numbers.tolist()]])
+    return np.asarray(units[:, :, columns])
 
 
 def _corrected(

@@ -23,6 +23,7 @@ from sslsim.memorization.statistics import (
     areas,
     differences,
     rank_agreement,
+    rank_correlations,
     split_tests,
     two_way_interval,
 )
@@ -35,7 +36,7 @@ _LEVEL = 0.9
 
 def scores_by_form(scores: ImageScores, form: str, protocol: str) -> dict[str, ImageScores]:
     """Scores in the form of a study and in the other, from the same alignment losses."""
-    if protocol == "closed-form":
+    if protocol not in ("split", "subsample"):
         return {form: scores}
     scored = split_scores if protocol == "split" else pool_scores
     losses, members = torch.as_tensor(scores.losses), torch.as_tensor(scores.members)
@@ -50,7 +51,7 @@ def set_tests(units: Array, images: ScoredImages) -> dict[str, Any]:
     comparisons = []
     for test in tests.comparisons:
         upper, lower = (units[:, images.sets[name].numpy()] for name in (test.above, test.below))
-        interval = _interval(differences(upper, lower), upper, lower)
+        interval = scores_interval(differences(upper, lower), upper, lower)
         del interval["mean"]  # the difference
         comparisons.append({**asdict(test), **interval})
     return {
@@ -71,7 +72,7 @@ def outlier_areas(scores: ImageScores, layer: int, images: ScoredImages) -> dict
         by_set[name] = {}
         for kind, outliers, ordinary in outlier_kinds(kinds, rows):
             parts = units[:, outliers], units[:, ordinary]
-            interval = _interval(areas(*parts), *parts)
+            interval = scores_interval(areas(*parts), *parts)
             interval["low"], interval["high"] = np.clip([interval["low"], interval["high"]], 0, 1)
             by_set[name][kind] = {"points": int(outliers.sum()), **interval}
     return by_set
@@ -133,13 +134,29 @@ def layer_agreement(
     ]
 
 
-def _interval(statistic: Statistic, *scores: Array) -> dict[str, float]:
-    """Interval over images and pairs, by the names of results."""
+def scores_interval(statistic: Statistic, *scores: Array) -> dict[str, float]:
+    """Interval over images and pairs, by the names of results.
+
+    ``scores`` are those of every set of images, (pairs, n).
+    """
     sizes = [part.shape[1] for part in scores]
     if max(sizes) < 2:
         return dict.fromkeys(_NAMES.values(), float("nan"))
     found = asdict(two_way_interval(statistic, len(scores[0]), sizes, _LEVEL))
     return {name: found[key] for key, name in _NAMES.items()}
+
+
+def correlation_interval(
+    units: Array, values: Array, given: Array | None = None
+) -> dict[str, float]:
+    """Spearman correlation of scores (pairs, n) with values (n,), over images and pairs.
+
+    ``given`` (pairs, n) is held fixed, if it is given.
+    """
+    found = scores_interval(rank_correlations(units, values, given), units)
+    for end in ("low", "high"):
+        found[end] = float(np.clip(found[end], -1, 1))
+    return found
 
 
 _NAMES = {
@@ -152,14 +169,31 @@ _NAMES = {
 }
 
 
+def losses_without(
+    scores: ImageScores, layer: int, rows: NDArray[np.bool_] | NDArray[np.int64]
+) -> Array | None:
+    """Alignment losses of ranked images under encoders that did not see them: what can be lost.
+
+    Under encoder g of every pair, (pairs, m), or without pairs their mean, (1, m); None where an
+    image was in the training of all encoders.
+    """
+    outside, losses = ~scores.members[:, rows], scores.losses[:, layer][:, rows]
+    counts = outside.sum(axis=0)
+    if len(outside) == 0 or counts.min() == 0:
+        return None
+    if pairs := scores.units.shape[1]:
+        return np.asarray(losses[pairs:])
+    return np.asarray(np.where(outside, losses, 0.0).sum(axis=0)[None] / counts)
+
+
 def _loss_correlation(scores: ImageScores, layer: int, images: ScoredImages) -> float:
     """Spearman correlation of the scores that are ranked with the losses of encoders without."""
-    ranked, outside = images.ranked(), ~scores.members
-    counts = outside.sum(axis=0)[ranked]
-    if len(outside) == 0 or counts.min() == 0:
-        return float("nan")
-    without = np.where(outside, scores.losses[:, layer], 0.0).sum(axis=0)[ranked] / counts
+    ranked = images.ranked()
+    without = losses_without(scores, layer, ranked)
     values = scores.scores[layer][ranked]
-    if len(values) < 3 or np.ptp(values) == 0 or np.ptp(without) == 0:
+    if without is None or len(values) < 3:
         return float("nan")
-    return float(stats.spearmanr(values, without).statistic)
+    mean = without.mean(axis=0)
+    if np.ptp(values) == 0 or np.ptp(mean) == 0:
+        return float("nan")
+    return float(stats.spearmanr(values, mean).statistic)

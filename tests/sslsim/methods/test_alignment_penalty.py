@@ -9,8 +9,8 @@ import torch
 from sslsim.data.datasets import Images, load_images
 from sslsim.data.views import Views, draw_views
 from sslsim.memorization import alignment_loss
-from sslsim.memorization.penalty import AlignmentPenalty, alignment_penalty
 from sslsim.methods.build import build_learner
+from sslsim.methods.penalty import AlignmentPenalty, alignment_penalty
 from sslsim.training.loop import train
 from sslsim.training.options import TrainingOptions
 
