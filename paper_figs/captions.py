@@ -11,6 +11,7 @@ _NAMES = {
     "simclr": "SimCLR",
     "vicreg": "VICReg",
     "byol": "BYOL",
+    "simsiam": "SimSiam",
     "swav": "SwAV",
     "dino": "DINO",
     "mae": "MAE",

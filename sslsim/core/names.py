@@ -10,6 +10,7 @@ Method = Literal[
     "vicreg",
     "spectral",
     "byol",
+    "simsiam",
     "swav",
     "dino",
     "mae",

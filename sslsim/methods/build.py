@@ -19,11 +19,13 @@ from sslsim.methods.byol import ByolLearner
 from sslsim.methods.dino import DinoLearner
 from sslsim.methods.learner import Learner, PairLearner, PairObjective, SupervisedLearner
 from sslsim.methods.mae import MaeLearner
+from sslsim.methods.simsiam import SimsiamLearner
 from sslsim.methods.swav import SwavLearner
 from sslsim.methods.vicregl import VicreglLearner
 
 _WITH_HEADS = {
     "byol": ByolLearner,
+    "simsiam": SimsiamLearner,
     "swav": SwavLearner,
     "dino": DinoLearner,
     "mae": MaeLearner,

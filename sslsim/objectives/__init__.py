@@ -6,9 +6,9 @@ precision. Embeddings in half precision are converted to float32.
 """
 
 from sslsim.objectives._barlow_twins import barlow_twins
-from sslsim.objectives._byol import byol
 from sslsim.objectives._dino import dino, dino_center
 from sslsim.objectives._mae import mae
+from sslsim.objectives._prediction import byol, simsiam
 from sslsim.objectives._simclr import simclr
 from sslsim.objectives._spectral import spectral_contrastive
 from sslsim.objectives._supervised import supervised
@@ -24,6 +24,7 @@ __all__ = [
     "mae",
     "map_places",
     "simclr",
+    "simsiam",
     "sinkhorn",
     "spectral_contrastive",
     "supervised",

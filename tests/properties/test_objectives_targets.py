@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslsim.objectives import byol, dino, dino_center, mae, sinkhorn, swav, vicregl
+from sslsim.objectives import byol, dino, dino_center, mae, simsiam, sinkhorn, swav, vicregl
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.tuples(st.integers(2, 7), st.integers(1, 8))
@@ -32,6 +32,19 @@ def test_byol_is_bounded_symmetric_and_blind_to_lengths_and_rotations(size, seed
     assert close(loss, byol(p[order], q[order], t[order], u[order]))
     assert abs(byol(p, q, scale * q, scale * p)) < 1e-13
     assert close(byol(p, q, -q, -p), 8.0)
+
+
+@given(SIZES, SEEDS, st.floats(1e-2, 1e2))
+def test_simsiam_is_bounded_symmetric_and_blind_to_lengths_and_rotations(size, seed, scale):
+    p, q, t, u = normal(seed, 4, *size)
+    loss = simsiam(p, q, t, u)
+    assert abs(loss) <= 1 + 1e-12
+    assert close(loss, simsiam(q, p, u, t))
+    assert close(loss, simsiam(scale * p, q, t, u / scale))
+    rotation = torch.linalg.qr(normal(seed + 1, size[1], size[1]))[0]
+    assert close(loss, simsiam(*(v @ rotation for v in (p, q, t, u))))
+    assert close(loss, -simsiam(p, q, -t, -u))
+    assert close(simsiam(p, q, scale * q, scale * p), -1.0)
 
 
 @given(SIZES, SEEDS, st.floats(0.05, 2), st.integers(1, 5))

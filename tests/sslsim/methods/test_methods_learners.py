@@ -22,6 +22,7 @@ from sslsim.methods.byol import ByolLearner
 from sslsim.methods.dino import DinoLearner
 from sslsim.methods.learner import embed_views
 from sslsim.methods.mae import MaeLearner
+from sslsim.methods.simsiam import SimsiamLearner
 from sslsim.methods.swav import SwavLearner
 from sslsim.methods.teacher import cosine_momentum
 from sslsim.training.full_batch import train_linear
@@ -162,6 +163,20 @@ def test_byol_is_its_objective_of_predictions_and_targets(data):
     wanted = objectives.byol(z, z_prime, target, target_prime)
     torch.testing.assert_close(learner(batch, None), wanted)
     assert wanted != objectives.byol(z, z_prime, target_prime, target)
+
+
+def test_simsiam_is_its_objective_and_its_embeddings_as_targets_are_held_fixed(data):
+    learner = learner_of("simsiam").eval()
+    batch, _ = batch_of(learner, data)
+    z, z_prime = (learner.encoder(view) for view in batch.views)
+    fixed = z.detach(), z_prime.detach()
+    wanted = objectives.simsiam(learner.predictor(z), learner.predictor(z_prime), *fixed)
+    loss = learner(batch, None)
+    torch.testing.assert_close(loss, wanted)
+    weights = list(learner.parameters())
+    found, expected = (torch.autograd.grad(value, weights) for value in (loss, wanted))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_swav_compares_unit_vectors_with_unit_prototypes(data, tmp_path):
@@ -393,7 +408,7 @@ def test_views_and_labels_that_do_not_fit_are_refused_in_words(data):
     alone = Views(pair.views[:1], None)
     with pytest.raises(ValueError, match="no labels; expected labels"):
         learner_of("supervised")(pair, None)
-    for method in ("byol", "simclr"):
+    for method in ("byol", "simclr", "simsiam"):
         with pytest.raises(ValueError, match=r"1 view\(s\) were drawn; expected the two"):
             learner_of(method)(alone, None)
     with pytest.raises(ValueError, match="scores has 1 views; expected 2 or more"):
@@ -413,5 +428,6 @@ def test_views_and_labels_that_do_not_fit_are_refused_in_words(data):
 def test_learners_of_their_own_make_take_any_width():
     encoder = build_encoder("linear", SHAPE, 4, seed=0)
     assert ByolLearner(encoder, hidden=3).predictor[0].weight.shape == (3, 4)
+    assert SimsiamLearner(encoder, hidden=3).predictor[0].weight.shape == (3, 4)
     assert DinoLearner(encoder, prototypes=3).center.shape == (3,)
     assert SwavLearner(encoder, prototypes=3, eps=0.05).eps == 0.05

@@ -12,6 +12,7 @@ from sslsim.objectives import (
     dino_center,
     mae,
     map_places,
+    simsiam,
     sinkhorn,
     swav,
     vicreg,
@@ -50,6 +51,19 @@ def test_byol_is_its_literal_transcription(n, d):
         for a, b in zip(online, target, strict=True):
             exact += np.sum((a / np.linalg.norm(a) - b / np.linalg.norm(b)) ** 2) / n
     assert abs(float(byol(*outputs)) - exact) < 1e-13
+
+
+@pytest.mark.parametrize(("n", "d"), [(2, 1), (5, 3), (3, 8)])
+def test_simsiam_is_its_literal_transcription(n, d):
+    outputs = [normal(n, d, seed=s) for s in range(4)]
+    p, p_prime, t, t_prime = (v.tolist() for v in outputs)
+    exact = 0.0
+    for online, target in ((p, t_prime), (p_prime, t)):
+        for a, b in zip(online, target, strict=True):
+            product = sum(x * y for x, y in zip(a, b, strict=True))
+            exact -= product / math.hypot(*a) / math.hypot(*b) / (2 * n)
+    assert abs(float(simsiam(*outputs)) - exact) < 1e-13
+    assert abs(float(byol(*outputs)) / 4 - 1 - exact) < 1e-13
 
 
 @pytest.mark.parametrize(("n", "k"), [(2, 1), (5, 3), (3, 8)])
@@ -144,7 +158,8 @@ def test_visible_patches_do_not_count():
 def test_gradients_are_those_of_finite_differences_with_targets_held_fixed():
     a, b, c, d = (normal(4, 3, seed=s) for s in range(4))
     p, q = (v.clone().requires_grad_() for v in (a, b))
-    assert torch.autograd.gradcheck(lambda x, y: byol(x, y, c, d), (p, q))
+    for loss in (byol, simsiam):
+        assert torch.autograd.gradcheck(lambda x, y, loss=loss: loss(x, y, c, d), (p, q))
     center = normal(3, seed=9)
     assert torch.autograd.gradcheck(lambda x, y: dino([x, y, x + y], [c, d], center), (p, q))
     patches, masked = normal(2, 4, 3, seed=5), torch.tensor([[0, 2], [3, 1]])
@@ -173,6 +188,7 @@ def test_no_gradient_flows_into_targets():
     prediction = normal(2, 4, 3, seed=1).requires_grad_()
     for loss, inputs in [
         (byol(a, b, c, d), (c, d)),
+        (simsiam(a, b, c, d), (c, d)),
         (dino([a, b], [c, d], center), (c, d, center)),
         (mae(prediction, patches, torch.tensor([[0], [1]])), (patches,)),
     ]:
@@ -271,6 +287,7 @@ def test_half_precision_is_lifted():
     half = [normal(4, 3, seed=s).half() for s in range(4)]
     found = [
         byol(*half),
+        simsiam(*half),
         swav(half),
         sinkhorn(half[0]),
         dino(half, half[:2], torch.zeros(3)),
@@ -289,6 +306,8 @@ MAPS, PLACES = torch.ones(3, 4, 2, 2), torch.ones(3, 2, 2, 2)
 BAD = {
     "byol shapes": (lambda: byol(Z, Z, Z, torch.ones(3, 4)), r"target_prime \(3, 4\); expected"),
     "byol one": (lambda: byol(Z[:1], Z[:1], Z[:1], Z[:1]), "n >= 2"),
+    "simsiam shapes": (lambda: simsiam(Z, Z, Z, torch.ones(3, 4)), r"target_prime \(3, 4\); exp"),
+    "simsiam one": (lambda: simsiam(Z[:1], Z[:1], Z[:1], Z[:1]), "n >= 2"),
     "swav one view": (lambda: swav([Z]), "scores has 1 views; expected 2"),
     "swav shapes": (lambda: swav([Z, Z, Z[:2]]), r"scores\[2\] \(2, 2\); expected"),
     "swav temperature": (lambda: swav([Z, Z], temperature=0), "temperature is 0"),
