@@ -11,10 +11,12 @@ Method = Literal[
     "spectral",
     "byol",
     "simsiam",
+    "moco_v3",
     "swav",
     "dino",
     "mae",
     "vicregl",
+    "lejepa",
     "supervised",
 ]
 Encoder = Literal[

@@ -38,6 +38,8 @@ from sslsim.data.views import Views
 from sslsim.encoders.build import build_encoder
 from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.methods.learner import PairLearner, SupervisedLearner
+from sslsim.methods.lejepa import LejepaLearner
+from sslsim.methods.moco_v3 import MocoV3Learner
 from sslsim.methods.simsiam import SimsiamLearner
 from sslsim.objectives import barlow_twins, simclr, vicreg
 from sslsim.training.loop import Interrupted, TrainingOptions, train
@@ -47,7 +49,11 @@ pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
 LIMIT = 120  # seconds
 OBJECTIVES = {"barlow_twins": barlow_twins, "simclr": simclr, "vicreg": vicreg}
-WITH_HEADS = {"simsiam": partial(SimsiamLearner, hidden=5)}
+WITH_HEADS = {
+    "simsiam": partial(SimsiamLearner, hidden=5),
+    "moco_v3": partial(MocoV3Learner, hidden=5),
+    "lejepa": partial(LejepaLearner, directions=7),
+}
 METHODS = [(m, bn) for m in (*OBJECTIVES, "supervised", *WITH_HEADS) for bn in (False, True)]
 TRAINED = [
     ("barlow_twins", True, {"accumulate": 2}),
@@ -55,6 +61,8 @@ TRAINED = [
     ("vicreg", True, {"fixed_views": True}),
     ("supervised", True, {"optimizer": "adamw", "schedule": "cosine"}),
     ("simsiam", True, {"accumulate": 2}),
+    ("moco_v3", True, {"accumulate": 2, "fixed_views": True}),
+    ("lejepa", True, {"accumulate": 2}),
 ]
 
 
@@ -97,7 +105,7 @@ def gradients(method, batch_norm):
         module = nn.parallel.DistributedDataParallel(learner)
     loss = module(*batch_of(rows_of_rank(12)))
     loss.backward()
-    found = {name: p.grad for name, p in learner.named_parameters()}
+    found = {name: p.grad for name, p in learner.named_parameters() if p.requires_grad}
     return {"loss": loss.detach(), **found, **dict(learner.named_buffers())}
 
 
