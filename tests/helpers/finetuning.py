@@ -28,7 +28,7 @@ def learner_of(method, **changed):
         encoder = build_encoder("convnet", SHAPE, 4, seed=0, widths=(5, 6), **HEADS)
         with seeded(1):
             if method == "moco_v3":
-                return MocoV3Learner(encoder, hidden=6)
+                return MocoV3Learner(encoder, hidden=8)
             return VicreglLearner(encoder, local_widths=(6, 5), matches=2)
     settings = {"encoder": "convnet", "widths": (5, 6), "seed": 0} | HEADS | EXTRA.get(method, {})
     return build_learner(method, SHAPE, 4, **(settings | changed))
