@@ -165,6 +165,8 @@ momentum.growth_root(g, 0.1, 1.0)                      | momentum is 1
 momentum.growth_root(g, 0.1, nan)                      | momentum is nan
 near_origin.barlow_twins_operator(x, y * i)            | x_prime is complex
 near_origin.simclr_operator(x, y, 0)                   | temperature is 0
+near_origin.lejepa_operator(x, y * i, 2)               | x_prime is complex
+near_origin.lejepa_operator(x, y, 2, batch=2.5)        | batch is 2.5
 near_origin.amplitude_times(g, s, 1j)                  | amplitude is complex
 near_origin.growth_modes(k, 0)                         | dim is 0
 plateau.plateau_rate(1j * k, x[:, :1], [1.0])          | complex

@@ -10,10 +10,13 @@ Method = Literal[
     "vicreg",
     "spectral",
     "byol",
+    "simsiam",
+    "moco_v3",
     "swav",
     "dino",
     "mae",
     "vicregl",
+    "lejepa",
     "supervised",
 ]
 Encoder = Literal[

@@ -18,16 +18,22 @@ from sslsim.encoders.initialization import scale_initialization
 from sslsim.methods.byol import ByolLearner
 from sslsim.methods.dino import DinoLearner
 from sslsim.methods.learner import Learner, PairLearner, PairObjective, SupervisedLearner
+from sslsim.methods.lejepa import LejepaLearner
 from sslsim.methods.mae import MaeLearner
+from sslsim.methods.moco_v3 import MocoV3Learner
+from sslsim.methods.simsiam import SimsiamLearner
 from sslsim.methods.swav import SwavLearner
 from sslsim.methods.vicregl import VicreglLearner
 
 _WITH_HEADS = {
     "byol": ByolLearner,
+    "simsiam": SimsiamLearner,
+    "moco_v3": MocoV3Learner,
     "swav": SwavLearner,
     "dino": DinoLearner,
     "mae": MaeLearner,
     "vicregl": VicreglLearner,
+    "lejepa": LejepaLearner,
 }
 _PAIRS: dict[str, PairObjective] = {
     "barlow_twins": objectives.barlow_twins,
@@ -38,9 +44,9 @@ _PAIRS: dict[str, PairObjective] = {
 _METHODS_WITH = {
     "barlow_form": ("barlow_twins",),
     "similarity": ("simclr",),
-    "temperature": ("simclr", "swav", "dino"),
+    "temperature": ("simclr", "moco_v3", "swav", "dino"),
     "prototypes": ("swav", "dino"),
-    "teacher_momentum": ("byol", "dino"),
+    "teacher_momentum": ("byol", "moco_v3", "dino"),
 }
 _HEADS = 5  # purpose of the draws of the parts other than the encoder
 
@@ -98,11 +104,13 @@ def build_learner(
     similarity : {"cosine", "dot"}, optional
         Similarity of SimCLR, by default "cosine".
     temperature : float, optional
-        Temperature of SimCLR, by default 0.5, of SwAV or of DINO's student, by default 0.1.
+        Temperature of SimCLR, by default 0.5, of MoCo v3, by default 0.2, of SwAV or of DINO's
+        student, by default 0.1.
     prototypes : int, optional
         Number of clusters of SwAV, by default 128, or of outputs of DINO's head, by default 1024.
     teacher_momentum : float, optional
-        Momentum of BYOL's or DINO's teacher at the start of the run, by default 0.996.
+        Momentum of the teacher of BYOL or DINO, by default 0.996, or of MoCo v3, by default 0.99,
+        at the start of the run.
 
     Returns
     -------

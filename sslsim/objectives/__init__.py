@@ -6,11 +6,11 @@ precision. Embeddings in half precision are converted to float32.
 """
 
 from sslsim.objectives._barlow_twins import barlow_twins
-from sslsim.objectives._byol import byol
+from sslsim.objectives._contrastive import moco_v3, simclr, spectral_contrastive
 from sslsim.objectives._dino import dino, dino_center
+from sslsim.objectives._lejepa import lejepa, sigreg
 from sslsim.objectives._mae import mae
-from sslsim.objectives._simclr import simclr
-from sslsim.objectives._spectral import spectral_contrastive
+from sslsim.objectives._prediction import byol, simsiam
 from sslsim.objectives._supervised import supervised
 from sslsim.objectives._swav import sinkhorn, swav
 from sslsim.objectives._vicreg import vicreg
@@ -21,9 +21,13 @@ __all__ = [
     "byol",
     "dino",
     "dino_center",
+    "lejepa",
     "mae",
     "map_places",
+    "moco_v3",
+    "sigreg",
     "simclr",
+    "simsiam",
     "sinkhorn",
     "spectral_contrastive",
     "supervised",

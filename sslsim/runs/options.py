@@ -91,12 +91,12 @@ class LearnerOptions:
     similarity : {"cosine", "dot"} or None
         Similarity of embeddings in the SimCLR loss. Default: cosine.
     temperature : float or None
-        Softmax temperature. Default: 0.5 for SimCLR, 0.1 for SwAV and DINO.
+        Softmax temperature. Default: 0.5 for SimCLR, 0.2 for MoCo v3, 0.1 for SwAV and DINO.
     prototypes : int or None
         Number of prototypes. Default: 128 for SwAV, 1024 for DINO.
     teacher_momentum : float or None
-        Momentum of the teacher of BYOL and DINO at the start; it rises to 1 at the end.
-        Default: 0.996.
+        Momentum of the teacher of BYOL, MoCo v3 and DINO at the start; it rises to 1 at the end.
+        Default: 0.99 for MoCo v3, else 0.996.
     steps : int
         Number of updates.
     batch : int

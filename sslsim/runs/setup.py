@@ -345,8 +345,8 @@ def recorded_spectrum(options: TrainOptions) -> str:
     -------
     str
         ``covariance_spectrum`` for methods that do not learn the mean of the embeddings (they are
-        blind to it or, as SimCLR with dot products near the origin, do not pull at it), so that its
-        growth is no step; else ``cross_spectrum``, the theory's lambda.
+        blind to it, as SimCLR with dot products near the origin do not pull at it, or, as LeJEPA,
+        remove it), so that its change is no step; else ``cross_spectrum``, the theory's lambda.
 
     Examples
     --------
@@ -364,7 +364,7 @@ def spectrum_of_method(
     method: str, barlow_form: str | None = None, similarity: str | None = None
 ) -> str:
     """The same by the name of the method, the form of Barlow Twins and the similarity of SimCLR."""
-    blind = method in ("vicreg", "vicregl") or barlow_form == "published"
+    blind = method in ("vicreg", "vicregl", "lejepa") or barlow_form == "published"
     centred = method == "simclr" and similarity == "dot"
     return "covariance_spectrum" if blind or centred else "cross_spectrum"
 

@@ -225,8 +225,8 @@ def _check_learners(learners: Sequence[Learner]) -> None:
             )
     if type(first).after_step is not Learner.after_step:
         raise ValueError(
-            f"{type(first).__name__} does something after its steps (a teacher or prototypes); "
-            "expected a method without, or training one after another"
+            f"{type(first).__name__} does something after its steps (a teacher, prototypes, "
+            "directions); expected a method without, or training one after another"
         )
     for name, module in first.named_modules():
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:

@@ -9,6 +9,7 @@ from sslsim.data.datasets import load_images
 from sslsim.data.views import Views, draw_views
 from sslsim.encoders.build import build_encoder
 from sslsim.methods.build import build_learner
+from sslsim.methods.moco_v3 import MocoV3Learner
 from sslsim.methods.vicregl import VicreglLearner
 from sslsim.umm import UmmOptions, undo_memorization
 from sslsim.umm.bilevel_losses import BilevelLosses
@@ -23,9 +24,11 @@ EXTRA = {"dino": {"prototypes": 12}, "swav": {"prototypes": 12}}
 
 def learner_of(method, **changed):
     """A learner of a small convnet with a head."""
-    if method == "vicregl":
+    if method in ("vicregl", "moco_v3"):  # few units, so that few ReLUs turn between differences
         encoder = build_encoder("convnet", SHAPE, 4, seed=0, widths=(5, 6), **HEADS)
         with seeded(1):
+            if method == "moco_v3":
+                return MocoV3Learner(encoder, hidden=8)
             return VicreglLearner(encoder, local_widths=(6, 5), matches=2)
     settings = {"encoder": "convnet", "widths": (5, 6), "seed": 0} | HEADS | EXTRA.get(method, {})
     return build_learner(method, SHAPE, 4, **(settings | changed))

@@ -5,7 +5,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslsim.objectives import byol, dino, dino_center, mae, sinkhorn, swav, vicregl
+from sslsim.objectives import (
+    byol,
+    dino,
+    dino_center,
+    lejepa,
+    mae,
+    moco_v3,
+    sigreg,
+    simsiam,
+    sinkhorn,
+    swav,
+    vicregl,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.tuples(st.integers(2, 7), st.integers(1, 8))
@@ -32,6 +44,63 @@ def test_byol_is_bounded_symmetric_and_blind_to_lengths_and_rotations(size, seed
     assert close(loss, byol(p[order], q[order], t[order], u[order]))
     assert abs(byol(p, q, scale * q, scale * p)) < 1e-13
     assert close(byol(p, q, -q, -p), 8.0)
+
+
+@given(SIZES, SEEDS, st.floats(1e-2, 1e2))
+def test_simsiam_is_bounded_symmetric_and_blind_to_lengths_and_rotations(size, seed, scale):
+    p, q, t, u = normal(seed, 4, *size)
+    loss = simsiam(p, q, t, u)
+    assert abs(loss) <= 1 + 1e-12
+    assert close(loss, simsiam(q, p, u, t))
+    assert close(loss, simsiam(scale * p, q, t, u / scale))
+    rotation = torch.linalg.qr(normal(seed + 1, size[1], size[1]))[0]
+    assert close(loss, simsiam(*(v @ rotation for v in (p, q, t, u))))
+    assert close(loss, -simsiam(p, q, -t, -u))
+    assert close(simsiam(p, q, scale * q, scale * p), -1.0)
+
+
+@given(SIZES, SEEDS, st.floats(1e-2, 1e2), st.floats(0.05, 2))
+def test_moco_v3_is_bounded_symmetric_and_blind_to_lengths_and_rotations(
+    size, seed, scale, temperature
+):
+    p, q, t, u = normal(seed, 4, *size)
+    loss = moco_v3(p, q, t, u, temperature=temperature)
+    # Logits lie in [-1, 1] / T.
+    assert -1e-12 <= loss <= 4 * temperature * np.log(size[0]) + 8 + 1e-12
+    assert close(loss, moco_v3(q, p, u, t, temperature=temperature))
+    assert close(loss, moco_v3(scale * p, q, t, u / scale, temperature=temperature))
+    rotation = torch.linalg.qr(normal(seed + 1, size[1], size[1]))[0]
+    turned = (v @ rotation for v in (p, q, t, u))
+    assert close(loss, moco_v3(*turned, temperature=temperature))
+    order = torch.tensor(np.random.default_rng(seed).permutation(size[0]))
+    assert close(loss, moco_v3(*(v[order] for v in (p, q, t, u)), temperature=temperature))
+
+
+@given(SIZES, SEEDS, st.integers(1, 5), st.floats(0, 3))
+def test_sigreg_is_bounded_and_turns_with_its_directions(size, seed, m, scale):
+    n, d = size
+    z, directions = scale * normal(seed, n, d), normal(seed + 1, d, m)
+    directions = directions / directions.norm(dim=0)
+    loss = sigreg(z, directions)
+    assert 0 <= loss <= 4 * n * np.sqrt(2 * np.pi)  # two functions of size 1, squared
+    rotation = torch.linalg.qr(normal(seed + 2, d, d))[0]
+    assert close(loss, sigreg(z @ rotation, rotation.T @ directions))
+    assert close(loss, sigreg(-z, directions))
+    assert close(loss, sigreg(z, -directions))
+    order = torch.tensor(np.random.default_rng(seed).permutation(n))
+    assert close(loss, sigreg(z[order], directions))
+
+
+@given(SIZES, SEEDS, st.integers(2, 5), st.floats(0, 1))
+def test_lejepa_is_blind_to_the_order_of_full_views_and_of_crops(size, seed, count, lam):
+    embeddings = list(normal(seed, count, *size))
+    directions = normal(seed + 1, size[1], 3)
+    directions = directions / directions.norm(dim=0)
+    loss = lejepa(embeddings, directions, lam=lam)
+    first, second, *crops = embeddings
+    assert close(loss, lejepa([second, first, *reversed(crops)], directions, lam=lam))
+    same = lejepa([first] * count, directions, lam=lam)
+    assert close(same, lam * sigreg(first, directions))
 
 
 @given(SIZES, SEEDS, st.floats(0.05, 2), st.integers(1, 5))

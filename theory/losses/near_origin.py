@@ -34,6 +34,10 @@ from theory.arrays import (
 from theory.linear.closed_form import flow_times
 from theory.pairs.gamma import cross_correlation, read_pairs
 
+# Integrals of exp(-t^2/2) times t^2, and times t^2 (1 - exp(-t^2/2)), over the real line.
+_MEAN_PULL = float(np.sqrt(2.0 * np.pi))
+_SPREAD_PULL = float(np.sqrt(2.0 * np.pi) - np.sqrt(np.pi) / 2.0)
+
 _LOG_MAX = float(np.log(np.finfo(np.float64).max))
 
 
@@ -125,6 +129,71 @@ def simclr_operator(x: ArrayLike, x_prime: ArrayLike, temperature: float) -> Arr
     views = 2 * len(first)
     pushed = -(first.T @ first + second.T @ second) / (views * (views - 1))
     return (cross_correlation(read_pairs(first, second)) - pushed) / temperature
+
+
+def lejepa_operator(
+    x: ArrayLike, x_prime: ArrayLike, dim: int, lam: float = 0.05, batch: int | None = None
+) -> Array:
+    r"""Operator of LeJEPA with SIGReg, for two views.
+
+    Parameters
+    ----------
+    x, x_prime : array_like, shape (n, m)
+        Two views, samples in rows; they are not centred.
+    dim : int
+        Embedding dimension d.
+    lam : float
+        Weight of the regularisation, from 0 to 1.
+    batch : int, optional
+        Number N of pairs in a batch, drawn without replacement. Default: all n pairs.
+
+    Returns
+    -------
+    ndarray, shape (m, m)
+        ``lam (N/d) (a S - b Q) - (1 - lam) D / (4 d)``. S is the second moment of the views, Q the
+        expected square ``xbar xbar^T`` of the mean of a batch, both averaged over the two views,
+        and D the second moment of the differences ``x_i - x'_i``. The numbers are
+        b = sqrt(2 pi) and a = b - sqrt(pi) / 2.
+
+    Raises
+    ------
+    ValueError
+        If the views are not valid or a number is out of range.
+
+    Notes
+    -----
+    arXiv 2511.08544, algorithm 2; the expansion is ours. For projections p_i = a^T z_i of small
+    embeddings the integrand of the Epps-Pulley statistic, without its weight exp(-t^2/2), is
+
+    .. math:: (1 - e^{-t^2/2})^2 - t^2 (1 - e^{-t^2/2}) \frac1n \sum_i p_i^2
+        + t^2 (\frac1n \sum_i p_i)^2 + O(p^4),
+
+    and the mean of a a^T over directions is I / d. A covariance grows (a > 0), a mean decays
+    (a < b). The expansion holds while variances are far below 1. The quadrature of the loss, with
+    17 points from -5 to 5, changes a and b by less than 1e-4 of their size.
+
+    Examples
+    --------
+    >>> x = [[1.0, 1.0], [-1.0, 1.0]]  # a spread in the first direction, a mean in the second
+    >>> lejepa_operator(x, x, dim=1, lam=1.0).round(4).tolist()
+    [[3.2408, 0.0], [0.0, -1.7725]]
+    """
+    first, second = paired_views(x, x_prime)
+    dim = whole_number("dim", dim, 1)
+    n = len(first)
+    batch = n if batch is None else whole_number("batch", batch, 2)
+    if not 0.0 <= lam <= 1.0:
+        raise ValueError(f"lam is {lam}; expected a number from 0 to 1")
+    gap = first - second
+    operator = -(1.0 - lam) * (gap.T @ gap) / (4.0 * dim * n)
+    for view in (first, second):
+        mean = view.mean(axis=0)
+        centred = view - mean
+        covariance, square = centred.T @ centred / n, np.outer(mean, mean)
+        of_batch = square + covariance * max(n - batch, 0) / ((n - 1) * batch)
+        pull = _SPREAD_PULL * (covariance + square) - _MEAN_PULL * of_batch
+        operator += lam * batch / (2.0 * dim) * pull
+    return operator
 
 
 def in_eigenbasis(operator: ArrayLike, w0: ArrayLike) -> tuple[Array, Array, Array]:

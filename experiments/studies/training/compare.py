@@ -29,7 +29,11 @@ from sslsim.runs.setup import recorded_steps
 from sslsim.runs.trained_run import OWN_PAIRS, RecordedRun, TrainedRun
 from theory import predict_steps_from
 from theory.linear.closed_form import step_times
-from theory.losses.near_origin import barlow_twins_operator, simclr_operator
+from theory.losses.near_origin import (
+    barlow_twins_operator,
+    lejepa_operator,
+    simclr_operator,
+)
 from theory.losses.vicreg import vicreg_operator
 
 _PAIRED = tuple(kind for kind in VIEWS if kind != "mask")
@@ -115,6 +119,9 @@ def near_origin(
         # The theory counts half of each view's variance term, the training all of it.
         dim = 8 if trained.dim is None else trained.dim
         return vicreg_operator(x, x_prime, dim, mu=50.0, lam=25.0), name
+    if trained.method == "lejepa":
+        dim = 8 if trained.dim is None else trained.dim
+        return lejepa_operator(x, x_prime, dim, batch=trained.batch), name
     if spectrum == "covariance_spectrum":
         mean = (x.mean(axis=0) + x_prime.mean(axis=0)) / 2
         x, x_prime = x - mean, x_prime - mean

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,15 @@ from sslsim.core.distributed import (
     synchronise_batch_norm,
     world_size,
 )
+from sslsim.core.seeds import seeded
 from sslsim.data.datasets import load_images
 from sslsim.data.views import Views
 from sslsim.encoders.build import build_encoder
 from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.methods.learner import PairLearner, SupervisedLearner
+from sslsim.methods.lejepa import LejepaLearner
+from sslsim.methods.moco_v3 import MocoV3Learner
+from sslsim.methods.simsiam import SimsiamLearner
 from sslsim.objectives import barlow_twins, simclr, vicreg
 from sslsim.training.loop import Interrupted, TrainingOptions, train
 
@@ -44,12 +49,20 @@ pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
 LIMIT = 120  # seconds
 OBJECTIVES = {"barlow_twins": barlow_twins, "simclr": simclr, "vicreg": vicreg}
-METHODS = [(m, bn) for m in (*OBJECTIVES, "supervised") for bn in (False, True)]
+WITH_HEADS = {
+    "simsiam": partial(SimsiamLearner, hidden=5),
+    "moco_v3": partial(MocoV3Learner, hidden=5),
+    "lejepa": partial(LejepaLearner, directions=7),
+}
+METHODS = [(m, bn) for m in (*OBJECTIVES, "supervised", *WITH_HEADS) for bn in (False, True)]
 TRAINED = [
     ("barlow_twins", True, {"accumulate": 2}),
     ("simclr", False, {"optimizer": "lars", "lr": 0.1}),
     ("vicreg", True, {"fixed_views": True}),
     ("supervised", True, {"optimizer": "adamw", "schedule": "cosine"}),
+    ("simsiam", True, {"accumulate": 2}),
+    ("moco_v3", True, {"accumulate": 2, "fixed_views": True}),
+    ("lejepa", True, {"accumulate": 2}),
 ]
 
 
@@ -71,6 +84,10 @@ def make_learner(method, batch_norm, double=True):
         encoder.double().register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
     if method == "supervised":
         return SupervisedLearner(encoder)
+    if method in WITH_HEADS:
+        with seeded(1):
+            learner = WITH_HEADS[method](encoder)
+        return learner.double() if double else learner
     return PairLearner(encoder, OBJECTIVES[method])
 
 
@@ -88,7 +105,7 @@ def gradients(method, batch_norm):
         module = nn.parallel.DistributedDataParallel(learner)
     loss = module(*batch_of(rows_of_rank(12)))
     loss.backward()
-    found = {name: p.grad for name, p in learner.named_parameters()}
+    found = {name: p.grad for name, p in learner.named_parameters() if p.requires_grad}
     return {"loss": loss.detach(), **found, **dict(learner.named_buffers())}
 
 

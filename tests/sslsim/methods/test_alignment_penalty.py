@@ -93,7 +93,9 @@ def test_the_whole_loss_has_the_gradient_of_finite_differences():
     assert any((a - b).abs().max() > 1e-3 for a, b in zip(alone, gradients, strict=True))
 
 
-@pytest.mark.parametrize("method", ["simclr", "byol", "swav", "dino", "vicregl"])
+@pytest.mark.parametrize(
+    "method", ["simclr", "byol", "simsiam", "moco_v3", "swav", "dino", "vicregl", "lejepa"]
+)
 def test_methods_of_two_views_pay_for_their_representations(method):
     learner = learner_of(method)
     images = torch.randint(256, (6, 1, 8, 8), generator=torch.Generator().manual_seed(5))

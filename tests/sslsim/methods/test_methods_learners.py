@@ -21,7 +21,10 @@ from sslsim.methods.build import METHODS, build_learner
 from sslsim.methods.byol import ByolLearner
 from sslsim.methods.dino import DinoLearner
 from sslsim.methods.learner import embed_views
+from sslsim.methods.lejepa import LejepaLearner
 from sslsim.methods.mae import MaeLearner
+from sslsim.methods.moco_v3 import MocoV3Learner
+from sslsim.methods.simsiam import SimsiamLearner
 from sslsim.methods.swav import SwavLearner
 from sslsim.methods.teacher import cosine_momentum
 from sslsim.training.full_batch import train_linear
@@ -107,7 +110,7 @@ def test_training_goes_on_from_a_state_with_the_same_bits(method, data, tmp_path
         assert torch.equal(value, state[name]), name
 
 
-@pytest.mark.parametrize("method", ["byol", "dino"])
+@pytest.mark.parametrize("method", ["byol", "moco_v3", "dino"])
 def test_a_teacher_is_the_recursion_of_its_students(method, data):
     learner = learner_of(method, teacher_momentum=0.7)
     optimizer = torch.optim.SGD([p for p in learner.parameters() if p.requires_grad], 0.1)
@@ -162,6 +165,64 @@ def test_byol_is_its_objective_of_predictions_and_targets(data):
     wanted = objectives.byol(z, z_prime, target, target_prime)
     torch.testing.assert_close(learner(batch, None), wanted)
     assert wanted != objectives.byol(z, z_prime, target_prime, target)
+
+
+def test_simsiam_is_its_objective_and_its_embeddings_as_targets_are_held_fixed(data):
+    learner = learner_of("simsiam").eval()
+    batch, _ = batch_of(learner, data)
+    z, z_prime = (learner.encoder(view) for view in batch.views)
+    fixed = z.detach(), z_prime.detach()
+    wanted = objectives.simsiam(learner.predictor(z), learner.predictor(z_prime), *fixed)
+    loss = learner(batch, None)
+    torch.testing.assert_close(loss, wanted)
+    weights = list(learner.parameters())
+    found, expected = (torch.autograd.grad(value, weights) for value in (loss, wanted))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_moco_v3_is_its_objective_of_predictions_and_targets(data):
+    learner = learner_of("moco_v3", temperature=0.7).eval()
+    batch, _ = batch_of(learner, data)
+    with torch.no_grad():
+        for p in learner.teacher.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    z, z_prime = (learner.predictor(learner.encoder(view)) for view in batch.views)
+    target, target_prime = (learner.teacher(view) for view in batch.views)
+    wanted = objectives.moco_v3(z, z_prime, target, target_prime, temperature=0.7)
+    torch.testing.assert_close(learner(batch, None), wanted)
+    assert wanted != objectives.moco_v3(z, z_prime, target_prime, target, temperature=0.7)
+
+
+def test_lejepa_is_its_objective_of_full_and_local_views(data):
+    learner = learner_of("lejepa").eval()
+    batch, _ = batch_of(learner, data, kind="multicrop")
+    embeddings = [learner.encoder(view) for view in batch.views]
+    assert len(embeddings) == 8
+    wanted = objectives.lejepa(embeddings, learner.directions, lam=0.05)
+    torch.testing.assert_close(learner(batch, None), wanted)
+    pair, _ = batch_of(learner, data)
+    z, z_prime = (learner.encoder(view) for view in pair.views)
+    torch.testing.assert_close(learner(pair, None), learner.objective(z, z_prime))
+
+
+def test_directions_of_lejepa_are_unit_vectors_new_at_every_update(data):
+    learner, again = learner_of("lejepa"), learner_of("lejepa")
+    seen = [learner.directions.clone()]
+    for step in range(3):
+        learner(*batch_of(learner, data, seed=step))  # further batches of an update change nothing
+        assert torch.equal(learner.directions, seen[-1])
+        learner.after_step((step + 1) / 10)
+        again.after_step((step + 1) / 3)  # whatever the planned number of updates
+        seen.append(learner.directions.clone())
+        assert torch.equal(again.directions, seen[-1])
+        norms = seen[-1].norm(dim=0)
+        torch.testing.assert_close(norms, torch.ones_like(norms))
+    for one, other in pairwise(seen):
+        cosines = one.T @ other
+        assert cosines.abs().max() < 0.9999
+    many = torch.cat(seen, dim=1)  # 1024 directions: their second moment is near I / d
+    torch.testing.assert_close(many @ many.T / 1024, torch.eye(8) / 8, rtol=0, atol=0.03)
 
 
 def test_swav_compares_unit_vectors_with_unit_prototypes(data, tmp_path):
@@ -320,12 +381,12 @@ def test_the_seed_decides_all_parameters_and_nothing_else_is_touched(method):
         assert build_learner(method, SHAPE, 192, encoder="vit_tiny", seed=1).encoder.dim == 192
 
 
-@pytest.mark.parametrize("method", ["barlow_twins", "byol", "vicregl"])
+@pytest.mark.parametrize("method", ["barlow_twins", "byol", "moco_v3", "vicregl"])
 def test_the_initial_scale_is_of_the_encoder_and_its_teacher(method):
     scaled = learner_of(method, init_scale=0.5, init_which="last")
     wanted = learner_of(method)
     scale_initialization(wanted.encoder, 0.5, "last")
-    if method == "byol":
+    if method in ("byol", "moco_v3"):
         scale_initialization(wanted.teacher, 0.5, "last")
     for (name, a), b in zip(scaled.state_dict().items(), wanted.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
@@ -340,6 +401,9 @@ def test_options_reach_the_objectives():
     assert dot.objective(z, z_prime) == wanted
     assert learner_of("swav", prototypes=5, temperature=0.2).prototypes.weight.shape == (5, 8)
     assert learner_of("swav", temperature=0.2).temperature == 0.2
+    moco = learner_of("moco_v3", temperature=0.3, teacher_momentum=0.5)
+    assert (moco.temperature, moco.momentum) == (0.3, 0.5)
+    assert learner_of("moco_v3").momentum == 0.99
     assert learner_of("dino", temperature=0.2, teacher_momentum=0.5).momentum == 0.5
 
 
@@ -365,12 +429,15 @@ def test_views_embedded_together_are_the_views_embedded_alone(data):
 @pytest.mark.parametrize(
     ("method", "changed", "message"),
     [
-        ("mocov3", {}, "method is 'mocov3'; expected one of barlow_twins, "),
+        ("mocov2", {}, "method is 'mocov2'; expected one of barlow_twins, "),
         ("vicreg", {"temperature": 0.1}, "temperature is 0.1 with method 'vicreg'; expected it"),
         ("simclr", {"temperature": 0.0}, "temperature is 0.0; expected a finite number above"),
         ("simclr", {"similarity": "l2"}, "similarity is 'l2'; expected one of"),
         ("barlow_twins", {"barlow_form": "old"}, "form is 'old'; expected one of"),
         ("byol", {"teacher_momentum": 1.5}, "momentum is 1.5; expected a number from 0 to 1"),
+        ("moco_v3", {"teacher_momentum": -0.1}, "momentum is -0.1; expected a number from 0"),
+        ("moco_v3", {"temperature": 0.0}, "temperature is 0.0; expected a finite number above"),
+        ("simsiam", {"teacher_momentum": 0.9}, "teacher_momentum is 0.9 with method 'simsiam'"),
         ("dino", {"prototypes": 0}, "prototypes is 0; expected a whole number above zero"),
         ("swav", {"temperature": -1.0}, "temperature is -1.0; expected a finite number above"),
         ("supervised", {"dim": 1}, "dim is 1 with method 'supervised'; expected 2 classes"),
@@ -393,11 +460,13 @@ def test_views_and_labels_that_do_not_fit_are_refused_in_words(data):
     alone = Views(pair.views[:1], None)
     with pytest.raises(ValueError, match="no labels; expected labels"):
         learner_of("supervised")(pair, None)
-    for method in ("byol", "simclr"):
+    for method in ("byol", "simclr", "simsiam", "moco_v3"):
         with pytest.raises(ValueError, match=r"1 view\(s\) were drawn; expected the two"):
             learner_of(method)(alone, None)
     with pytest.raises(ValueError, match="scores has 1 views; expected 2 or more"):
         learner_of("swav")(alone, None)
+    with pytest.raises(ValueError, match="embeddings has 1 views; expected 2 or more"):
+        learner_of("lejepa")(alone, None)
     with pytest.raises(ValueError, match="teacher has 1 views; expected the two full ones"):
         learner_of("dino")(alone, None)
     with pytest.raises(ValueError, match=r"2 view\(s\) without boxes were drawn; expected two"):
@@ -413,5 +482,8 @@ def test_views_and_labels_that_do_not_fit_are_refused_in_words(data):
 def test_learners_of_their_own_make_take_any_width():
     encoder = build_encoder("linear", SHAPE, 4, seed=0)
     assert ByolLearner(encoder, hidden=3).predictor[0].weight.shape == (3, 4)
+    assert SimsiamLearner(encoder, hidden=3).predictor[0].weight.shape == (3, 4)
+    assert MocoV3Learner(encoder, hidden=3).predictor[0].weight.shape == (3, 4)
+    assert LejepaLearner(encoder, directions=3).directions.shape == (4, 3)
     assert DinoLearner(encoder, prototypes=3).center.shape == (3,)
     assert SwavLearner(encoder, prototypes=3, eps=0.05).eps == 0.05

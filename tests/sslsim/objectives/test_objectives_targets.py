@@ -10,8 +10,12 @@ from sslsim.objectives import (
     byol,
     dino,
     dino_center,
+    lejepa,
     mae,
     map_places,
+    moco_v3,
+    sigreg,
+    simsiam,
     sinkhorn,
     swav,
     vicreg,
@@ -50,6 +54,91 @@ def test_byol_is_its_literal_transcription(n, d):
         for a, b in zip(online, target, strict=True):
             exact += np.sum((a / np.linalg.norm(a) - b / np.linalg.norm(b)) ** 2) / n
     assert abs(float(byol(*outputs)) - exact) < 1e-13
+
+
+@pytest.mark.parametrize(("n", "d"), [(2, 1), (5, 3), (3, 8)])
+def test_simsiam_is_its_literal_transcription(n, d):
+    outputs = [normal(n, d, seed=s) for s in range(4)]
+    p, p_prime, t, t_prime = (v.tolist() for v in outputs)
+    exact = 0.0
+    for online, target in ((p, t_prime), (p_prime, t)):
+        for a, b in zip(online, target, strict=True):
+            product = sum(x * y for x, y in zip(a, b, strict=True))
+            exact -= product / math.hypot(*a) / math.hypot(*b) / (2 * n)
+    assert abs(float(simsiam(*outputs)) - exact) < 1e-13
+    assert abs(float(byol(*outputs)) / 4 - 1 - exact) < 1e-13
+
+
+@pytest.mark.parametrize(("n", "d"), [(2, 1), (5, 3), (3, 8)])
+@pytest.mark.parametrize("temperature", [0.2, 1.0])
+def test_moco_v3_is_its_literal_transcription(n, d, temperature):
+    outputs = [normal(n, d, seed=s) for s in range(4)]
+    p, p_prime, t, t_prime = ((v / v.norm(dim=1, keepdim=True)).numpy() for v in outputs)
+    exact = 0.0
+    for query, key in ((p, t_prime), (p_prime, t)):
+        chosen = [softmax([q @ k / temperature for k in key])[i] for i, q in enumerate(query)]
+        exact -= 2 * temperature * np.mean(np.log(chosen))
+    assert abs(float(moco_v3(*outputs, temperature=temperature)) - exact) < 1e-13
+    options = {"temperature": 0.2}
+    assert moco_v3(*outputs) == moco_v3(*outputs, **options)
+
+
+def test_moco_v3_of_equal_cosines_is_the_logarithm_of_the_batch():
+    same = torch.ones(5, 3)
+    for temperature in (0.2, 1.0):
+        loss = moco_v3(*[same] * 4, temperature=temperature)
+        assert float(loss) == pytest.approx(4 * temperature * math.log(5), rel=1e-6)
+
+
+def unit_columns(d, m, seed=0):
+    drawn = normal(d, m, seed=seed)
+    return drawn / drawn.norm(dim=0)
+
+
+def literal_sigreg(z, directions):
+    """The published rule: complex exponentials, all 17 points, numpy's trapezoid."""
+    t = np.linspace(-5, 5, 17)
+    gaussian = np.exp(-0.5 * t**2)
+    statistics = []
+    for a in directions.T:
+        mean = np.mean([np.exp(1j * t * (row @ a)) for row in z], axis=0)
+        statistics.append(np.trapezoid(np.abs(mean - gaussian) ** 2 * gaussian, t) * len(z))
+    return np.mean(statistics)
+
+
+@pytest.mark.parametrize(("n", "d", "m"), [(2, 1, 1), (5, 3, 4), (3, 8, 2)])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+def test_sigreg_is_its_literal_transcription(n, d, m, scale):
+    z, directions = scale * normal(n, d), unit_columns(d, m, seed=1)
+    exact = literal_sigreg(z.numpy(), directions.numpy())
+    assert abs(float(sigreg(z, directions)) - exact) < 1e-12 * n
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
+def test_lejepa_is_its_literal_transcription(count, lam):
+    embeddings, directions = [normal(5, 3, seed=s) for s in range(count)], unit_columns(3, 4)
+    arrays = np.stack([z.numpy() for z in embeddings])
+    prediction = np.mean((arrays - arrays[:2].mean(0)) ** 2)
+    regularity = np.mean([literal_sigreg(z, directions.numpy()) for z in arrays])
+    exact = (1 - lam) * prediction + lam * regularity
+    assert abs(float(lejepa(embeddings, directions, lam=lam)) - exact) < 1e-12
+    assert lejepa(embeddings, directions) == lejepa(embeddings, directions, lam=0.05)
+
+
+def test_sigreg_is_small_for_a_gaussian_and_grows_with_samples_of_anything_else():
+    """Of the Gaussian it has a mean that does not depend on n; of a uniform one it grows as n."""
+    directions = unit_columns(3, 64)
+    # The mean of n |mean - phi|^2 is 1 - phi^2: sqrt(2 pi) - sqrt(2 pi / 3).
+    expected = math.sqrt(2 * math.pi) - math.sqrt(2 * math.pi / 3)
+    means = {}
+    for n in (50, 800):
+        values = [float(sigreg(normal(n, 3, seed=s), directions)) for s in range(40)]
+        error = np.std(values) / math.sqrt(len(values))
+        assert abs(np.mean(values) - expected) < 4 * error + 1e-3
+        flat = [torch.special.ndtr(normal(n, 3, seed=s)) * math.sqrt(12) for s in range(5)]
+        means[n] = np.mean([float(sigreg(z, directions)) for z in flat])
+    assert means[800] > 10 * means[50]
 
 
 @pytest.mark.parametrize(("n", "k"), [(2, 1), (5, 3), (3, 8)])
@@ -144,7 +233,13 @@ def test_visible_patches_do_not_count():
 def test_gradients_are_those_of_finite_differences_with_targets_held_fixed():
     a, b, c, d = (normal(4, 3, seed=s) for s in range(4))
     p, q = (v.clone().requires_grad_() for v in (a, b))
-    assert torch.autograd.gradcheck(lambda x, y: byol(x, y, c, d), (p, q))
+    for loss in (byol, moco_v3, simsiam):
+        assert torch.autograd.gradcheck(lambda x, y, loss=loss: loss(x, y, c, d), (p, q))
+    directions = unit_columns(3, 5)
+    for scale in (1e-2, 1.0, 3.0):
+        z, w = (scale * v.detach() for v in (p, q))
+        pair = (z.requires_grad_(), w.requires_grad_())
+        assert torch.autograd.gradcheck(lambda x, y: lejepa([x, y, x * y], directions), pair)
     center = normal(3, seed=9)
     assert torch.autograd.gradcheck(lambda x, y: dino([x, y, x + y], [c, d], center), (p, q))
     patches, masked = normal(2, 4, 3, seed=5), torch.tensor([[0, 2], [3, 1]])
@@ -173,6 +268,9 @@ def test_no_gradient_flows_into_targets():
     prediction = normal(2, 4, 3, seed=1).requires_grad_()
     for loss, inputs in [
         (byol(a, b, c, d), (c, d)),
+        (moco_v3(a, b, c, d), (c, d)),
+        (simsiam(a, b, c, d), (c, d)),
+        (lejepa([a, b], c.T), (c,)),
         (dino([a, b], [c, d], center), (c, d, center)),
         (mae(prediction, patches, torch.tensor([[0], [1]])), (patches,)),
     ]:
@@ -271,6 +369,9 @@ def test_half_precision_is_lifted():
     half = [normal(4, 3, seed=s).half() for s in range(4)]
     found = [
         byol(*half),
+        moco_v3(*half),
+        simsiam(*half),
+        lejepa(half, torch.eye(3)),
         swav(half),
         sinkhorn(half[0]),
         dino(half, half[:2], torch.zeros(3)),
@@ -289,6 +390,17 @@ MAPS, PLACES = torch.ones(3, 4, 2, 2), torch.ones(3, 2, 2, 2)
 BAD = {
     "byol shapes": (lambda: byol(Z, Z, Z, torch.ones(3, 4)), r"target_prime \(3, 4\); expected"),
     "byol one": (lambda: byol(Z[:1], Z[:1], Z[:1], Z[:1]), "n >= 2"),
+    "simsiam shapes": (lambda: simsiam(Z, Z, Z, torch.ones(3, 4)), r"target_prime \(3, 4\); exp"),
+    "simsiam one": (lambda: simsiam(Z[:1], Z[:1], Z[:1], Z[:1]), "n >= 2"),
+    "moco shapes": (lambda: moco_v3(Z, Z, Z, torch.ones(3, 4)), r"target_prime \(3, 4\); exp"),
+    "moco temperature": (lambda: moco_v3(Z, Z, Z, Z, temperature=0), "temperature is 0"),
+    "sigreg directions": (
+        lambda: sigreg(Z, torch.eye(3)),
+        r"directions have shape \(3, 3\); expected \(2, m\)",
+    ),
+    "sigreg one": (lambda: sigreg(Z[:1], torch.eye(2)), "n >= 2"),
+    "lejepa one view": (lambda: lejepa([Z], torch.eye(2)), "embeddings has 1 views; expected 2"),
+    "lejepa weight": (lambda: lejepa([Z, Z], torch.eye(2), lam=1.5), "lam is 1.5"),
     "swav one view": (lambda: swav([Z]), "scores has 1 views; expected 2"),
     "swav shapes": (lambda: swav([Z, Z, Z[:2]]), r"scores\[2\] \(2, 2\); expected"),
     "swav temperature": (lambda: swav([Z, Z], temperature=0), "temperature is 0"),

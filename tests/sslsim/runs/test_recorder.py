@@ -382,6 +382,8 @@ class Loss(nn.Module):
         ({"method": "vicreg"}, "vicreg", None, "covariance"),
         ({"barlow_form": "published"}, "barlow_twins", None, "covariance"),
         ({"method": "byol"}, "byol", None, "cross"),
+        ({"method": "simsiam"}, "simsiam", None, "cross"),
+        ({"method": "lejepa"}, "lejepa", None, "covariance"),
         ({"method": vicreg}, "vicreg", f"{PLACE}:vicreg", "covariance"),
         (
             {"method": f"{PLACE}:vicreg"},
@@ -399,7 +401,7 @@ def test_the_loss_goes_by_name_or_as_a_callable(tmp_path, options, name, loss, s
     stored = read_json(tmp_path / "config.json")["options"]
     assert (stored["method"].rpartition(".")[2], stored["spectrum"]) == (name, spectrum)
     assert stored["loss"] == loss
-    assert ("probe_loss" in recorder.lines[0]) == (name != "byol")
+    assert ("probe_loss" in recorder.lines[0]) == (name not in ("byol", "simsiam", "lejepa"))
     if options == {"method": vicreg}:
         expected = recorded(tmp_path / "by name", 2, method="vicreg").lines[-1]["probe_loss"]
         assert recorder.lines[-1]["probe_loss"] == pytest.approx(expected, rel=1e-4)

@@ -276,6 +276,7 @@ def small(method, seed=0, **options):
         ({"learners": []}, "no learners were given"),
         ({"learners": [small("simclr"), small("simclr", projector="mlp")] * 2}, r"learners\[1\]"),
         ({"learners": [small("byol", k) for k in range(3)]}, "ByolLearner does something after"),
+        ({"learners": [small("lejepa", k) for k in range(3)]}, "LejepaLearner does something"),
         ({"learners": [small("swav", k) for k in range(3)]}, "SwavLearner does something after"),
         ({"learners": [dropping(k) for k in range(3)]}, "'encoder.projector' is Dropout"),
         ({"options": replace(OPTIONS, optimizer="lars")}, "optimizer is 'lars'"),

@@ -84,7 +84,9 @@ def test_features_that_are_optimal_already_are_left(hypergradient):
         assert max(float(g.abs().max()) for g in gradient) > 1e-3
 
 
-TRUE_GRADIENTS = ["barlow_twins", "simclr", "vicreg", "spectral", "byol", "vicregl"]
+TRUE_GRADIENTS = [
+    "barlow_twins", "simclr", "vicreg", "spectral", "byol", "moco_v3", "vicregl", "lejepa",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("method", TRUE_GRADIENTS)

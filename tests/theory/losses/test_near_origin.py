@@ -1,7 +1,10 @@
 """Operators near the origin against literal losses, and growth against training."""
 
+import itertools
+
 import numpy as np
 import pytest
+import sympy
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
@@ -12,6 +15,7 @@ from theory.losses.near_origin import (
     growth,
     growth_modes,
     in_eigenbasis,
+    lejepa_operator,
     simclr_operator,
 )
 
@@ -41,6 +45,36 @@ def nt_xent_loss(w, x, x_prime, temperature):
     return total / (2 * n)
 
 
+def epps_pulley(p):
+    """Statistic of values by a closed form: sums over pairs of values, without a quadrature."""
+    pairs = np.exp(-(np.subtract.outer(p, p) ** 2) / 2).mean()
+    return len(p) * (
+        np.sqrt(2 * np.pi) * pairs
+        - 2 * np.sqrt(np.pi) * np.exp(-(p**2) / 4).mean()
+        + np.sqrt(2 * np.pi / 3)
+    )
+
+
+def lejepa_loss(w, x, x_prime, lam):
+    """For two dimensions: directions at evenly spaced angles, whose second moment is I / 2."""
+    z, z_prime = x @ w.T, x_prime @ w.T
+    angles = np.pi * np.arange(5) / 5
+    statistic = np.mean(
+        [
+            epps_pulley(view @ [np.cos(angle), np.sin(angle)])
+            for angle in angles
+            for view in (z, z_prime)
+        ]
+    )
+    center = (z + z_prime) / 2
+    prediction = np.mean([(z - center) ** 2, (z_prime - center) ** 2])
+    return (1 - lam) * prediction + lam * statistic
+
+
+def operator_of_two_dimensions(x, x_prime, lam):
+    return lejepa_operator(x, x_prime, dim=2, lam=lam)
+
+
 def numerical_gradient(loss, w, step):
     gradient = np.zeros_like(w)
     for index in np.ndindex(w.shape):
@@ -53,13 +87,14 @@ def numerical_gradient(loss, w, step):
 CASES = {
     "barlow twins": (barlow_twins_loss, barlow_twins_operator, {}),
     "simclr": (nt_xent_loss, simclr_operator, {"temperature": 0.3}),
+    "lejepa": (lejepa_loss, operator_of_two_dimensions, {"lam": 0.2}),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_gradient_near_the_origin_is_minus_two_w_operator(views, name):
     loss, operator, options = CASES[name]
-    w = 1e-3 * np.random.default_rng(1).normal(size=(3, 4))
+    w = 1e-3 * np.random.default_rng(1).normal(size=(2, 4))
     gradient = numerical_gradient(lambda w: loss(w, *views, **options), w, step=1e-4)
     expected = -2.0 * w @ operator(*views, **options)
     # Terms of fourth order in w leave a relative error of about |w|^2 |x|^2 / T, 1e-4 here.
@@ -112,6 +147,39 @@ def test_simclr_operator_keeps_its_digits_under_a_large_mean(views):
     assert np.allclose(shifted, simclr_operator(x, x_prime, 0.5), atol=1e-8)
 
 
+def test_the_statistic_near_the_origin_is_the_series_of_its_integral():
+    """By sympy: of two projections, scaled by e, up to second order in e."""
+    t, e, p, q = sympy.symbols("t e p q", real=True)
+    real = (sympy.cos(t * e * p) + sympy.cos(t * e * q)) / 2 - sympy.exp(-(t**2) / 2)
+    imaginary = (sympy.sin(t * e * p) + sympy.sin(t * e * q)) / 2
+    integrand = (real**2 + imaginary**2) * sympy.exp(-(t**2) / 2)
+    second = sympy.diff(integrand, e, 2).subs(e, 0) / 2
+    found = 2 * sympy.integrate(sympy.expand(second), (t, -sympy.oo, sympy.oo))
+    # One dimension, one direction: minus the operator of the two "views" with themselves.
+    x = np.array([[0.3], [1.1]])
+    expected = float(found.subs({p: x[0, 0], q: x[1, 0]}))
+    assert lejepa_operator(x, x, dim=1, lam=1.0)[0, 0] == pytest.approx(-expected, rel=1e-12)
+
+
+def test_lejepa_operator_is_the_mean_over_all_batches():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(5, 3)) + 1
+    x_prime = x + 0.3 * rng.normal(size=(5, 3))
+    batches = [list(rows) for rows in itertools.combinations(range(5), 2)]
+    mean = np.mean([lejepa_operator(x[b], x_prime[b], dim=4, lam=0.3) for b in batches], axis=0)
+    found = lejepa_operator(x, x_prime, dim=4, lam=0.3, batch=2)
+    assert np.allclose(found, mean, rtol=1e-12, atol=1e-14)
+    assert not np.allclose(found, 2 / 5 * lejepa_operator(x, x_prime, dim=4, lam=0.3), rtol=0.05)
+
+
+def test_lejepa_removes_the_mean_and_spreads_the_rest():
+    x = np.random.default_rng(6).normal([5.0, 0.0, 0.0], 1.0, (40, 3))
+    nu, basis, _ = in_eigenbasis(lejepa_operator(x, x, dim=2), np.zeros((1, 3)))
+    assert np.all(nu[:2] > 0)
+    assert nu[2] < 0
+    assert abs(basis[0, 2]) > 0.99
+
+
 def test_generic_initialisation_grows_as_the_qr_factor():
     cm = np.diag([2.0, 1.2, 0.5, 0.1])
     w0 = 1e-8 * np.random.default_rng(3).normal(size=(3, 4))
@@ -160,6 +228,9 @@ def test_growth_reaches_far_from_tiny_weights():
         (lambda: simclr_operator([[1.0], [2.0]], [[1.0], [2.0]], 0.0), "temperature"),
         (lambda: simclr_operator([[1.0], [2.0]], [[1.0]], 1.0), "equal shapes"),
         (lambda: simclr_operator([[1.0]], [[1.0]], 1.0), "two samples"),
+        (lambda: lejepa_operator([[1.0], [2.0]], [[1.0], [2.0]], 0), "dim"),
+        (lambda: lejepa_operator([[1.0], [2.0]], [[1.0], [2.0]], 1, lam=1.5), "lam is 1.5"),
+        (lambda: lejepa_operator([[1.0], [2.0]], [[1.0], [2.0]], 1, batch=1), "batch"),
         (lambda: barlow_twins_operator([[1.0], [np.nan]], [[1.0], [1.0]]), "NaN"),
         (lambda: amplitude_times([1.0], [1.0, 2.0], 1.0), "equal shapes"),
         (lambda: amplitude_times([1.0], [-1.0], 1.0), "s0 >= 0"),
