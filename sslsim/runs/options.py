@@ -53,6 +53,12 @@ class LearnerOptions:
         else 96.
     limit : int or None
         Largest number of training images, spread evenly over the data set. Default: all.
+    stream : {"auto", "always", "never"}
+        Whether the images of a folder are decoded once into a file of the cache and read from there
+        batch by batch, so that they may be larger than memory: auto (above 1 GiB of decoded
+        images), always or never. The numbers are the same.
+    cache : Path or None
+        Folder of these files. Default: $XDG_CACHE_HOME/sslsim, else ~/.cache/sslsim.
     views : str or None
         Augmentation that makes the views, or package.module:name of your own: a pipeline of
         torchvision, or a function of an image. Default: the one that suits the method.
@@ -142,6 +148,8 @@ class LearnerOptions:
     split: str = "train"
     size: int | None = None
     limit: int | None = None
+    stream: Literal["auto", "always", "never"] = "auto"
+    cache: Path | None = None
     views: TrainingView | str | None = None
     dim: int | None = None
     widths: tuple[int, ...] | None = None
@@ -321,6 +329,10 @@ _LATER = {  # with their defaults
     "module": None,
     "weights": None,
     "output": None,
+    "stream": "auto",
+    "cache": None,
+    "epochs": None,
+    "lr_reference_batch": None,
 }
 
 

@@ -11,7 +11,7 @@ from sslsim.runs.options import TrainOptions
 
 WITHOUT_EFFECT = frozenset(
     {
-        *("out", "root", "device"),  # where things lie and run
+        *("out", "root", "cache", "stream", "device"),  # where things lie and run
         *("records", "adaptive_records", "forecast", "probe"),  # what is measured on the way
         *("evaluate", "layers"),  # and at the end
         *("checkpoint_every", "checkpoints_kept"),
@@ -32,8 +32,8 @@ def learning_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Without the seed, without places and the device (``out``, ``root``, ``device``), without
-        what is measured (``records``, ``probe``, ``evaluate``, ``layers``) and saved
+        Without the seed, without places and the device (``out``, ``root``, ``cache``, ``stream``,
+        ``device``), without what is measured (``records``, ``probe``, ``evaluate``, ``layers``) and saved
         (``checkpoint_every``, ``checkpoints_kept``), and without ``compile`` and
         ``channels_last``, which change the speed and the order of sums alone.
 
