@@ -12,6 +12,7 @@ from sslsim.runs.options import TrainOptions
 WITHOUT_EFFECT = frozenset(
     {
         *("out", "root", "cache", "stream", "device"),  # where things lie and run
+        *("epochs", "lr_reference_batch"),  # stored as steps and lr
         *("records", "adaptive_records", "forecast", "probe"),  # what is measured on the way
         *("evaluate", "layers"),  # and at the end
         *("checkpoint_every", "checkpoints_kept"),
@@ -33,8 +34,8 @@ def learning_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     -------
     dict
         Without the seed, without places and the device (``out``, ``root``, ``cache``, ``stream``,
-        ``device``), without what is measured (``records``, ``probe``, ``evaluate``, ``layers``) and saved
-        (``checkpoint_every``, ``checkpoints_kept``), and without ``compile`` and
+        ``device``), without what is measured (``records``, ``probe``, ``evaluate``, ``layers``)
+        and saved (``checkpoint_every``, ``checkpoints_kept``), and without ``compile`` and
         ``channels_last``, which change the speed and the order of sums alone.
 
     Examples

@@ -14,6 +14,7 @@ import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -156,7 +157,10 @@ def _make(
     images, total = store / _IMAGES, len(paths) * _bytes(shape)
     sweep(store)
     if (store / _FILES).exists():
-        _warn_of_changes(store, paths, names)
+        files = _known(store / _FILES)
+        changes = None if files is None else _what_changed(files, paths, names)
+        problem = "is damaged" if changes is None else f"is of other files ({changes})"
+        warnings.warn(f"{store} {problem}; it is made anew", stacklevel=3)
         images.unlink(missing_ok=True)
         (store / _FILES).unlink()
     if not images.exists() or images.stat().st_size != total:
@@ -182,12 +186,13 @@ def _make(
                     or tuple(files["shape"]) != shape
                     or not _same_files(files, some, their, block)
                 ):
-                    read = list(threads.map(lambda path: _read(path, shape), some))
+                    pixels = np.empty((len(some), *shape), dtype=np.uint8)
+                    facts = list(threads.map(partial(_read, shape=shape), some, pixels))
                     file.seek(start * _bytes(shape))
-                    file.write(np.stack([pixels for pixels, _ in read]).data)
+                    file.write(pixels.data)
                     file.flush()
                     os.fsync(file.fileno())
-                    files = _described(shape, their, [facts for _, facts in read])
+                    files = _described(shape, their, facts)
                     write_arrays(block, **files)
                 blocks.append(files)
                 bar.update(len(some))
@@ -200,17 +205,17 @@ def _make(
 
 
 def _read(
-    path: str | os.PathLike[str], shape: Shape
-) -> tuple[NDArray[np.uint8], tuple[int, int, bytes]]:
-    """Pixels of a file, and its size, time of change and digest."""
+    path: str | os.PathLike[str], into: NDArray[np.uint8], shape: Shape
+) -> tuple[int, int, bytes]:
+    """Decode a file into an array; its size, time of change and digest."""
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             content = file.read()
     except OSError as error:
         raise ValueError(f"{path} cannot be read as an image: {reason(error)}") from error
-    facts = len(content), status.st_mtime_ns, _digest(content)
-    return decoded(path, shape, content), facts
+    into[:] = decoded(path, shape, content)
+    return len(content), status.st_mtime_ns, _digest(content)
 
 
 def _described(
@@ -257,25 +262,20 @@ def _same_files(
     return True
 
 
-def _warn_of_changes(
-    store: Path, paths: Sequence[str | os.PathLike[str]], names: Sequence[str]
-) -> None:
-    files = _known(store / _FILES)
-    if files is None:
-        return
+def _what_changed(
+    files: Files, paths: Sequence[str | os.PathLike[str]], names: Sequence[str]
+) -> str | None:
+    """How files differ from those that are described; None if they are the same."""
     old = files["names"].tobytes().decode(errors="surrogateescape").split("\0")
     place = {name: k for k, name in enumerate(old)}
-    changed = [
-        name
+    changed = sum(
+        name in place and files["digests"][place[name]].tobytes() != _digest_of(path)
         for name, path in zip(names, paths, strict=True)
-        if name in place and files["digests"][place[name]].tobytes() != _digest_of(path)
-    ]
-    new, gone = len(set(names) - set(old)), len(set(old) - set(names))
-    warnings.warn(
-        f"{store} holds other files than there are now ({new} new, {gone} gone, {len(changed)} "
-        "changed); it is made anew",
-        stacklevel=2,
     )
+    new, gone = len(set(names) - set(old)), len(set(old) - set(names))
+    if not (new or gone or changed):
+        return None
+    return f"{new} new, {gone} gone, {changed} changed"
 
 
 def _sizes_and_times(
