@@ -83,7 +83,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 """Names that other programs use, and the options of ours that they may mean."""
 
-_ALTERNATIVES = (("epochs", "steps"),)  # options of which one at most is given
+ALTERNATIVES = (("epochs", "steps"),)
+"""Options of which one at most is given."""
 
 
 def complaint(command: str, kind: Any, arguments: Sequence[str]) -> str | None:
@@ -107,7 +108,7 @@ def complaint(command: str, kind: Any, arguments: Sequence[str]) -> str | None:
         if problem is not None:
             return problem
     names = {_bare(typed) for typed, _ in given}
-    for one, other in _ALTERNATIVES:
+    for one, other in ALTERNATIVES:
         if {one, other} <= names:
             return f"--{one} and --{other} are both given; expected one of them"
     for name, option in options.items():
