@@ -16,7 +16,12 @@ from experiments.study import Study
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "epochs": ("steps",),
-    "max-epochs": ("steps",),
+    "max-epochs": ("epochs", "steps"),
+    "n-epochs": ("epochs", "steps"),
+    "num-epochs": ("epochs", "steps"),
+    "base-lr": ("lr", "lr-reference-batch"),
+    "cache-dir": ("cache",),
+    "streaming": ("stream",),
     "iterations": ("steps", "max-iterations"),
     "iters": ("steps", "max-iterations"),
     "n-steps": ("steps",),
@@ -78,6 +83,9 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 """Names that other programs use, and the options of ours that they may mean."""
 
+ALTERNATIVES = (("epochs", "steps"),)
+"""Options of which one at most is given."""
+
 
 def complaint(command: str, kind: Any, arguments: Sequence[str]) -> str | None:
     """What is wrong with the arguments of a command, if anything."""
@@ -99,6 +107,10 @@ def complaint(command: str, kind: Any, arguments: Sequence[str]) -> str | None:
         problem = named[name].problem(name, values, alone)
         if problem is not None:
             return problem
+    names = {_bare(typed) for typed, _ in given}
+    for one, other in ALTERNATIVES:
+        if {one, other} <= names:
+            return f"--{one} and --{other} are both given; expected one of them"
     for name, option in options.items():
         places = ("", name) if option.positional else (name,)
         if option.required and not any(values for typed, values in given if _bare(typed) in places):

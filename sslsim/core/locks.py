@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -13,6 +15,7 @@ from pathlib import Path
 from sslsim.core.errors import reason
 
 _NAME = ".writer"
+_PAUSE = 0.2  # seconds between two looks at a lock that is waited for
 _TRIES = 100  # while others remove the folder; in some (as /proc) no file can be created
 
 
@@ -46,7 +49,7 @@ def take_lock(descriptor: int) -> bool:
 
 
 @contextmanager
-def only_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
+def only_writer(folder: str | os.PathLike[str], *, wait: bool = False) -> Iterator[None]:
     """Make this process the only one that writes into a folder.
 
     Parameters
@@ -54,6 +57,9 @@ def only_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
     folder : path
         Folder, created with its parents if missing. New folders that are empty at the end are
         removed.
+    wait : bool
+        Wait for another process that writes into the folder; a line on standard error says so.
+        Default: raise.
 
     Raises
     ------
@@ -79,7 +85,7 @@ def only_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
     folder = Path(folder)
     made: list[Path] = []
     try:
-        descriptor = _locked_file(folder, made)
+        descriptor = _locked_file(folder, made, wait)
         try:
             yield
         finally:
@@ -91,9 +97,10 @@ def only_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
                 path.rmdir()
 
 
-def _locked_file(folder: Path, made: list[Path]) -> int:
+def _locked_file(folder: Path, made: list[Path], wait: bool) -> int:
     """Descriptor of the folder's locked file; new folders are appended to ``made``."""
     path = folder / _NAME
+    waiting = False
     for tries in count(1):
         try:
             _make_folder(folder, made)
@@ -106,6 +113,12 @@ def _locked_file(folder: Path, made: list[Path]) -> int:
         if not take_lock(descriptor):
             holder = os.read(descriptor, 200).decode(errors="replace").strip()
             os.close(descriptor)
+            if wait:
+                if not waiting:
+                    print(f"waiting for {holder or 'another process'}: {folder}", file=sys.stderr)
+                waiting = True
+                time.sleep(_PAUSE)
+                continue
             raise ValueError(
                 f"{folder} is being written by {holder or 'another process'}; expected to wait "
                 "for it, or another folder"

@@ -7,12 +7,14 @@ are paths of a folder of images or of a file of arrays (:mod:`sslsim.data.array_
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +29,15 @@ if TYPE_CHECKING:
 
 DATA_SETS = ("digits", "cifar10", "cifar100", "stl10", "fashion_mnist", "imagenette")
 
+Order = Callable[[int, "torch.Tensor | None"], "torch.Tensor"]
+
 _SPLITS = ("train", "test", "all")
 _DIGITS_TRAIN = 1437  # of 1797: four fifths
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A data set in memory.
+    """A data set in memory, or in a file that is mapped into memory.
 
     Attributes
     ----------
@@ -43,11 +47,15 @@ class Images:
         Classes from 0; None without labels.
     name : str
         Name or path of the data set.
+    streamed : bool
+        Whether the images are those of a mapped file, which may be larger than memory: use them in
+        parts.
     """
 
     images: torch.Tensor
     labels: torch.Tensor | None
     name: str
+    streamed: bool = False
 
 
 def load_images(
@@ -57,6 +65,9 @@ def load_images(
     split: str = "train",
     size: int | None = None,
     limit: int | None = None,
+    order: Order | None = None,
+    stream: Literal["auto", "always", "never"] = "auto",
+    cache: str | os.PathLike[str] | None = None,
 ) -> Images:
     """Load a data set of images.
 
@@ -81,6 +92,17 @@ def load_images(
         centre is cut out. Default: no change if all have one size, else 96.
     limit : int, optional
         Maximum number of images, spread evenly over the data set.
+    order : callable, optional
+        Function of the number of images and of their labels that gives the order to load them in,
+        as indices. Default: that of the data set.
+    stream : {"auto", "always", "never"}
+        Whether images of a folder (and of ``imagenette``) are decoded once into a file, which is
+        then mapped into memory and read where images are used
+        (:func:`sslsim.data.photos.stored.read_or_map`). ``auto``: if they have more than 1 GiB
+        decoded. Other data are always in memory.
+    cache : path, optional
+        Folder of these files, one for each data set, split, size and limit. Default:
+        ``$XDG_CACHE_HOME/sslsim``, else ``~/.cache/sslsim``.
 
     Returns
     -------
@@ -107,16 +129,59 @@ def load_images(
             check_count(option, value)
     import torch
 
-    images, labels = _load(os.fspath(name), root, split, size, limit)
-    places = _spread(len(images), limit)
+    source = _source(os.fspath(name), root, split)
+    labels = source.labels
+    places: slice | NDArray[np.int64] = _spread(source.count, limit)
+    if order is not None:
+        places = np.arange(source.count)[places]
+        chosen = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)[places]
+        places = places[np.asarray(order(len(places), chosen))]
     if labels is not None:
         labels = torch.as_tensor(labels, dtype=torch.int64)[places]
-    images = torch.as_tensor(images)[places]
+    if isinstance(source, _Photos):
+        from sslsim.data.photos import read_or_map
+
+        used = np.arange(source.count)[places]
+        key = (source.folder, split, size, limit, order is not None)
+        images, streamed = read_or_map(
+            [source.paths[k] for k in used],
+            size,
+            Path(_default_cache() if cache is None else cache) / _store_name(*key),
+            base=source.folder,
+            stream=stream,
+        )
+        return Images(images, labels, os.fspath(name), streamed)
+    images = torch.as_tensor(source.pixels)[places]
     if size is not None and images.shape[2:] != (size, size):
         from sslsim.data.photos import resized
 
         images = resized(images, size)
     return Images(images, labels, os.fspath(name))
+
+
+def has_test_split(name: str | os.PathLike[str]) -> bool:
+    """Whether a data set has a test split.
+
+    Parameters
+    ----------
+    name : str or path
+        As for :func:`load_images`.
+
+    Returns
+    -------
+    bool
+        False for files, and for folders without ``train`` and ``val`` or ``test``.
+
+    Examples
+    --------
+    >>> has_test_split("digits"), has_test_split("images.npz")
+    (True, False)
+    """
+    if os.fspath(name) in DATA_SETS:
+        return True
+    from sslsim.data.photos import split_folders
+
+    return "test" in split_folders(name)
 
 
 def holds_pairs(path: str | os.PathLike[str]) -> bool:
@@ -189,10 +254,33 @@ def load_pairs(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[Any]
     return x, x_prime
 
 
-def _load(
-    name: str, root: str | os.PathLike[str] | None, split: str, size: int | None, limit: int | None
-) -> tuple[Any, Any]:
-    """Images (n, c, h, w) and labels; only photographs are limited before reading."""
+@dataclass(frozen=True, eq=False)
+class _Pixels:
+    """Images (n, c, h, w) in memory, and their labels."""
+
+    pixels: Any
+    labels: Any
+
+    @property
+    def count(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True, eq=False)
+class _Photos:
+    """Image files of a folder, and their labels."""
+
+    paths: Any
+    labels: Any
+    folder: str
+
+    @property
+    def count(self) -> int:
+        return len(self.paths)
+
+
+def _source(name: str, root: str | os.PathLike[str] | None, split: str) -> _Pixels | _Photos:
+    """A data set whose photographs are not read yet."""
     splits = (*_SPLITS, "unlabeled") if name == "stl10" else _SPLITS
     if split not in splits:
         raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(splits)}")
@@ -200,21 +288,21 @@ def _load(
         pixels, labels = _digits()
         part = {"train": slice(_DIGITS_TRAIN), "test": slice(_DIGITS_TRAIN, None)}
         places = part.get(split, slice(None))
-        return pixels[places].copy(), labels[places].copy()
+        return _Pixels(pixels[places].copy(), labels[places].copy())
     if name in DATA_SETS:
         parts = _SPLITS[:2] if split == "all" else (split,)
         if name == "imagenette":
             files = [_imagenette_files(root, part) for part in parts]
-            return _photos(*_joined(files), size, limit)
-        return _joined([_torchvision_images(name, root, part) for part in parts])
+            return _Photos(*_joined(files), os.fspath(_root(root)))
+        return _Pixels(*_joined([_torchvision_images(name, root, part) for part in parts]))
     if Path(name).is_dir():
         from sslsim.data.photos import find_photos
 
-        return _photos(*find_photos(name, split), size, limit)
+        return _Photos(*find_photos(name, split), name)
     if is_array_file(name):
         if split == "test":
             raise ValueError(f"{name} has no split 'test'; expected train or all, which are one")
-        return read_images(name)
+        return _Pixels(*read_images(name))
     if Path(name).exists():
         what = f"{name} is a file of another kind"
     elif Path(name).parent != Path() or name.startswith((".", "~")):
@@ -225,6 +313,17 @@ def _load(
         f"{what}; expected one of {', '.join(DATA_SETS)}, a folder of images, or an .npz, .npy or "
         "IDX file"
     )
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sslsim"
+
+
+def _store_name(folder: str, *choice: object) -> str:
+    """Name of the folder of decoded images in the cache, unique to a folder and what is used."""
+    real = os.path.realpath(folder)
+    digest = hashlib.blake2b(repr((real, *choice)).encode(errors="surrogateescape"), digest_size=8)
+    return f"images-{os.path.basename(real)}-{digest.hexdigest()}"
 
 
 @cache
@@ -261,14 +360,6 @@ def _joined(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
     return np.concatenate(images), np.concatenate(labels)
 
 
-def _photos(paths: Any, labels: Any, size: int | None, limit: int | None) -> tuple[Any, Any]:
-    from sslsim.data.photos import read_photos
-
-    places = np.arange(len(paths))[_spread(len(paths), limit)]
-    labels = None if labels is None else np.asarray(labels)[places]
-    return read_photos([paths[k] for k in places], size), labels
-
-
 def _imagenette_files(root: str | os.PathLike[str] | None, split: str) -> tuple[Any, Any]:
     split = {"test": "val"}.get(split, split)
     # The loader returns the paths: files are decoded by threads, not one after another.
@@ -294,13 +385,11 @@ def _torchvision_images(
 def _torchvision(kind: str, root: str | os.PathLike[str] | None, **options: Any) -> Any:
     from sslsim.core.torchvision import torchvision
 
+    folder = _root(root)
     if root is None:
-        folder = Path(os.environ.get("SSLSIM_DATA") or Path.home() / ".cache" / "sslsim")
         folder.mkdir(parents=True, exist_ok=True)
-    else:
-        folder = Path(root)
-        if not folder.is_dir():
-            raise ValueError(f"root {folder} is not a folder; expected one that exists")
+    elif not folder.is_dir():
+        raise ValueError(f"root {folder} is not a folder; expected one that exists")
     make = getattr(torchvision.datasets, kind)
     try:
         return make(str(folder), download=False, **options)
@@ -314,15 +403,22 @@ def _torchvision(kind: str, root: str | os.PathLike[str] | None, **options: Any)
             ) from error
 
 
-def part_of(data: Images, chosen: torch.Tensor) -> Images:
+def _root(root: str | os.PathLike[str] | None) -> Path:
+    """Folder of the torchvision data sets."""
+    if root is not None:
+        return Path(root)
+    return Path(os.environ.get("SSLSIM_DATA") or Path.home() / ".cache" / "sslsim")
+
+
+def part_of(data: Images, chosen: torch.Tensor | slice) -> Images:
     """Select images of a data set.
 
     Parameters
     ----------
     data : Images
         The data set.
-    chosen : Tensor
-        Indices, or a mask of bools.
+    chosen : Tensor or slice
+        Indices, or a mask of bools, which copy the images; or a slice, which does not.
 
     Returns
     -------
@@ -337,7 +433,8 @@ def part_of(data: Images, chosen: torch.Tensor) -> Images:
     [2, 0]
     """
     labels = None if data.labels is None else data.labels[chosen]
-    return replace(data, images=data.images[chosen], labels=labels)
+    streamed = data.streamed and isinstance(chosen, slice)
+    return replace(data, images=data.images[chosen], labels=labels, streamed=streamed)
 
 
 def spread_over(data: Images, count: int) -> Images:

@@ -41,13 +41,15 @@ class PixelStatistics:
         return (view - mean) / std
 
 
-def pixel_statistics(images: torch.Tensor) -> PixelStatistics:
+def pixel_statistics(images: torch.Tensor, places: torch.Tensor | None = None) -> PixelStatistics:
     """Statistics of a data set.
 
     Parameters
     ----------
     images : Tensor of uint8, shape (n, c, h, w)
-        The training images.
+        The training images. They are read once, in parts.
+    places : Tensor of int64, shape (m,), optional
+        Indices of the images to use. Default: all.
 
     Returns
     -------
@@ -68,19 +70,24 @@ def pixel_statistics(images: torch.Tensor) -> PixelStatistics:
     >>> pixels.standardise(images / 255).flatten().tolist()
     [-1.0, 1.0]
     """
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.numel() == 0:
+    count = len(images) if places is None else len(places)
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.numel() == 0 or count == 0:
         raise ValueError(
             f"images is {images.dtype} of shape {tuple(images.shape)}; "
             "expected uint8 of shape (n, c, h, w)"
         )
-    total = torch.zeros(2, images.shape[1], dtype=torch.int64)
-    for chunk in images.split(max(1, _CHUNK // images[0].numel())):
-        values = chunk.to(torch.int64)
-        total[0] += values.sum(dim=(0, 2, 3)).cpu()
-        total[1] += values.square().sum(dim=(0, 2, 3)).cpu()
-    count = images.numel() // images.shape[1]
-    mean = total[0].double() / count
-    variance = (total[1].double() / count - mean.square()).clamp(min=0)
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)  # of every value
+    length = max(1, _CHUNK // images[0].numel())
+    for start in range(0, count, length):
+        some = slice(start, start + length)
+        chunk = images[some if places is None else places[some].to(images.device)]
+        for channel in range(images.shape[1]):
+            counts[channel] += chunk[:, channel].flatten().bincount(minlength=256).cpu()
+    values = torch.arange(256)
+    total, squares = (counts * values).sum(dim=1), (counts * values.square()).sum(dim=1)
+    count *= images[0, 0].numel()
+    mean = total.double() / count
+    variance = (squares.double() / count - mean.square()).clamp(min=0)
     std = variance.sqrt() / 255
     return PixelStatistics(mean / 255, torch.where(std > 0, std, 1.0))
 

@@ -10,14 +10,15 @@ import torch
 
 from sslsim.coding_rate import coding_rate, grouped_coding_rate
 from sslsim.core.unit_rows import unit_rows
-from sslsim.data.datasets import Images, part_of
+from sslsim.data.datasets import Images, part_of, spread_over
 from sslsim.data.views import crop_to_input
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.measures.probes import PENALTIES, ProbeResult, knn_accuracy, linear_probe
 
 PROBES = ("linear", "knn")
 _NEIGHBOURS = 20
-_PROBED = 5000  # training images that frozen features are probed on, at most
+_BATCH = 256
+_PROBED = 5000  # images that frozen features are probed on, at most of each kind
 
 Features = Mapping[str, torch.Tensor]
 
@@ -127,7 +128,7 @@ def probe_frozen(
     data : Images
         Training images; at most 5000 are used, spread evenly.
     held_out : Images
-        Images on which the accuracies are read.
+        Images on which the accuracies are read; at most 5000, spread evenly.
     layers : sequence of str
         Layers to probe, see :func:`sslsim.encoders.features.features`.
     seed : int
@@ -152,14 +153,22 @@ def probe_frozen(
     if data.labels is None or held_out.labels is None or len(data.labels.unique()) < 2:
         return {layer: {} for layer in layers}
     places = torch.linspace(0, len(data.images) - 1, min(_PROBED, len(data.images))).long()
+    fitted, read = part_of(data, places), spread_over(held_out, _PROBED)
+    assert fitted.labels is not None
+    assert read.labels is not None
+    train, test = (_features_of(encoder, part, layers) for part in (fitted, read))
+    return probe_layers(train, fitted.labels, test, read.labels, seed=seed, skip_failures=True)
+
+
+def _features_of(encoder: FrozenEncoder, data: Images, layers: Sequence[str]) -> Features:
+    """Features of plain images, of which only a batch at a time is floats."""
     device = next(encoder.encoder.parameters()).device
     parts = []
-    for part in (part_of(data, places), held_out):
-        images = crop_to_input(part, encoder.views).images.to(device).float() / 255
-        parts.append({name: z.cpu() for name, z in encoder.features(images, layers).items()})
-    train, test = parts
-    labels = data.labels[places]
-    return probe_layers(train, labels, test, held_out.labels, seed=seed, skip_failures=True)
+    for start in range(0, len(data.images), _BATCH):
+        part = crop_to_input(part_of(data, slice(start, start + _BATCH)), encoder.views)
+        images = part.images.to(device).float() / 255
+        parts.append(encoder.features(images, layers, batch_size=_BATCH))
+    return {layer: torch.cat([part[layer].cpu() for part in parts]) for layer in layers}
 
 
 def rate_reductions(

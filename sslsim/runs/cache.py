@@ -19,7 +19,16 @@ from sslsim.core.files import plain, read_json, read_lines, whole_file, write_js
 from sslsim.data.datasets import Images
 from sslsim.runs.options import LearnerOptions, chosen_options
 
-_FREE = ("root", "device", "data", "limit", "split", "size")  # images go by their content
+_FREE = (
+    "root",
+    "device",
+    "data",
+    "limit",
+    "split",
+    "size",
+    "stream",
+    "cache",
+)  # images go by their content
 
 Encoder = TypeVar("Encoder")
 Measures = Mapping[str, tuple[dict[str, Any], Callable[[Encoder, Path], Any]]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,6 +53,12 @@ class LearnerOptions:
         else 96.
     limit : int or None
         Largest number of training images, spread evenly over the data set. Default: all.
+    stream : {"auto", "always", "never"}
+        Whether the images of a folder are decoded once into a file of the cache and read from there
+        batch by batch, so that they may be larger than memory: auto (above 1 GiB of decoded
+        images), always or never. The numbers are the same.
+    cache : Path or None
+        Folder of these files. Default: $XDG_CACHE_HOME/sslsim, else ~/.cache/sslsim.
     views : str or None
         Augmentation that makes the views, or package.module:name of your own: a pipeline of
         torchvision, or a function of an image. Default: the one that suits the method.
@@ -142,6 +148,8 @@ class LearnerOptions:
     split: str = "train"
     size: int | None = None
     limit: int | None = None
+    stream: Literal["auto", "always", "never"] = "auto"
+    cache: Path | None = None
     views: TrainingView | str | None = None
     dim: int | None = None
     widths: tuple[int, ...] | None = None
@@ -185,6 +193,12 @@ class TrainOptions(LearnerOptions):
 
     Attributes
     ----------
+    epochs : int or None
+        Number of passes through the training images, instead of `steps`. An epoch has as many
+        batches as fit whole into the images. config.json holds the `steps` that come of it.
+    lr_reference_batch : int or None
+        Batch size that `lr` is meant for: it is multiplied by the number of images in an update,
+        divided by this. config.json holds the product. Default: `lr` as it is.
     records : int
         Number of snapshots over the run.
     adaptive_records : bool
@@ -211,6 +225,8 @@ class TrainOptions(LearnerOptions):
         Run folder: config.json, training.json, records.jsonl, records.npz, checkpoints, run.png.
     """
 
+    epochs: int | None = None
+    lr_reference_batch: int | None = None
     records: int = 150
     adaptive_records: bool = False
     forecast: bool = False
@@ -220,6 +236,13 @@ class TrainOptions(LearnerOptions):
     evaluate: bool = True
     layers: tuple[str, ...] = ("backbone", "projector")
     out: Path = Path("runs/train")
+
+    def check(self) -> None:
+        """Raise ValueError for numbers that are too small, before images are loaded."""
+        for name in ("epochs", "lr_reference_batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; expected at least 1")
 
 
 @dataclass(frozen=True)
@@ -321,7 +344,49 @@ _LATER = {  # with their defaults
     "module": None,
     "weights": None,
     "output": None,
+    "stream": "auto",
+    "cache": None,
+    "epochs": None,
+    "lr_reference_batch": None,
 }
+
+
+def for_images(options: TrainOptions, images: int) -> TrainOptions:
+    """Options of a training on some number of images, in updates and with its learning rate.
+
+    Parameters
+    ----------
+    options : TrainOptions
+        Options as given.
+    images : int
+        Number of training images.
+
+    Returns
+    -------
+    TrainOptions
+        ``epochs`` has become ``steps``, rounded up to whole updates, and ``lr_reference_batch`` a
+        factor of ``lr``; both are None.
+
+    Raises
+    ------
+    ValueError
+        If one of the two is below 1.
+
+    Examples
+    --------
+    >>> options = TrainOptions(epochs=3, batch=40, lr=0.1, lr_reference_batch=20)
+    >>> trained = for_images(options, 100)  # two batches an epoch
+    >>> trained.steps, trained.lr, trained.epochs
+    (6, 0.2, None)
+    """
+    options.check()
+    batch = min(options.batch, images)
+    steps, lr = options.steps, options.lr
+    if options.epochs is not None:
+        steps = -(-options.epochs * (images // batch) // options.accumulate)
+    if options.lr_reference_batch is not None:
+        lr *= batch * options.accumulate / options.lr_reference_batch
+    return replace(options, steps=steps, lr=lr, epochs=None, lr_reference_batch=None)
 
 
 def network_name(options: LearnerOptions) -> str:

@@ -11,7 +11,8 @@ from sslsim.runs.options import TrainOptions
 
 WITHOUT_EFFECT = frozenset(
     {
-        *("out", "root", "device"),  # where things lie and run
+        *("out", "root", "cache", "stream", "device"),  # where things lie and run
+        *("epochs", "lr_reference_batch"),  # stored as steps and lr
         *("records", "adaptive_records", "forecast", "probe"),  # what is measured on the way
         *("evaluate", "layers"),  # and at the end
         *("checkpoint_every", "checkpoints_kept"),
@@ -32,9 +33,9 @@ def learning_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Without the seed, without places and the device (``out``, ``root``, ``device``), without
-        what is measured (``records``, ``probe``, ``evaluate``, ``layers``) and saved
-        (``checkpoint_every``, ``checkpoints_kept``), and without ``compile`` and
+        Without the seed, without places and the device (``out``, ``root``, ``cache``, ``stream``,
+        ``device``), without what is measured (``records``, ``probe``, ``evaluate``, ``layers``)
+        and saved (``checkpoint_every``, ``checkpoints_kept``), and without ``compile`` and
         ``channels_last``, which change the speed and the order of sums alone.
 
     Examples

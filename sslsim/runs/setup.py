@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from sslsim.core.seeds import derived_generator
-from sslsim.data.datasets import Images, load_images, part_of
+from sslsim.data.datasets import Images, has_test_split, load_images, part_of
 from sslsim.data.own_views import Kind, is_own
 from sslsim.data.pixels import pixel_statistics
 from sslsim.data.single_view import VIEWS
@@ -92,36 +92,58 @@ def split_data(options: LearnerOptions) -> tuple[Images, Images]:
     >>> len(data.images), len(held_out.images)
     (100, 360)
     """
+    apart = options.split in ("train", "unlabeled") and has_test_split(options.data)
     data = load_images(
-        options.data, options.root, split=options.split, size=options.size, limit=options.limit
+        options.data,
+        options.root,
+        split=options.split,
+        size=options.size,
+        limit=options.limit,
+        # A mapped file is then cut in two without a copy.
+        order=None if apart else _held_out_last,
+        stream=options.stream,
+        cache=options.cache,
     )
-    if len(data.images) < 4:
-        raise ValueError(f"{options.data} gives {len(data.images)} image(s); expected at least 4")
-    if options.split in ("train", "unlabeled"):
-        held_out = _test_split(options, data)
-        if held_out is not None:
-            return data, held_out
     count = len(data.images)
-    # A fixed random choice of a share of every class, independent of the run's seed.
+    if count < 4:
+        raise ValueError(f"{options.data} gives {count} image(s); expected at least 4")
+    if apart:
+        return data, _test_split(options, data)
+    trained = count - count // _held_out_every(count)
+    return part_of(data, slice(trained)), part_of(data, slice(trained, None))
+
+
+def _held_out_every(count: int) -> int:
+    """One image in so many is held out."""
+    return min(_HELD_OUT, count // 2)
+
+
+def _held_out_last(count: int, labels: torch.Tensor | None) -> torch.Tensor:
+    """Order of images: those to train on, then a fixed random share of every class to hold out."""
+    if count < 4:
+        return torch.arange(count)
     places = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    if data.labels is not None:
-        places = places[data.labels[places].argsort(stable=True)]
-    every = min(_HELD_OUT, count // 2)
+    if labels is not None:
+        places = places[labels[places].argsort(stable=True)]
+    every = _held_out_every(count)
     kept_out = torch.zeros(count, dtype=torch.bool)
     kept_out[places[every - 1 :: every]] = True
-    return part_of(data, ~kept_out), part_of(data, kept_out)
+    return kept_out.to(torch.int8).argsort(stable=True)
 
 
-def _test_split(options: LearnerOptions, data: Images) -> Images | None:
-    """Test images at the size of the training images; None if there is no such split."""
+def _test_split(options: LearnerOptions, data: Images) -> Images:
+    """Test images at the size of the training images."""
     height, width = data.images.shape[2:]
     for size in (options.size, height if height == width else None):
-        try:
-            held_out = load_images(options.data, options.root, split="test", size=size, limit=_READ)
-        except ValueError as error:
-            if "has no split" in str(error):
-                return None
-            raise
+        held_out = load_images(
+            options.data,
+            options.root,
+            split="test",
+            size=size,
+            limit=_READ,
+            stream=options.stream,
+            cache=options.cache,
+        )
         if held_out.images.shape[1:] == data.images.shape[1:]:
             return held_out
     raise ValueError(

@@ -12,12 +12,13 @@ import torch
 from sslsim.core.distributed import rows_of_rank
 from sslsim.core.seeds import derived_generator
 from sslsim.data.augmentation import Changes, change_images, draw_changes
-from sslsim.data.datasets import Images
+from sslsim.data.datasets import Images, part_of
 from sslsim.data.own_views import Kind
 from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.data.single_view import RECIPES
 from sslsim.data.views import Views, draw_views
 from sslsim.training.options import TrainingOptions
+from sslsim.training.prefetch import prefetched
 
 _ORDER, VIEWS_PURPOSE, _FIXED = 2, 3, 4  # purposes of draws
 
@@ -39,7 +40,8 @@ def training_batches(
     Parameters
     ----------
     data : Images
-        Training images; they are moved to the device once, as uint8.
+        Training images. They are moved to the device once, as uint8; those that are streamed are
+        moved batch by batch, and a thread reads the next batch meanwhile.
     kind : str
         Kind of the views, one of ``sslsim.data.views.TRAINING_VIEWS``.
     options : TrainingOptions
@@ -72,29 +74,34 @@ def training_batches(
     >>> views.views[0].shape, labels.tolist() == batch(0)[1].tolist()
     (torch.Size([8, 1, 8, 8]), True)
     """
-    part = data.images if places is None else data.images[places.to(data.images.device)]
-    count = len(part)
+    count = len(data.images if places is None else places)
     if count < 2:
         raise ValueError(f"there are {count} image(s) to train on; expected at least 2")
-    images = data.images.to(device)
     labels = None if data.labels is None else data.labels.to(device)
     size = min(options.batch, count)
     rows = rows_of_rank(size)
-    pixels = (pixels or pixel_statistics(part)) if options.standardise else None
+    pixels = (pixels or pixel_statistics(data.images, places)) if options.standardise else None
     fixed = None
     if options.fixed_views:
         # Generators differ between devices; fixed views are the same on all devices.
-        fixed = fixed_views(replace(data, images=part), kind, options.seed)
-    del part
-
+        used = data if places is None else part_of(data, places.to(data.images.device))
+        fixed = fixed_views(used, kind, options.seed)
+    images = data.images if data.streamed else data.images.to(device)
     order = batch_order(count, size, options.seed)
+
+    def drawn_images(number: int) -> torch.Tensor:
+        chosen = order(number)
+        return images[(chosen if places is None else places[chosen]).to(images.device)]
+
+    if data.streamed and fixed is None:
+        drawn_images = prefetched(drawn_images)
 
     def batch(number: int) -> tuple[Views, torch.Tensor | None]:
         chosen = order(number)
         drawn = (chosen if places is None else places[chosen]).to(device)
         if fixed is None:
             generator = derived_generator(options.seed, VIEWS_PURPOSE, number, device)
-            views = draw_views(images[drawn], kind, generator, rows=rows)
+            views = draw_views(drawn_images(number).to(device), kind, generator, rows=rows)
         else:
             own = chosen[rows]
             views = fixed.each(lambda tensor: tensor[own].to(device))
@@ -229,7 +236,8 @@ def joint_batches(
     (size,) = sizes
     if min(map(len, places)) < 2:
         raise ValueError("a part has fewer than 2 images; expected at least 2 to train on")
-    on_device = replace(data, images=data.images.to(device))  # once, not once a run
+    # Once, not once a run; streamed images are moved batch by batch.
+    on_device = data if data.streamed else replace(data, images=data.images.to(device))
     if kind not in RECIPES or kind == "mask" or options.fixed_views:
         alone = [
             training_batches(
@@ -240,18 +248,23 @@ def joint_batches(
         return lambda number: _stacked([batch(number) for batch in alone])
     labels = None if data.labels is None else data.labels.to(device)
     orders = [batch_order(len(p), size, seed) for p, seed in zip(places, seeds, strict=True)]
-    each = [pixels or pixel_statistics(data.images[p.to(data.images.device)]) for p in places]
+    each = [pixels or pixel_statistics(data.images, p) for p in places]
     mean, std = (
         torch.stack([getattr(statistics, name) for statistics in each])[:, None, :, None, None]
         for name in ("mean", "std")
     )
     height, width = data.images.shape[2:]
 
-    def batch(number: int) -> Batch:
+    def drawn_images(number: int) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = torch.stack([p[order(number)] for p, order in zip(places, orders, strict=True)])
-        chosen = chosen.to(device)  # (K, b)
+        return chosen, on_device.images[chosen.flatten().to(on_device.images.device)]
+
+    if data.streamed:
+        drawn_images = prefetched(drawn_images)
+
+    def batch(number: int) -> Batch:
+        chosen, images = (part.to(device) for part in drawn_images(number))  # (K, b) and (K b, ...)
         generators = [derived_generator(seed, VIEWS_PURPOSE, number, device) for seed in seeds]
-        images = on_device.images[chosen.flatten()]
         views, boxes = [], []
         for recipe in RECIPES[kind]:
             changes = _joined([draw_changes(size, height, width, recipe, g) for g in generators])

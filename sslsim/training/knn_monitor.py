@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from sslsim.data.datasets import Images
+from sslsim.data.datasets import Images, spread_over
+from sslsim.data.own_views import Kind
 from sslsim.data.pixels import PixelStatistics
+from sslsim.data.views import crop_to_input
 from sslsim.encoders.build import Encoder
 from sslsim.measures.probes import knn_accuracy
 from sslsim.measures.snapshots import batch_statistics
@@ -42,7 +44,12 @@ class NeighbourBank:
 
 
 def neighbour_bank(
-    data: Images, held_out: Images, pixels: PixelStatistics | None, device: torch.device
+    data: Images,
+    held_out: Images,
+    pixels: PixelStatistics | None,
+    device: torch.device,
+    *,
+    kind: Kind = "simclr",
 ) -> NeighbourBank | None:
     """Images for the nearest neighbours of a run.
 
@@ -54,6 +61,8 @@ def neighbour_bank(
         By which images are standardised.
     device : torch.device
         Where to hold them.
+    kind : str
+        Kind of the views that the network was built for: images are cropped to its input.
 
     Returns
     -------
@@ -69,12 +78,10 @@ def neighbour_bank(
     if data.labels is None or held_out.labels is None or len(data.labels.unique()) < 2:
         return None
     parts, labels = [], []
-    for part, most in ((data, _BANK), (held_out, _READ)):
-        count = min(most, len(part.images))
-        places = torch.arange(count) * len(part.images) // count
+    for part in (spread_over(data, _BANK), spread_over(held_out, _READ)):
         assert part.labels is not None
-        parts.append(part.images[places])
-        labels.append(part.labels[places])
+        parts.append(crop_to_input(part, kind).images)
+        labels.append(part.labels)
     images = torch.cat(parts).to(device).float() / 255
     images = images if pixels is None else pixels.standardise(images)
     return NeighbourBank(images, torch.cat(labels), len(parts[0]))

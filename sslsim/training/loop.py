@@ -69,7 +69,7 @@ def train(
     learner : Learner
         Learner at initialisation; it is trained in place.
     data : Images
-        Training images; they are moved to the device once, as uint8.
+        Training images; they are moved to the device once, as uint8, or streamed batch by batch.
     kind : str
         Kind of the views, one of ``sslsim.data.views.TRAINING_VIEWS``.
     options : TrainingOptions

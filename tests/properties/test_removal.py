@@ -68,7 +68,8 @@ CHANGES = {
 def test_trainings_that_differ_in_anything_are_no_one_cell():
     data = Images(torch.arange(8, dtype=torch.uint8).reshape(2, 1, 2, 2), torch.arange(2), "x")
     options = MemorizationOptions()
-    same = {"seed", "root", "device", "data", "limit", "split", "size"}  # told by the images
+    same = {"seed", "root", "device", "cache", "stream"}
+    same |= {"data", "limit", "split", "size"}  # told by the images
     assert set(CHANGES) | same == {field.name for field in fields(LearnerOptions)}
     changed = [replace(options, **{name: value}) for name, value in CHANGES.items()]
     whole = [
@@ -80,7 +81,9 @@ def test_trainings_that_differ_in_anything_are_no_one_cell():
         *(training_identity(one, data, 0) for one in changed),
     ]
     assert len({json.dumps(one, sort_keys=True) for one in whole}) == len(whole)
-    moved = replace(options, root=Path("x"), device="cuda", out=Path("y"))
+    moved = replace(
+        options, root=Path("x"), device="cuda", out=Path("y"), cache=Path("z"), stream="always"
+    )
     assert training_identity(moved, data, 0) == whole[0]
 
 

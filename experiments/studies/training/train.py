@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -17,15 +17,14 @@ import torch
 from experiments.studies.forecasts.live import next_step_watch
 from sslsim.core.distributed import largest, process_group, rank
 from sslsim.core.files import read_arrays, read_json, read_lines, write_json
-from sslsim.data.datasets import Images
+from sslsim.data.datasets import Images, spread_over
 from sslsim.data.pixels import pixel_statistics
-from sslsim.data.views import crop_to_input
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.measures.layers import probe_frozen
 from sslsim.measures.snapshots import draw_held_out_pairs
 from sslsim.methods.learner import Learner
 from sslsim.runs.folder import options_to_resume, run_in_place
-from sslsim.runs.options import TrainOptions, network_name, training_options
+from sslsim.runs.options import TrainOptions, for_images, network_name, training_options
 from sslsim.runs.setup import (
     chosen_device,
     initial_learner,
@@ -50,10 +49,14 @@ _COMPARISON = ("comparison.json", "comparison.png")  # of `sslsim compare --run`
 
 def train_network(options: TrainOptions) -> Path:
     """Train as the options say, or go on where an interrupted run stopped."""
-    train_options = training_options(options)
+    given = options
+    # Refused before images are loaded; how many updates they are is known after.
+    training_options(options if options.epochs is None else replace(options, warmup=0))
     with ExitStack() as opened:
         with process_group(chosen_device(options.device)) as device:
             data, held_out = split_data(options)
+            options = for_images(given, len(data.images))
+            train_options = training_options(options)
             learner = initial_learner(options, data)
             known = ("backbone", "projector", *learner.encoder.layers)
             if missing := [name for name in options.layers if name not in known]:
@@ -69,15 +72,18 @@ def train_network(options: TrainOptions) -> Path:
                     run_in_place(folder, "train", options, results=_RESULTS, longer=longer)
                 )
                 print(_headline(options, data, held_out, learner, device), flush=True)
+                print(_schedule(given, options), end="", flush=True)
             pixels = pixel_statistics(data.images) if options.standardise else None
-            held_out_images = held_out.images.to(device)
             pairs = draw_held_out_pairs(
-                held_out_images, pair_views(kind), options.probe, options.seed, pixels
+                spread_over(held_out, options.probe).images.to(device),
+                pair_views(kind),
+                options.probe,
+                options.seed,
+                pixels,
             )
             bank = None
             if options.evaluate:
-                images, queries = (crop_to_input(part, kind) for part in (data, held_out))
-                bank = neighbour_bank(images, queries, pixels, device)
+                bank = neighbour_bank(data, held_out, pixels, device, kind=kind)
             begun = time.perf_counter()
             train(
                 learner,
@@ -143,7 +149,7 @@ def train_network(options: TrainOptions) -> Path:
 
 def _goes_beyond(options: TrainOptions, learner: Learner) -> bool:
     """Whether the folder's run goes on beyond its end; a run of other options is refused."""
-    free = ("root", "device", "evaluate", "layers", "steps", "adaptive_records")
+    free = ("root", "cache", "stream", "device", "evaluate", "layers", "steps", "adaptive_records")
     stored = options_to_resume(options.out, "train", options, results=_RESULTS, free=free)
     steps = options.steps if stored is None else stored.get("steps", options.steps)
     if steps != options.steps:
@@ -154,10 +160,23 @@ def _goes_beyond(options: TrainOptions, learner: Learner) -> bool:
 def _headline(
     options: TrainOptions, data: Images, held_out: Images, learner: Learner, device: torch.device
 ) -> str:
-    shape = " x ".join(map(str, data.images.shape[1:]))
+    shape = " x ".join(map(str, data.images.shape[1:])) + (", streamed" if data.streamed else "")
     parameters = sum(p.numel() for p in learner.encoder.parameters())
     return (
         f"{options.method}: {network_name(options)} ({parameters:,} parameters) to d = "
         f"{learner.encoder.dim} on {len(data.images)} images of {options.data} ({shape}), "
         f"{len(held_out.images)} held out; {device}"
     )
+
+
+def _schedule(given: TrainOptions, options: TrainOptions) -> str:
+    """A line each on what epochs and the learning rate of a reference batch have become."""
+    lines = []
+    if given.epochs is not None:
+        lines.append(f"{given.epochs} epochs are {options.steps} updates\n")
+    if given.lr_reference_batch is not None:
+        lines.append(
+            f"learning rate {options.lr:g}, which is {given.lr:g} for {given.lr_reference_batch} "
+            "images in an update\n"
+        )
+    return "".join(lines)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import cli
-from experiments.command_line import SYNONYMS, options_of, parsed
+from experiments.command_line import ALTERNATIVES, SYNONYMS, options_of, parsed
 from experiments.registry import GROUPS, STUDIES
 
 LARGE = ("torch", "torchvision", "scipy", "sympy", "sklearn", "matplotlib", "jinja2")
@@ -86,7 +86,10 @@ def test_a_report_needs_neither_networks_nor_pictures(tmp_path):
         ("zzz", "there is no command zzz (sslsim --help lists them)"),
         ("bench", "expected a kind of bench: one of theory,"),
         ("bench ntx", "there is no kind of bench ntx; did you mean ntk? (sslsim bench --help"),
-        ("train --epochs 10", "train has no option --epochs; did you mean --steps? (sslsim train "),
+        ("umm --epochs 10", "umm has no option --epochs; did you mean --steps? (sslsim umm --help"),
+        ("train --epochs 10 --steps 3", "--epochs and --steps are both given; expected one of the"),
+        ("train --epochs ten", "epochs is 'ten'; expected a whole number"),
+        ("train --max-epochs 3", "train has no option --max-epochs; did you mean --epochs? (sslsi"),
         ("train --learning_rate 1", "train has no option --learning_rate; did you mean --lr? ("),
         ("umm --learning-rate 1", "umm has no option --learning-rate; did you mean --outer-lr? ("),
         ("ntk --model x:y", "ntk has no option --model; did you mean --module? ("),
@@ -137,7 +140,13 @@ def test_synonyms_lead_to_options_that_exist():
     assert {meant for known in SYNONYMS.values() for meant in known} <= options
     for study in STUDIES:  # a command has an option or its synonym, not both
         own = set(options_of(study.options_class()))
-        assert not [name for name, meant in SYNONYMS.items() if name in own and own & set(meant)]
+        both = {
+            (name, other)
+            for name, meant in SYNONYMS.items()
+            for other in own & set(meant)
+            if name in own
+        }
+        assert both <= set(ALTERNATIVES)
 
 
 def test_every_default_can_be_typed_as_it_is_read():

@@ -143,10 +143,48 @@ def test_unreadable_files_are_named(tmp_path):
         read_photos([tmp_path / "gone.png"])
 
 
-def test_sixteen_bits_are_refused_rather_than_clipped(tmp_path):
-    Image.fromarray(np.full((4, 4), 300, dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ValueError, match=r"deep\.png has pixels of type I;16; expected 8 bits"):
-        read_photos([tmp_path / "deep.png"])
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+def test_sixteen_bits_are_divided_by_257_and_rounded(tmp_path, suffix):
+    values = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(values).save(tmp_path / f"deep.{suffix}")
+    expected = np.round(values / 257)
+    images = read_photos([tmp_path / f"deep.{suffix}"])
+    assert images.shape == (1, 1, 256, 256)
+    np.testing.assert_array_equal(images[0, 0].numpy(), expected)
+    colours = read_photos(
+        [tmp_path / f"deep.{suffix}", save(tmp_path / "red.png", size=(256, 256))]
+    )
+    np.testing.assert_array_equal(colours[0].numpy(), np.stack([expected] * 3))
+
+
+def test_sixteen_bits_with_the_high_byte_first(tmp_path):
+    values = np.arange(0, 2**16, 257, dtype=">u2").reshape(16, 16)
+    Image.frombytes("I;16B", (16, 16), values.tobytes()).save(tmp_path / "deep.tif")
+    np.testing.assert_array_equal(
+        read_photos([tmp_path / "deep.tif"])[0, 0].numpy(), np.arange(256).reshape(16, 16)
+    )
+
+
+def test_sixteen_bits_are_turned_and_resized_like_others(tmp_path):
+    values = pixels(20, 30, 1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(values.astype(np.uint16) * 257).save(tmp_path / "deep.png", exif=exif)
+    Image.fromarray(values).save(tmp_path / "plain.png", exif=exif)
+    deep, plain = (read_photos([tmp_path / f"{name}.png"], 8) for name in ("deep", "plain"))
+    assert torch.equal(deep, plain)
+
+
+def test_integers_beyond_16_bits_are_refused_rather_than_clipped(tmp_path):
+    Image.fromarray(np.full((4, 4), 2**16, dtype=np.int32)).save(tmp_path / "deeper.tif")
+    with pytest.raises(ValueError, match=r"deeper\.tif .*from 65536 to 65536; expected 16 bits"):
+        read_photos([tmp_path / "deeper.tif"])
+
+
+def test_floats_are_refused_as_their_range_is_unknown(tmp_path):
+    Image.fromarray(np.full((4, 4), 0.5, dtype=np.float32)).save(tmp_path / "floats.tif")
+    with pytest.raises(ValueError, match=r"floats\.tif has floats as pixels.*an \.npy file"):
+        read_photos([tmp_path / "floats.tif"])
 
 
 def test_a_size_below_one():

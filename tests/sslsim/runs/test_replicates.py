@@ -17,7 +17,7 @@ FIRST = TrainOptions(seed=0, out=Path("first"))
 ALIKE = (
     {"compile": True},
     {"channels_last": True},
-    {"device": "cpu", "root": Path("elsewhere")},
+    {"device": "cpu", "root": Path("elsewhere"), "cache": Path("c"), "stream": "always"},
     {"records": 3, "probe": 9, "evaluate": False, "layers": ("layer1",)},
     {"checkpoint_every": 7, "checkpoints_kept": 0},
 )

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ from sslsim.data.pixels import pixel_statistics
 from sslsim.measures.agreement import step_time_agreement
 from sslsim.measures.probes import knn_accuracy
 from sslsim.methods.learner import PairLearner
-from sslsim.runs.options import TrainOptions, training_options
+from sslsim.runs.options import TrainOptions, for_images, training_options
 from sslsim.runs.setup import initial_learner, split_data
+from sslsim.training.batches import batch_order
 from sslsim.training.options import TrainingOptions
 
 LINEAR = {
@@ -452,3 +454,77 @@ def test_labels_that_would_make_a_giant_classifier_are_refused(tmp_path):
     with pytest.raises(ValueError, match="labels go up to 1000000000000 for 10 images; expected"):
         train_network(options)
     assert not (tmp_path / "out").exists()
+
+
+def photo_folder(folder, count=40):
+    """Photographs of noise, of two classes."""
+    draw = np.random.default_rng(0)
+    for k in range(count):
+        path = folder / "ab"[k % 2] / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(path)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:.* is left out")
+def test_a_streamed_folder_gives_the_numbers_of_one_in_memory(tmp_path, capsys):
+    photos = photo_folder(tmp_path / "photos")
+    options = {"data": str(photos), "batch": 16, "steps": 6, "records": 4, "limit": None}
+    results = {}
+    for stream in ("never", "always"):
+        out = run(tmp_path / stream, **options, stream=stream, cache=tmp_path / "cache")
+        assert ("(3 x 12 x 12, streamed)" in capsys.readouterr().out) == (stream == "always")
+        results[stream] = (out / "records.jsonl").read_text(), read_json(out / "training.json")
+        del results[stream][1]["seconds"]
+    assert results["never"] == results["always"]
+    # Where its images are read from is no other run.
+    run(tmp_path / "never", **{**options, "steps": 7}, stream="always", cache=tmp_path / "cache")
+
+
+def test_epochs_become_updates_before_anything_is_stored(tmp_path, capsys):
+    options = {"limit": 100, "batch": 40, "steps": 2400, "lr": 0.001, "lr_reference_batch": 16}
+    for epochs, steps in ((2, 4), (3, 6)):  # the second time, the run goes on
+        out = run(tmp_path / "run", **options, epochs=epochs, records=3, evaluate=False)
+        told = capsys.readouterr().out
+        assert f"{epochs} epochs are {steps} updates" in told
+        assert "learning rate 0.0025, which is 0.001 for 16 images in an update" in told
+        stored = read_json(out / "config.json")["options"]
+        assert (stored["steps"], stored["lr"]) == (steps, 0.0025)
+        assert (stored["epochs"], stored["lr_reference_batch"]) == (None, None)
+        assert read_json(out / "training.json")["steps"] == steps
+
+
+@pytest.mark.parametrize(
+    ("options", "updates"),
+    [
+        ({"epochs": 1, "batch": 40}, 2),
+        ({"epochs": 3, "batch": 40, "accumulate": 4}, 2),  # six batches
+        ({"epochs": 3, "batch": 1000}, 3),
+        ({"epochs": 3, "batch": 2}, 150),
+        ({"steps": 7}, 7),
+    ],
+)
+def test_an_epoch_is_what_the_order_of_the_images_makes_of_it(options, updates):
+    resolved = for_images(TrainOptions(**options), 100)
+    assert resolved.steps == updates
+    if "epochs" in options:
+        size = min(options["batch"], 100)
+        order = batch_order(100, size, seed=0)
+        whole = [order(number) for number in range(options["epochs"] * (100 // size))]
+        uses = torch.cat(whole).bincount(minlength=100)
+        assert uses.max() == options["epochs"]  # no image is used more often
+        assert -(-len(whole) // options.get("accumulate", 1)) == updates
+
+
+def test_the_learning_rate_of_a_reference_batch_is_for_images_in_an_update():
+    options = TrainOptions(lr=0.1, batch=64, accumulate=2, lr_reference_batch=256)
+    assert for_images(options, 1000).lr == 0.05
+    assert for_images(options, 32).lr == 0.025  # a batch has no more images than there are
+    assert for_images(replace(options, lr_reference_batch=None), 32).lr == 0.1
+
+
+@pytest.mark.parametrize("name", ["epochs", "lr_reference_batch"])
+def test_epochs_and_reference_batches_start_at_one(name, tmp_path):
+    with pytest.raises(ValueError, match=f"{name} is 0; expected at least 1"):
+        run(tmp_path / "run", **{name: 0})
+    assert not (tmp_path / "run").exists()
