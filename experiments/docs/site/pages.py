@@ -6,8 +6,6 @@ Where there is a folder ``figures``, as ``sslsim figures`` writes it, the galler
 import re
 from pathlib import Path
 
-from mkdocs.structure.files import File
-
 ROOT = Path(__file__).parents[3]
 _GALLERY = re.compile(r"\((?:\.\./)*paper_figs/gallery/")
 _ROLE = re.compile(r":(?:func|mod|class|meth|attr|data):<code>~?([\w.]+)</code>")
@@ -15,6 +13,8 @@ _ROLE = re.compile(r":(?:func|mod|class|meth|attr|data):<code>~?([\w.]+)</code>"
 
 def on_files(files, config):
     """Add the pictures to the files of the site."""
+    from mkdocs.structure.files import File
+
     for folder, names in (("paper_figs/gallery", "*.png"), ("figures", "figure*.png")):
         for path in (ROOT / folder).glob(names):
             files.append(File.generated(config, f"pictures/{path.name}", abs_src_path=str(path)))
