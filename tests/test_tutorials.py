@@ -9,6 +9,7 @@ from tutorials import blocks, follow
 FOLDER = Path(__file__).parent.parent / "experiments" / "docs" / "tutorials"
 TUTORIALS = sorted(FOLDER.glob("*.md"))
 RESULTS = {
+    "formula": "",
     "images": "runs/fresh/prediction.png runs/compare/comparison.png page.html",
     "network": "runs/end/ntk.png runs/start/ntk.json",
     "loop": "run/comparison.png forecast/forecast.json overfitting/overfitting.json page.html",
