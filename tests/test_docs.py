@@ -16,10 +16,12 @@ from experiments.command_line import parsed
 from experiments.registry import STUDIES
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "experiments" / "docs"
 PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md")),
-    *sorted((ROOT / "experiments" / "docs").glob("*.md")),
+    *sorted(DOCS.rglob("*.md")),
 ]
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?[^)]*\)")
 
 
 def _code(text: str) -> list[str]:
@@ -31,6 +33,13 @@ def _code(text: str) -> list[str]:
         elif fenced or line.startswith("    "):
             lines.append(line.strip())
     return lines
+
+
+def _anchors(page: Path) -> set[str]:
+    """Anchors of the headings of a page, as mkdocs and forges name them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    plain = (re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings)
+    return {re.sub(r"[-\s]+", "-", words) for words in plain}
 
 
 @cache
@@ -48,9 +57,11 @@ def _commands(page: Path) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_to_files(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+    for target, heading in LINK.findall(page.read_text()):
         if "://" not in target:
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+            path = page.parent / target if target else page
+            assert path.exists(), f"{page.name} links to {target}"
+            assert not heading or heading in _anchors(path), f"{page.name}: {target}#{heading}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -83,7 +94,32 @@ def test_commands_can_be_read(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES[3:], ids=lambda page: page.name)
 def test_pages_link_the_glossary(page: Path) -> None:
-    assert page.name == "glossary.md" or "(glossary.md)" in page.read_text()
+    assert page.name == "glossary.md" or re.search(r"\((\.\./)?glossary\.md\)", page.read_text())
+
+
+def test_every_page_is_once_in_the_navigation_of_the_site() -> None:
+    settings = (DOCS / "site" / "mkdocs.yml").read_text()
+    listed = re.findall(r"^ +- .*: (\S+\.md)$", settings, re.MULTILINE)
+    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in PAGES[3:])
+
+
+def test_every_public_package_has_a_page_of_reference() -> None:
+    packages = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for room in ("theory", "sslsim")
+        for path in [ROOT / room / "__init__.py", *(ROOT / room).glob("*/__init__.py")]
+    }
+    pages = {page.stem: page.read_text() for page in (DOCS / "reference").glob("*.md")}
+    public = {name for name in packages if import_module(name).__all__}
+    assert public <= pages.keys()
+    for name, text in pages.items():
+        assert f"\n::: {name}\n" in text
+        import_module(name)
+
+
+def test_the_home_page_shows_the_results_of_the_readme() -> None:
+    assert "<!-- results of the README -->" in (DOCS / "index.md").read_text()
+    assert "\n## Results\n" in (ROOT / "README.md").read_text()
 
 
 def test_examples_of_the_readme_run() -> None:

@@ -58,6 +58,8 @@ class Moments:
     def deviations(self) -> tuple[Array, Array]:
         """Standard deviations (d,) of eigenvalues over the choice of images and of views.
 
+        Examples
+        --------
         >>> zero = np.zeros((1, 1))
         >>> moments = Moments(zero[0], zero, np.array([25.0]), False, 9, views=np.array([9.0]))
         >>> [part.tolist() for part in moments.deviations()]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from sslsim.core.lazy import one_line, own_callable, own_modules
 from sslsim.core.seeds import everything_seeded
@@ -68,6 +69,11 @@ def load_module(
     if not isinstance(network, nn.Module):
         raise ValueError(f"{name} returned a {type(network).__name__}; expected an nn.Module")
     if weights is not None:
+        if any(map(is_lazy, [*network.parameters(), *network.buffers()])):
+            raise ValueError(
+                f"{name} returned a network with lazy layers, into which no weights fit; expected "
+                "one that has been called on images"
+            )
         load_weights_file(network, Path(weights))
     for tensor in [*network.parameters(), *network.buffers()]:
         if tensor.dtype in (torch.bfloat16, torch.float16):

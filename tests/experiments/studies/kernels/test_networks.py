@@ -33,6 +33,9 @@ def leaves():
 def number():
     return 3
 
+def lazy():
+    return nn.LazyLinear(3)
+
 constant = 5
 """
 
@@ -120,6 +123,12 @@ def test_modules_that_cannot_be_had_are_refused_in_one_line(own, name, message):
     with pytest.raises(ValueError, match=message) as caught:
         load_module(name)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_do_not_fit_into_lazy_layers(own):
+    torch.save(nn.Linear(64, 3).state_dict(), own / "w.pt")
+    with pytest.raises(ValueError, match="lazy layers, into which no weights fit; expected one"):
+        load_module("own_network:lazy", own / "w.pt")
 
 
 @pytest.mark.parametrize(
