@@ -8,7 +8,7 @@ with cM a symmetric m x m matrix, here called the operator of the loss, and t le
 The singular values along its eigenvectors grow as exp(2 nu_j t), nu_j the eigenvalues of cM. This
 gives the order of the modes and the times of their rise from a small initialisation, as long as
 terms of fourth order are small (arXiv 2303.15438, the small-initialisation limit for Barlow Twins,
-SimCLR and VICReg).
+SimCLR and VICReg; the operator of LeJEPA is ours).
 
 VICReg has a separate module (:mod:`theory.losses.vicreg`), because its operator holds only for a
 short time. Losses of scale-free embeddings (cosine similarity, batch-normalised embeddings) have no
