@@ -64,6 +64,7 @@ def run_job(
     stopped: Callable[[], bool] = lambda: False,
     run: Run = run_stage,
     threads: int | None = None,
+    gpus: str | None = None,
     after: Callable[[], object] = lambda: None,
 ) -> JobState:
     """Run the commands of a job that are not done yet.
@@ -94,6 +95,8 @@ def run_job(
                 budget.margin / 2,
                 stopped,
                 threads,
+                state.job.processes,
+                gpus,
             )
             if before is not None and before.status == "cut":  # its time is that of all calls
                 outcome = replace(outcome, seconds=before.seconds + outcome.seconds)

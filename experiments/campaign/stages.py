@@ -16,16 +16,18 @@ _LOOK = 0.05  # seconds between looks at the process
 # Linux tells the command when whoever started it is gone, killed perhaps: it is then asked to stop
 # as at the end of the time, so that nothing goes on unseen.
 _START = """
-import ctypes, os, signal, sys
+import ctypes, os, sys
+from importlib import import_module
+parent, signal, module = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+del sys.argv[1:4]
 if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    if os.getppid() != int(sys.argv.pop(1)):
+    ctypes.CDLL(None).prctl(1, signal)  # PR_SET_PDEATHSIG
+    if parent and os.getppid() != parent:
         sys.exit("sslsim: whoever started this is gone")
-else:
-    sys.argv.pop(1)
-from experiments.cli import main
-sys.exit(main())
+sys.exit(import_module(module).main())
 """
+_PARALLEL = ("train",)  # commands that torchrun may start
+_ERROR = "sslsim: error:"
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,12 @@ def run_stage(
     grace: float,
     stopped: Callable[[], bool],
     threads: int | None = None,
+    processes: int = 1,
+    gpus: str | None = None,
 ) -> Outcome:
-    """Run ``sslsim`` in a process of its own.
+    """Run ``sslsim`` in a process of its own; a training in several, where so many are asked for.
+
+    ``threads`` is shared by the processes, and ``gpus`` lists the GPUs that they may use.
 
     >>> import tempfile
     >>> log = Path(tempfile.mkdtemp()) / "log.txt"
@@ -66,6 +72,12 @@ def run_stage(
     'done'
     """
     environment = dict(os.environ)
+    if gpus is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus
+    if arguments and arguments[0] not in _PARALLEL:
+        processes = 1
+    if processes > 1:
+        threads = max(1, (threads or processors()) // processes)
     if threads is not None:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             allowed = environment.get(name, "")
@@ -77,7 +89,7 @@ def run_stage(
     cut = False
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(os.getpid()), *arguments],
+            _command(arguments, processes),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -101,6 +113,32 @@ def run_stage(
     return Outcome(status, process.returncode, time.monotonic() - begun, error)
 
 
+def processors() -> int:
+    """Number of processors that this process may use.
+
+    >>> processors() >= 1
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):  # fewer than the machine has in a job of a cluster
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _command(arguments: Sequence[str], processes: int) -> list[str]:
+    """What starts ``sslsim``, by torchrun in several processes."""
+    if processes == 1:
+        return _started(os.getpid(), signal.SIGTERM, "experiments.cli", *arguments)
+    # Without torchrun, which stops them in time, its processes are of no use.
+    each = _started(0, signal.SIGKILL, "experiments.cli", *arguments)
+    torchrun = ["--standalone", "--nproc-per-node", str(processes), "--no-python", *each]
+    return _started(os.getpid(), signal.SIGTERM, "torch.distributed.run", *torchrun)
+
+
+def _started(parent: int, number: int, module: str, *arguments: str) -> list[str]:
+    """A process that runs ``main`` of a module and gets a signal when its parent ends (0: any)."""
+    return [sys.executable, "-c", _START, str(parent), str(int(number)), module, *arguments]
+
+
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):  # none of the group is left
         os.killpg(process.pid, number)
@@ -108,4 +146,6 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    said = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in said if line.startswith(_ERROR)]  # torchrun has more to say
+    return next(reversed(errors or said), "")

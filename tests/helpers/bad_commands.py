@@ -470,6 +470,11 @@ CAMPAIGN = [
     ("--jobs nothing", "unknown job 'nothing'"),
     ("--cluster debug --workers 2", "workers is 2 with cluster debug"),
     ("--partition fast", "partition is fast; expected it with --cluster slurm only"),
+    ("--account lab", "account is lab; expected it with --cluster slurm only"),
+    ("--cluster local --qos high", "qos is high; expected it with --cluster slurm only"),
+    ("--cluster slurm --memory 0", "memory is 0.0; expected a number above 0"),
+    ("--cluster slurm --memory nan", "memory is nan; expected a number above 0"),
+    ("--cluster slurm --cpus -1", "cpus is -1; expected a number above 0"),
     ("--minutes 0.0001", "no pending job fits in 0.0001 minutes"),
 ]
 BENCH = [
