@@ -400,7 +400,7 @@ def test_slurm_is_asked_for_what_the_options_say(monkeypatch):
 
     monkeypatch.setattr(submitit.SlurmExecutor, "affinity", lambda *_: 2)  # as if srun were there
     monkeypatch.setattr(submitit.AutoExecutor, "submit", submit)
-    queue_file(MANY.format(2) + GOOD[GOOD.index("[[job]]\nname = \"c\"") :])
+    queue_file(MANY.format(2) + GOOD[GOOD.index('[[job]]\nname = "c"') :])
     asked = {"account": "lab", "qos": "high", "constraint": "h100&ib", "memory": 48.5, "cpus": 12}
     campaign(options(minutes=30, data=None, cluster="slurm", partition="gpu", **asked))
     campaign(options(minutes=30, data=None, cluster="slurm", jobs=("c",), memory=8.0))
@@ -423,7 +423,9 @@ def test_slurm_is_asked_for_what_the_options_say(monkeypatch):
 def _of_submitit(text):
     """Directives that submitit always gives: files of output, and its signal."""
     own = ("output", "error", "open-mode", "signal", "wckey")
-    return {line for line in text.splitlines() if line.startswith(tuple(f"#SBATCH --{n}" for n in own))}
+    return {
+        line for line in text.splitlines() if line.startswith(tuple(f"#SBATCH --{n}" for n in own))
+    }
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -46,7 +46,11 @@ def test_a_queue_is_read_with_its_words_and_places():
         ('["predict --data {data}"]', "[3]", r"job 2 \(b\): stages has 3"),
         ("--encoder linear", "{out} {other}", "word 'net' has {other}; expected no other word"),
         ("minutes = 2", "minutes = 2\ngpus = 2", r"job 1 \(a\): gpus needs device cuda, not cpu"),
-        ("minutes = 2", "minutes = 2\nprocesses = 0", r"processes is 0; expected a whole number of"),
+        (
+            "minutes = 2",
+            "minutes = 2\nprocesses = 0",
+            r"processes is 0; expected a whole number of",
+        ),
         ("minutes = 2", "minutes = 2\nprocesses = true", "processes is True; expected a whole"),
         ("minutes = 2", "minutes = 2\nprocesses = 1.5", "processes is 1.5; expected a whole"),
         ("net =", "out =", "words has 'out', which has a meaning"),
