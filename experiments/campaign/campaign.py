@@ -7,7 +7,6 @@ The keys of ``campaign.json`` and the files of a job are explained in
 from __future__ import annotations
 
 import math
-import os
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from experiments.campaign.jobs import (
     Clock,
     Run,
     budget_of,
+    gpu_shares,
     make_folder,
     run_job,
     run_job_within,
@@ -91,7 +91,7 @@ def _run_here(
     left = list(waiting)
     share = max(1, processors() // options.workers)
     threads = None if options.workers == 1 else share
-    gpus = _gpus_of(options.workers)
+    gpus = gpu_shares(options.workers)
 
     def sum_up() -> None:
         with lock:
@@ -135,17 +135,6 @@ def _run_here(
                     worker.result()
     if noted:
         raise Interrupted("stopped; what is done is written down")
-
-
-def _gpus_of(workers: int) -> list[str | None]:
-    """GPUs of each worker; None for all of them, where there are fewer than workers."""
-    count = torch.cuda.device_count()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
-    share = count // workers
-    if workers == 1 or not share:
-        return [None] * workers
-    names = visible.split(",")
-    return [",".join(names[k * share : (k + 1) * share]) for k in range(workers)]
 
 
 def _pack(options: CampaignOptions) -> None:

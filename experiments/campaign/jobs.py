@@ -122,6 +122,21 @@ def device_name() -> str:
     return f"{platform.machine()} x {os.cpu_count()}"
 
 
+def gpu_shares(workers: int) -> list[str | None]:
+    """GPUs of each worker; None for all of them, where there are fewer than workers.
+
+    >>> gpu_shares(1)
+    [None]
+    """
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+    share = count // workers
+    if workers == 1 or not share:
+        return [None] * workers
+    names = visible.split(",")
+    return [",".join(names[k * share : (k + 1) * share]) for k in range(workers)]
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder, with those above it."""
     try:

@@ -27,7 +27,7 @@ if sys.platform == "linux":
 sys.exit(import_module(module).main())
 """
 _PARALLEL = ("train",)  # commands that torchrun may start
-_ERROR = "sslsim: error:"
+ERROR, WARNING = "sslsim: error:", "sslsim: warning:"  # begin the lines that a command prints
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,12 @@ def run_stage(
     threads: int | None = None,
     processes: int = 1,
     gpus: str | None = None,
+    module: str = "experiments.cli",
 ) -> Outcome:
     """Run ``sslsim`` in a process of its own; a training in several, where so many are asked for.
 
-    ``threads`` is shared by the processes, and ``gpus`` lists the GPUs that they may use.
+    ``threads`` is shared by the processes, ``gpus`` lists the GPUs that they may use, and the
+    ``main`` of ``module`` is the command line.
 
     >>> import tempfile
     >>> log = Path(tempfile.mkdtemp()) / "log.txt"
@@ -89,7 +91,7 @@ def run_stage(
     cut = False
     with log.open("wb") as output:
         process = subprocess.Popen(
-            _command(arguments, processes),
+            _command(module, arguments, processes),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -124,12 +126,12 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def _command(arguments: Sequence[str], processes: int) -> list[str]:
-    """What starts ``sslsim``, by torchrun in several processes."""
+def _command(module: str, arguments: Sequence[str], processes: int) -> list[str]:
+    """What starts a command line, by torchrun in several processes."""
     if processes == 1:
-        return _started(os.getpid(), signal.SIGTERM, "experiments.cli", *arguments)
+        return _started(os.getpid(), signal.SIGTERM, module, *arguments)
     # Without torchrun, which stops them in time, its processes are of no use.
-    each = _started(0, signal.SIGKILL, "experiments.cli", *arguments)
+    each = _started(0, signal.SIGKILL, module, *arguments)
     torchrun = ["--standalone", "--nproc-per-node", str(processes), "--no-python", *each]
     return _started(os.getpid(), signal.SIGTERM, "torch.distributed.run", *torchrun)
 
@@ -147,5 +149,5 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
     said = [line.strip() for line in lines if line.strip()]
-    errors = [line for line in said if line.startswith(_ERROR)]  # torchrun has more to say
+    errors = [line for line in said if line.startswith(ERROR)]  # torchrun has more to say
     return next(reversed(errors or said), "")

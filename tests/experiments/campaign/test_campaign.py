@@ -20,7 +20,7 @@ import experiments.campaign.campaign as module
 from experiments import cli
 from experiments.campaign.archive import pack_results
 from experiments.campaign.campaign import campaign
-from experiments.campaign.jobs import device_name
+from experiments.campaign.jobs import device_name, gpu_shares
 from experiments.campaign.queue import Job, read_queue, stage_arguments
 from experiments.campaign.stages import Outcome
 from experiments.campaign.state import JobState, read_state
@@ -342,7 +342,7 @@ def test_workers_share_the_gpus(monkeypatch, workers, visible, shares):
         seen.add(arguments[7])
         return world(*arguments)
 
-    assert module._gpus_of(workers) == shares
+    assert gpu_shares(workers) == shares
     world.campaign(options(minutes=9, workers=workers), run)
     assert seen <= set(shares)
 
