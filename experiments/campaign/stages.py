@@ -12,14 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+_ROOT = Path(__file__).resolve().parents[2]  # the user's folder may have packages of our names
 _LOOK = 0.05  # seconds between looks at the process
 # Linux tells the command when whoever started it is gone, killed perhaps: it is then asked to stop
 # as at the end of the time, so that nothing goes on unseen.
 _START = """
 import ctypes, os, sys
 from importlib import import_module
-parent, signal, module = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-del sys.argv[1:4]
+parent, signal, sys.path[0], module = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:5]
+del sys.argv[1:5]
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal)  # PR_SET_PDEATHSIG
     if parent and os.getppid() != parent:
@@ -138,7 +139,8 @@ def _command(module: str, arguments: Sequence[str], processes: int) -> list[str]
 
 def _started(parent: int, number: int, module: str, *arguments: str) -> list[str]:
     """A process that runs ``main`` of a module and gets a signal when its parent ends (0: any)."""
-    return [sys.executable, "-c", _START, str(parent), str(int(number)), module, *arguments]
+    start = [sys.executable, "-c", _START, str(parent), str(int(number)), str(_ROOT)]
+    return [*start, module, *arguments]
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:

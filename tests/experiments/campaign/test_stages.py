@@ -32,17 +32,18 @@ def test_a_process_is_stopped_in_time_with_all_it_started(tmp_path, monkeypatch)
 
 
 def test_a_command_stops_when_the_campaign_is_killed(tmp_path):
-    # In place of the command line, found first: one that says who it is and waits.
+    # In place of the command line: one that says who it is and waits.
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "__init__.py").write_text("")
     (tmp_path / "experiments" / "cli.py").write_text(
         "import os, time\ndef main():\n    print(os.getpid(), flush=True)\n    time.sleep(60)\n"
     )
     source = Path(stages_module.__file__).read_text()
-    (tmp_path / "stand_in.py").write_text(
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "stand_in.py").write_text(
         f"{source}\nrun_stage([], Path('log.txt'), 60.0, 1.0, lambda: False)\n"
     )
-    parent = subprocess.Popen([sys.executable, "stand_in.py"], cwd=tmp_path)
+    parent = subprocess.Popen([sys.executable, "a/b/stand_in.py"], cwd=tmp_path)
     log = tmp_path / "log.txt"
     try:
         assert waited(lambda: log.exists() and log.read_text().endswith("\n"))
@@ -117,7 +118,7 @@ def test_the_error_of_a_command_is_found_among_the_words_of_torchrun(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes end with torchrun on Linux only")
 def test_processes_of_torchrun_that_will_not_stop_are_killed_with_it(tmp_path, monkeypatch):
-    # In place of the command line, found first: one that says who it is and will not be told.
+    # In place of the command line: one that says who it is and will not be told.
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "__init__.py").write_text("")
     (tmp_path / "experiments" / "cli.py").write_text(
@@ -125,6 +126,7 @@ def test_processes_of_torchrun_that_will_not_stop_are_killed_with_it(tmp_path, m
         "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "    Path(os.environ['RANK']).write_text(f'{os.getpid()}.')\n    time.sleep(600)\n"
     )
+    monkeypatch.setattr(stages_module, "_ROOT", tmp_path)
     monkeypatch.chdir(tmp_path)
     ranks = [tmp_path / "0", tmp_path / "1"]
 
@@ -155,6 +157,13 @@ def test_torchrun_starts_trainings_alone_and_their_processes_share_the_threads(
     assert ("torch.distributed.run" in held[0]) == (processes > 1)
     assert held[0][-4:] == ["experiments.cli", command, "--seed", "1"]
     assert held[1:] == [str(6 // processes), "4,5,7"]
+
+
+def test_packages_of_the_user_with_our_names_are_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "__init__.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    assert run_stage(["--version"], tmp_path / "log.txt", 60, 1, lambda: False).error is None
 
 
 @pytest.mark.slow
