@@ -312,6 +312,7 @@ UMM = [
 ]
 UMM_SWEEP = [
     ("", "no run is given"),
+    ("--run {conv} --workers 0", "workers is 0; expected at least 1"),
     ("--run {conv} --push nan", "push is nan; expected a finite number of at least 0"),
     ("--run {conv} --push -1", "push is -1.0"),
     ("--run {conv} --hold nan", "hold is nan"),
@@ -330,6 +331,9 @@ UMM_SWEEP = [
     ("--run nowhere", "nowhere/config.json cannot be read"),
 ]
 MEMORIZATION = [
+    ("--workers 0", "workers is 0; expected at least 1"),
+    ("--protocol closed-form --workers 2", "workers is 2, an option of protocol split or subsampl"),
+    ("--protocol subsample --workers 2", "workers is 2, and all encoders are trained already or"),
     ("--augmentations 0", "augmentations is 0; expected at least 1 pair"),
     ("--encoder-pairs 1", "encoder-pairs is 1; expected at least 2"),
     ("--encoder-pairs 0", "encoder-pairs is 0"),
@@ -378,6 +382,7 @@ MEMORIZATION = [
 ]
 REMOVAL = [
     ("", "no study is given"),
+    ("--scores {pool} --workers 0", "workers is 0; expected at least 1"),
     ("--scores nowhere", "nowhere/config.json cannot be read"),
     ("--scores {run}", "holds a run of 'train'; expected one of sslsim memorization"),
     ("--scores {split}", "holds a study of protocol split; expected subsample or closed-form"),
