@@ -137,10 +137,11 @@ def sweep_parts(options: UmmSweepCommand) -> dict[Any, Callable[[], object]]:
     ]
     # All runs in turn: else several processes would measure one run before its fine-tuning.
     work.sort(key=lambda each: each[:2])
-    return {
-        (place, setting.options): partial(_cell, starts[place], setting, options, cells, device)
-        for _, place, setting in work
-    }
+    parts: dict[Any, Callable[[], object]] = {}
+    for _, place, setting in work:  # the first of equal settings makes the cell of all
+        make = partial(_cell, starts[place], setting, options, cells, device)
+        parts.setdefault((place, setting.options), make)
+    return parts
 
 
 def _measured(start: Start, folder: Path | None) -> dict[str, Any]:
