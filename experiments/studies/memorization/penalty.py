@@ -172,11 +172,11 @@ def _pair(
         ("g", Penalty(strength if rows is None else 0.0, None), {}),
     ]
     cell = partial(_cell, options.out / "cells", study, plan.scoring, seed)
-    pair = {}
+    pair: dict[Any, Callable[[], dict[str, Any]]] = {}
     for family, penalty, measures in encoders:
-        pays = penalty.strength and penalty.chosen is not None
-        chosen = sorted(penalty.chosen.tolist()) if pays else ()
-        pair[seed, family, penalty.strength, *chosen] = partial(cell, family, penalty, measures)
+        chosen = penalty.chosen if penalty.strength else None
+        paying = () if chosen is None else sorted(chosen.tolist())
+        pair[seed, family, penalty.strength, *paying] = partial(cell, family, penalty, measures)
     return pair
 
 
