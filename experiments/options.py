@@ -558,7 +558,17 @@ class CampaignOptions:
         Submit every job by submitit (`pip install 'sslsim[cluster]'`) and wait for all of them: to
         Slurm, to processes of this machine, or within this process. Default: run the jobs here.
     partition : str or None
-        Slurm partition. Default: that of the cluster.
+        With Slurm: partition. Default: that of the cluster.
+    account : str or None
+        With Slurm: account that pays. Default: that of the user.
+    qos : str or None
+        With Slurm: quality of service. Default: that of the cluster.
+    constraint : str or None
+        With Slurm: features that a machine must have, such as a kind of GPU. Default: none.
+    memory : float or None
+        With Slurm: memory of every job in GiB. Default: that of the cluster.
+    cpus : int or None
+        With Slurm: processors of every job. Default: that of the cluster.
     file_limit : float
         Largest size in MiB of a file in the archive of results; larger arrays are left out.
     out : Path
@@ -573,5 +583,10 @@ class CampaignOptions:
     workers: int = 1
     cluster: Literal["slurm", "local", "debug"] | None = None
     partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    memory: float | None = None
+    cpus: int | None = None
     file_limit: float = 2.0
     out: Path = Path("runs/campaign")

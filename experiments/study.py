@@ -46,6 +46,10 @@ class Study:
     folder : str or None
         Option that names the run folder written to, which no other command may write to meanwhile;
         None for a command that writes elsewhere.
+    parts : str or None
+        Function of the options that returns what several processes may make, by key: functions
+        without arguments, each of which stores its result in the folder; None for a study of one
+        process.
     seeded : bool
         Whether the numbers vary with the seed, so that a report asks for several seeds.
     prints : bool
@@ -70,6 +74,7 @@ class Study:
     figure: str | None = None
     captions: Mapping[str, str] = field(default_factory=dict)
     folder: str | None = "out"
+    parts: str | None = None
     seeded: bool = False
     prints: bool = False
     instead: Mapping[str, Study] = field(default_factory=dict)

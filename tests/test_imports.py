@@ -133,7 +133,8 @@ def test_lawful_imports_pass(where, text):
 
 def test_the_registry_names_what_exists_and_figures_where_they_belong():
     for study in variants(STUDIES):
-        named = [study.options, study.run, *filter(None, [study.tables, study.figure])]
+        others = [study.tables, study.figure, study.parts]
+        named = [study.options, study.run, *filter(None, others)]
         assert all(callable(imported(name)) for name in named), study.name
         runs_in = "paper_figs" if study.name == "figures" else "experiments"
         assert study.options.startswith(("experiments.", "sslsim.runs."))

@@ -7,7 +7,6 @@ The keys of ``campaign.json`` and the files of a job are explained in
 from __future__ import annotations
 
 import math
-import os
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -17,18 +16,19 @@ from threading import Lock
 import torch
 
 from experiments.campaign.archive import pack_results
-from experiments.campaign.cluster import submit_jobs
+from experiments.campaign.cluster import SLURM, submit_jobs
 from experiments.campaign.jobs import (
     Budget,
     Clock,
     Run,
     budget_of,
+    gpu_shares,
     make_folder,
     run_job,
     run_job_within,
 )
 from experiments.campaign.queue import Job, Queue, read_queue, stage_arguments
-from experiments.campaign.stages import run_stage
+from experiments.campaign.stages import processors, run_stage
 from experiments.campaign.state import JobState, jobs_table, read_state, write_campaign
 from experiments.options import CampaignOptions
 from sslsim.core.interruption import Interrupted, noting_signals
@@ -55,13 +55,15 @@ def campaign(
             stage_arguments(stage, options.out, options.data)  # missing data are reported now
     if waiting:
         _check_fit(waiting, options.minutes)
+        if options.cluster != "slurm":
+            _check_gpus(waiting, options.workers)
     make_folder(options.out)
     write_campaign(options.out, queue)
     if not waiting:
         print("nothing is pending")
     elif options.cluster is not None:
         jobs = [state.job for state in waiting if state.minutes_left <= options.minutes]
-        submit_jobs(jobs, queue, options, run_job_within)
+        submit_jobs(jobs, options, run_job_within)
     else:
         if queue.device == "cuda" and not torch.cuda.is_available():
             warnings.warn(
@@ -87,8 +89,9 @@ def _run_here(
     """Run jobs on this machine, several at a time if asked, while they fit."""
     lock = Lock()
     left = list(waiting)
-    share = max(1, (os.cpu_count() or 1) // options.workers)
+    share = max(1, processors() // options.workers)
     threads = None if options.workers == 1 else share
+    gpus = gpu_shares(options.workers)
 
     def sum_up() -> None:
         with lock:
@@ -106,7 +109,7 @@ def _run_here(
 
     with noting_signals() as noted:
 
-        def work() -> None:
+        def work(worker: int = 0) -> None:
             while not noted and (state := next_job()) is not None:
                 print(f"{state.job.name}: {state.minutes_left:.1f} min expected", flush=True)
                 done = run_job(
@@ -117,6 +120,7 @@ def _run_here(
                     stopped=lambda: bool(noted),
                     run=run,
                     threads=threads,
+                    gpus=gpus[worker],
                     after=sum_up,
                 )
                 print(f"{done.job.name}: {done.status}", flush=True)
@@ -127,7 +131,7 @@ def _run_here(
             work()
         else:
             with ThreadPoolExecutor(options.workers) as pool:
-                for worker in [pool.submit(work) for _ in range(options.workers)]:
+                for worker in [pool.submit(work, k) for k in range(options.workers)]:
                     worker.result()
     if noted:
         raise Interrupted("stopped; what is done is written down")
@@ -150,8 +154,14 @@ def _check(options: CampaignOptions) -> None:
             f"workers is {options.workers} with cluster {options.cluster}, which has its own; "
             "expected one of them"
         )
-    if options.partition is not None and options.cluster != "slurm":
-        raise ValueError(f"partition is {options.partition}; expected it with --cluster slurm only")
+    for name in SLURM:
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if options.cluster != "slurm":
+            raise ValueError(f"{name} is {value}; expected it with --cluster slurm only")
+        if not isinstance(value, str) and not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value}; expected a number above 0")
 
 
 def _asked(options: CampaignOptions, queue: Queue) -> list[Job]:
@@ -169,3 +179,15 @@ def _check_fit(waiting: list[JobState], minutes: float) -> None:
             f"no pending job fits in {minutes:g} minutes; expected at least the "
             f"{math.ceil(10 * least.minutes_left) / 10:g} of {least.job.name}"
         )
+
+
+def _check_gpus(waiting: list[JobState], workers: int) -> None:
+    count = torch.cuda.device_count()
+    shared = f", for {workers} workers" if workers > 1 else ""
+    for state in waiting:
+        # One that is not there is a warning: the job is slower without it.
+        if state.job.gpus > max(1, count // workers):
+            raise ValueError(
+                f"{state.job.name} needs {state.job.gpus} GPUs and this machine has {count}"
+                f"{shared}; expected --cluster slurm, or --jobs with others"
+            )

@@ -64,6 +64,7 @@ def run_job(
     stopped: Callable[[], bool] = lambda: False,
     run: Run = run_stage,
     threads: int | None = None,
+    gpus: str | None = None,
     after: Callable[[], object] = lambda: None,
 ) -> JobState:
     """Run the commands of a job that are not done yet.
@@ -94,6 +95,8 @@ def run_job(
                 budget.margin / 2,
                 stopped,
                 threads,
+                state.job.processes,
+                gpus,
             )
             if before is not None and before.status == "cut":  # its time is that of all calls
                 outcome = replace(outcome, seconds=before.seconds + outcome.seconds)
@@ -117,6 +120,21 @@ def device_name() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{platform.machine()} x {os.cpu_count()}"
+
+
+def gpu_shares(workers: int) -> list[str | None]:
+    """GPUs of each worker; None for all of them, where there are fewer than workers.
+
+    >>> gpu_shares(1)
+    [None]
+    """
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+    share = count // workers
+    if workers == 1 or not share:
+        return [None] * workers
+    names = visible.split(",")
+    return [",".join(names[k * share : (k + 1) * share]) for k in range(workers)]
 
 
 def make_folder(folder: Path) -> None:

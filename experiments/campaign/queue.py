@@ -14,7 +14,8 @@ for longer text in its commands, and its jobs::
     minutes = 0.5
     stages = ["train {net} --seed 0 --out {out}/train", "ntk --run {out}/train --out {out}/ntk"]
 
-In a command ``{out}`` is the folder of its job and ``{data}`` what the caller says.
+In a command ``{out}`` is the folder of its job and ``{data}`` what the caller says. A job may have
+``gpus``, where ``device`` is cuda, or ``processes``, where it is cpu.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ SHIPPED = (
 )  # fmt: skip
 DEVICES = ("cpu", "cuda")
 
+_COUNTS = {"gpus": ("cuda", 0), "processes": ("cpu", 1)}  # device and least value of each
 _PLACES = ("out", "data")
 _PLACE = re.compile(r"\{(\w*)\}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -52,12 +54,15 @@ class Job:
     """Commands that belong together, with the minutes that they are expected to take.
 
     ``stages`` are arguments of ``sslsim``, in order, with ``{out}`` and ``{data}``. The job's
-    folder has its name.
+    folder has its name. ``gpus`` is the number of GPUs that it needs. Where ``processes`` is above
+    1, torchrun starts its trainings in as many processes: one for each GPU, if there are GPUs.
     """
 
     name: str
     minutes: float
     stages: tuple[tuple[str, ...], ...]
+    gpus: int = 0
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def read_queue(name: str) -> Queue:
     tables = entries["job"]
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ValueError(f"{name}: job is {tables!r}; expected [[job]] tables")
-    jobs = tuple(_job(name, number, table, words) for number, table in enumerate(tables, 1))
+    jobs = tuple(_job(name, number, table, words, device) for number, table in enumerate(tables, 1))
     names = [job.name for job in jobs]
     for repeated in {job for job in names if names.count(job) > 1}:
         raise ValueError(f"{name}: two jobs are named {repeated!r}; expected different names")
@@ -117,10 +122,13 @@ def stage_arguments(stage: tuple[str, ...], out: Path, data: Path | None) -> lis
     return [_PLACE.sub(lambda place: places.get(place[0], place[0]), part) for part in stage]
 
 
-def _job(name: str, number: int, entry: Mapping[str, Any], words: Mapping[str, str]) -> Job:
+def _job(
+    name: str, number: int, entry: Mapping[str, Any], words: Mapping[str, str], device: str
+) -> Job:
     called = entry.get("name")
     where = f"{name}, job {number}" + (f" ({called})" if isinstance(called, str) else "")
-    _check_keys(where, entry, {"name", "minutes", "stages"}, {"name", "minutes", "stages"})
+    needed = {"name", "minutes", "stages"}
+    _check_keys(where, entry, needed | set(_COUNTS), needed)
     if not isinstance(called, str) or not _NAME.fullmatch(called):
         raise ValueError(f"{where}: name is {called!r}; expected letters, digits and _ . -")
     if called in _TAKEN:
@@ -131,7 +139,24 @@ def _job(name: str, number: int, entry: Mapping[str, Any], words: Mapping[str, s
     stages = entry["stages"]
     if not isinstance(stages, list) or not stages:
         raise ValueError(f"{where}: stages is {stages!r}; expected a list of commands")
-    return Job(called, float(minutes), tuple(_stage(where, stage, words) for stage in stages))
+    gpus, processes = _counts(where, entry, device)
+    commands = tuple(_stage(where, stage, words) for stage in stages)
+    return Job(called, float(minutes), commands, gpus, processes)
+
+
+def _counts(where: str, entry: Mapping[str, Any], device: str) -> tuple[int, int]:
+    """GPUs and processes of a job; a queue of the other device does not take the key."""
+    for key, (own, least) in _COUNTS.items():
+        if key not in entry:
+            continue
+        if device != own:
+            raise ValueError(f"{where}: {key} needs device {own}, not {device}")
+        if type(entry[key]) is not int or entry[key] < least:
+            raise ValueError(
+                f"{where}: {key} is {entry[key]!r}; expected a whole number of at least {least}"
+            )
+    gpus = entry.get("gpus", int(device == "cuda"))
+    return gpus, max(gpus, entry.get("processes", 1))
 
 
 def _stage(where: str, stage: Any, words: Mapping[str, str]) -> tuple[str, ...]:

@@ -12,20 +12,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+_ROOT = Path(__file__).resolve().parents[2]  # the user's folder may have packages of our names
 _LOOK = 0.05  # seconds between looks at the process
 # Linux tells the command when whoever started it is gone, killed perhaps: it is then asked to stop
 # as at the end of the time, so that nothing goes on unseen.
 _START = """
-import ctypes, os, signal, sys
+import ctypes, os, sys
+from importlib import import_module
+parent, signal, sys.path[0], module = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:5]
+del sys.argv[1:5]
 if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    if os.getppid() != int(sys.argv.pop(1)):
+    ctypes.CDLL(None).prctl(1, signal)  # PR_SET_PDEATHSIG
+    if parent and os.getppid() != parent:
         sys.exit("sslsim: whoever started this is gone")
-else:
-    sys.argv.pop(1)
-from experiments.cli import main
-sys.exit(main())
+sys.exit(import_module(module).main())
 """
+_PARALLEL = ("train",)  # commands that torchrun may start
+ERROR, WARNING = "sslsim: error:", "sslsim: warning:"  # begin the lines that a command prints
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,14 @@ def run_stage(
     grace: float,
     stopped: Callable[[], bool],
     threads: int | None = None,
+    processes: int = 1,
+    gpus: str | None = None,
+    module: str = "experiments.cli",
 ) -> Outcome:
-    """Run ``sslsim`` in a process of its own.
+    """Run ``sslsim`` in a process of its own; a training in several, where so many are asked for.
+
+    ``threads`` is shared by the processes, ``gpus`` lists the GPUs that they may use, and the
+    ``main`` of ``module`` is the command line.
 
     >>> import tempfile
     >>> log = Path(tempfile.mkdtemp()) / "log.txt"
@@ -66,6 +75,12 @@ def run_stage(
     'done'
     """
     environment = dict(os.environ)
+    if gpus is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus
+    if arguments and arguments[0] not in _PARALLEL:
+        processes = 1
+    if processes > 1:
+        threads = max(1, (threads or processors()) // processes)
     if threads is not None:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             allowed = environment.get(name, "")
@@ -77,7 +92,7 @@ def run_stage(
     cut = False
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(os.getpid()), *arguments],
+            _command(module, arguments, processes),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -101,6 +116,33 @@ def run_stage(
     return Outcome(status, process.returncode, time.monotonic() - begun, error)
 
 
+def processors() -> int:
+    """Number of processors that this process may use.
+
+    >>> processors() >= 1
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):  # fewer than the machine has in a job of a cluster
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _command(module: str, arguments: Sequence[str], processes: int) -> list[str]:
+    """What starts a command line, by torchrun in several processes."""
+    if processes == 1:
+        return _started(os.getpid(), signal.SIGTERM, module, *arguments)
+    # Without torchrun, which stops them in time, its processes are of no use.
+    each = _started(0, signal.SIGKILL, module, *arguments)
+    torchrun = ["--standalone", "--nproc-per-node", str(processes), "--no-python", *each]
+    return _started(os.getpid(), signal.SIGTERM, "torch.distributed.run", *torchrun)
+
+
+def _started(parent: int, number: int, module: str, *arguments: str) -> list[str]:
+    """A process that runs ``main`` of a module and gets a signal when its parent ends (0: any)."""
+    start = [sys.executable, "-c", _START, str(parent), str(int(number)), str(_ROOT)]
+    return [*start, module, *arguments]
+
+
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):  # none of the group is left
         os.killpg(process.pid, number)
@@ -108,4 +150,6 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    said = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in said if line.startswith(ERROR)]  # torchrun has more to say
+    return next(reversed(errors or said), "")

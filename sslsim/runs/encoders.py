@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from sslsim.core.locks import only_writer
 from sslsim.data.datasets import Images, part_of
 from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.measures.frozen import FrozenEncoder
@@ -64,7 +65,8 @@ def train_encoder(
     Raises
     ------
     ValueError
-        If options do not fit together, or the folder holds the training of another encoder.
+        If options do not fit together, the folder holds the training of another encoder, or another
+        process trains there.
     Interrupted
         If the process was interrupted; the state is saved.
 
@@ -83,16 +85,17 @@ def train_encoder(
         options, checkpoint_every=checkpoint_every, checkpoints_kept=checkpoints_kept
     )
     kind, device = options.views or learner.views, chosen_device(options.device)
-    train(
-        learner,
-        data,
-        kind,
-        training,
-        folder,
-        pixels=pixels,
-        device=device,
-        progress=sys.stderr.isatty(),
-    )
+    with only_writer(folder):
+        train(
+            learner,
+            data,
+            kind,
+            training,
+            folder,
+            pixels=pixels,
+            device=device,
+            progress=sys.stderr.isatty(),
+        )
     return _frozen(learner, options, data, pixels)
 
 

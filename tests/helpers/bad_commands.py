@@ -312,6 +312,7 @@ UMM = [
 ]
 UMM_SWEEP = [
     ("", "no run is given"),
+    ("--run {conv} --workers 0", "workers is 0; expected at least 1"),
     ("--run {conv} --push nan", "push is nan; expected a finite number of at least 0"),
     ("--run {conv} --push -1", "push is -1.0"),
     ("--run {conv} --hold nan", "hold is nan"),
@@ -330,6 +331,9 @@ UMM_SWEEP = [
     ("--run nowhere", "nowhere/config.json cannot be read"),
 ]
 MEMORIZATION = [
+    ("--workers 0", "workers is 0; expected at least 1"),
+    ("--protocol closed-form --workers 2", "workers is 2, an option of protocol split or subsampl"),
+    ("--protocol subsample --workers 2", "workers is 2, and all encoders are trained already or"),
     ("--augmentations 0", "augmentations is 0; expected at least 1 pair"),
     ("--encoder-pairs 1", "encoder-pairs is 1; expected at least 2"),
     ("--encoder-pairs 0", "encoder-pairs is 0"),
@@ -385,6 +389,7 @@ MEMORIZATION = [
 ]
 REMOVAL = [
     ("", "no study is given"),
+    ("--scores {pool} --workers 0", "workers is 0; expected at least 1"),
     ("--scores nowhere", "nowhere/config.json cannot be read"),
     ("--scores {run}", "holds a run of 'train'; expected one of sslsim memorization"),
     ("--scores {split}", "holds a study of protocol split; expected subsample or closed-form"),
@@ -477,6 +482,11 @@ CAMPAIGN = [
     ("--jobs nothing", "unknown job 'nothing'"),
     ("--cluster debug --workers 2", "workers is 2 with cluster debug"),
     ("--partition fast", "partition is fast; expected it with --cluster slurm only"),
+    ("--account lab", "account is lab; expected it with --cluster slurm only"),
+    ("--cluster local --qos high", "qos is high; expected it with --cluster slurm only"),
+    ("--cluster slurm --memory 0", "memory is 0.0; expected a number above 0"),
+    ("--cluster slurm --memory nan", "memory is nan; expected a number above 0"),
+    ("--cluster slurm --cpus -1", "cpus is -1; expected a number above 0"),
     ("--minutes 0.0001", "no pending job fits in 0.0001 minutes"),
 ]
 BENCH = [

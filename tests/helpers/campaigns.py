@@ -42,7 +42,7 @@ class World:
         """Run a campaign of such commands, or of ``run``, by this clock."""
         return campaign(options, run or self, lambda: self.now)
 
-    def __call__(self, arguments, log, seconds, grace, stopped, threads):
+    def __call__(self, arguments, log, seconds, grace, stopped, *share):
         """Run a command."""
         name = Path(log).parent.name
         self.ran.append((name, arguments[0]))

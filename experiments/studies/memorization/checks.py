@@ -26,14 +26,15 @@ RESULTS = ("memorization.json", "scores.npz", "memorization.png")
 _FREE = (
     "out", "root", "device", "layers", "augmentations", "against", "distance", "normalise", "form",
     "score_views", "compare", "reference", "top", "units", "evaluate", "exact",
-    "external", "encoder_pairs", "damping", "projection",
+    "external", "encoder_pairs", "damping", "projection", "workers",
 )  # fmt: skip
 _OF_PROTOCOL = {
     "split": ("shared", "candidates", "independent", "external", "sets", "encoder_pairs", "f", "g",
-              "curve", "common_pixels", "units"),
-    "subsample": ("pool", "encoders", "share", "together", "common_pixels"),
+              "curve", "common_pixels", "units", "workers"),
+    "subsample": ("pool", "encoders", "share", "together", "common_pixels", "workers"),
     "closed-form": ("pool", "kernel", "exact"),
-    "influence": ("pool", "encoders", "together", "common_pixels", "damping", "projection"),
+    "influence": ("pool", "encoders", "together", "common_pixels", "damping", "projection",
+                  "workers"),
 }  # fmt: skip
 
 
@@ -52,7 +53,8 @@ def check_options(options: MemorizationOptions) -> None:
         raise ValueError(
             f"augmentations is {options.augmentations}; expected at least 1 pair of views"
         )
-    for name, least in (("draw_seed", 0), ("seed", 0), ("curve", 0), ("top", 1), ("batch", 2)):
+    for name, least in (("draw_seed", 0), ("seed", 0), ("curve", 0), ("top", 1), ("batch", 2),
+                        ("workers", 1)):  # fmt: skip
         if getattr(options, name) < least:
             raise ValueError(f"{name} is {getattr(options, name)}; expected at least {least}")
     check_different("compare", options.compare)

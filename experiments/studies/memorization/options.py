@@ -118,6 +118,10 @@ class MemorizationOptions(LearnerOptions):
         every encoder.
     checkpoint_every : int
         Number of updates between checkpoints of an encoder.
+    workers : int
+        With split and subsample: number of processes of this machine that train encoders at the
+        same time, each with its share of the processors. Results may depend on the number of
+        threads of a process: torch then adds in another order.
     out : Path
         Run folder: config.json, memorization.json, scores.npz, memorization.png, encoders.
     """
@@ -161,6 +165,7 @@ class MemorizationOptions(LearnerOptions):
     units: bool = False
     evaluate: bool = False
     checkpoint_every: int = 500
+    workers: int = 1
     out: Path = Path("runs/memorization")
 
 
@@ -195,6 +200,10 @@ class RetrainOptions:
         Learning rate of the fine-tuning. Default: as in the study.
     interval_level : float
         Confidence level of the intervals over seeds.
+    workers : int
+        Number of processes of this machine that train at the same time, each with its share of the
+        processors. Results may depend on the number of threads of a process: torch then adds in
+        another order.
     root : Path or None
         Folder of the torchvision data sets, if it has moved since the study.
     device : str
@@ -211,6 +220,7 @@ class RetrainOptions:
     fine_tune: int = 0
     fine_tune_lr: float | None = None
     interval_level: float = 0.9
+    workers: int = 1
     root: Path | None = None
     device: str = "auto"
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from experiments.campaign.parts import make_parts
 from experiments.studies.memorization.options import PenaltyOptions
 from experiments.studies.memorization.settings import pixels_of, scoring_of
 from experiments.studies.memorization.source_study import (
@@ -41,6 +42,7 @@ from sslsim.runs.options import network_name
 from sslsim.runs.setup import initial_learner
 
 _RESULTS = ("penalty.json", "penalty.png")
+_ALL = ("all",)  # targets where none is named
 
 
 @dataclass(frozen=True)
@@ -59,33 +61,44 @@ class Penalty:
     chosen: torch.Tensor | None
 
 
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a command trains and measures.
+
+    Attributes
+    ----------
+    study : SourceStudy
+        The study to start from.
+    strengths : list of float
+        In ascending order, 0 among them.
+    scoring : Scoring
+        How images are scored.
+    data_sets : list of EvaluationData
+        What accuracies are measured on, the same for all strengths.
+    """
+
+    study: SourceStudy
+    strengths: list[float]
+    scoring: Scoring
+    data_sets: list[EvaluationData]
+
+
 def memorization_penalty(options: PenaltyOptions) -> Path:
     """Train what is not yet trained, measure what is not yet measured, and sum it up."""
     check_folder(options.out, "memorization-penalty", _RESULTS)
-    study = load_study(options, ("split",), "whose candidates one encoder of a pair has seen")
-    strengths = _checked(options, study)
-    # What does not fit is refused before anything is written.
-    learner = initial_learner(study.options, study.images.data)
-    views = study.options.views or learner.views
-    layer, known = study.options.layers[0], ("backbone", "projector", *learner.encoder.layers)
-    if layer not in known:
-        raise ValueError(
-            f"{options.scores} scored {layer}, which {network_name(study.options)} lacks; expected "
-            f"a study of one of {', '.join(known)}"
-        )
-    scoring = replace(scoring_of(study.options, views), layers=(layer,))
-    # The same for all strengths.
-    data_sets = probe_data(study, study.images.numbers[study.images.rows("f")], options)
+    plan = _planned(options)
+    study = plan.study
+    work = _work(options, plan)
     with new_results(
         options.out, "memorization-penalty", options, results=_RESULTS, resumes=True
     ) as folder:
-        targets = options.targeted or ("all",)
-        cells = _cells(options, study, targets, strengths, scoring, data_sets)
+        make_parts(folder, options.workers, 2 * len(work))
+        cells = _cells(options, plan, work)
         result = {
             **retraining_settings(options, study),
-            "targets": targets,
+            "targets": options.targeted or _ALL,
             "count": options.count if options.targeted else None,
-            "strengths": strengths,
+            "strengths": plan.strengths,
             "seeds": retraining_seeds(study, options.seeds),
             "interval_level": options.interval_level,
             "rows": penalty_rows(cells, options.interval_level),
@@ -95,35 +108,76 @@ def memorization_penalty(options: PenaltyOptions) -> Path:
     return options.out
 
 
+def penalty_parts(options: PenaltyOptions) -> dict[Any, Callable[[], object]]:
+    """Encoders that several processes may train and measure, by what they depend on."""
+    plan = _planned(options)
+    pairs = (_pair(options, plan, *each) for each in _work(options, plan))
+    return {key: make for pair in pairs for key, make in pair.items()}
+
+
+def _planned(options: PenaltyOptions) -> Plan:
+    """The study and what is measured; what does not fit is refused before anything is written."""
+    study = load_study(options, ("split",), "whose candidates one encoder of a pair has seen")
+    strengths = _checked(options, study)
+    learner = initial_learner(study.options, study.images.data)
+    views = study.options.views or learner.views
+    layer, known = study.options.layers[0], ("backbone", "projector", *learner.encoder.layers)
+    if layer not in known:
+        raise ValueError(
+            f"{options.scores} scored {layer}, which {network_name(study.options)} lacks; expected "
+            f"a study of one of {', '.join(known)}"
+        )
+    scoring = replace(scoring_of(study.options, views), layers=(layer,))
+    data_sets = probe_data(study, study.images.numbers[study.images.rows("f")], options)
+    return Plan(study, strengths, scoring, data_sets)
+
+
+def _work(options: PenaltyOptions, plan: Plan) -> list[tuple[int, str, float]]:
+    """Seed, target and strength of every pair of encoders."""
+    seeds, targets = retraining_seeds(plan.study, options.seeds), options.targeted or _ALL
+    return [(seed, target, s) for seed in seeds for target in targets for s in plan.strengths]
+
+
 def _cells(
-    options: PenaltyOptions,
-    study: SourceStudy,
-    targets: Sequence[str],
-    strengths: Sequence[float],
-    scoring: Scoring,
-    data_sets: Sequence[EvaluationData],
+    options: PenaltyOptions, plan: Plan, work: Sequence[tuple[int, str, float]]
 ) -> list[dict[str, Any]]:
     """Measures of pairs of encoders trained with a penalty, each as stored or measured now."""
-    seeds, sets = retraining_seeds(study, options.seeds), study.images.sets
-    work = [(seed, target, s) for seed in seeds for target in targets for s in strengths]
     cells = []
     for seed, target, strength in tqdm(
         work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
     ):
-        rows = chosen_candidates(study, target, options.count, seed)
-        numbers = None if rows is None else study.images.numbers[rows]
-        # Chosen candidates are none of g's images.
-        penalty_of_g = Penalty(strength if rows is None else 0.0, None)
-        training = replace(study.options, seed=seed)
-        accuracies = accuracy_measures(data_sets, training, options.fine_tune, options.fine_tune_lr)
-        cell = partial(_cell, options.out / "cells", study, scoring, seed)
-        f = cell("f", Penalty(strength, numbers), accuracies)
-        g = cell("g", penalty_of_g, {})
+        f, g = (make() for make in _pair(options, plan, seed, target, strength).values())
         of_f, of_g = (torch.tensor(each["alignment"], dtype=torch.float64) for each in (f, g))
-        measures = memorization_by_set(of_f, of_g, sets, rows)
+        rows = chosen_candidates(plan.study, target, options.count, seed)
+        measures = memorization_by_set(of_f, of_g, plan.study.images.sets, rows)
         measures |= {f"{name}: {data}": value for (name, data), value in accuracies_of(f).items()}
         cells.append({"target": target, "strength": strength, "seed": seed, "measures": measures})
     return cells
+
+
+def _pair(
+    options: PenaltyOptions, plan: Plan, seed: int, target: str, strength: float
+) -> dict[Any, Callable[[], dict[str, Any]]]:
+    """What makes the encoders f and g of a pair, by what each depends on."""
+    study = plan.study
+    rows = chosen_candidates(study, target, options.count, seed)
+    numbers = None if rows is None else study.images.numbers[rows]
+    training = replace(study.options, seed=seed)
+    accuracies = accuracy_measures(
+        plan.data_sets, training, options.fine_tune, options.fine_tune_lr
+    )
+    encoders: list[tuple[str, Penalty, Measures[FrozenEncoder]]] = [
+        ("f", Penalty(strength, numbers), accuracies),
+        # Chosen candidates are none of g's images.
+        ("g", Penalty(strength if rows is None else 0.0, None), {}),
+    ]
+    cell = partial(_cell, options.out / "cells", study, plan.scoring, seed)
+    pair: dict[Any, Callable[[], dict[str, Any]]] = {}
+    for family, penalty, measures in encoders:
+        chosen = penalty.chosen if penalty.strength else None
+        paying = () if chosen is None else sorted(chosen.tolist())
+        pair[seed, family, penalty.strength, *paying] = partial(cell, family, penalty, measures)
+    return pair
 
 
 def chosen_candidates(

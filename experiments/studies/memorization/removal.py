@@ -6,14 +6,16 @@ The keys of ``removal.json`` are explained in ``experiments/docs/removal.md``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
+from experiments.campaign.parts import make_parts
 from experiments.studies.memorization.options import RemovalOptions
 from experiments.studies.memorization.settings import pixels_of
 from experiments.studies.memorization.source_study import (
@@ -40,23 +42,16 @@ _RESULTS = ("removal.json", "removal.png")
 def memorization_removal(options: RemovalOptions) -> Path:
     """Train what is not yet trained, measure what is not yet measured, and sum it up."""
     check_folder(options.out, "memorization-removal", _RESULTS)
-    study = load_study(
-        options,
-        ("subsample", "closed-form", "influence"),
-        "which score all they train on",
-    )
-    pool = len(study.scores)
-    sizes = removed_counts(options.which, options.remove, pool)
-    data_sets = probe_data(study, study.images.numbers, options)
-    initial_learner(study.options, study.images.data)  # raises if options do not fit together
+    study, sizes, data_sets = _planned(options)
     with new_results(
         options.out, "memorization-removal", options, results=_RESULTS, resumes=True
     ) as folder:
         seeds = retraining_seeds(study, options.seeds)
+        make_parts(folder, options.workers, len(_work(options, sizes, seeds)))
         cells = _cells(options, study, sizes, data_sets, seeds)
         result = {
             **retraining_settings(options, study),
-            "pool": pool,
+            "pool": len(study.scores),
             "probe_images": {data.name: len(data.train.images) for data in data_sets},
             "test_images": {
                 name: len(part.images) for data in data_sets for name, part in data.test.items()
@@ -78,38 +73,80 @@ def _cells(
     seeds: Sequence[int],
 ) -> list[dict[str, Any]]:
     """Accuracies of encoders trained without some images, each as stored or measured now."""
-    work: list[tuple[int, str, float, int]] = []
-    for seed in seeds:
-        work.append((seed, NONE, 0.0, 0))
-        work += [(seed, which, *size) for which in options.which for size in sizes]
-    every = study.options.checkpoint_every
     cells = []
     for seed, which, share, removed in tqdm(
-        work, desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
+        _work(options, sizes, seeds), desc="cells", disable=not sys.stderr.isatty(), file=sys.stderr
     ):
-        data = study.images.part(
-            remaining_points(study.scores, removed, "most" if which == NONE else which, seed=seed)
-        )
-        training = replace(study.options, seed=seed)
-        measures = measured_cell(
-            options.out / "cells",
-            training_identity(
-                study.options, data, seed, checkpoint_every=every, **pixels_identity(study)
-            ),
-            partial(
-                train_encoder,
-                training,
-                data,
-                classes=study.images.classes,
-                checkpoint_every=every,
-                pixels=pixels_of(study.options, study.images),
-            ),
-            accuracy_measures(data_sets, training, options.fine_tune, options.fine_tune_lr),
-        )
+        measures = _cell(options, study, data_sets, seed, _remaining(study, which, removed, seed))
         own = {"which": which, "removed": removed, "share": share, "seed": seed}
         for (measure, name), accuracy in accuracies_of(measures).items():
             cells.append({**own, "data": name, "measure": measure, "accuracy": accuracy})
     return cells
+
+
+def removal_parts(options: RemovalOptions) -> dict[Any, Callable[[], object]]:
+    """Cells that several processes may make, by seed and images."""
+    study, sizes, data_sets = _planned(options)
+    parts: dict[Any, Callable[[], object]] = {}
+    for seed, which, _, removed in _work(options, sizes, retraining_seeds(study, options.seeds)):
+        rows = _remaining(study, which, removed, seed)
+        key = (seed, *sorted(rows.tolist()))  # different choices may leave the same images
+        parts[key] = partial(_cell, options, study, data_sets, seed, rows)
+    return parts
+
+
+def _planned(
+    options: RemovalOptions,
+) -> tuple[SourceStudy, list[tuple[float, int]], list[EvaluationData]]:
+    """The study, the shares to remove and the images of the probes; refuses what does not fit."""
+    study = load_study(
+        options,
+        ("subsample", "closed-form", "influence"),
+        "which score all that encoders are trained on",
+    )
+    sizes = removed_counts(options.which, options.remove, len(study.scores))
+    data_sets = probe_data(study, study.images.numbers, options)
+    initial_learner(study.options, study.images.data)  # raises if options do not fit together
+    return study, sizes, data_sets
+
+
+def _work(
+    options: RemovalOptions, sizes: Sequence[tuple[float, int]], seeds: Sequence[int]
+) -> list[tuple[int, str, float, int]]:
+    """Seed, choice, share and number of the images removed of every cell."""
+    removals = [(which, *size) for which in options.which for size in sizes]
+    return [(seed, *removal) for seed in seeds for removal in [(NONE, 0.0, 0), *removals]]
+
+
+def _remaining(study: SourceStudy, which: str, removed: int, seed: int) -> torch.Tensor:
+    return remaining_points(study.scores, removed, "most" if which == NONE else which, seed=seed)
+
+
+def _cell(
+    options: RemovalOptions,
+    study: SourceStudy,
+    data_sets: Sequence[EvaluationData],
+    seed: int,
+    rows: torch.Tensor,
+) -> dict[str, Any]:
+    """Accuracies of an encoder trained on some images."""
+    every, data = study.options.checkpoint_every, study.images.part(rows)
+    training = replace(study.options, seed=seed)
+    return measured_cell(
+        options.out / "cells",
+        training_identity(
+            study.options, data, seed, checkpoint_every=every, **pixels_identity(study)
+        ),
+        partial(
+            train_encoder,
+            training,
+            data,
+            classes=study.images.classes,
+            checkpoint_every=every,
+            pixels=pixels_of(study.options, study.images),
+        ),
+        accuracy_measures(data_sets, training, options.fine_tune, options.fine_tune_lr),
+    )
 
 
 def removed_counts(

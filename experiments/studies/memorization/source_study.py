@@ -130,8 +130,9 @@ def _check(options: RetrainOptions) -> None:
             "no study is given; expected --scores DIR, a folder of sslsim memorization"
         )
     chosen_device(options.device)
-    if options.seeds < 1:
-        raise ValueError(f"seeds is {options.seeds}; expected at least 1")
+    for name in ("seeds", "workers"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"{name} is {getattr(options, name)}; expected at least 1")
     if options.fine_tune < 0:
         raise ValueError(
             f"fine_tune is {options.fine_tune}; expected a number of updates, or 0 for none"

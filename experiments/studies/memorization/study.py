@@ -7,8 +7,9 @@ The keys of ``memorization.json`` and the arrays of ``scores.npz`` are explained
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from experiments.campaign.parts import make_parts
 from experiments.studies.memorization.analysis.atypicality import (
     Reference,
     atypicality_results,
@@ -46,6 +48,7 @@ from experiments.studies.memorization.settings import (
     scored_images,
     scoring_of,
 )
+from sslsim.data.pixels import PixelStatistics
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.memorization.image_sets import FAMILIES, ScoredImages
 from sslsim.memorization.losses import ImageScores
@@ -89,7 +92,14 @@ def memorization(options: MemorizationOptions) -> Path:
     check_scoring(options, images, encoder, options.dim or _DIM)
     pooled = options.protocol in ("subsample", "influence")
     at_once = pooled and _trains_at_once(options, images)
+    trainings = 0 if of_runs or at_once else len(_trainings(options, images))
+    if options.workers > 1 and not trainings:
+        raise ValueError(
+            f"workers is {options.workers}, and all encoders are trained already or together, in "
+            "one process; expected 1, or together False"
+        )
     with new_results(options.out, "memorization", options, results=RESULTS, resumes=True) as folder:
+        make_parts(folder, options.workers, trainings)
         families = of_runs or trained_encoders(options, images, at_once)
         scores, details = scores_of(options, images, families)
         if options.evaluate:
@@ -104,8 +114,6 @@ def memorization(options: MemorizationOptions) -> Path:
 
 def trained_encoders(options: MemorizationOptions, images: ScoredImages, at_once: bool) -> Families:
     """Encoders of the protocol, by family; those that are trained are loaded."""
-    folder, classes = options.out / "encoders", images.classes
-    pixels = pixels_of(options, images)
     if at_once:
         pool, members = images.part(_everything(images)), pool_members(options)
         every = options.checkpoint_every
@@ -113,29 +121,49 @@ def trained_encoders(options: MemorizationOptions, images: ScoredImages, at_once
             options,
             pool,
             members,
-            folder / "together",
-            classes=classes,
+            options.out / "encoders" / "together",
+            classes=images.classes,
             checkpoint_every=every,
-            pixels=pixels,
+            pixels=pixels_of(options, images),
         )
         return {"all": encoders}
     families: dict[str, list[FrozenEncoder]] = {}
+    pixels = pixels_of(options, images)
     trainings = _trainings(options, images)
     for family, i, name, rows in tqdm(trainings, desc="encoders", disable=not sys.stderr.isatty()):
-        encoder = train_encoder(
-            replace(options, seed=options.seed + i),
-            images.part(rows),
-            folder / name,
-            classes=None if options.protocol == "closed-form" else classes,
-            # The newest checkpoint, or those of a curve.
-            checkpoint_every=max(1, options.steps // options.curve)
-            if options.curve
-            else options.checkpoint_every,
-            checkpoints_kept=0 if options.curve else 1,
-            pixels=pixels,
-        )
+        encoder = _trained(options, images, pixels, i, name, rows)
         families.setdefault(family, []).append(encoder)
     return families
+
+
+def encoder_parts(options: MemorizationOptions) -> dict[str, Callable[[], FrozenEncoder]]:
+    """Encoders that several processes may train, by folder."""
+    images = scored_images(options)
+    train = partial(_trained, options, images, pixels_of(options, images))
+    return {name: partial(train, i, name, rows) for _, i, name, rows in _trainings(options, images)}
+
+
+def _trained(
+    options: MemorizationOptions,
+    images: ScoredImages,
+    pixels: PixelStatistics | None,
+    i: int,
+    name: str,
+    rows: torch.Tensor,
+) -> FrozenEncoder:
+    """Train an encoder, or load it where it is trained."""
+    return train_encoder(
+        replace(options, seed=options.seed + i),
+        images.part(rows),
+        options.out / "encoders" / name,
+        classes=None if options.protocol == "closed-form" else images.classes,
+        # The newest checkpoint, or those of a curve.
+        checkpoint_every=max(1, options.steps // options.curve)
+        if options.curve
+        else options.checkpoint_every,
+        checkpoints_kept=0 if options.curve else 1,
+        pixels=pixels,
+    )
 
 
 def _trainings(

@@ -212,6 +212,10 @@ class UmmSweepCommand(UmmSettings):
         peak before the fine-tuning is then stored and shown beside the changes. Default: none.
     interval_level : float
         Confidence level of the intervals of means over seeds.
+    workers : int
+        Number of processes of this machine that fine-tune at the same time, each with its share of
+        the processors. Results may depend on the number of threads of a process: torch then adds in
+        another order.
     out : Path
         Run folder: config.json, cells, table.json, table.txt, umm_sweep.png.
     """
@@ -224,6 +228,7 @@ class UmmSweepCommand(UmmSettings):
     hold: float = 1e5
     overfitting: Path | None = None
     interval_level: float = 0.9
+    workers: int = 1
     out: Path = Path("runs/umm_sweep")
 
 

@@ -14,19 +14,22 @@ import copy
 import math
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from experiments.campaign.parts import make_parts
 from experiments.studies.umm.options import RENAMED, VARIED, UmmSweepCommand
 from experiments.studies.umm.start import start_from
 from experiments.studies.umm.tables import falls, group_names, sweep_summary, tabled
 from experiments.summary import as_text
 from sslsim.core.files import plain, whole_file, write_json
+from sslsim.core.locks import only_writer
 from sslsim.runs.cache import short_name, stored_part
 from sslsim.runs.folder import check_folder, new_results
 from sslsim.runs.networks import check_different
@@ -81,6 +84,8 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
             )
     if not 0 < options.interval_level < 1:
         raise ValueError(f"interval_level is {options.interval_level}; expected between 0 and 1")
+    if options.workers < 1:
+        raise ValueError(f"workers is {options.workers}; expected at least 1")
     check_folder(options.out, "umm-sweep", _RESULTS)
     device = chosen_device(options.device)
     starts = [start_from(run, options) for run in options.run]
@@ -90,6 +95,7 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
     seed_groups(options.run, trained)  # raises where an interval would count a run twice
     settings = [settings_of(options, start.options) for start in starts]
     with new_results(options.out, "umm-sweep", options, results=_RESULTS, resumes=True) as folder:
+        make_parts(folder, options.workers, sum(map(len, settings)))
         cells = []
         work = [(place, setting) for place in range(len(starts)) for setting in settings[place]]
         for place, setting in tqdm(
@@ -118,6 +124,24 @@ def umm_sweep(options: UmmSweepCommand) -> Path:
         with whole_file(folder / "table.txt") as file:
             file.write(as_text(sweep_summary(plain(result))).encode() + b"\n")
     return options.out
+
+
+def sweep_parts(options: UmmSweepCommand) -> dict[Any, Callable[[], object]]:
+    """Cells that several processes may make, by run and options."""
+    device, cells = chosen_device(options.device), options.out / "cells"
+    starts = [start_from(run, options) for run in options.run]
+    work = [
+        (number, place, setting)
+        for place, start in enumerate(starts)
+        for number, setting in enumerate(settings_of(options, start.options))
+    ]
+    # All runs in turn: else several processes would measure one run before its fine-tuning.
+    work.sort(key=lambda each: each[:2])
+    parts: dict[Any, Callable[[], object]] = {}
+    for _, place, setting in work:  # the first of equal settings makes the cell of all
+        make = partial(_cell, starts[place], setting, options, cells, device)
+        parts.setdefault((place, setting.options), make)
+    return parts
 
 
 def _measured(start: Start, folder: Path | None) -> dict[str, Any]:
@@ -253,9 +277,9 @@ def _cell(
         setting_of_run = {"run": start.run.folder, "setting": setting.name}
         return {**setting_of_run, "failed": failed, "before": before, "after": after}
 
-    folder.mkdir(parents=True, exist_ok=True)
-    cell = stored_part(folder / "cell.json", identity, _CELL, tuned)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # what it was for is measured
+    with only_writer(folder):
+        cell = stored_part(folder / "cell.json", identity, _CELL, tuned)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # what it was for is measured
     return cell
 
 

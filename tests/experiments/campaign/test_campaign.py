@@ -8,6 +8,7 @@ import signal
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,15 +16,25 @@ from campaigns import GOOD, World, options, queue_file, statuses
 from hypothesis import given
 from hypothesis import strategies as st
 
+import experiments.campaign.campaign as module
 from experiments import cli
 from experiments.campaign.archive import pack_results
 from experiments.campaign.campaign import campaign
-from experiments.campaign.jobs import device_name
+from experiments.campaign.jobs import device_name, gpu_shares
 from experiments.campaign.queue import Job, read_queue, stage_arguments
 from experiments.campaign.stages import Outcome
 from experiments.campaign.state import JobState, read_state
 from sslsim.core.files import read_json
 from sslsim.core.interruption import Interrupted
+
+MANY = """
+device = "cuda"
+[[job]]
+name = "a"
+minutes = 1
+gpus = {}
+stages = ["train --out {{out}}/train"]
+"""
 
 
 def test_jobs_run_in_order_and_those_that_do_not_fit_wait(capsys):
@@ -249,6 +260,12 @@ def test_folders_with_braces_and_spaces_are_filled_in_and_quoted(capsys):
         ({"data": None, "minutes": 9}, "wants data; expected --data"),
         ({"cluster": "local", "workers": 2}, "workers is 2 with cluster local"),
         ({"partition": "x"}, "partition is x; expected it with --cluster slurm only"),
+        ({"account": "x"}, "account is x; expected it with --cluster slurm only"),
+        ({"qos": "x", "cluster": "local"}, "qos is x; expected it with --cluster slurm only"),
+        ({"constraint": "x"}, "constraint is x; expected it with --cluster slurm only"),
+        ({"memory": 8.0}, "memory is 8.0; expected it with --cluster slurm only"),
+        ({"cpus": 2, "cluster": "debug"}, "cpus is 2; expected it with --cluster slurm only"),
+        ({"cpus": 0, "cluster": "slurm"}, "cpus is 0; expected a number above 0"),
     ],
 )
 def test_unfit_options_are_refused(changes, message):
@@ -294,14 +311,69 @@ def test_what_is_left_of_a_job_is_less_than_the_whole_but_never_nothing():
 def test_workers_share_the_processors(monkeypatch, workers, share):
     queue_file()
     world, threads = World(seconds=0.1), []
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(module, "processors", lambda: 16)
 
     def run(*arguments):
-        threads.append(arguments[-1])
+        threads.append(arguments[5])
         return world(*arguments)
 
     world.campaign(options(minutes=9, workers=workers), run)
     assert set(threads) == {share}
+
+
+@pytest.mark.parametrize(
+    ("workers", "visible", "shares"),
+    [
+        (1, None, [None]),
+        (2, None, ["0,1", "2,3"]),
+        (3, "7,5,4,1", ["7", "5", "4"]),
+        (5, None, [None] * 5),
+    ],
+)
+def test_workers_share_the_gpus(monkeypatch, workers, visible, shares):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    queue_file()
+    world, seen = World(seconds=0.1), set()
+
+    def run(*arguments):
+        seen.add(arguments[7])
+        return world(*arguments)
+
+    assert gpu_shares(workers) == shares
+    world.campaign(options(minutes=9, workers=workers), run)
+    assert seen <= set(shares)
+
+
+def test_a_job_of_more_gpus_than_there_are_is_refused_before_anything_runs(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    queue_file(MANY.format(2))
+    world = World(seconds=0.1)
+    expected = r"a needs 2 GPUs and this machine has 3, for 2 workers; expected --cluster slurm"
+    with pytest.raises(ValueError, match=expected):
+        world.campaign(options(minutes=9, workers=2, data=None))
+    queue_file(MANY.format(4))
+    for how in ({}, {"cluster": "local"}):
+        with pytest.raises(ValueError, match="a needs 4 GPUs and this machine has 3; expected"):
+            world.campaign(options(minutes=9, data=None, **how))
+    assert world.ran == []
+    assert not Path("c").exists()
+
+
+@pytest.mark.filterwarnings("ignore:queue q.toml expects a GPU:UserWarning")
+def test_a_job_tells_its_commands_how_many_processes_it_has(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    queue_file(MANY.format(2))
+    world, processes = World(seconds=0.1), []
+
+    def run(*arguments):
+        processes.append(arguments[6])
+        return world(*arguments)
+
+    world.campaign(options(minutes=9, data=None), run)
+    assert processes == [2]
 
 
 def test_an_interruption_stops_after_what_runs():
@@ -316,6 +388,44 @@ def test_an_interruption_stops_after_what_runs():
     with pytest.raises(Interrupted, match="what is done is written down"):
         world.campaign(options(minutes=4, jobs=("c", "b")), run)
     assert statuses()["c"] == "done"
+
+
+def test_slurm_is_asked_for_what_the_options_say(monkeypatch):
+    submitit = pytest.importorskip("submitit")
+    texts = []
+
+    def submit(executor, *_):  # in place of sbatch
+        texts.append(executor._executor._make_submission_file_text("run", "0"))
+        return SimpleNamespace(result=lambda: None)
+
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", lambda *_: 2)  # as if srun were there
+    monkeypatch.setattr(submitit.AutoExecutor, "submit", submit)
+    queue_file(MANY.format(2) + GOOD[GOOD.index('[[job]]\nname = "c"') :])
+    asked = {"account": "lab", "qos": "high", "constraint": "h100&ib", "memory": 48.5, "cpus": 12}
+    campaign(options(minutes=30, data=None, cluster="slurm", partition="gpu", **asked))
+    campaign(options(minutes=30, data=None, cluster="slurm", jobs=("c",), memory=8.0))
+    found = [
+        {line for line in text.splitlines() if line.startswith("#SBATCH")} - _of_submitit(text)
+        for text in texts
+    ]
+    common = {"#SBATCH --job-name=sslsim", "#SBATCH --time=32", "#SBATCH --ntasks-per-node=1"}
+    common |= {"#SBATCH --nodes=1"}
+    named = {"#SBATCH --partition=gpu", "#SBATCH --account=lab", "#SBATCH --qos=high"}
+    named |= {"#SBATCH --constraint='h100&ib'", "#SBATCH --mem=49664MB"}
+    named |= {"#SBATCH --cpus-per-task=12"}
+    assert found == [
+        common | named | {"#SBATCH --gpus-per-node=2"},
+        common | named | {"#SBATCH --gpus-per-node=1"},
+        common | {"#SBATCH --mem=8GB", "#SBATCH --gpus-per-node=1"},
+    ]
+
+
+def _of_submitit(text):
+    """Directives that submitit always gives: files of output, and its signal."""
+    own = ("output", "error", "open-mode", "signal", "wckey")
+    return {
+        line for line in text.splitlines() if line.startswith(tuple(f"#SBATCH --{n}" for n in own))
+    }
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

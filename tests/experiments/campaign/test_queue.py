@@ -45,6 +45,14 @@ def test_a_queue_is_read_with_its_words_and_places():
         ('["predict --data {data}"]', '[""]', r"job 2 \(b\): stages has ''; expected a command"),
         ('["predict --data {data}"]', "[3]", r"job 2 \(b\): stages has 3"),
         ("--encoder linear", "{out} {other}", "word 'net' has {other}; expected no other word"),
+        ("minutes = 2", "minutes = 2\ngpus = 2", r"job 1 \(a\): gpus needs device cuda, not cpu"),
+        (
+            "minutes = 2",
+            "minutes = 2\nprocesses = 0",
+            r"processes is 0; expected a whole number of",
+        ),
+        ("minutes = 2", "minutes = 2\nprocesses = true", "processes is True; expected a whole"),
+        ("minutes = 2", "minutes = 2\nprocesses = 1.5", "processes is 1.5; expected a whole"),
         ("net =", "out =", "words has 'out', which has a meaning"),
     ],
 )
@@ -52,6 +60,21 @@ def test_unfit_queues_are_refused_where_they_are_wrong(old, new, message):
     assert old in GOOD
     with pytest.raises(ValueError, match=message):
         read_queue(queue_file(GOOD.replace(old, new, 1)))
+
+
+def test_jobs_of_a_gpu_queue_take_a_gpu_unless_they_say_how_many():
+    text = GOOD.replace('title = "T"', 'device = "cuda"')
+    text = text.replace("minutes = 5", "minutes = 5\ngpus = 4")
+    text = text.replace("minutes = 1", "minutes = 1\ngpus = 0")
+    jobs = read_queue(queue_file(text)).jobs
+    assert [(job.gpus, job.processes) for job in jobs] == [(1, 1), (4, 4), (0, 1)]
+    with pytest.raises(ValueError, match=r"job 1 \(a\): processes needs device cpu, not cuda"):
+        read_queue(queue_file(text.replace("minutes = 2", "minutes = 2\nprocesses = 2")))
+
+
+def test_jobs_of_a_cpu_queue_take_no_gpu():
+    jobs = read_queue(queue_file(GOOD.replace("minutes = 5", "minutes = 5\nprocesses = 3"))).jobs
+    assert [(job.gpus, job.processes) for job in jobs] == [(0, 1), (0, 3), (0, 1)]
 
 
 def test_a_queue_that_is_not_there_or_holds_no_job_is_refused():
