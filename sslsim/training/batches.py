@@ -93,15 +93,14 @@ def training_batches(
         chosen = order(number)
         return images[(chosen if places is None else places[chosen]).to(images.device)]
 
-    if data.streamed and fixed is None:
-        drawn_images = prefetched(drawn_images)
+    images_of = prefetched(drawn_images) if data.streamed and fixed is None else drawn_images
 
     def batch(number: int) -> tuple[Views, torch.Tensor | None]:
         chosen = order(number)
         drawn = (chosen if places is None else places[chosen]).to(device)
         if fixed is None:
             generator = derived_generator(options.seed, VIEWS_PURPOSE, number, device)
-            views = draw_views(drawn_images(number).to(device), kind, generator, rows=rows)
+            views = draw_views(images_of(number).to(device), kind, generator, rows=rows)
         else:
             own = chosen[rows]
             views = fixed.each(lambda tensor: tensor[own].to(device))
@@ -259,11 +258,10 @@ def joint_batches(
         chosen = torch.stack([p[order(number)] for p, order in zip(places, orders, strict=True)])
         return chosen, on_device.images[chosen.flatten().to(on_device.images.device)]
 
-    if data.streamed:
-        drawn_images = prefetched(drawn_images)
+    images_of = prefetched(drawn_images) if data.streamed else drawn_images
 
     def batch(number: int) -> Batch:
-        chosen, images = (part.to(device) for part in drawn_images(number))  # (K, b) and (K b, ...)
+        chosen, images = (part.to(device) for part in images_of(number))  # (K, b) and (K b, ...)
         generators = [derived_generator(seed, VIEWS_PURPOSE, number, device) for seed in seeds]
         views, boxes = [], []
         for recipe in RECIPES[kind]:

@@ -152,9 +152,9 @@ def alignment_gradients(
     Examples
     --------
     >>> from sslsim.encoders.build import build_encoder
-    >>> encoder = FrozenEncoder(build_encoder("mlp", (1, 6, 6), 2, seed=0), None, "crops")
+    >>> encoder = FrozenEncoder(build_encoder("mlp", (1, 6, 6), 2, seed=0).eval(), None, "crops")
     >>> images = torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8)
-    >>> gradients, squares = alignment_gradients(encoder.eval(), images, Scoring("crops", pairs=2))
+    >>> gradients, squares = alignment_gradients(encoder, images, Scoring("crops", pairs=2))
     >>> gradients.shape
     torch.Size([3, 1024])
     """

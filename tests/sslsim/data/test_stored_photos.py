@@ -156,6 +156,23 @@ def test_a_damaged_store_is_made_anew(folder, tmp_path, name, damage):
     assert torch.equal(images, in_memory(folder))
 
 
+def test_blocks_without_their_images_are_made_again(folder, tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    kept = stored.write_arrays
+
+    def unfinished(path, **arrays):
+        if path.name == "files.npz":
+            raise KeyboardInterrupt
+        kept(path, **arrays)
+
+    monkeypatch.setattr(stored, "write_arrays", unfinished)
+    with pytest.raises(KeyboardInterrupt):
+        opened(folder, store)
+    monkeypatch.setattr(stored, "write_arrays", kept)
+    (store / "images.u8").unlink()
+    assert torch.equal(opened(folder, store)[0], in_memory(folder))
+
+
 def test_an_interrupted_store_goes_on_where_it_stopped(folder, tmp_path, decodings, monkeypatch):
     kept = stored.write_arrays
     written = []

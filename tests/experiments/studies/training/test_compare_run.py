@@ -9,6 +9,7 @@ from sslsim.measures.agreement import step_time_agreement
 from sslsim.methods.build import build_learner
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.setup import recorded_spectrum
+from theory.losses.near_origin import lejepa_operator
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,15 @@ def test_a_tiny_map_grows_under_the_training_loss_as_its_operator_says(options):
     tolerance = 1e-4 if options["method"] == "lejepa" else 1e-5
     found = -w.grad[:5].numpy() / (2 * scale)
     np.testing.assert_allclose(found, operator, atol=tolerance * np.abs(operator).max())
+
+
+def test_lejepa_is_predicted_for_the_batch_and_dimension_of_the_run():
+    x = np.random.default_rng(2).standard_normal((40, 3))
+    for batch, dim in ((20, None), (40, 4)):
+        options = TrainOptions(method="lejepa", batch=batch, dim=dim)
+        operator, _ = near_origin(options, x, x + 0.1, recorded_spectrum(options))
+        expected = lejepa_operator(x, x + 0.1, dim or 8, batch=batch)
+        np.testing.assert_array_equal(operator, expected)
 
 
 def test_losses_blind_to_the_mean_are_predicted_from_pairs_less_the_mean_of_both_views():

@@ -119,7 +119,7 @@ def test_frozen_features_are_probed_on_held_out_images(tmp_path):
     assert all(0.3 < accuracy < 1 for accuracy in read)
 
 
-@pytest.mark.parametrize("method", ["simclr", "vicreg", "byol", "supervised"])
+@pytest.mark.parametrize("method", ["simclr", "vicreg", "byol", "lejepa", "supervised"])
 def test_methods_run_on_few_images_without_a_test_split(tmp_path, method):
     images = np.random.default_rng(0).integers(0, 256, (20, 9, 11), dtype=np.uint8)
     np.savez(tmp_path / "few.npz", images=images, labels=np.arange(20) % 2)
