@@ -151,6 +151,11 @@ def load_images(
             stream=stream,
         )
         return Images(images, labels, os.fspath(name), streamed)
+    if stream == "always":
+        raise ValueError(
+            f"stream is 'always', but {os.fspath(name)} is no folder of images; expected auto or "
+            "never"
+        )
     images = torch.as_tensor(source.pixels)[places]
     if size is not None and images.shape[2:] != (size, size):
         from sslsim.data.photos import resized

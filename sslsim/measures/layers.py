@@ -156,11 +156,11 @@ def probe_frozen(
     fitted, read = part_of(data, places), spread_over(held_out, _PROBED)
     assert fitted.labels is not None
     assert read.labels is not None
-    train, test = (_features_of(encoder, part, layers) for part in (fitted, read))
+    train, test = (features_of(encoder, part, layers) for part in (fitted, read))
     return probe_layers(train, fitted.labels, test, read.labels, seed=seed, skip_failures=True)
 
 
-def _features_of(encoder: FrozenEncoder, data: Images, layers: Sequence[str]) -> Features:
+def features_of(encoder: FrozenEncoder, data: Images, layers: Sequence[str]) -> Features:
     """Features of plain images, of which only a batch at a time is floats."""
     device = next(encoder.encoder.parameters()).device
     parts = []

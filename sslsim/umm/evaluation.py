@@ -70,8 +70,11 @@ def check_held_out(data: Images, held_out: Images) -> None:
             f"held-out images have shape {tuple(held_out.images.shape)}; expected at least 2 of "
             f"{tuple(data.images.shape[1:])}"
         )
-    seen = {image.numpy().tobytes() for image in data.images.cpu()}
-    shared = sum(image.numpy().tobytes() in seen for image in held_out.images.cpu())
+    wanted = [image.numpy().tobytes() for image in held_out.images.cpu()]
+    unseen = set(wanted)
+    for image in data.images:  # one at a time: the images may be more than fit into memory
+        unseen.discard(image.cpu().numpy().tobytes())
+    shared = sum(image not in unseen for image in wanted)
     if shared > _SHARED * count:
         raise ValueError(
             f"{shared} of {count} held-out images are among those to fine-tune on; expected others"

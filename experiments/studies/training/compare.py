@@ -70,7 +70,7 @@ def compare_run(options: CompareOptions) -> Path:
         gamma, predicted = prediction.eigenvalues, prediction.step_times
         theory = "exact initial map"
     else:
-        operator, theory = near_origin(trained, x, x_prime, run.spectrum)
+        operator, theory = near_origin(trained, x, x_prime, run.spectrum, run.drawable)
         m = len(operator)
         gamma = eigh(operator, eigvals_only=True, subset_by_index=(m - dim, m - 1))[::-1] / 2
         # A small eigenvalue may start on either side of zero; its size is what it grows from.
@@ -108,9 +108,12 @@ def compare_run(options: CompareOptions) -> Path:
 
 
 def near_origin(
-    trained: TrainOptions, x: Array, x_prime: Array, spectrum: str
+    trained: TrainOptions, x: Array, x_prime: Array, spectrum: str, images: int
 ) -> tuple[Array, str]:
-    """Operator by which a linear model would grow from a small initialisation."""
+    """Operator by which a linear model would grow from a small initialisation.
+
+    A batch holds at most all training images, of which there are ``images``.
+    """
     name = f"{trained.method} near the origin"
     if trained.method == "simclr" and trained.similarity == "dot":
         temperature = 0.5 if trained.temperature is None else trained.temperature
@@ -121,7 +124,7 @@ def near_origin(
         return vicreg_operator(x, x_prime, dim, mu=50.0, lam=25.0), name
     if trained.method == "lejepa":
         dim = 8 if trained.dim is None else trained.dim
-        return lejepa_operator(x, x_prime, dim, batch=trained.batch), name
+        return lejepa_operator(x, x_prime, dim, batch=min(trained.batch, images)), name
     if spectrum == "covariance_spectrum":
         mean = (x.mean(axis=0) + x_prime.mean(axis=0)) / 2
         x, x_prime = x - mean, x_prime - mean

@@ -6,9 +6,9 @@ import torch
 
 from sslsim.core.unit_rows import unit_rows
 from sslsim.data.datasets import Images
-from sslsim.data.views import crop_to_input
 from sslsim.encoders.checks import check_count
 from sslsim.measures.frozen import FrozenEncoder
+from sslsim.measures.layers import features_of
 
 _AT_ONCE = 2**24  # distances held at once
 
@@ -55,8 +55,7 @@ def atypicality(
     """
 
     def represented(part: torch.Tensor) -> torch.Tensor:
-        fed = crop_to_input(Images(part, None, ""), encoder.views).images.float() / 255
-        return encoder.features(fed, ["backbone"])["backbone"].cpu()
+        return features_of(encoder, Images(part, None, ""), ["backbone"])["backbone"]
 
     return neighbour_distances(represented(images), represented(population), k, own=own)
 

@@ -31,7 +31,7 @@ def test_a_tiny_map_grows_under_the_training_loss_as_its_operator_says(options):
     x = rng.standard_normal((30, 5)) + rng.standard_normal(5)
     x_prime = x + 0.3 * rng.standard_normal((30, 5))
     trained = TrainOptions(**options)
-    operator, theory = near_origin(trained, x, x_prime, recorded_spectrum(trained))
+    operator, theory = near_origin(trained, x, x_prime, recorded_spectrum(trained), len(x))
     assert theory == f"{options['method']} near the origin"
     dim = options.get("dim", 8)
     given = {key: value for key, value in options.items() if key not in ("method", "dim", "batch")}
@@ -51,10 +51,11 @@ def test_a_tiny_map_grows_under_the_training_loss_as_its_operator_says(options):
 
 def test_lejepa_is_predicted_for_the_batch_and_dimension_of_the_run():
     x = np.random.default_rng(2).standard_normal((40, 3))
-    for batch, dim in ((20, None), (40, 4)):
+    for batch, dim, images in ((20, None, 40), (40, 4, 40), (256, 4, 60)):
         options = TrainOptions(method="lejepa", batch=batch, dim=dim)
-        operator, _ = near_origin(options, x, x + 0.1, recorded_spectrum(options))
-        expected = lejepa_operator(x, x + 0.1, dim or 8, batch=batch)
+        operator, _ = near_origin(options, x, x + 0.1, recorded_spectrum(options), images)
+        # A batch has at most all images.
+        expected = lejepa_operator(x, x + 0.1, dim or 8, batch=min(batch, images))
         np.testing.assert_array_equal(operator, expected)
 
 
@@ -63,7 +64,7 @@ def test_losses_blind_to_the_mean_are_predicted_from_pairs_less_the_mean_of_both
     x = rng.standard_normal((40, 3)) + 1
     x_prime = x + 0.2 * rng.standard_normal((40, 3)) + [2.0, 0.0, -1.0]
     options = TrainOptions(method="vicregl")
-    operator, theory = near_origin(options, x, x_prime, recorded_spectrum(options))
+    operator, theory = near_origin(options, x, x_prime, recorded_spectrum(options), len(x))
     mean = np.concatenate([x, x_prime]).mean(axis=0)
     gamma = sum(
         np.outer(a - mean, b - mean) + np.outer(b - mean, a - mean)
