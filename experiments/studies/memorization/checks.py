@@ -24,8 +24,8 @@ RESULTS = ("memorization.json", "scores.npz", "memorization.png")
 
 # What may change between two commands that work on one folder: nothing an encoder depends on.
 _FREE = (
-    "out", "root", "stream", "cache", "device", "layers", "augmentations", "against", "distance", "normalise", "form",
-    "score_views", "compare", "reference", "top", "units", "evaluate", "exact",
+    "out", "root", "stream", "cache", "device", "layers", "augmentations", "against", "distance",
+    "normalise", "form", "score_views", "compare", "reference", "top", "units", "evaluate", "exact",
     "external", "encoder_pairs", "damping", "projection", "workers",
 )  # fmt: skip
 _OF_PROTOCOL = {

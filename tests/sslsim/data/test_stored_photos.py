@@ -346,3 +346,9 @@ def test_a_store_that_was_killed_at_any_moment_ends_with_the_same_bits(tmp_path)
 
 if __name__ == "__main__":
     program(Path(sys.argv[1]))
+
+
+def test_only_folders_of_images_are_streamed():
+    with pytest.raises(ValueError, match="stream is 'always', but digits is no folder of images"):
+        load_images("digits", stream="always")
+    assert not load_images("digits", stream="never").streamed

@@ -114,7 +114,7 @@ def test_encoders_that_are_trained_are_not_trained_again(split, tmp_path):
     before = contents(split / "encoders")
     whole = read_json(split / "memorization.json")
     given = arguments(split, layers=("projector",), atypical=0.5, curve=2, distance="cosine")
-    assert main([*given, "--form", "ratio"]) == 0
+    assert main([*given, "--form", "ratio", "--stream", "never", "--cache", "elsewhere"]) == 0
     assert contents(split / "encoders") == before
     found = read_json(split / "memorization.json")
     assert found["layers"] == ["projector"]
