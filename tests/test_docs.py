@@ -193,3 +193,19 @@ def test_the_changelog_has_this_version() -> None:
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[0] == "Unreleased"
     assert version in headings
+
+
+def test_results_that_answer_questions_of_the_papers_are_stored():
+    lines = (DOCS / "papers.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    answers = [row for row in rows if len(row) == 5 and row[0] not in ("question", "---")]
+    assert len(answers) > 12
+    for question, _, results, _, _ in answers:
+        names = re.findall(r"`([^`]+)`", results)
+        assert names or results == "-", question
+        for name in names:
+            before, _, rest = name.partition("{")
+            inside, _, after = rest.partition("}")
+            for part in inside.split(","):
+                folder = ROOT / "paper_figs" / "results" / (before + part + after)
+                assert (folder / "config.json").exists(), (question, folder)
