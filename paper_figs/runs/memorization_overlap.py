@@ -83,10 +83,10 @@ def overlaps(results: Path, study: str) -> list[Overlap]:
                     label,
                     other["points"],
                     by_layer["tau"],
-                    *(
-                        by_layer.get(key)
-                        for key in ("correlation", "corrected", "corrected_low", "corrected_high")
-                    ),
+                    by_layer.get("correlation"),
+                    by_layer.get("corrected"),
+                    by_layer.get("corrected_low"),
+                    by_layer.get("corrected_high"),
                     config,
                 )
             )
@@ -116,7 +116,7 @@ def draw_overlaps(panels: Sequence[Axes], rows: Sequence[Overlap], between: floa
             right.plot(row.correlation, place, "o", color=QUIET, mfc="white", ms=4.5)
         if row.corrected is not None:
             right.plot(row.corrected, place, "o", color=INK, ms=4.5)
-        if row.low is not None:
+        if row.low is not None and row.high is not None:
             right.plot([row.low, row.high], [place] * 2, color=INK, lw=1.1)
     if between is not None:
         left.axvline(between, color=QUIET, ls=(0, (4, 2)), lw=0.9, zorder=0)

@@ -328,5 +328,8 @@ def test_the_installed_figure_says_where_it_was_computed_and_has_no_gaps():
     letters = letters_of(shown)
     assert letters == "abcdefg"
     assert "On a CPU" in caption
+    told = " ".join(caption.split())
+    assert told.count("90 % intervals over images and encoder pairs together") == 2
+    assert "grey, 90 % of rankings at random" in told
     for place, letter in enumerate(letters):
         assert f" {letter}: " in caption, place

@@ -10,7 +10,7 @@ from paper_figs.runs import retraining as memorization_penalty
 from paper_figs.runs import retraining as memorization_removal
 from paper_figs.store import RESULTS
 from paper_figs.style import styled
-from sslsim.core.files import read_arrays, read_json, write_arrays, write_json
+from sslsim.core.files import read_arrays, write_arrays, write_json
 
 WHOLE = [0, 1]
 SETS = ("candidate", "independent", "shared", "external")
@@ -272,51 +272,10 @@ def test_penalties_show_every_measure_by_target_and_strength(tmp_path, figure_of
         assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "2", "8"]
 
 
-@pytest.mark.parametrize("letter", "bcd")
-def test_figure_8_has_90_percent_intervals_over_pairs_and_says_so(
-    letter, same_lines, same_segments
-):
-    with styled():
-        drawn, caption = figure8(RESULTS)
-    (axes,) = [
-        one
-        for one in drawn.get_axes()
-        if one.get_title(loc="left").startswith(rf"$\bf{{{letter}}}$")
-    ]
-    result, lines, bars = read_json(RESULTS / "memorization/split/memorization.json"), [], []
-    if letter == "b":
-        found = [one["means"] for one in result["sets"]][::-1]
-        for shift, (above, below) in (
-            (-0.06, ("candidate", "shared")),
-            (0.06, ("shared", "independent")),
-        ):
-            values = [np.subtract(one[above], one[below]) for one in found]
-            marks = interval_marks(np.arange(len(found)) + shift, values)
-            lines, bars = lines + marks[0], bars + marks[1]
-        lines.append((WHOLE, 0))
-    elif letter == "c":
-        steps = [point["step"] for point in result["curve"]]
-        for name in ("candidate", "external", "independent"):
-            values = [np.subtract(p["means"][name], p["means"]["shared"]) for p in result["curve"]]
-            marks = interval_marks(steps, values)
-            lines, bars = lines + marks[0], bars + marks[1]
-        lines.append((WHOLE, 0))
-    else:
-        lines.append(([0.5, 0.5], WHOLE))
-        for place, one in enumerate(result["atypical"]["candidate"].values()):
-            lines += [*spread_marks(one["units"], place), ([one["auc"]], [place])]
-    same_lines(axes, lines)
-    same_segments(axes, bars)
-    told = " ".join(caption.split())
-    assert "by layer with 90 % intervals over pairs" in told
-    assert "their mean with 90 % interval" in told
-    assert "grey, 90 % of rankings at random" in told
-
-
 def test_figure_8_counts_the_scores_of_every_set():
     with styled():
         drawn, _ = figure8(RESULTS)
-    arrays = read_arrays(RESULTS / "memorization/split/scores.npz")
+    arrays = read_arrays(RESULTS / "memorization/resnet18/scores.npz")
     ridges = [patch.get_data() for patch in drawn.get_axes()[0].patches]
     assert len(ridges) == 8
     for place, code in enumerate((3, 2, 1, 0)):

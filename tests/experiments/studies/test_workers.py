@@ -140,7 +140,7 @@ def test_a_signal_stops_all_processes_and_they_save(tmp_path):
 def test_a_process_that_fails_says_why_and_the_others_stop(tmp_path, capsys):
     given = {**SMALL, "steps": 10**7, "checkpoint_every": 5}
     out = tmp_path / "o"
-    options = MemorizationOptions(**given, workers=2, out=out)
+    options = MemorizationOptions(**given, workers=2, out=out, encoders=16)
     with only_writer(out / "encoders" / "f0"):  # another command trains there
         write_json(out / "config.json", described_run("memorization", options))
         assert main([*arguments(out, **given), "--workers", "2"]) == 2

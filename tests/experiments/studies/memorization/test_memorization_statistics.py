@@ -165,7 +165,7 @@ def test_results_of_planted_scores_are_those_of_their_pairs_and_kinds(tmp_path):
     scored = ImageScores(
         units.mean(axis=1), units.std(axis=1), units, np.zeros((6, 1, n)), np.ones((6, n), bool)
     )
-    found = write_results(tmp_path, replace(options, layers=("projector",)), images, scored, {})
+    found = write_results(tmp_path, replace(options, layers=("projector",)), images, scored, {}, {})
     candidates = units[0][:, images.sets["candidate"].numpy()]
     taus = [
         rank_agreement(candidates[i], candidates[j], 1).tau
