@@ -238,7 +238,7 @@ def draw_outliers(axes: Axes, result: Mapping[str, Any]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.axvline(0.5, color=QUIET, lw=0.8, zorder=0)
     axes.set(xlim=(0, 1), ylim=(len(kinds) - 0.5, -0.5), xlabel="area under the ROC curve")
-    axes.legend(fontsize=7, loc="upper right", handletextpad=0.2)
+    axes.legend(fontsize=7, loc="lower right", handletextpad=0.2)
 
 
 def _draw_lowest(part: SubFigure, stored: Stored, letters: Mapping[str, str]) -> None:
