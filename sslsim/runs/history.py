@@ -148,7 +148,7 @@ def read_history(
         else:
             lam.append(covariance_spectrum(torch.cat([z, z_prime])).numpy())
     # Of fresh views, the whole of the run is never seen at once.
-    whole = trained.fixed_views and trained.batch >= len(run.images.images)
+    whole = trained.fixed_views and trained.batch >= run.trained_count
     return RunHistory(
         run=run,
         pairs=drawn,

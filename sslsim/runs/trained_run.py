@@ -234,6 +234,11 @@ class TrainedRun:
         """Which of the recorded spectra is learned step by step."""
         return recorded_spectrum(self.options)
 
+    @property
+    def trained_count(self) -> int:
+        """Number of images in the training."""
+        return len(self.images.images)
+
     def detected_steps(self) -> Steps:
         """Steps of the recorded eigenvalues."""
         return recorded_steps(self.records(), self.spectrum)
@@ -294,6 +299,11 @@ class RecordedRun(TrainedRun):
     def drawable(self) -> int:
         """Number of pairs that were recorded."""
         return len(self._recorded_pairs[0])
+
+    @property
+    def trained_count(self) -> int:
+        """Number of images in the training; without images, that of the recorded pairs."""
+        return self.drawable if self.recorded.data is None else super().trained_count
 
     @property
     def held_out_count(self) -> int:

@@ -311,7 +311,7 @@ def batching(history: RunHistory) -> str:
     options = history.run.options
     if not options.fixed_views:
         return "fresh views"
-    whole = options.batch >= len(history.run.images.images)
+    whole = options.batch >= history.run.trained_count
     return "full batches" if whole else "mini-batches"
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from experiments import cli
 from experiments.report.folders import find_runs
 from experiments.report.page import page
 from paper_figs.runs.training import draw_run
-from sslsim.core.files import read_arrays, read_json, read_lines
+from sslsim.core.files import read_arrays, read_json, read_lines, write_json
 from sslsim.data.datasets import load_images
 from sslsim.objectives import barlow_twins
 from sslsim.runs.trained_run import TrainedRun
@@ -136,6 +137,17 @@ def test_forecasts_and_overfitting_of_a_plain_loop(home, called):
     status, out = called("forecast", *arguments)
     assert status == 0, out
     assert read_json(home / "forecast" / "forecast.json")["forecasts"]
+    # A loop on pairs without images, as most loops are.
+    config = read_json(home / "full" / "config.json")
+    shutil.copytree(home / "full", home / "pairs_only")
+    config["options"]["data"] = None
+    write_json(home / "pairs_only" / "config.json", config)
+    status, out = called("forecast", "--run", "pairs_only", "--no-kernel", "--out", "of_pairs")
+    assert status == 0, out
+    of_images, of_pairs = (
+        read_json(home / name / "forecast.json")["forecasts"] for name in ("forecast", "of_pairs")
+    )
+    assert [one["mode"] for one in of_pairs] == [one["mode"] for one in of_images]
     sizes = ("--checkpoints", 3, "--samples", 12, "--probed", 60)
     status, out = called("overfitting", "--run", "full", *sizes, "--out", "overfitting")
     assert status == 0, out
