@@ -57,7 +57,11 @@ class ByolLearner(Learner):
         with torch.no_grad():
             targets = [gather(self.teacher(view)) for view in pair]
         with torch.autocast(predictions[0].device.type, enabled=False):
-            return byol(*predictions, *targets)
+            return self.prediction_loss(*predictions, *targets)
+
+    def prediction_loss(self, *embeddings: torch.Tensor) -> torch.Tensor:
+        """Loss of the predictions of both views and the teacher's embeddings of both."""
+        return byol(*embeddings)
 
     def after_step(self, done: float) -> None:
         """Update the teacher."""

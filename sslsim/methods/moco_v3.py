@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from sslsim.core.distributed import gather
-from sslsim.data.views import Views
 from sslsim.encoders.build import Encoder
-from sslsim.encoders.heads import predictor
-from sslsim.methods.learner import Learner, pair_of
-from sslsim.methods.teacher import cosine_momentum, teacher_of, update_teacher
+from sslsim.methods.byol import ByolLearner
 from sslsim.objectives import moco_v3
 
 
-class MocoV3Learner(Learner):
-    """An encoder, a predictor and a teacher, without a queue (arXiv 2104.02057).
+class MocoV3Learner(ByolLearner):
+    """BYOL's encoder, predictor and teacher with a contrastive loss (arXiv 2104.02057).
+
+    There is no queue: the other samples of the batch are the negatives.
 
     Parameters
     ----------
@@ -41,14 +39,12 @@ class MocoV3Learner(Learner):
     Examples
     --------
     >>> from sslsim.encoders.build import build_encoder
+    >>> from sslsim.data.views import Views
     >>> learner = MocoV3Learner(build_encoder("linear", (1, 8, 8), 4, seed=0), hidden=8)
     >>> pair = Views((torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)), None)
     >>> learner(pair, None).item() > 0
     True
     """
-
-    views = "strong"
-    follows_progress = True
 
     def __init__(
         self,
@@ -58,22 +54,10 @@ class MocoV3Learner(Learner):
         temperature: float = 0.2,
         momentum: float = 0.99,
     ) -> None:
-        super().__init__(encoder)
         moco_v3(*[torch.zeros(2, 1)] * 4, temperature=temperature)  # checks
-        cosine_momentum(momentum, 0.0)
-        self.predictor = predictor(encoder.dim, hidden)
-        self.teacher = teacher_of(encoder)
-        self.temperature, self.momentum = temperature, momentum
+        super().__init__(encoder, hidden=hidden, momentum=momentum)
+        self.temperature = temperature
 
-    def forward(self, batch: Views, labels: torch.Tensor | None) -> torch.Tensor:
-        """Loss of the pairs of the global batch; labels are not used."""
-        pair = pair_of(batch)
-        predictions = [gather(self.predictor(self.encoder(view))) for view in pair]
-        with torch.no_grad():
-            targets = [gather(self.teacher(view)) for view in pair]
-        with torch.autocast(predictions[0].device.type, enabled=False):
-            return moco_v3(*predictions, *targets, temperature=self.temperature)
-
-    def after_step(self, done: float) -> None:
-        """Update the teacher."""
-        update_teacher(self.teacher, self.encoder, cosine_momentum(self.momentum, done))
+    def prediction_loss(self, *embeddings: torch.Tensor) -> torch.Tensor:
+        """Loss of the predictions of both views and the teacher's embeddings of both."""
+        return moco_v3(*embeddings, temperature=self.temperature)
