@@ -32,7 +32,8 @@ Encoder = Literal[
 Projector = Literal["linear", "mlp", "none"]
 View = Literal["crops", "noise", "simclr", "weak", "strong", "mask"]
 TrainingView = Literal[View, "multicrop"]
-Optimizer = Literal["sgd", "adamw", "lars"]
+Optimizer = Literal["sgd", "adamw", "lars", "muon"]
+Preconditioner = Literal["none", "covariance"]
 Schedule = Literal["constant", "cosine", "step", "exponential"]
 Precision = Literal["float32", "bfloat16"]
 Distance = Literal["l2", "l1", "cosine", "angular", "sqeuclidean"]
@@ -44,6 +45,7 @@ PROJECTORS: tuple[str, ...] = get_args(Projector)
 VIEWS: tuple[str, ...] = get_args(View)
 TRAINING_VIEWS: tuple[str, ...] = get_args(TrainingView)
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
+PRECONDITIONERS: tuple[str, ...] = get_args(Preconditioner)
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
 """``constant``. ``cosine``: half a cosine down to zero (1608.03983). ``step``: divided by ten after
 60 % and again after 80 % of the run. ``exponential``: a constant factor per step, down to 1/100."""

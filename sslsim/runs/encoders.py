@@ -23,6 +23,7 @@ from sslsim.runs.setup import chosen_device, initial_learner
 from sslsim.runs.trained_run import TrainedRun
 from sslsim.training.ensemble import train_together
 from sslsim.training.loop import train
+from sslsim.training.optimizers import OF_TENSORS
 
 _SMALL = 64  # pixels of images on which a CPU trains many small networks faster at once
 
@@ -411,7 +412,8 @@ def trains_at_once(
     possible = (
         type(learner).after_step is Learner.after_step  # no teacher
         and options.module is None  # of which anything may be expected
-        and options.optimizer != "lars"  # steps depend on whole tensors
+        and options.optimizer not in OF_TENSORS
+        and options.precondition_embedding == options.precondition_inputs == "none"
         and not (options.compile or options.channels_last)
         and options.batch <= int(members.sum(dim=1).min())
     )

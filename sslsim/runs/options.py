@@ -11,6 +11,7 @@ from sslsim.core.names import (
     Method,
     Optimizer,
     Precision,
+    Preconditioner,
     Projector,
     Schedule,
     TrainingView,
@@ -107,12 +108,12 @@ class LearnerOptions:
         Number of updates.
     batch : int
         Number of images in a batch over all processes; at most all images.
-    optimizer : {"sgd", "adamw", "lars"}
-        Optimiser.
+    optimizer : {"sgd", "adamw", "lars", "muon"}
+        Optimiser; muon takes steps of the same length in all singular directions of a matrix.
     lr : float
         Base learning rate.
     momentum : float
-        Momentum of sgd and lars.
+        Momentum of sgd, lars and muon.
     weight_decay : float
         Weight decay, as torch defines it.
     schedule : {"constant", "cosine", "step", "exponential"}
@@ -126,6 +127,20 @@ class LearnerOptions:
     standardise : bool
         Subtract the mean of every channel of the training images and divide by its standard
         deviation.
+    precondition_embedding : {"none", "covariance"}
+        Multiply the gradient of the embedding by an inverse power of its second moments over the
+        batch, so that small directions, the late modes, grow sooner.
+    precondition_embedding_power : float
+        Exponent of this power; 0 is plain training.
+    precondition_embedding_ridge : float
+        Added to the second moments, in units of the embedding's variance.
+    precondition_inputs : {"none", "covariance"}
+        Multiply the gradient of every linear map and convolution by an inverse power of the second
+        moments of its inputs.
+    precondition_inputs_power : float
+        Exponent of this power; 0 is plain training.
+    precondition_inputs_ridge : float
+        Added to the second moments, as a share of their mean eigenvalue.
     precision : {"float32", "bfloat16"}
         Number format of the network; bfloat16 uses autocast.
     channels_last : bool
@@ -178,6 +193,12 @@ class LearnerOptions:
     accumulate: int = 1
     fixed_views: bool = False
     standardise: bool = True
+    precondition_embedding: Preconditioner = "none"
+    precondition_embedding_power: float = 1.0
+    precondition_embedding_ridge: float = 0.1
+    precondition_inputs: Preconditioner = "none"
+    precondition_inputs_power: float = 0.5
+    precondition_inputs_ridge: float = 0.1
     precision: Precision = "float32"
     channels_last: bool = False
     compile: bool = False
@@ -348,6 +369,12 @@ _LATER = {  # with their defaults
     "cache": None,
     "epochs": None,
     "lr_reference_batch": None,
+    "precondition_embedding": "none",
+    "precondition_embedding_power": 1.0,
+    "precondition_embedding_ridge": 0.1,
+    "precondition_inputs": "none",
+    "precondition_inputs_power": 0.5,
+    "precondition_inputs_ridge": 0.1,
 }
 
 

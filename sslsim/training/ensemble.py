@@ -30,7 +30,7 @@ from sslsim.data.views import Views
 from sslsim.encoders.checks import architecture
 from sslsim.methods.learner import Learner
 from sslsim.training.batches import joint_batches
-from sslsim.training.optimizers import make_optimizer
+from sslsim.training.optimizers import OF_TENSORS, make_optimizer
 from sslsim.training.options import TrainingOptions, rate_factor
 
 _CHECK_EVERY = 10  # updates between checks of the losses, each of which waits for the device
@@ -237,10 +237,17 @@ def _check_learners(learners: Sequence[Learner]) -> None:
 
 
 def _check_options(options: TrainingOptions) -> None:
-    if options.optimizer == "lars":
+    if options.optimizer in OF_TENSORS:
         raise ValueError(
-            "optimizer is 'lars', whose steps depend on norms of tensors; expected 'sgd' or 'adamw'"
+            f"optimizer is {options.optimizer!r}, whose steps depend on whole tensors; expected "
+            "'sgd' or 'adamw'"
         )
+    for name in ("precondition_embedding", "precondition_inputs"):
+        if getattr(options, name) != "none":
+            raise ValueError(
+                f"{name} is {getattr(options, name)!r}; expected 'none' where networks are trained "
+                "together"
+            )
     for name in ("compile", "channels_last"):
         if getattr(options, name):
             raise ValueError(f"{name} is True; expected False where networks are trained together")

@@ -31,6 +31,7 @@ from sslsim.training.batches import training_batches
 from sslsim.training.knn_monitor import NeighbourBank, neighbour_accuracy
 from sslsim.training.optimizers import make_optimizer
 from sslsim.training.options import TrainingOptions, flow_time, rate_factor
+from sslsim.training.preconditioning import preconditioned
 from sslsim.training.records import Records, closer_record, record_steps
 
 __all__ = ["Interrupted", "TrainingOptions", "flow_time", "train"]
@@ -203,11 +204,13 @@ def train(
                     loss = module(views, labels)
                 (loss / options.accumulate).backward()
             losses.add_(torch.stack([loss.detach().double(), torch.ones_like(losses[1])]))
+        precondition()
         optimizer.step()
         learner.after_step((step + 1) / options.steps)
 
     learner.train()
     with (
+        preconditioned(learner, options) as precondition,
         noting_signals() as noted,
         tqdm(
             desc="training",
@@ -350,7 +353,7 @@ def _resume(
     step = -1
     if state is not None:
         wanted = {**asdict(options), "views": view_name(kind)}
-        old = state["options"]
+        old = asdict(TrainingOptions()) | state["options"]  # of a version with fewer options
         differing = [k for k, v in wanted.items() if k not in _FREE and old.get(k) != v]
         if differing:
             name = differing[0]

@@ -1,4 +1,4 @@
-"""Optimisers for self-supervised learning: those of torch, and LARS for large batches."""
+"""Optimisers for self-supervised learning: those of torch, LARS for large batches, and Muon."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from sslsim.training.muon import Muon
 from sslsim.training.options import check_optimizer
+
+OF_TENSORS = ("lars", "muon")
+"""Optimisers whose step of a parameter depends on the whole tensor."""
 
 
 def make_optimizer(
@@ -18,8 +22,9 @@ def make_optimizer(
 
     Parameters
     ----------
-    kind : {"sgd", "adamw", "lars"}
-        ``sgd`` with heavy-ball momentum, ``adamw`` (1711.05101), ``lars`` (:class:`Lars`).
+    kind : {"sgd", "adamw", "lars", "muon"}
+        ``sgd`` with heavy-ball momentum, ``adamw`` (1711.05101), ``lars`` (:class:`Lars`), ``muon``
+        (:class:`sslsim.training.muon.Muon`).
     module : nn.Module
         Module to train. Matrices and kernels decay. Vectors (biases, gains) decay only under
         ``sgd``, since theory has the same penalty on all parameters.
@@ -52,8 +57,9 @@ def make_optimizer(
     trained = [p for p in module.parameters() if p.requires_grad]
     if not trained:
         raise ValueError("no parameter requires gradients; expected something to train")
-    tensors = [p for p in trained if p.ndim > 1]
-    vectors = [p for p in trained if p.ndim <= 1]
+    least = 2 if kind == "muon" else 1  # rows of what is adapted: one row is a vector
+    tensors = [p for p in trained if p.ndim > 1 and len(p) >= least]
+    vectors = [p for p in trained if p.ndim <= 1 or len(p) < least]
     optimizer: torch.optim.Optimizer
     if kind == "sgd":
         optimizer = torch.optim.SGD(trained, learning_rate, momentum, weight_decay=weight_decay)
@@ -63,11 +69,10 @@ def make_optimizer(
             {"params": vectors, "weight_decay": 0.0, "adapt": False},
         ]
         groups = [group for group in groups if group["params"]]
-        optimizer = (
-            torch.optim.AdamW(groups, learning_rate)
-            if kind == "adamw"
-            else Lars(groups, learning_rate, momentum)
-        )
+        if kind == "adamw":
+            optimizer = torch.optim.AdamW(groups, learning_rate)
+        else:
+            optimizer = (Lars if kind == "lars" else Muon)(groups, learning_rate, momentum)
     for group in optimizer.param_groups:
         group["base_lr"] = group["lr"]
     return optimizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sslsim.core.names import OPTIMIZERS, PRECISIONS, SCHEDULES
+from sslsim.core.names import OPTIMIZERS, PRECISIONS, PRECONDITIONERS, SCHEDULES
 from sslsim.training.records import record_steps
 
 _MILESTONES = (0.6, 0.8)
@@ -70,12 +70,12 @@ class TrainingOptions:
         Total number of updates.
     batch : int
         Images in the global batch; at most all images.
-    optimizer : {"sgd", "adamw", "lars"}
+    optimizer : {"sgd", "adamw", "lars", "muon"}
         Optimiser, see ``sslsim.training.optimizers``.
     lr : float
         Base learning rate.
     momentum : float
-        Heavy-ball coefficient of sgd and lars.
+        Momentum of sgd, lars and muon.
     weight_decay : float
         Weight decay in torch's definition.
     schedule : {"constant", "cosine", "step", "exponential"}
@@ -91,6 +91,15 @@ class TrainingOptions:
     standardise : bool
         Subtract the mean of every channel over the training images and divide by its standard
         deviation.
+    precondition_embedding : {"none", "covariance"}
+        Precondition gradients by second moments of the embeddings of a batch, see
+        ``sslsim.training.preconditioning``.
+    precondition_embedding_power, precondition_embedding_ridge : float
+        Exponent, and ridge in units of the embedding's variance.
+    precondition_inputs : {"none", "covariance"}
+        Precondition gradients by second moments of the inputs of every layer.
+    precondition_inputs_power, precondition_inputs_ridge : float
+        Exponent, and ridge relative to the mean eigenvalue.
     precision : {"float32", "bfloat16"}
         bfloat16 runs the network under autocast; losses and parameters stay float32.
     channels_last : bool
@@ -134,6 +143,12 @@ class TrainingOptions:
     accumulate: int = 1
     fixed_views: bool = False
     standardise: bool = True
+    precondition_embedding: str = "none"
+    precondition_embedding_power: float = 1.0
+    precondition_embedding_ridge: float = 0.1
+    precondition_inputs: str = "none"
+    precondition_inputs_power: float = 0.5
+    precondition_inputs_ridge: float = 0.1
     precision: str = "float32"
     channels_last: bool = False
     compile: bool = False
@@ -165,10 +180,25 @@ class TrainingOptions:
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr is {self.lr}; expected a finite number above zero")
         check_optimizer(self.optimizer, self.momentum, self.weight_decay)
+        self._check_preconditioners()
         if not 0 <= self.warmup <= self.steps:
             raise ValueError(f"warmup is {self.warmup}; expected from 0 to the {self.steps} steps")
         learning_rate_factor(self.schedule, 0, self.steps, self.warmup)  # both calls check
         record_steps(self.steps, self.records)
+
+    def _check_preconditioners(self) -> None:
+        for side in ("precondition_embedding", "precondition_inputs"):
+            kind, power, ridge = (getattr(self, side + end) for end in ("", "_power", "_ridge"))
+            if kind not in PRECONDITIONERS:
+                raise ValueError(
+                    f"{side} is {kind!r}; expected one of {', '.join(PRECONDITIONERS)}"
+                )
+            if not 0 <= power < math.inf:
+                raise ValueError(f"{side}_power is {power}; expected a number of at least 0")
+            if not 0 < ridge < math.inf:
+                raise ValueError(f"{side}_ridge is {ridge}; expected a number above 0")
+            if kind != "none" and self.compile:
+                raise ValueError(f"{side} is {kind!r} with compile; expected one of the two")
 
 
 def check_optimizer(optimizer: str, momentum: float, weight_decay: float) -> None:
@@ -240,7 +270,7 @@ def flow_time(options: TrainingOptions, step: int) -> float:
     Returns
     -------
     float
-        Time of the gradient flow in theory; for adamw and lars the plain sum.
+        Time of the gradient flow in theory; for adamw, lars and muon the plain sum.
 
     Examples
     --------

@@ -54,7 +54,7 @@ def test_the_exponential_schedule_falls_by_one_factor(steps):
 @given(
     st.sampled_from(SCHEDULES),
     RUNS,
-    st.sampled_from(["sgd", "adamw", "lars"]),
+    st.sampled_from(["sgd", "adamw", "lars", "muon"]),
     st.floats(0, 0.99),
     st.floats(1e-5, 10),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -73,6 +74,7 @@ def train_network(options: TrainOptions) -> Path:
                 )
                 print(_headline(options, data, held_out, learner, device), flush=True)
                 print(_schedule(given, options), end="", flush=True)
+                _warn_of_preconditioning(options)
             pixels = pixel_statistics(data.images) if options.standardise else None
             pairs = draw_held_out_pairs(
                 spread_over(held_out, options.probe).images.to(device),
@@ -167,6 +169,16 @@ def _headline(
         f"{learner.encoder.dim} on {len(data.images)} images of {options.data} ({shape}), "
         f"{len(held_out.images)} held out; {device}"
     )
+
+
+def _warn_of_preconditioning(options: TrainOptions) -> None:
+    """Tell of methods that the embedding's preconditioner did not help where it was measured."""
+    if options.precondition_embedding != "none" and options.method in ("simclr", "vicreg"):
+        warnings.warn(
+            f"precondition_embedding is known not to help {options.method}: no mode sooner, and "
+            "accuracy at best the same (experiments/docs/accelerate.md)",
+            stacklevel=2,
+        )
 
 
 def _schedule(given: TrainOptions, options: TrainOptions) -> str:

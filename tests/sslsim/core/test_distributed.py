@@ -58,6 +58,17 @@ METHODS = [(m, bn) for m in (*OBJECTIVES, "supervised", *WITH_HEADS) for bn in (
 TRAINED = [
     ("barlow_twins", True, {"accumulate": 2}),
     ("simclr", False, {"optimizer": "lars", "lr": 0.1}),
+    (
+        "barlow_twins",
+        True,
+        {
+            "optimizer": "muon",
+            "lr": 0.01,
+            "precondition_embedding": "covariance",
+            "precondition_inputs": "covariance",
+            "accumulate": 2,
+        },
+    ),
     ("vicreg", True, {"fixed_views": True}),
     ("supervised", True, {"optimizer": "adamw", "schedule": "cosine"}),
     ("simsiam", True, {"accumulate": 2}),

@@ -109,7 +109,7 @@ def test_decay_pulls_tensors_alone_except_under_sgd():
             p.grad = torch.zeros_like(p)
         optimizer.step()
         for p, old in zip(net.parameters(), before, strict=True):
-            if kind == "sgd" or (kind == "adamw" and p.ndim > 1):
+            if kind == "sgd" or (kind in ("adamw", "muon") and p.ndim > 1):
                 expected = old * (1 - 0.1 * 0.5)
             elif p.ndim > 1:  # the decay is the gradient, adapted to the norm of the tensor
                 expected = old * (1 - 0.1 * 1e-3)
@@ -127,7 +127,7 @@ def test_frozen_parameters_are_left_out():
         for group in make_optimizer(kind, net, 0.1, momentum=0.9, weight_decay=0).param_groups
         for p in group["params"]
     ]
-    assert len(held) == 3 * 4
+    assert len(held) == len(OPTIMIZERS) * 4
     assert not any(p is q for p in held for q in net[0].parameters())
 
 

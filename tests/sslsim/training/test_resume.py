@@ -39,6 +39,13 @@ RUNS = {
     "adaptive": {"optimizer": "sgd", "lr": 0.3, "records": 3, "adaptive_records": True},
     "batch_norm_adamw": {"optimizer": "adamw", "lr": 0.01, "schedule": "cosine", "warmup": 2},
     "batch_norm_lars": {"optimizer": "lars", "lr": 0.1, "weight_decay": 1e-3, "accumulate": 2},
+    "batch_norm_muon": {
+        "optimizer": "muon",
+        "lr": 0.01,
+        "precondition_embedding": "covariance",
+        "precondition_inputs": "covariance",
+        "accumulate": 2,
+    },
     "fixed": {"fixed_views": True, "channels_last": True, "schedule": "cosine", "lr": 0.05},
     "dropout": {"precision": "bfloat16", "lr": 0.05},
 }
