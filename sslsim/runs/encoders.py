@@ -413,6 +413,7 @@ def trains_at_once(
         type(learner).after_step is Learner.after_step  # no teacher
         and options.module is None  # of which anything may be expected
         and options.optimizer not in OF_TENSORS
+        and options.clip_norm is None
         and options.precondition_embedding == options.precondition_inputs == "none"
         and not (options.compile or options.channels_last)
         and options.batch <= int(members.sum(dim=1).min())

@@ -127,6 +127,9 @@ class LearnerOptions:
     standardise : bool
         Subtract the mean of every channel of the training images and divide by its standard
         deviation.
+    clip_norm : float or None
+        Largest norm of the gradient of all parameters; a longer one is shortened to it. Default: no
+        limit.
     precondition_embedding : {"none", "covariance"}
         Multiply the gradient of the embedding by an inverse power of its second moments over the
         batch, so that small directions, the late modes, grow sooner.
@@ -193,6 +196,7 @@ class LearnerOptions:
     accumulate: int = 1
     fixed_views: bool = False
     standardise: bool = True
+    clip_norm: float | None = None
     precondition_embedding: Preconditioner = "none"
     precondition_embedding_power: float = 1.0
     precondition_embedding_ridge: float = 0.1
@@ -369,6 +373,7 @@ _LATER = {  # with their defaults
     "cache": None,
     "epochs": None,
     "lr_reference_batch": None,
+    "clip_norm": None,
     "precondition_embedding": "none",
     "precondition_embedding_power": 1.0,
     "precondition_embedding_ridge": 0.1,

@@ -248,6 +248,10 @@ def _check_options(options: TrainingOptions) -> None:
                 f"{name} is {getattr(options, name)!r}; expected 'none' where networks are trained "
                 "together"
             )
+    if options.clip_norm is not None:
+        raise ValueError(
+            f"clip_norm is {options.clip_norm}; expected None where networks are trained together"
+        )
     for name in ("compile", "channels_last"):
         if getattr(options, name):
             raise ValueError(f"{name} is True; expected False where networks are trained together")

@@ -205,6 +205,8 @@ def train(
                 (loss / options.accumulate).backward()
             losses.add_(torch.stack([loss.detach().double(), torch.ones_like(losses[1])]))
         precondition()
+        if options.clip_norm is not None:
+            nn.utils.clip_grad_norm_(learner.parameters(), options.clip_norm)
         optimizer.step()
         learner.after_step((step + 1) / options.steps)
 

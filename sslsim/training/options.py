@@ -91,6 +91,9 @@ class TrainingOptions:
     standardise : bool
         Subtract the mean of every channel over the training images and divide by its standard
         deviation.
+    clip_norm : float or None
+        Largest norm of the gradient of all parameters: a longer one is shortened to it. Default:
+        as it is.
     precondition_embedding : {"none", "covariance"}
         Precondition gradients by second moments of the embeddings of a batch, see
         ``sslsim.training.preconditioning``.
@@ -143,6 +146,7 @@ class TrainingOptions:
     accumulate: int = 1
     fixed_views: bool = False
     standardise: bool = True
+    clip_norm: float | None = None
     precondition_embedding: str = "none"
     precondition_embedding_power: float = 1.0
     precondition_embedding_ridge: float = 0.1
@@ -180,6 +184,8 @@ class TrainingOptions:
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr is {self.lr}; expected a finite number above zero")
         check_optimizer(self.optimizer, self.momentum, self.weight_decay)
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise ValueError(f"clip_norm is {self.clip_norm}; expected a number above zero")
         self._check_preconditioners()
         if not 0 <= self.warmup <= self.steps:
             raise ValueError(f"warmup is {self.warmup}; expected from 0 to the {self.steps} steps")
