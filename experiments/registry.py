@@ -124,6 +124,20 @@ STUDIES: tuple[Study, ...] = (
         },
     ),
     Study(
+        "accelerate",
+        "Train in ways that may learn late modes sooner, and compare them.",
+        options="experiments.studies.acceleration.options:AccelerateOptions",
+        run="experiments.studies.acceleration.study:accelerate",
+        parts="experiments.studies.acceleration.study:accelerate_parts",
+        files=("acceleration.json", "acceleration.png"),
+        tables="experiments.studies.acceleration.tables:acceleration_summary",
+        figure="paper_figs.runs.acceleration:draw_acceleration",
+        captions={
+            "acceleration.png": "Modes learned and accuracy over updates and processor time, by "
+            "way to train"
+        },
+    ),
+    Study(
         "forecast",
         "Forecast when the modes of a network in training will be learned.",
         options="experiments.options:ForecastOptions",
@@ -140,7 +154,7 @@ STUDIES: tuple[Study, ...] = (
         run="experiments.studies.training.spectra:spectra",
         files=("spectra.json", "spectra.npz", "spectra.png"),
         tables="experiments.studies.training.tables:spectra_summary",
-        figure="paper_figs.runs.spectra:draw_spectra",
+        figure="paper_figs.runs.training:draw_spectra",
         captions={"spectra.png": "Effective rank and eigenvalues, with the detected steps"},
     ),
     Study(

@@ -1,0 +1,1 @@
+"""Late modes sooner: training with other optimisers and preconditioned gradients."""
