@@ -18,6 +18,7 @@ from sslsim.measures.intervals import mean_interval
 Array = NDArray[np.float64]
 Cell = Mapping[str, Any]
 
+_INTERVAL = ("mean", "low", "high")
 LEVEL = 0.5  # a mode is learned above it
 _RANK = 0.9  # share of the dimensions
 _SMOOTH = 3  # checks whose mean is an accuracy: one alone may be high by chance
@@ -71,7 +72,7 @@ def compared(
     seconds: Mapping[str, Sequence[float]],
     true: Array | None,
 ) -> list[dict[str, Any]]:
-    """One entry for every arm: its passages, their ratios to the first arm's, and what it learns."""
+    """One entry for every arm: passages, their ratios to the first arm's, and what it learns."""
     first = arms[0].name
     dim = max(len(cell["spectrum"][0]) for cell in of_arms[first] if cell["steps"])
     plain_seconds = np.asarray(seconds[first])
@@ -145,25 +146,24 @@ def _passages(
     base = [_reached(name, cell, target) for cell, target in zip(plain, targets, strict=True)]
     bounded = [updates is None for updates in base]
     ratios = [
-        None if mine is None else (options.long if theirs is None else theirs) / max(mine, 1.0)
+        None
+        if mine is None
+        else max(options.long if theirs is None else theirs, 1.0) / max(mine, 1.0)
         for mine, theirs in zip(own, base, strict=True)
     ]
-    known = [math.log(ratio) for ratio in ratios if ratio]
+    known = [math.log(ratio) for ratio in ratios if ratio is not None]
     over = mean_interval(known, level) if known else None
-    found = (
-        {key: math.exp(float(getattr(over, key))) for key in ("mean", "low", "high")}
-        if over
-        else {}
-    )
+    found: dict[str, float] = {}
+    if over is not None:
+        found = {key: math.exp(float(getattr(over, key))) for key in _INTERVAL}
     return {
         "updates": own,
         "reached": sum(updates is not None for updates in own),
         "bounds": sum(b and r is not None for b, r in zip(bounded, ratios, strict=True)),
         "ratios": ratios,
-        "sooner": {key: found.get(key) for key in ("mean", "low", "high")},
+        "sooner": {key: found.get(key) for key in _INTERVAL},
         "sooner_in_seconds": {
-            key: None if found.get(key) is None else found[key] / cost
-            for key in ("mean", "low", "high")
+            key: None if found.get(key) is None else found[key] / cost for key in _INTERVAL
         },
     }
 
@@ -204,9 +204,7 @@ def _ends(
         last["alignment_true"] = [_overlap(cell["modes"], true, half) for cell in cells]
     return {
         "ends": {
-            name: dict(
-                zip(("mean", "low", "high"), _interval(values, options.interval_level), strict=True)
-            )
+            name: dict(zip(_INTERVAL, _interval(values, options.interval_level), strict=True))
             for name, values in last.items()
         }
     }

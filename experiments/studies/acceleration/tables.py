@@ -118,6 +118,7 @@ def _caveats(
     }
     if missed:
         found.append(
-            f"targets that some seeds did not reach, left out of the mean: {', '.join(sorted(missed))}"
+            "targets that some seeds did not reach, left out of the mean: "
+            + ", ".join(sorted(missed))
         )
     return tuple(found)
