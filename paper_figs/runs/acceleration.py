@@ -43,13 +43,9 @@ def draw_acceleration(folder: str | os.PathLike[str]) -> Path:
         panels[0, 0].axhline(result["dim"] / 2, color=QUIET, lw=0.7, ls=":", zorder=0)
         panels[0, 1].axhline(result["dim"] / 2, color=QUIET, lw=0.7, ls=":", zorder=0)
         handles, names = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncol=3)
-        data = Path(result["data"]).name
-        figure.suptitle(
-            f"{result['method']}, {result['encoder']} on {data}; lines: seeds "
-            f"{', '.join(map(str, result['seeds']))}",
-            fontsize=9,
-        )
+        data, seeds = Path(result["data"]).name, len(result["seeds"])
+        title = f"{result['method']}, {result['encoder']} on {data}; thin lines: {seeds} seeds"
+        figure.legend(handles, names, loc="outside upper center", ncol=3, title=title)
         return save(figure, Path(folder) / "acceleration.png")
 
 
@@ -67,14 +63,18 @@ def _draw_arm(
 ) -> None:
     """Mean over seeds as a thick line, every seed as a thin one."""
     factor = 1.0 if unit == "updates" else arm["seconds"]
-    curves = [curve for curve in arm["curves"] if len(curve["steps"]) > 1]
+    curves = [
+        {name: values[1:] for name, values in curve.items()}  # 0 has no logarithm
+        for curve in arm["curves"]
+        if len(curve["steps"]) > 1
+    ]
     scale = 100.0 if key == "accuracy" else 1.0
     for curve in curves:
-        steps = factor * np.maximum(curve["steps"], 1.0)
+        steps = factor * np.asarray(curve["steps"])
         axes.plot(steps, scale * np.asarray(curve[key]), lw=0.4, alpha=0.5, **look)
     if not curves:
         return
     grid = max((curve["steps"] for curve in curves), key=len)
     through = [np.interp(grid, curve["steps"], curve[key]) for curve in curves]
     mean = scale * np.mean(through, axis=0)
-    axes.plot(factor * np.maximum(grid, 1.0), mean, lw=1.8, label=f"{arm['arm']}", **look)
+    axes.plot(factor * np.asarray(grid), mean, lw=1.8, label=f"{arm['arm']}", **look)

@@ -149,7 +149,7 @@ def _passages(
         None
         if mine is None
         else max(options.long if theirs is None else theirs, 1.0) / max(mine, 1.0)
-        for mine, theirs in zip(own, base, strict=True)
+        for mine, theirs, b in zip(own, base, bounded, strict=True)
     ]
     known = [math.log(ratio) for ratio in ratios if ratio is not None]
     over = mean_interval(known, level) if known else None

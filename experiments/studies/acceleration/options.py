@@ -53,9 +53,9 @@ class AccelerateOptions(LearnerOptions):
         "sgd",
         "adamw",
         "sgd+embedding",
+        "sgd+embedding+inputs",
         "muon",
         "muon+embedding",
-        "sgd+embedding+inputs",
     )
     rates: tuple[str, ...] = ()
     design_seeds: int = 1
