@@ -120,6 +120,10 @@ COMPARE_RUN = [
     ("--run {nested}", "config.json is not valid JSON"),
 ]
 TRAIN = [
+    ("--clip-norm 0", "clip-norm is 0.0; expected a number above zero"),
+    ("--precondition-embedding-power -1", "precondition-embedding-power is -1.0"),
+    ("--precondition-inputs-ridge 0", "precondition-inputs-ridge is 0.0"),
+    ("--precondition-inputs covariance --compile", "with compile; expected one of the two"),
     ("--steps 0", "steps is 0; expected at least 1"),
     ("--steps -5", "steps is -5"),
     ("--steps 2.5", "2.5"),
@@ -439,6 +443,22 @@ REPORT = [
     ("{run} --picture-limit nan", "picture-limit is nan"),
     ("{run} --picture-limit -1", "picture-limit is -1"),
 ]
+ACCELERATE = [
+    ("--arms magic", "arms holds 'magic'; expected one of sgd, adamw, lars, muon"),
+    ("--arms sgd sgd+outputs", "arms holds 'sgd+outputs'"),
+    ("--arms sgd sgd", "arms is sgd sgd; expected every one once"),
+    ("--rates sgd", "rates holds 'sgd'; expected ARM=RATE,RATE"),
+    ("--rates muon=0.1,0", "rates holds 'muon=0.1,0'"),
+    ("--rates lars=1", "rates holds 'lars=1'"),
+    ("--optimizer muon", "optimizer is 'muon', which arms set"),
+    ("--precondition-inputs covariance", "precondition-inputs is 'covariance', which arms set"),
+    ("--seeds 0", "seeds is 0; expected at least 1"),
+    ("--checks 2", "checks is 2; expected at least 3"),
+    ("--steps 9 --long 5", "long is 5; expected at least 9"),
+    ("--method mae", "method is mae, which sees one view"),
+    ("--interval-level 1", "interval-level is 1.0"),
+    ("--data nowhere", "unknown data set"),
+]
 SPECTRA = [
     ("nowhere.npz", "nowhere.npz cannot be read: No such file"),
     ("nowhere.npy", "nowhere.npy cannot be read: No such file"),
@@ -519,6 +539,7 @@ TABLES = {
     "compare of a run": ("", COMPARE_RUN),
     "train": ("--encoder linear --limit 40 --steps 3 --device cpu", TRAIN),
     "ntk": ("", NTK),
+    "accelerate": ("--limit 40 --device cpu", ACCELERATE),
     "forecast": ("", FORECAST),
     "overfitting": ("", OVERFITTING),
     "umm": ("--steps 1 --batch 8", UMM),

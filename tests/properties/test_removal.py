@@ -61,6 +61,9 @@ CHANGES = {
     "batch": 5, "optimizer": "sgd", "lr": 0.7, "momentum": 0.1, "weight_decay": 0.1, "warmup": 3,
     "schedule": "cosine", "accumulate": 2, "fixed_views": True, "standardise": False,
     "precision": "bfloat16", "channels_last": True, "compile": True,
+    "clip_norm": 2.0, "precondition_embedding": "covariance", "precondition_embedding_power": 0.3,
+    "precondition_embedding_ridge": 0.2, "precondition_inputs": "covariance",
+    "precondition_inputs_power": 0.4, "precondition_inputs_ridge": 0.3,
     "module": "mine:net", "weights": Path("w.pt"), "output": "z",
 }  # fmt: skip
 

@@ -96,13 +96,12 @@ def true_modes(options: AccelerateOptions, data: Images, held_out: Images, count
     """
     kind = options.views or initial_learner(options, data).views
     pixels = pixel_statistics(data.images) if options.standardise else None
-    stacked = [
+    n = len(data.images)
+    pairs = [
         [view.flatten(1).double().numpy() for view in training_pairs(options, data, kind, n, draw)]
-        for n in [len(data.images)]
         for draw in range(_DRAWS)
     ]
-    x, x_prime = (np.concatenate(views) for views in zip(*stacked, strict=True))
-    axes = spectrum(read_pairs((x, x_prime)), count).eigenvectors
+    axes = spectrum(read_pairs(pairs), count).eigenvectors
     seen = _pairs(options, held_out, kind, pixels).x.flatten(1).double().cpu().numpy()
     return leading_basis(seen @ axes, count, center=True)
 
