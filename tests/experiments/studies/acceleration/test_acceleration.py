@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from experiments.summary import as_text
 from paper_figs.runs.acceleration import draw_acceleration
 from sslsim.core.files import plain, read_json
 
+PAGE = Path(__file__).parents[4] / "experiments/docs/accelerate.md"
 OPTIONS = AccelerateOptions(steps=100, long=400, seeds=3, checks=5)
 ARMS = [Arm("sgd", "sgd", (), (0.1,)), Arm("muon", "muon", (), (0.1,))]
 
@@ -142,6 +144,15 @@ def test_end_to_end(done):
     assert "muon+embedding" in as_text(acceleration_summary(result))
     assert acceleration_summary({}).tables
     assert draw_acceleration(done).stat().st_size > 10_000
+
+
+def test_every_key_of_the_result_is_documented(done):
+    page = PAGE.read_text(encoding="utf-8")
+    result = read_json(done / "acceleration.json")
+    arm = result["arms"][0]
+    keys = {*result, *result["design"][0], *arm, *arm["ends"], *arm["curves"][0]}
+    keys |= set(arm["passages"]["rank"]) | {"rank", "accuracy"}
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
 
 
 def test_a_study_goes_on_with_what_is_stored(done, small, tmp_path):
