@@ -14,8 +14,8 @@ factor log(1 / initialisation) is gone, and 1/gamma has become 1/sqrt(gamma).
 
 * A mode with gamma < 0 shrinks at unit speed to zero, and one with gamma = 0 does not change: the
   polar factor has no part in the directions where G is zero.
-* The staircase is gone with separate eigenvalues closer than a factor of nine: the rise from 10 %
-  to 90 % takes 0.63/sqrt(gamma), as long as the wait before it.
+* There is no staircase any more unless eigenvalues differ by a factor of nine: the rise from 10 %
+  to 90 % takes 0.63/sqrt(gamma), twice as long as the wait before it.
 * Factors on G and a momentum buffer change nothing while the singular vectors of G stay: a sum of
   gradients has the same polar factor. Time is learning rate x updates, with momentum as well.
 * A learned mode oscillates: an update has a size of the learning rate however small G is. See
@@ -26,10 +26,10 @@ Generic small W(0)
     ``W(t) V = W(0) V + t Q`` is a solution if W(0) lies in the span of V, because
     ``W(t) V Gamma = Q (H + t Gamma)`` has the polar factor Q as long as H + t Gamma is positive.
     So U = Q and, to first order, ``s_j(0) = (Q^T W(0) V)_jj = H_jj / gamma_j``: see
-    :func:`equivalent_initialization`. Parts of W(0) along later eigenvectors grow like
-    ``t^(gamma_k / gamma_j)`` against t: with s the larger of W(0) and the learning rate, they delay
-    a step by a share of order ``(s sqrt(gamma_j))^(2 (1 - gamma_k / gamma_j))``, as in plain
-    training.
+    :func:`equivalent_initialization`. Parts of W(0) along other eigenvectors change like
+    ``t^(gamma_k / gamma_j)`` against t, so they fade if gamma_k < 0. They shift a step by a share
+    of order ``(s sqrt(gamma_j))^p``, where p is the smaller of 1 and 2 (1 - gamma_k / gamma_j), and
+    s the size of W(0), or the learning rate if that is larger: the first update gives W its size.
 
 The unit speed is that of a map with d <= m, which the "original" scale of Muon leaves as it is; for
 d > m it multiplies learning rates by sqrt(d/m).

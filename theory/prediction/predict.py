@@ -443,6 +443,9 @@ def _predict(
         # Orthogonalised step times are proportional to gamma^-1/2, plain ones to 1/gamma.
         power = 0.5 if training.optimizer == "muon" else 1.0
         early, late = scaled_interval(early, late, plain, step_times, power)
+        if training.optimizer == "muon":  # where there is no ratio
+            never = ~np.isfinite(step_times)
+            early[never] = np.sqrt(0.5 / np.maximum(high[never], np.finfo(float).tiny))
     prediction = StepPrediction(
         eigenvalues=gamma,
         next_eigenvalue=float(modes.eigenvalues[dim]) if len(modes.eigenvalues) > dim else np.nan,

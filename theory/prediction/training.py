@@ -118,7 +118,7 @@ class Training:
         others = [
             field.name
             for field in fields(self)
-            if field.name not in ("optimizer", "momentum")
+            if field.name not in ("optimizer", "momentum", "relative_ridge")
             and getattr(self, field.name) != field.default
         ]
         if others:
