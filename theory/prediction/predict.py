@@ -45,7 +45,8 @@ from theory.prediction.uncertainty import estimate_eigenvalues, step_intervals
 STABLE_SHARE = 0.2
 """Default learning rate as a share of the largest stable one, usually 0.05 / gamma_1."""
 MUON_SHARE = 0.05
-"""The same share with orthogonalised descent, whose first update is as large as any other."""
+"""The same share with orthogonalised descent, whose first update is as large as any other;
+divided by 1 - momentum, which the stable rate has as a factor, up to the share above."""
 BATCH_SHARE = 0.25
 """Factor on the default learning rate with batches, whose law holds for small ones."""
 
@@ -224,7 +225,8 @@ def predict_steps(
         Generator, or seed, of W(0) = alpha * standard normal of shape (d, m), and of the intervals.
     learning_rate : float, optional
         Learning rate for ``step_iterations``. Default: a fifth of the largest stable one; a quarter
-        of that with batches, and with momentum times 1 - momentum; with ``muon`` a twentieth.
+        of that with batches, and with momentum times 1 - momentum; with ``muon`` a twentieth
+        of it without momentum.
     center : bool
         Subtract the mean over both views.
     scale : float
@@ -410,7 +412,8 @@ def _predict(
         # Momentum makes steps of the flow longer; the default keeps them as they are without.
         share = STABLE_SHARE * (1.0 - training.momentum) / (1.0 + training.momentum)
         share *= BATCH_SHARE if training.batch_size is not None else 1.0
-        share = MUON_SHARE if training.optimizer == "muon" else share
+        if training.optimizer == "muon":
+            share = min(MUON_SHARE / (1.0 - training.momentum), STABLE_SHARE)
         learning_rate = share * stable if np.isfinite(stable) else 1.0
     units = pairs.groups if groups is None else np.asarray(groups)
     # Null directions that complete a short spectrum have no data, so nothing is known.
