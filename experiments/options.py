@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 Views = Literal["crops", "noise", "simclr"]
 Side = Literal["embedding", "input"]
+Preconditioner = Literal["none", "covariance"]
 PairViews = Literal["crops", "noise", "simclr", "weak", "strong"]
 
 
@@ -72,7 +73,11 @@ class ModelOptions(DataOptions):
         Standard deviation of the entries of W(0), which are normal.
     lr : float or None
         Learning rate of gradient descent. Default: 0.05 / gamma_1, a fifth of the largest stable
-        one; a quarter of that with batches, and with momentum times 1 - momentum.
+        one; a quarter of that with batches, and with momentum times 1 - momentum. With
+        `optimizer muon` 0.0146 / sqrt(gamma_1), less with a momentum above 0.75.
+    optimizer : {"sgd", "muon"}
+        Gradient descent, or orthogonalised descent: every update is the polar factor of the
+        momentum buffer, times the learning rate. Only `momentum` can be combined with muon.
     batch_size : int or None
         Pairs in a batch of SGD; images with a new pair of views each, where the training draws new
         views. Default: all pairs in every iteration.
@@ -90,9 +95,23 @@ class ModelOptions(DataOptions):
         Multiply the gradient by `(C + ridge)^-power`, where C is the embedding cross-correlation,
         or by `(|Gamma| + ridge)^-power` on the side of the input. Default: neither.
     power : float
-        Exponent of the preconditioner, below 1 on the side of the input.
+        With `precondition`: exponent, below 1 on the side of the input.
     ridge : float
-        Number added to the eigenvalues of the preconditioner, above zero.
+        With `precondition`: number added to the eigenvalues, above zero.
+    precondition_embedding : {"none", "covariance"}
+        Multiply the gradient by `(C + ridge)^-power`, where C is the embedding cross-correlation.
+        Can be combined with the next one, unlike `precondition`.
+    precondition_embedding_power : float
+        Exponent on the side of the embedding.
+    precondition_embedding_ridge : float
+        Number added to the eigenvalues of C, which end at 1.
+    precondition_inputs : {"none", "covariance"}
+        Multiply the gradient by `(|Gamma| + ridge gamma_1)^-power`, where Gamma is the
+        cross-correlation of the inputs and gamma_1 its largest eigenvalue.
+    precondition_inputs_power : float
+        Exponent on the side of the inputs, below 1.
+    precondition_inputs_ridge : float
+        Share of gamma_1 added to the eigenvalues of |Gamma|.
     interval_level : float
         Confidence level of the intervals of the step times.
     seed : int
@@ -102,6 +121,7 @@ class ModelOptions(DataOptions):
     dim: int = 10
     init_scale: float = 1e-3
     lr: float | None = None
+    optimizer: Literal["sgd", "muon"] = "sgd"
     batch_size: int | None = None
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -110,6 +130,12 @@ class ModelOptions(DataOptions):
     precondition: Side | None = None
     power: float = 0.5
     ridge: float = 0.01
+    precondition_embedding: Preconditioner = "none"
+    precondition_embedding_power: float = 1.0
+    precondition_embedding_ridge: float = 0.1
+    precondition_inputs: Preconditioner = "none"
+    precondition_inputs_power: float = 0.5
+    precondition_inputs_ridge: float = 0.1
     interval_level: float = 0.9
     seed: int = 0
 

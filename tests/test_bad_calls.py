@@ -52,6 +52,7 @@ from theory.linear import (
     gradient_descent,
     initialization,
     momentum,
+    orthogonalised,
     preconditioned,
     weight_decay,
 )
@@ -172,6 +173,10 @@ near_origin.growth_modes(k, 0)                         | dim is 0
 plateau.plateau_rate(1j * k, x[:, :1], [1.0])          | complex
 preconditioned.embedding_side_step_times(g, s, nan, 1) | power is nan
 preconditioned.embedding_side_step_times(g, s, 1, -1)  | ridge is -1
+preconditioned.two_sided_curves(1j, g, s, (1, 1), (0.5, 1)) | t is complex
+orthogonalised.step_times(g * i, s)                    | complex
+orthogonalised.polar_factor(x * i)                     | matrix is complex
+orthogonalised.largest_deviation(nan)                  | learning_rate is nan
 refreshed.cross_correlations(x * i)                    | embeddings is complex
 refreshed.cross_correlations(x[:3])                    | expected (..., 2n, d)
 riccati.whiten(x * i, y)                               | complex

@@ -35,6 +35,8 @@ from sslsim.objectives._barlow_twins import barlow_twins
 
 Array = NDArray[np.float64]
 
+Side = tuple[str, float, float]
+
 _RECORDS_AT_ONCE = 256  # correlations whose eigenvalues are computed in one batch
 
 
@@ -48,7 +50,8 @@ class LinearRun:
         Iterations of the records: 0 (before the first update), every ``record_every``-th, and the
         last.
     times : ndarray, shape (T,)
-        Flow times of the records, learning rate x iterations / (1 - momentum).
+        Flow times of the records, learning rate x iterations / (1 - momentum); with ``muon``,
+        learning rate x iterations.
     loss : ndarray, shape (T,)
         Loss ``||C - I||_F^2``, without the weight decay.
     eigenvalues : ndarray, shape (T, d)
@@ -77,7 +80,8 @@ def train_linear(
     batch_size: int | None = None,
     seed: int = 0,
     off_diagonal: float = 1.0,
-    precondition: tuple[str, float, float] | None = None,
+    precondition: Side | tuple[Side, ...] | None = None,
+    optimizer: str = "sgd",
     progress: bool = False,
 ) -> LinearRun:
     """Train a linear map by gradient descent on the Barlow Twins loss.
@@ -106,9 +110,12 @@ def train_linear(
         Seed of the batches.
     off_diagonal : float
         Weight of the squared off-diagonal entries of C in the loss.
-    precondition : (str, float, float), optional
+    precondition : (str, float, float) or tuple of these, optional
         ``('embedding', p, rho)`` multiplies the gradient by ``(C + rho I)^-p`` from the left,
         ``('input', q, delta)`` by ``(|Gamma| + delta I)^-q`` from the right. Not with layers.
+    optimizer : {'sgd', 'muon'}
+        Subtract the buffer of the gradients, or its polar factor by a singular value decomposition
+        (exact Muon without Nesterov's step or a factor for the shape).
     progress : bool
         Show a progress bar.
 
@@ -147,7 +154,8 @@ def train_linear(
             "expected (n, m) with n of at least 2 and (d, m)"
         )
     _check_options(learning_rate, iterations, record_every, momentum, weight_decay)
-    _check_objective(off_diagonal, precondition, len(layers))
+    sides = _checked_sides(off_diagonal, precondition, len(layers))
+    _check_optimizer(optimizer, weight_decay)
 
     basis = None
     if 2 * n < m:
@@ -155,8 +163,8 @@ def train_linear(
         views = views @ basis  # (2, n, r), r the dimension of the span
     stacked = views.reshape(2 * n, -1)
     input_side = None
-    if precondition is not None and precondition[0] == "input":
-        input_side = _power(_correlation(stacked.T), *precondition[1:])
+    if "input" in sides:
+        input_side = _power(_correlation(stacked.T), *sides["input"])
     rows = None if batch_size is None else epoch_batches(n, batch_size, seed)
     parameters = [w_start if basis is None else w_start @ basis, *layers[1:]]
     record = _descend(
@@ -169,8 +177,9 @@ def train_linear(
         momentum=momentum,
         weight_decay=weight_decay,
         off_diagonal=off_diagonal,
-        precondition=precondition,
+        embedding_side=sides.get("embedding"),
         input_side=input_side,
+        optimizer=optimizer,
         progress=progress,
     )
     if basis is not None:
@@ -180,7 +189,7 @@ def train_linear(
             outside -= learning_rate * velocity
         rest = w_start - (w_start @ basis) @ basis.T
         parameters[0] = parameters[0] @ basis.T + outside * rest
-    return record.run(parameters, learning_rate / (1.0 - momentum))
+    return record.run(parameters, _time_per_update(learning_rate, momentum, optimizer))
 
 
 def train_linear_fresh(
@@ -194,7 +203,8 @@ def train_linear_fresh(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     off_diagonal: float = 1.0,
-    precondition: tuple[str, float, float] | None = None,
+    precondition: Side | tuple[Side, ...] | None = None,
+    optimizer: str = "sgd",
     progress: bool = False,
 ) -> LinearRun:
     """Train a linear map by gradient descent with new views in every iteration.
@@ -207,10 +217,12 @@ def train_linear_fresh(
     draw_batch : callable, optional
         The same for the updates alone, with views of a batch of the samples; ``draw`` then gives
         the records. Default: updates use the views of ``draw``.
-    w0, learning_rate, iterations, record_every, momentum, weight_decay, off_diagonal, progress
+    w0, learning_rate, iterations, record_every, momentum, weight_decay, off_diagonal
         As in :func:`train_linear`.
     precondition : (str, float, float), optional
         As in :func:`train_linear`, on the side of the embedding only: no Gamma is known.
+    optimizer, progress
+        As in :func:`train_linear`.
 
     Returns
     -------
@@ -233,8 +245,9 @@ def train_linear_fresh(
     layers = _layers(w0)
     m = layers[0].shape[1]
     _check_options(learning_rate, iterations, record_every, momentum, weight_decay)
-    _check_objective(off_diagonal, precondition, len(layers))
-    if precondition is not None and precondition[0] == "input":
+    sides = _checked_sides(off_diagonal, precondition, len(layers))
+    _check_optimizer(optimizer, weight_decay)
+    if "input" in sides:
         raise ValueError("precondition is on the side of the input; expected fixed pairs for it")
 
     def stacked(
@@ -258,10 +271,11 @@ def train_linear_fresh(
         momentum=momentum,
         weight_decay=weight_decay,
         off_diagonal=off_diagonal,
-        precondition=precondition,
+        embedding_side=sides.get("embedding"),
+        optimizer=optimizer,
         progress=progress,
     )
-    return record.run(layers, learning_rate / (1.0 - momentum))
+    return record.run(layers, _time_per_update(learning_rate, momentum, optimizer))
 
 
 def epoch_batches(n: int, size: int, seed: int) -> Iterator[torch.Tensor]:
@@ -314,8 +328,9 @@ def _descend(
     momentum: float,
     weight_decay: float,
     off_diagonal: float,
-    precondition: tuple[str, float, float] | None,
+    embedding_side: tuple[float, float] | None,
     input_side: torch.Tensor | None = None,
+    optimizer: str,
     progress: bool,
 ) -> _Record:
     """Train layers in place, on stacked views (2n, m) of all pairs or of a batch."""
@@ -351,11 +366,12 @@ def _descend(
         with torch.no_grad():
             if input_side is not None:
                 gradients = (gradients[0] @ input_side,)
-            elif precondition is not None:
-                gradients = (_power(corr, *precondition[1:]) @ gradients[0],)
+            if embedding_side is not None:
+                gradients = (_power(corr, *embedding_side) @ gradients[0],)
             for layer, velocity, gradient in zip(parameters, velocities, gradients, strict=True):
                 velocity.mul_(momentum).add_(gradient).add_(layer, alpha=weight_decay)
-                layer.sub_(velocity, alpha=learning_rate)
+                update = _polar_factor(velocity) if optimizer == "muon" else velocity
+                layer.sub_(update, alpha=learning_rate)
     for layer in parameters:
         layer.requires_grad_(False)
     return record
@@ -384,6 +400,17 @@ def _power(matrix: torch.Tensor, power: float, ridge: float) -> torch.Tensor:
     """``(|matrix| + ridge I)^-power`` of a symmetric matrix."""
     values, vectors = torch.linalg.eigh(matrix)
     return (vectors * (values.abs() + ridge) ** -power) @ vectors.T
+
+
+def _polar_factor(matrix: torch.Tensor) -> torch.Tensor:
+    """The matrix with all singular values set to 1, except those that are zero up to rounding."""
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    least = values[0] * max(matrix.shape) * torch.finfo(matrix.dtype).eps
+    return (left * (values > least)) @ right
+
+
+def _time_per_update(learning_rate: float, momentum: float, optimizer: str) -> float:
+    return learning_rate / (1.0 if optimizer == "muon" else 1.0 - momentum)
 
 
 class _Record:
@@ -459,19 +486,31 @@ def _check_options(
         raise ValueError(f"weight_decay is {weight_decay}; expected a finite number of at least 0")
 
 
-def _check_objective(
-    off_diagonal: float, precondition: tuple[str, float, float] | None, layers: int
-) -> None:
+def _checked_sides(
+    off_diagonal: float, precondition: Side | tuple[Side, ...] | None, layers: int
+) -> dict[str, tuple[float, float]]:
+    """Exponent and regulariser of the preconditioner on each side, after checks."""
     if not 0 <= off_diagonal < np.inf:
         raise ValueError(f"off_diagonal is {off_diagonal}; expected a finite number of at least 0")
-    if precondition is None:
-        return
-    side, power, ridge = precondition
-    if side not in ("embedding", "input") or not (power >= 0 and ridge > 0) or layers > 1:
+    if not precondition:
+        return {}
+    given = (precondition,) if isinstance(precondition[0], str) else precondition
+    sides = {side: (power, ridge) for side, power, ridge in given}
+    known = set(sides) <= {"embedding", "input"} and len(sides) == len(given)
+    in_range = all(power >= 0 and ridge > 0 for power, ridge in sides.values())
+    if not known or not in_range or layers > 1:
         raise ValueError(
             f"precondition is {precondition} on {layers} layer(s); expected 'embedding' or "
             "'input', a power of at least 0, a ridge above 0, and one layer"
         )
+    return sides
+
+
+def _check_optimizer(optimizer: str, weight_decay: float) -> None:
+    if optimizer not in ("sgd", "muon"):
+        raise ValueError(f"optimizer is {optimizer!r}; expected sgd or muon")
+    if optimizer == "muon" and weight_decay:
+        raise ValueError(f"weight_decay is {weight_decay} with muon; expected 0")
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,6 +67,18 @@ def test_input_side_is_a_logistic_curve_with_the_same_start(gamma, log_lam, q, d
         np.testing.assert_allclose(tau, np.log(1.0 / lam0 - 1.0) / (8.0 * rate), rtol=1e-9)
 
 
+@given(magnitudes, log_lams, powers, ridges, st.floats(0.0, 0.99), ridges, st.floats(0.05, 0.95))
+def test_curves_of_both_sides_are_the_inverse_of_their_times(gamma, log_lam, p, rho, q, d, level):
+    s0 = [np.sqrt(10.0**log_lam / gamma)]
+    tau = pre.two_sided_level_times(level, [gamma], s0, (p, rho), (q, d))
+    curve = pre.two_sided_curves(tau[0], [gamma], s0, (p, rho), (q, d))[0]
+    np.testing.assert_allclose(curve, max(level, 10.0**log_lam), rtol=1e-6)
+    # Dividing by a rate that is the same for a mode only changes its clock.
+    rate = pre.input_side_rates([gamma], q, d)[0]
+    one = pre.embedding_side_level_times(level, [gamma], s0, p, rho)
+    np.testing.assert_allclose(tau * rate, one * gamma, rtol=1e-9)
+
+
 @given(
     st.lists(st.tuples(magnitudes, log_lams), min_size=2, max_size=4),
     powers,

@@ -1,8 +1,8 @@
 """Linear Barlow Twins in closed form, one module for each kind of dynamics.
 
 Gradient flow, gradient descent, mini-batches, momentum, weight decay, deep products,
-preconditioning and the reduced equation that covers several of them. Modules share function names,
-so they are exported whole.
+preconditioning, orthogonalised descent, and the reduced equation that covers several of them.
+Modules share function names, so they are exported whole.
 """
 
 from theory.linear import (
@@ -12,6 +12,7 @@ from theory.linear import (
     initialization,
     minibatch,
     momentum,
+    orthogonalised,
     preconditioned,
     reduced,
     ties,
@@ -25,6 +26,7 @@ __all__ = [
     "initialization",
     "minibatch",
     "momentum",
+    "orthogonalised",
     "preconditioned",
     "reduced",
     "ties",

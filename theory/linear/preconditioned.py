@@ -1,6 +1,6 @@
 r"""Preconditioned gradient flow: shorter step times for small directions.
 
-Two preconditioners of linear Barlow Twins (:mod:`theory.linear.closed_form`), with C = W Gamma W^T:
+Preconditioners of linear Barlow Twins (:mod:`theory.linear.closed_form`), with C = W Gamma W^T:
 
 * on the embedding side, ``dW/dt = -4 (C + rho I)^-p (C - I) W Gamma``, with
 
@@ -13,6 +13,12 @@ Two preconditioners of linear Barlow Twins (:mod:`theory.linear.closed_form`), w
   rate ``8 gamma (|gamma| + delta)^-q``. It reduces the factor 1/gamma. The plain power
   ``Gamma^-q`` is not possible if Gamma has negative eigenvalues: at q = 1 it drives their modes to
   minus infinity in finite time. A pseudo-inverse on the eigenvalues above delta is possible.
+* on both sides, ``dW/dt = -4 (C + rho I)^-p (C - I) W Gamma (|Gamma| + delta I)^-q``: the equation
+  of the embedding side with ``gamma (|gamma| + delta)^-q`` in place of gamma, so that
+
+      t = integral of (expit u + rho)^p du / (8 gamma (|gamma| + delta)^-q),   u = logit(lambda),
+
+  and both factors of a step time become smaller (derived here).
 
 At q >= 1 on the input side the modes lose their order: at q = 1 all grow at the same rate, the map
 never leaves the row space of a generic W(0), and no equivalent aligned initialisation exists. Such
@@ -28,7 +34,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.integrate import quad
+from scipy.integrate import quad, solve_ivp
 from scipy.special import expit
 
 from theory.arrays import Array, finite_array, non_negative_number, positive_number
@@ -37,6 +43,7 @@ from theory.linear.closed_form import level_logits, mode_arrays
 
 # If log(lambda) is this far below log(rho), (lambda + rho)^p is rho^p up to rounding.
 _FAR = 40.0
+_RISEN = 40.0  # logit at which lambda is 1 up to rounding
 
 
 def embedding_side_step_times(gamma: ArrayLike, s0: ArrayLike, power: float, ridge: float) -> Array:
@@ -257,6 +264,168 @@ def input_side_step_times(
     gamma, s0 = mode_arrays(gamma, s0)
     rates = input_side_rates(gamma, power, delta, pseudo_inverse=pseudo_inverse, aligned=aligned)
     return closed_form.step_times(rates, _scaled(gamma, s0, rates))
+
+
+def two_sided_step_times(
+    gamma: ArrayLike,
+    s0: ArrayLike,
+    embedding: tuple[float, float],
+    inputs: tuple[float, float],
+    *,
+    aligned: bool = False,
+) -> Array:
+    """Flow time at which each mode has half risen with preconditioners on both sides.
+
+    Parameters
+    ----------
+    gamma, s0 : array_like, shape (k,)
+        Eigenvalues of Gamma and (equivalent) singular values at t = 0.
+    embedding, inputs, aligned
+        As in :func:`two_sided_level_times`.
+
+    Returns
+    -------
+    ndarray, shape (k,)
+        Times; infinite for gamma <= 0 or s0 = 0, zero for a mode that starts above one half.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`two_sided_level_times`.
+
+    Examples
+    --------
+    >>> two_sided_step_times([1.0, 0.01], [1e-3, 1e-3], (1.0, 0.1), (0.5, 0.01)).round(3).tolist()
+    [0.261, 4.482]
+    """
+    return two_sided_level_times(0.5, gamma, s0, embedding, inputs, aligned=aligned)
+
+
+def two_sided_level_times(
+    level: ArrayLike,
+    gamma: ArrayLike,
+    s0: ArrayLike,
+    embedding: tuple[float, float],
+    inputs: tuple[float, float],
+    *,
+    aligned: bool = False,
+) -> Array:
+    """Flow time at which each mode rises through given levels, preconditioned on both sides.
+
+    Parameters
+    ----------
+    level : array_like, shape (...)
+        Levels between 0 and 1, both excluded.
+    gamma, s0 : array_like, shape (k,)
+        Eigenvalues of Gamma and (equivalent) singular values at t = 0.
+    embedding : (float, float)
+        Exponent p and regulariser rho of ``(C + rho I)^-p``; p = 0 is no preconditioner.
+    inputs : (float, float)
+        Exponent q and regulariser delta of ``(|Gamma| + delta I)^-q``; q = 0 is none.
+    aligned : bool, optional
+        Statement that W(0) is aligned with Gamma; required for q >= 1.
+
+    Returns
+    -------
+    ndarray, shape (..., k)
+        Times; infinite for gamma <= 0 or s0 = 0, zero for a mode that starts above the level.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`embedding_side_level_times` and :func:`input_side_rates`.
+
+    Examples
+    --------
+    >>> gamma, s0 = [1.0, 0.01], [1e-3, 1e-3]
+    >>> both = two_sided_level_times([0.1, 0.9], gamma, s0, (1.0, 0.1), (0.5, 0.01))
+    >>> both.round(3).tolist()
+    [[0.159, 3.054], [0.49, 7.715]]
+    """
+    gamma, s0 = mode_arrays(gamma, s0)
+    rates = input_side_rates(gamma, *inputs, aligned=aligned)
+    return embedding_side_level_times(level, rates, _scaled(gamma, s0, rates), *embedding)
+
+
+def two_sided_curves(
+    t: ArrayLike,
+    gamma: ArrayLike,
+    s0: ArrayLike,
+    embedding: tuple[float, float],
+    inputs: tuple[float, float],
+    *,
+    aligned: bool = False,
+) -> Array:
+    """Eigenvalues lambda = gamma s^2 along the flow with preconditioners on both sides.
+
+    Parameters
+    ----------
+    t : array_like, shape (...)
+        Flow times, not negative; infinity is allowed.
+    gamma, s0 : array_like, shape (k,)
+        Eigenvalues of Gamma and (equivalent) singular values at t = 0; no mode starts above 1.
+    embedding, inputs, aligned
+        As in :func:`two_sided_level_times`.
+
+    Returns
+    -------
+    ndarray, shape (..., k)
+        The inverse of :func:`two_sided_level_times`, to a relative accuracy of about 1e-9. For
+        gamma < 0, where C has no power, the regulariser alone counts, and the mode decays.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`two_sided_level_times`, or if a time is not valid or a mode starts above 1.
+
+    Notes
+    -----
+    In u = logit(lambda) and the time 8 gamma (|gamma| + delta)^-q t, all modes follow one curve,
+    ``du/dc = (expit(u) + rho)^-p``, each from its own start.
+
+    Examples
+    --------
+    >>> sides = (1.0, 0.1), (0.5, 0.01)
+    >>> tau = two_sided_step_times([1.0, 0.01], [1e-3, 1e-3], *sides)
+    >>> two_sided_curves(tau, [1.0, 0.01], [1e-3, 1e-3], *sides).diagonal().round(6).tolist()
+    [0.5, 0.5]
+    """
+    gamma, s0 = mode_arrays(gamma, s0)
+    power, ridge = (
+        non_negative_number("power", embedding[0]),
+        positive_number("ridge", embedding[1]),
+    )
+    rates = input_side_rates(gamma, *inputs, aligned=aligned)
+    t = closed_form.flow_times(t)
+    lam0 = gamma * s0**2
+    if lam0.max(initial=0.0) > 1.0:
+        raise ValueError(f"a mode starts at lambda = {lam0.max():g}; expected at most 1")
+    slowed = rates * ridge**-power
+    curves = closed_form.eigenvalue_curves(t, slowed, _scaled(gamma, s0, slowed))
+    rising = (lam0 > 0) & (lam0 < 1)
+    curves[..., lam0 == 1] = 1.0
+    if rising.any():
+        log_lam = np.log(gamma[rising]) + 2.0 * np.log(s0[rising])
+        starts = log_lam - np.log(-np.expm1(log_lam))
+        clocks = 8.0 * rates[rising] * t[..., None]
+        curves[..., rising] = expit(_logits_after(clocks, starts, power, ridge))
+    return curves
+
+
+def _logits_after(clocks: Array, starts: Array, power: float, ridge: float) -> Array:
+    """Solutions of ``du/dc = (expit(u) + ridge)^-power`` at (..., k), from starts (k,)."""
+    first = float(starts.min())
+    if first >= _RISEN:
+        return np.broadcast_to(starts, clocks.shape)
+    end = _clock(first, _RISEN, power, ridge)
+    solved = solve_ivp(
+        lambda _, u: (expit(u) + ridge) ** -power, (0.0, end), [first], "DOP853",
+        dense_output=True, rtol=1e-11, atol=1e-11,
+    )  # fmt: skip
+    since = np.array([_clock(first, start, power, ridge) for start in starts.tolist()])
+    return np.maximum(
+        solved.sol(np.minimum(clocks + since, end).ravel())[0].reshape(clocks.shape), starts
+    )
 
 
 def _scaled(gamma: Array, s0: Array, rates: Array) -> Array:

@@ -38,12 +38,63 @@ from theory.arrays import Array, finite_array, non_negative_number, positive_num
 from theory.linear.closed_form import flow_times, half_rise_share
 from theory.linear.closed_form import step_times as logistic_step_times
 from theory.linear.momentum import momentum_coefficient
+from theory.linear.orthogonalised import polar_factor
 
 NEVER = 1e-3
 """A mode whose final height is below this one counts as never learned."""
 
 _LONGEST = 200.0  # the flow is followed up to this multiple of the first guess of its length
 _SIDES = ("embedding", "input")
+
+Side = tuple[str, float, float]
+"""Side of a preconditioner, its exponent and its regulariser."""
+
+
+def preconditioners(precondition: Side | tuple[Side, ...] | None) -> dict[str, tuple[float, float]]:
+    """Exponent and regulariser of the preconditioner on each side.
+
+    Parameters
+    ----------
+    precondition : (str, float, float), tuple of these, or None
+        ``('embedding', p, rho)``, ``('input', q, delta)``, or both.
+
+    Returns
+    -------
+    dict
+        From ``'embedding'`` and ``'input'``, where they are given, to the two numbers.
+
+    Raises
+    ------
+    ValueError
+        If a side is unknown or given twice, or a number is out of range.
+
+    Examples
+    --------
+    >>> preconditioners((("embedding", 1.0, 0.1), ("input", 0.5, 0.1)))
+    {'embedding': (1.0, 0.1), 'input': (0.5, 0.1)}
+    >>> preconditioners(("left", 1.0, 0.1))
+    Traceback (most recent call last):
+    ValueError: precondition is on the side 'left'; expected embedding or input
+    """
+    if not precondition:
+        return {}
+    given = (precondition,) if isinstance(precondition[0], str) else precondition
+    sides: dict[str, tuple[float, float]] = {}
+    for side, power, ridge in given:
+        if side not in _SIDES:
+            raise ValueError(
+                f"precondition is on the side {side!r}; expected {' or '.join(_SIDES)}"
+            )
+        if side in sides:
+            raise ValueError(f"precondition is on the side {side!r} twice; expected it once")
+        non_negative_number("power", power)
+        positive_number("ridge", ridge)
+        if side == "input" and power >= 1:
+            raise ValueError(
+                f"power is {power} on the input side; expected below 1, so that modes keep order"
+            )
+        sides[side] = (power, ridge)
+    return sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +110,19 @@ class Law:
     noise : ndarray, shape (K, K, K, K), optional
         Covariances of the entries g_jk and g_lm of a batch, from
         :func:`theory.linear.minibatch.batch_covariance`. Default: full batches.
-    precondition : (str, float, float), optional
+    precondition : (str, float, float) or tuple of these, optional
         ``('embedding', p, rho)`` multiplies the gradient by ``(C + rho I)^-p``, and
-        ``('input', q, delta)`` by ``(|Gamma| + delta I)^-q``. Default: none.
+        ``('input', q, delta)`` by ``(|Gamma| + delta I)^-q``; a tuple of both does both. Default:
+        none.
+    orthogonalised : bool
+        Replace updates by their polar factors (:mod:`theory.linear.orthogonalised`); for
+        iterations only.
 
     Raises
     ------
     ValueError
-        If a value is out of range, or a preconditioner is combined with noise or weight decay.
+        If a value is out of range, or a preconditioner or orthogonalised updates are combined with
+        noise or weight decay.
 
     Examples
     --------
@@ -78,27 +134,20 @@ class Law:
     off_diagonal: float = 1.0
     weight_decay: float = 0.0
     noise: Array | None = None
-    precondition: tuple[str, float, float] | None = None
+    precondition: Side | tuple[Side, ...] | None = None
+    orthogonalised: bool = False
 
     def __post_init__(self) -> None:
         positive_number("off_diagonal", self.off_diagonal)
         non_negative_number("weight_decay", self.weight_decay)
-        if self.precondition is None:
-            return
-        side, power, ridge = self.precondition
-        if side not in _SIDES:
-            raise ValueError(
-                f"precondition is on the side {side!r}; expected {' or '.join(_SIDES)}"
-            )
-        non_negative_number("power", power)
-        positive_number("ridge", ridge)
-        if side == "input" and power >= 1:
-            raise ValueError(
-                f"power is {power} on the input side; expected below 1, so that modes keep order"
-            )
-        if self.weight_decay or self.noise is not None:
+        plain = not (self.weight_decay or self.noise is not None)
+        if preconditioners(self.precondition) and not plain:
             raise ValueError(
                 "precondition is given with weight decay or batches; expected it without them"
+            )
+        if self.orthogonalised and not plain:
+            raise ValueError(
+                "orthogonalised is given with weight decay or batches; expected it without them"
             )
 
 
@@ -186,7 +235,8 @@ def reduced_flow(
     Raises
     ------
     ValueError
-        If shapes do not fit, a value is not finite, or ``until`` is not positive.
+        If shapes do not fit, a value is not finite, ``until`` is not positive, or the law has
+        orthogonalised updates, whose flow is not smooth.
 
     Examples
     --------
@@ -194,6 +244,8 @@ def reduced_flow(
     >>> flow.step_times.round(3).tolist(), flow.ceilings.round(6).tolist()
     ([1.727, 3.627], [1.0, 1.0])
     """
+    if law.orthogonalised:
+        raise ValueError("law is orthogonalised; expected a smooth one, or descent_curves")
     gamma, start = _start(gamma, w0_v)
     dim = len(start)
     ceilings = final_eigenvalues(gamma, dim, law)
@@ -465,9 +517,11 @@ def _gradient(gamma: Array, dim: int, law: Law) -> Callable[[Array], Array]:
             raise ValueError(f"noise has shape {law.noise.shape}; expected {(size,) * 4}")
         by_row = law.noise.reshape(size**2, size**2)
         by_map = np.ascontiguousarray(law.noise.transpose(0, 3, 1, 2)).reshape(by_row.shape)
-    columns = np.ones(size)
-    if law.precondition is not None and law.precondition[0] == "input":
-        columns = (np.abs(gamma) + law.precondition[2]) ** -law.precondition[1]
+    sides = preconditioners(law.precondition)
+    columns = None
+    if "input" in sides:
+        power, ridge = sides["input"]
+        columns = (np.abs(gamma) + ridge) ** -power
 
     def gradient(a: Array) -> Array:
         corr = (a * gamma) @ a.T
@@ -479,13 +533,13 @@ def _gradient(gamma: Array, dim: int, law: Law) -> Callable[[Array], Array]:
                 squares = (a[:, :, None] * a[:, None, :]).reshape(dim, -1)
                 own = (squares @ by_row).reshape(dim, size, size)
                 slope += 4.0 * (1.0 - law.off_diagonal) * np.einsum("ij,ijk->ik", a, own)
-        if law.precondition is None:
-            return slope
-        side, power, ridge = law.precondition
-        if side == "input":
-            return slope * columns
-        values, vectors = np.linalg.eigh(corr)
-        return (vectors * (values.clip(0.0) + ridge) ** -power) @ (vectors.T @ slope)
+        if columns is not None:
+            slope = slope * columns
+        if "embedding" in sides:
+            power, ridge = sides["embedding"]
+            values, vectors = np.linalg.eigh(corr)
+            slope = (vectors * (values.clip(0.0) + ridge) ** -power) @ (vectors.T @ slope)
+        return slope
 
     return gradient
 
@@ -535,7 +589,7 @@ def _descend(
     for _ in range(last):
         with np.errstate(over="ignore", invalid="ignore"):
             velocity = mu * velocity + gradient(a) + law.weight_decay * a
-            a = a - eta * velocity
+            a = a - eta * (polar_factor(velocity) if law.orthogonalised else velocity)
         if not np.all(np.abs(a) < 1e100):
             raise ValueError(
                 f"learning_rate is {learning_rate:g}; expected a smaller one: descent diverges"

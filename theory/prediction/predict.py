@@ -21,18 +21,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from theory.arrays import Array, finite_array, positive_number, whole_number
-from theory.linear import closed_form
+from theory.linear import closed_form, orthogonalised
 from theory.linear.closed_form import Plateau
 from theory.linear.gradient_descent import descent_step_iterations
 from theory.linear.initialization import equivalent_initialization
+from theory.linear.reduced import Side
 from theory.linear.ties import InitialModes, initial_modes
 from theory.pairs.gamma import Pairs, read_pairs, unit_energy
 from theory.pairs.moments import pair_moments
 from theory.pairs.spectrum import Spectrum, spectrum
 from theory.prediction.held_out import held_out_eigenvalues
 from theory.prediction.training import (
-    DeepCurves,
-    ReducedCurves,
+    Curves,
     ScaledCurves,
     Training,
     modes_needed,
@@ -44,6 +44,9 @@ from theory.prediction.uncertainty import estimate_eigenvalues, step_intervals
 
 STABLE_SHARE = 0.2
 """Default learning rate as a share of the largest stable one, usually 0.05 / gamma_1."""
+MUON_SHARE = 0.05
+"""The same share with orthogonalised descent, whose first update is as large as any other;
+divided by 1 - momentum, which the stable rate has as a factor, up to the share above."""
 BATCH_SHARE = 0.25
 """Factor on the default learning rate with batches, whose law holds for small ones."""
 
@@ -79,7 +82,8 @@ class StepPrediction:
     resolved : ndarray of bool, shape (dim,)
         Whether the sample separates the mode from its neighbours and from zero.
     step_times : ndarray, shape (dim,)
-        Flow time (learning rate x step) of the half-rise; infinite if the mode is never learned.
+        Flow time (learning rate x step / (1 - momentum), or learning rate x step with ``muon``) of
+        the half-rise; infinite if the mode is never learned.
     step_time_low, step_time_high : ndarray, shape (dim,)
         Intervals of the population's step times at this W(0).
     interval_level : float
@@ -97,7 +101,7 @@ class StepPrediction:
     stable_learning_rate : float
         Largest stable learning rate of gradient descent: ``1 / (4 gamma_1)``, or
         ``1 / (2 |gamma_min|)`` if the most negative eigenvalue requires it; infinite if all are
-        zero.
+        zero. With ``muon``, the largest one at which learned modes stay above 1/2.
     step_iterations : ndarray, shape (dim,)
         Half-rise in iterations of gradient descent, by the exact recursion.
     plateaus : tuple of Plateau
@@ -119,7 +123,7 @@ class StepPrediction:
         How the model is trained. If not plainly, the j-th step time is that of the j-th largest
         lambda: the time at which it first passes half of ``ceilings[j]``. Intervals are then those
         of plain training times the ratio of the two step times of the mode.
-    curves : ReducedCurves, DeepCurves, ScaledCurves or None
+    curves : ReducedCurves, DeepCurves, OrthogonalisedCurves, ScaledCurves or None
         Curves of that training; None for the plain closed form.
     """
 
@@ -153,7 +157,7 @@ class StepPrediction:
     route: str
     ceilings: Array
     training: Training
-    curves: ReducedCurves | DeepCurves | ScaledCurves | None
+    curves: Curves | ScaledCurves | None
 
     def loss(self, t: ArrayLike) -> Array:
         """Predicted loss at flow times ``t`` (...), without weight decay."""
@@ -200,7 +204,9 @@ def predict_steps(
     weight_decay: float = 0.0,
     off_diagonal: float = 1.0,
     depth: int = 1,
-    precondition: tuple[str, float, float] | None = None,
+    precondition: Side | tuple[Side, ...] | None = None,
+    relative_ridge: bool = False,
+    optimizer: str = "sgd",
 ) -> StepPrediction:
     """Predict when linear Barlow Twins learns each embedding dimension.
 
@@ -219,7 +225,8 @@ def predict_steps(
         Generator, or seed, of W(0) = alpha * standard normal of shape (d, m), and of the intervals.
     learning_rate : float, optional
         Learning rate for ``step_iterations``. Default: a fifth of the largest stable one; a quarter
-        of that with batches, and with momentum times 1 - momentum.
+        of that with batches, and with momentum times 1 - momentum; with ``muon`` a twentieth
+        of it without momentum.
     center : bool
         Subtract the mean over both views.
     scale : float
@@ -240,10 +247,15 @@ def predict_steps(
     depth : int
         Layers of the linear network, which starts from balanced factors of the aligned
         initialisation that is equivalent to W(0). Only ``momentum`` can be combined with it.
-    precondition : (str, float, float), optional
+    precondition : (str, float, float) or tuple of these, optional
         ``('embedding', p, rho)`` multiplies the gradient by ``(C + rho I)^-p``, ``('input', q,
-        delta)`` by ``(|Gamma| + delta I)^-q``. Only momentum and ``off_diagonal`` can be combined
-        with it.
+        delta)`` by ``(|Gamma| + delta I)^-q``, and a tuple of both by both. Only momentum and
+        ``off_diagonal`` can be combined with it.
+    relative_ridge : bool
+        The number delta is a multiple of the largest eigenvalue of Gamma.
+    optimizer : {'sgd', 'muon'}
+        Gradient descent, or orthogonalised descent (:mod:`theory.linear.orthogonalised`), with
+        which only momentum can be combined.
 
     Returns
     -------
@@ -278,7 +290,10 @@ def predict_steps(
     >>> steps.ceilings.round(2).tolist(), steps.step_times.round(1).tolist()
     ([0.75, 0.73], [2.1, 4.8])
     """
-    training = Training(batch_size, momentum, weight_decay, off_diagonal, depth, precondition)
+    training = Training(
+        batch_size, momentum, weight_decay, off_diagonal, depth, precondition, relative_ridge,
+        optimizer,
+    )  # fmt: skip
     pairs = read_pairs(x, x_prime, center=center, scale=scale)
     dim = whole_number("dim", dim, 1, pairs.m)
     rng = np.random.default_rng(rng)
@@ -303,7 +318,9 @@ def predict_steps_from(
     weight_decay: float = 0.0,
     off_diagonal: float = 1.0,
     depth: int = 1,
-    precondition: tuple[str, float, float] | None = None,
+    precondition: Side | tuple[Side, ...] | None = None,
+    relative_ridge: bool = False,
+    optimizer: str = "sgd",
 ) -> StepPrediction:
     """Predict step times from given initial weights.
 
@@ -315,7 +332,7 @@ def predict_steps_from(
         Initial weights W(0), small.
     learning_rate, center, scale, groups, level, route
         As in :func:`predict_steps`.
-    batch_size, momentum, weight_decay, off_diagonal, depth, precondition
+    batch_size, momentum, weight_decay, off_diagonal, depth, precondition, relative_ridge, optimizer
         As in :func:`predict_steps`.
     rng : numpy.random.Generator or int
         Generator, or seed, of the intervals.
@@ -336,7 +353,10 @@ def predict_steps_from(
     >>> predict_steps_from(x, x, [[1e-3, 0.0]]).step_times.round(3).tolist()
     [0.82]
     """
-    training = Training(batch_size, momentum, weight_decay, off_diagonal, depth, precondition)
+    training = Training(
+        batch_size, momentum, weight_decay, off_diagonal, depth, precondition, relative_ridge,
+        optimizer,
+    )  # fmt: skip
     pairs = read_pairs(x, x_prime, center=center, scale=scale)
     w0 = finite_array("w0", w0, 2)
     if w0.shape[1] != pairs.m or not 1 <= w0.shape[0] <= pairs.m:
@@ -368,6 +388,9 @@ def _predict(
         pairs, count, beyond=min(_BEYOND, pairs.m - count) if count == dim else 0, route=route
     )
     gamma, vectors, residuals = _top_modes(modes, w0, dim)
+    largest = float(modes.eigenvalues.max(initial=0.0))
+    training = training.with_ridge_in_units(largest)
+    given = given.with_ridge_in_units(largest * unit**-2)
     positive = int(np.count_nonzero(gamma > 0))
     if positive < dim:
         warnings.warn(
@@ -376,6 +399,11 @@ def _predict(
             stacklevel=3,
         )
     start = _initial_modes(modes, w0, gamma, vectors, positive)
+    plain = closed_form.step_times(gamma, start.s0)
+    if training.optimizer == "muon":
+        none = np.zeros(dim, dtype=bool)
+        left, s0 = orthogonalised.equivalent_initialization(w0, gamma, vectors)
+        start = InitialModes(left, s0, vectors, none, none)
     s0 = start.s0
     if training.depth == 1:  # balanced layers are exact from any start
         _check_small(gamma * s0**2)
@@ -384,6 +412,8 @@ def _predict(
         # Momentum makes steps of the flow longer; the default keeps them as they are without.
         share = STABLE_SHARE * (1.0 - training.momentum) / (1.0 + training.momentum)
         share *= BATCH_SHARE if training.batch_size is not None else 1.0
+        if training.optimizer == "muon":
+            share = min(MUON_SHARE / (1.0 - training.momentum), STABLE_SHARE)
         learning_rate = share * stable if np.isfinite(stable) else 1.0
     units = pairs.groups if groups is None else np.asarray(groups)
     # Null directions that complete a short spectrum have no data, so nothing is known.
@@ -403,18 +433,22 @@ def _predict(
         early[:known], late[:known] = bounds.step_time_low, bounds.step_time_high
         bias[:known], resolved[:known] = estimate.bias, estimate.separated & held_out.learned
         from_images[:known], from_views[:known] = moments.deviations()
-    step_times = closed_form.step_times(gamma, s0)
-    curves: ReducedCurves | DeepCurves | None = None
+    step_times = plain
+    curves: Curves | None = None
     if training.plain:
         iterations = descent_step_iterations(gamma, s0, learning_rate)
         plateaus = closed_form.plateaus(gamma, s0)
         ceilings = np.where(np.isfinite(step_times), 1.0, 0.0)
     else:
-        plain = step_times
         steps = trained_steps(training, pairs, modes, gamma, w0, start, learning_rate)
         step_times, iterations, curves = steps.step_times, steps.step_iterations, steps.curves
         plateaus, ceilings = steps.plateaus, steps.ceilings
-        early, late = scaled_interval(early, late, plain, step_times)
+        # Orthogonalised step times are proportional to gamma^-1/2, plain ones to 1/gamma.
+        power = 0.5 if training.optimizer == "muon" else 1.0
+        early, late = scaled_interval(early, late, plain, step_times, power)
+        if training.optimizer == "muon":  # where there is no ratio
+            never = ~np.isfinite(step_times)
+            early[never] = np.sqrt(0.5 / np.maximum(high[never], np.finfo(float).tiny))
     prediction = StepPrediction(
         eigenvalues=gamma,
         next_eigenvalue=float(modes.eigenvalues[dim]) if len(modes.eigenvalues) > dim else np.nan,

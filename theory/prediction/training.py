@@ -1,9 +1,10 @@
-r"""Step times for the way a model is trained: batches, momentum, penalties, depth, preconditioning.
+r"""Step times for the way a model is trained: batches, momentum, penalties, depth, and so on.
 
 Without depth, the reduced equation of :mod:`theory.linear.reduced` in the top eigenvectors of Gamma
 (twice the embedding dimension; with batches, which turn the map out of these, up to four times)
 covers every allowed combination; a product of N layers follows the closed form of
-:mod:`theory.linear.deep` from balanced, aligned factors.
+:mod:`theory.linear.deep` from balanced, aligned factors, and orthogonalised descent that of
+:mod:`theory.linear.orthogonalised`.
 """
 
 from __future__ import annotations
@@ -20,16 +21,20 @@ from theory.arrays import (
     positive_number,
     whole_number,
 )
-from theory.linear import deep, minibatch, reduced
+from theory.linear import deep, minibatch, orthogonalised, reduced
 from theory.linear.closed_form import Plateau, plateaus_between
 from theory.linear.gradient_descent import stable_learning_rate
 from theory.linear.momentum import momentum_coefficient
+from theory.linear.reduced import Side, preconditioners
 from theory.linear.ties import InitialModes
 from theory.pairs.gamma import Pairs
 from theory.pairs.spectrum import Spectrum
 
 LARGEST_DIM = 64
 """Largest embedding dimension with batches: their covariances take 8 dim^4 bytes."""
+
+OPTIMIZERS = ("sgd", "muon")
+"""Ways to update: gradient descent, and by the polar factor of the gradient."""
 
 _MOST_MODES = 24  # of batches, unless the embedding dimension is larger
 _MOST_ITERATIONS = 100_000  # later steps are those of the flow, which is accurate there
@@ -52,9 +57,13 @@ class Training:
         Weight of the squared off-diagonal entries of C in the loss.
     depth : int
         Number of layers whose product is the map, from balanced factors aligned with Gamma.
-    precondition : (str, float, float), optional
-        ``('embedding', p, rho)`` or ``('input', q, delta)``, see
+    precondition : (str, float, float) or tuple of these, optional
+        ``('embedding', p, rho)``, ``('input', q, delta)`` or both, see
         :class:`theory.linear.reduced.Law`.
+    relative_ridge : bool
+        The number delta is a multiple of the largest eigenvalue of Gamma.
+    optimizer : {'sgd', 'muon'}
+        Gradient descent, or orthogonalised descent (:mod:`theory.linear.orthogonalised`).
 
     Raises
     ------
@@ -75,7 +84,9 @@ class Training:
     weight_decay: float = 0.0
     off_diagonal: float = 1.0
     depth: int = 1
-    precondition: tuple[str, float, float] | None = None
+    precondition: Side | tuple[Side, ...] | None = None
+    relative_ridge: bool = False
+    optimizer: str = "sgd"
 
     def __post_init__(self) -> None:
         if self.batch_size is not None:
@@ -84,6 +95,7 @@ class Training:
         non_negative_number("weight_decay", self.weight_decay)
         positive_number("off_diagonal", self.off_diagonal)
         whole_number("depth", self.depth, 1)
+        self._check_optimizer()
         self.law()
         changed = [
             field.name for field in fields(self) if getattr(self, field.name) != field.default
@@ -93,32 +105,78 @@ class Training:
             raise ValueError(
                 f"depth is {self.depth} with {', '.join(others)}; expected it with momentum only"
             )
-        if self.precondition is not None and self.batch_size is not None:
+        if self.precondition and self.batch_size is not None:
             raise ValueError("precondition is given with batch_size; expected full batches")
+        if self.relative_ridge and "input" not in self.sides:
+            raise ValueError("relative_ridge is given without precondition of the input side")
+
+    def _check_optimizer(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer is {self.optimizer!r}; expected {' or '.join(OPTIMIZERS)}")
+        if self.optimizer != "muon":
+            return
+        others = [
+            field.name
+            for field in fields(self)
+            if field.name not in ("optimizer", "momentum", "relative_ridge")
+            and getattr(self, field.name) != field.default
+        ]
+        if others:
+            raise ValueError(
+                f"optimizer is muon with {', '.join(others)}; expected it with momentum only"
+            )
 
     @property
     def plain(self) -> bool:
         """Whether this is plain gradient descent on all pairs."""
         return self == Training()
 
+    @property
+    def sides(self) -> dict[str, tuple[float, float]]:
+        """Exponent and regulariser of the preconditioner on each side."""
+        return preconditioners(self.precondition)
+
+    def with_ridge_in_units(self, largest: float) -> Training:
+        """The same training without a relative ridge, for a largest eigenvalue of Gamma."""
+        if not self.relative_ridge:
+            return self
+        return replace(
+            self, precondition=self._ridge_times(max(largest, 0.0) or 1.0), relative_ridge=False
+        )
+
     def scaled(self, unit: float) -> Training:
         """The same training of views times ``unit``, with W divided by it."""
-        precondition = self.precondition
-        if precondition is not None and precondition[0] == "input":
-            precondition = (*precondition[:2], precondition[2] * unit**2)
+        precondition = self.precondition if self.relative_ridge else self._ridge_times(unit**2)
         return replace(self, weight_decay=self.weight_decay * unit**2, precondition=precondition)
+
+    def _ridge_times(self, factor: float) -> Side | tuple[Side, ...] | None:
+        """The preconditioners with another regulariser on the input side."""
+        if not self.precondition:
+            return self.precondition
+        sides = tuple(
+            (side, power, ridge * (factor if side == "input" else 1.0))
+            for side, (power, ridge) in self.sides.items()
+        )
+        return sides if len(sides) > 1 else sides[0]
 
     def clock(self, unit: float) -> float:
         """Flow time by which a unit of flow time of :meth:`scaled` is to be multiplied."""
+        if self.optimizer == "muon":
+            return unit
         if self.depth > 1:
             return unit ** (2.0 / self.depth)
-        if self.precondition is not None and self.precondition[0] == "input":
-            return unit ** (2.0 - 2.0 * self.precondition[1])
-        return unit**2
+        return unit ** (2.0 - 2.0 * self.sides.get("input", (0.0, 0.0))[0])
+
+    def time_per_update(self, learning_rate: float) -> float:
+        """Flow time of an update; an orthogonalised one has its size with any momentum."""
+        return learning_rate / (1.0 if self.optimizer == "muon" else 1.0 - self.momentum)
 
     def law(self, noise: Array | None = None) -> reduced.Law:
         """The loss and its gradient, with the covariances of batches."""
-        return reduced.Law(self.off_diagonal, self.weight_decay, noise, self.precondition)
+        return reduced.Law(
+            self.off_diagonal, self.weight_decay, noise, self.precondition,
+            self.optimizer == "muon",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,10 +241,47 @@ class DeepCurves:
 
 
 @dataclass(frozen=True, eq=False)
+class OrthogonalisedCurves:
+    """Curves of orthogonalised descent, in closed form for small steps."""
+
+    gamma: Array
+    s0: Array
+    left: Array
+    vectors: Array
+    top: Array  # eigenvalues (K,) and initial map (d, K) of the iterations
+    start: Array
+    law: reduced.Law
+
+    def eigenvalue_curves(self, t: ArrayLike) -> Array:
+        """Eigenvalues (..., dim) at flow times, descending."""
+        curves = orthogonalised.eigenvalue_curves(t, self.gamma, self.s0)
+        return np.sort(curves, axis=-1)[..., ::-1]
+
+    def loss(self, t: ArrayLike) -> Array:
+        """Loss (...) at flow times."""
+        return orthogonalised.loss(t, self.gamma, self.s0)
+
+    def weights(self, t: ArrayLike) -> Array:
+        """Map (..., dim, m) at flow times."""
+        values = orthogonalised.singular_values(t, self.gamma, self.s0)
+        return (self.left * values[..., None, :]) @ self.vectors.T
+
+    def descent_curves(self, iterations: ArrayLike, learning_rate: float, momentum: float) -> Array:
+        """Eigenvalues (T, dim) at iterations of orthogonalised descent."""
+        return reduced.descent_curves(
+            iterations, self.top, self.start, learning_rate, law=self.law, momentum=momentum
+        )
+
+
+Curves = ReducedCurves | DeepCurves | OrthogonalisedCurves
+"""Curves of a training that is not plain."""
+
+
+@dataclass(frozen=True, eq=False)
 class ScaledCurves:
     """Curves in units of the data, of a prediction for views times ``unit``."""
 
-    scaled: ReducedCurves | DeepCurves
+    scaled: Curves
     unit: float
     clock: float
 
@@ -221,7 +316,7 @@ class TrainedSteps:
         The same in iterations of gradient descent.
     plateaus : tuple of Plateau
         Plateaus of the loss.
-    curves : ReducedCurves or DeepCurves
+    curves : ReducedCurves, DeepCurves or OrthogonalisedCurves
         Curves and maps.
     """
 
@@ -229,7 +324,7 @@ class TrainedSteps:
     step_times: Array
     step_iterations: Array
     plateaus: tuple[Plateau, ...]
-    curves: ReducedCurves | DeepCurves
+    curves: Curves
 
 
 def stable_rate(gamma: Array, lowest: float, training: Training) -> float:
@@ -250,14 +345,17 @@ def stable_rate(gamma: Array, lowest: float, training: Training) -> float:
         ``1 / (4 gamma_1)`` for plain training, times 1 + momentum, and by the curvature of the
         other ways to train. Stability is local: with much momentum, descent from a small W(0) can
         overshoot and diverge below it. On the embedding side it bounds the first growth as well.
+        Orthogonalised descent does not diverge; see
+        :func:`theory.linear.orthogonalised.stable_learning_rate`.
 
     Examples
     --------
     >>> stable_rate(np.array([1.0, 0.5]), 0.0, Training(momentum=0.9))
     0.475
     """
-    if training.precondition is not None:
-        side, power, ridge = training.precondition
+    if training.optimizer == "muon":
+        return orthogonalised.stable_learning_rate(gamma, training.momentum)
+    for side, (power, ridge) in training.sides.items():
         if side == "input":
             gamma = gamma * (np.abs(gamma) + ridge) ** -power
             lowest = lowest * (abs(lowest) + ridge) ** -power
@@ -350,6 +448,8 @@ def trained_steps(
     positive = int(np.count_nonzero(modes.eigenvalues[:most] > 0))
     count = max(positive, 1)
     top, basis = modes.eigenvalues[:count], modes.eigenvectors[:, :count]
+    if training.optimizer == "muon":
+        return _orthogonalised_steps(training, gamma, top, w0 @ basis, start, learning_rate)
     noise = None
     if training.batch_size is not None:
         views = [(a @ basis, b @ basis) for a, b in pairs]
@@ -421,7 +521,29 @@ def _deep_steps(
     return TrainedSteps(ceilings, times, iterations, plateaus, curves)
 
 
-def scaled_interval(early: Array, late: Array, plain: Array, trained: Array) -> tuple[Array, Array]:
+def _orthogonalised_steps(
+    training: Training, gamma: Array, top: Array, w0_v: Array, start: InitialModes, rate: float
+) -> TrainedSteps:
+    law, s0 = training.law(), start.s0
+    times = np.sort(orthogonalised.step_times(gamma, s0))
+    last = float(np.max(times[np.isfinite(times)], initial=0.0))
+    iterations = reduced.descent_step_iterations(
+        top, w0_v, rate, law=law, momentum=training.momentum,
+        limit=_iterations(last, rate, 0.0),
+    )  # fmt: skip
+    late = ~np.isfinite(iterations)
+    iterations[late] = times[late] / rate
+    curves = OrthogonalisedCurves(gamma, s0, start.left, start.right, top, w0_v, law)
+    begins, ends = orthogonalised.level_times([0.1, 0.9], gamma, s0)
+    plateaus = plateaus_between(
+        orthogonalised.step_times(gamma, s0), begins, ends, lambda t: float(curves.loss(t))
+    )
+    return TrainedSteps(np.isfinite(times).astype(float), times, iterations, plateaus, curves)
+
+
+def scaled_interval(
+    early: Array, late: Array, plain: Array, trained: Array, power: float = 1.0
+) -> tuple[Array, Array]:
     """Intervals of plain step times, by the ratio of the trained to the plain one of each mode.
 
     Parameters
@@ -430,6 +552,8 @@ def scaled_interval(early: Array, late: Array, plain: Array, trained: Array) -> 
         Interval in plain training.
     plain, trained : ndarray, shape (dim,)
         Step times of the sample in plain training and in the other way to train.
+    power : float
+        The trained step times change like the plain ones to this power, if eigenvalues change.
 
     Returns
     -------
@@ -442,5 +566,8 @@ def scaled_interval(early: Array, late: Array, plain: Array, trained: Array) -> 
     (array([2., 1.]), array([ 6., inf]))
     """
     both = np.isfinite(plain) & np.isfinite(trained) & (plain > 0)
-    ratio = np.divide(trained, plain, out=np.ones_like(plain), where=both)
-    return early * ratio, np.where(np.isfinite(trained), late * ratio, np.inf)
+    base, times = np.where(both, plain, 1.0), np.where(both, trained, 1.0)
+    return (
+        times * (early / base) ** power,
+        np.where(np.isfinite(trained), times * (late / base) ** power, np.inf),
+    )

@@ -45,6 +45,7 @@ from sslsim.training.full_batch import (
     train_linear_fresh,
 )
 from theory import StepPrediction, predict_steps_from
+from theory.linear import closed_form, orthogonalised
 from theory.linear.closed_form import rise_widths
 from theory.linear.deep import balanced_factors
 from theory.linear.gradient_descent import (
@@ -191,10 +192,16 @@ def _with_fresh_views(options: CompareOptions) -> CompareOptions:
     """
     if holds_pairs(options.data):
         raise ValueError(f"fresh-views needs images, but {options.data} holds pairs")
-    if options.precondition == "input":
+    if options.optimizer == "muon":
         raise ValueError(
-            "precondition is input with fresh-views; expected embedding: Gamma changes with views"
+            "optimizer is muon with fresh-views; expected sgd: an orthogonalised update does not "
+            "average the noise of new views"
         )
+    for name, side in (("precondition", "input"), ("precondition-inputs", "covariance")):
+        if getattr(options, name.replace("-", "_")) == side:
+            raise ValueError(
+                f"{name} is {side} with fresh-views; expected embedding: Gamma changes with views"
+            )
     if options.views_per_image is None:
         return replace(options, views_per_image=_FRESH_VIEWS)
     if options.batch_size is not None and options.views_per_image < 4:
@@ -340,6 +347,7 @@ def _trained_otherwise(
             "weight_decay": training.weight_decay,
             "off_diagonal": training.off_diagonal,
             "precondition": training.precondition,
+            "optimizer": training.optimizer,
             "progress": sys.stderr.isatty(),
         }
         if isinstance(views, PairSet):
@@ -353,7 +361,7 @@ def _trained_otherwise(
 
 
 def _time_per_iteration(prediction: StepPrediction) -> float:
-    return prediction.learning_rate / (1.0 - prediction.training.momentum)
+    return prediction.training.time_per_update(prediction.learning_rate)
 
 
 def _predicted_curves(prediction: StepPrediction, iterations: NDArray[np.int64]) -> Array:
@@ -375,10 +383,15 @@ def _judged_otherwise(prediction: StepPrediction, runs: list[LinearRun]) -> dict
     """Predicted against measured step times and ceilings of a training that is not plain."""
     scale, gamma = _time_per_iteration(prediction), prediction.eigenvalues
     predicted = scale * prediction.step_iterations
-    plain = scale * descent_step_iterations(gamma, prediction.initial_singular_values, scale)
-    naive = scale * descent_step_iterations(
-        gamma, column_norms(prediction.initial_weights, prediction.eigenvectors), scale
-    )
+    singular = prediction.initial_singular_values
+    norms = column_norms(prediction.initial_weights, prediction.eigenvectors)
+    if prediction.training.optimizer == "muon":
+        # At a rate for orthogonalised updates, plain descent may be unstable.
+        plain = closed_form.step_times(gamma, singular)
+        naive = orthogonalised.step_times(gamma, norms)
+    else:
+        plain = scale * descent_step_iterations(gamma, singular, scale)
+        naive = scale * descent_step_iterations(gamma, norms, scale)
     known = np.isfinite(predicted)
     measured = np.full((len(runs), len(gamma)), np.inf)
     order = np.argsort(predicted, kind="stable")

@@ -61,11 +61,12 @@ def check_model(options: ModelOptions, m: int, n: int) -> None:
         raise ValueError(f"lr is {options.lr}; expected a finite number above zero")
     if not 0 < options.interval_level < 1:
         raise ValueError(f"interval-level is {options.interval_level}; expected between 0 and 1")
-    default = ModelOptions()
-    for name in ("power", "ridge"):
-        value = getattr(options, name)
-        if options.precondition is None and value != getattr(default, name):
-            raise ValueError(f"{name} is {value}; expected it with --precondition only")
+    _check_preconditioners(options)
+    if options.optimizer == "muon" and (options.views_per_image or 2) > 2:
+        raise ValueError(
+            f"views-per-image is {options.views_per_image} with optimizer muon; expected 2: an "
+            "orthogonalised update does not average the noise of new views"
+        )
     if options.batch_size is not None and not 1 <= options.batch_size <= n:
         raise ValueError(f"batch-size is {options.batch_size}; expected from 1 to the {n} pairs")
     try:
@@ -76,16 +77,48 @@ def check_model(options: ModelOptions, m: int, n: int) -> None:
         raise ValueError(f"dim is {options.dim} with batch-size; expected at most {LARGEST_DIM}")
 
 
+def _check_preconditioners(options: ModelOptions) -> None:
+    """Refuse numbers of a preconditioner that is not there, and two ways to name one."""
+    default = ModelOptions()
+    switches = {"": options.precondition is not None}
+    for side in ("embedding", "inputs"):
+        switches[f"precondition_{side}_"] = getattr(options, f"precondition_{side}") != "none"
+    for prefix, given in switches.items():
+        for name in (f"{prefix}power", f"{prefix}ridge"):
+            value = getattr(options, name)
+            if not given and value != getattr(default, name):
+                switch = "--precondition" if not prefix else f"--{prefix[:-1].replace('_', '-')}"
+                raise ValueError(
+                    f"{name.replace('_', '-')} is {value}; expected it with {switch} only"
+                )
+    if switches.pop("") and any(switches.values()):
+        raise ValueError(
+            f"precondition is {options.precondition} with precondition-embedding or "
+            "precondition-inputs; expected one of the two ways"
+        )
+
+
 def training_of(options: ModelOptions) -> dict[str, Any]:
     """How the linear model is trained: arguments of ``theory.predict_steps``.
 
     >>> training_of(ModelOptions(precondition="input"))["precondition"]
     ('input', 0.5, 0.01)
+    >>> training_of(ModelOptions(precondition_embedding="covariance"))["precondition"]
+    ('embedding', 1.0, 0.1)
     """
-    names = ("batch_size", "momentum", "weight_decay", "off_diagonal", "depth")
+    names = ("batch_size", "momentum", "weight_decay", "off_diagonal", "depth", "optimizer")
     given = {name: getattr(options, name) for name in names}
-    side = options.precondition
-    given["precondition"] = None if side is None else (side, options.power, options.ridge)
+    sides: list[tuple[str, float, float]] = []
+    if options.precondition is not None:
+        sides.append((options.precondition, options.power, options.ridge))
+    if options.precondition_embedding != "none":
+        power, ridge = options.precondition_embedding_power, options.precondition_embedding_ridge
+        sides.append(("embedding", power, ridge))
+    if options.precondition_inputs != "none":
+        power, ridge = options.precondition_inputs_power, options.precondition_inputs_ridge
+        sides.append(("input", power, ridge))
+    given["precondition"] = tuple(sides) if len(sides) > 1 else next(iter(sides), None)
+    given["relative_ridge"] = options.precondition_inputs != "none"
     return given
 
 

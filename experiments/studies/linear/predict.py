@@ -137,7 +137,12 @@ def check_stability(prediction: StepPrediction) -> None:
     if prediction.learning_rate >= prediction.stable_learning_rate:
         raise ValueError(
             f"lr is {prediction.learning_rate:g}; expected below "
-            f"{prediction.stable_learning_rate:.4g}, where descent is stable"
+            f"{prediction.stable_learning_rate:.4g}, where "
+            + (
+                "learned modes stay above one half"
+                if prediction.training.optimizer == "muon"
+                else "descent is stable"
+            )
         )
 
 
@@ -227,12 +232,22 @@ def _training(options: ModelOptions) -> str:
     """What is not plain in the training, in words."""
     given = training_of(options)
     plain = training_of(ModelOptions())
-    words = {
-        name.replace("_", " "): value if isinstance(value, tuple) else (value,)
+    return "".join(
+        f", {name.replace('_', ' ')}{_spoken(value)}"
         for name, value in given.items()
         if value != plain[name]
-    }
-    return "".join(f", {name} {' '.join(map(str, value))}" for name, value in words.items())
+    )
+
+
+def _spoken(value: Any) -> str:
+    """A value after its name, without brackets; the name alone says that something is on.
+
+    >>> _spoken((("embedding", 1.0, 0.1), ("input", 0.5, 0.1)))
+    ' embedding 1.0 0.1 input 0.5 0.1'
+    """
+    if isinstance(value, tuple):
+        return "".join(map(_spoken, value))
+    return "" if value is True else f" {value}"
 
 
 def _centring(options: ModelOptions) -> str:

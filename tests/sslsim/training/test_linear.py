@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import polar
 
 from sslsim import objectives
-from sslsim.training.full_batch import train_linear
+from sslsim.training.full_batch import train_linear, train_linear_fresh
 
 
 def problem(n=6, m=20, d=3, seed=0, scale=0.1):
@@ -202,20 +203,47 @@ def powered(matrix, power, ridge):
 
 
 @pytest.mark.parametrize("shape", [(6, 20), (30, 20)])
-@pytest.mark.parametrize("side", ["embedding", "input", None])
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+def test_orthogonalised_updates_are_polar_factors_of_the_buffer(shape, momentum):
+    x, x_prime, w0 = problem(*shape)
+    options = {"momentum": momentum, "optimizer": "muon"}
+    run = train_linear(x, x_prime, w0, 1e-2, 60, **options)
+    fresh = train_linear_fresh(
+        lambda _: (torch.from_numpy(x), torch.from_numpy(x_prime)), w0, 1e-2, 60, **options
+    )
+    w, buffer = w0, np.zeros_like(w0)
+    for _ in range(60):
+        corr, gamma = correlation(w, x, x_prime)
+        buffer = momentum * buffer + 4 * (corr - np.eye(3)) @ w @ gamma
+        w = w - 1e-2 * polar(buffer)[0]
+    for trained in (run, fresh):
+        np.testing.assert_allclose(trained.weights, w, rtol=0, atol=1e-8)
+        assert trained.times[-1] == pytest.approx(60 * 1e-2)  # with any momentum
+
+
+def test_an_orthogonalised_update_leaves_out_directions_without_gradient():
+    x = np.diag([1.0, 0.5, 0.0])
+    run = train_linear(x, x, 0.1 * np.eye(3), 1e-2, 5, optimizer="muon")
+    np.testing.assert_allclose(run.weights, np.diag([0.15, 0.15, 0.1]), atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (30, 20)])
+@pytest.mark.parametrize("side", ["embedding", "input", "both", None])
 @pytest.mark.parametrize("weight", [1.0, 0.2])
 def test_weights_of_the_loss_and_preconditioners_equal_the_literal_descent(shape, side, weight):
     x, x_prime, w0 = problem(*shape)
     given = None if side is None else (side, 0.5, 0.1)
+    if side == "both":
+        given = (("input", 0.5, 0.1), ("embedding", 0.5, 0.1))
     run = train_linear(x, x_prime, w0, 1e-3, 40, off_diagonal=weight, precondition=given)
     w = w0
     for _ in range(40):
         corr, gamma = correlation(w, x, x_prime)
         error = np.where(np.eye(3) > 0, 1.0, weight) * (corr - np.eye(3))
         gradient = 4 * error @ w @ gamma
-        if side == "embedding":
+        if side in ("embedding", "both"):
             gradient = powered(corr, 0.5, 0.1) @ gradient
-        if side == "input":
+        if side in ("input", "both"):
             gradient = gradient @ powered(gamma, 0.5, 0.1)
         w = w - 1e-3 * gradient
     np.testing.assert_allclose(run.weights, w, rtol=0, atol=1e-10)
@@ -244,6 +272,10 @@ def test_layers_are_trained_as_torch_trains_them(shape):
         ({"batch_size": 7}, "batch_size is 7; expected from 1 to the 6 pairs"),
         ({"off_diagonal": -1.0}, "off_diagonal is -1.0"),
         ({"precondition": ("left", 1.0, 0.1)}, "precondition is"),
+        ({"precondition": (("input", 1.0, 0.1), ("input", 1.0, 0.1))}, "precondition is"),
+        ({"precondition": (("input", 1.0, 0.1), ("embedding", 1.0, 0.0))}, "precondition is"),
+        ({"optimizer": "adam"}, "optimizer is 'adam'; expected sgd or muon"),
+        ({"optimizer": "muon", "weight_decay": 0.1}, "weight_decay is 0.1 with muon; expected 0"),
         ({"w0": (np.ones((3, 20)), np.ones((2, 4)))}, "layers that do not fit"),
     ],
     ids=str,

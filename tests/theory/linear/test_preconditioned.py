@@ -200,6 +200,85 @@ def test_left_out_modes_stand_still():
     np.testing.assert_allclose(regular, [1.0, 1.0, 0.0, 0.0], atol=1e-15)
 
 
+def two_sided(w, gamma, embedding, inputs):
+    c = w @ gamma @ w.T
+    slope = -4.0 * power(c, -embedding[0], embedding[1]) @ (c - np.eye(len(c))) @ w @ gamma
+    return slope @ power(gamma, -inputs[0], inputs[1])
+
+
+@pytest.mark.parametrize("inputs", [(0.5, 0.1), (0.9, 0.03)])
+def test_both_sides_matrix_flow_from_an_aligned_start(inputs):
+    rng = np.random.default_rng(5)
+    eigenvalues = np.array([1.0, 0.3, 0.6, -0.2])
+    vectors = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    left = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    gamma, s0 = (vectors * eigenvalues) @ vectors.T, np.array([0.05, 0.02, 0.1])
+    embedding = (0.7, 0.05)
+    t = np.linspace(0.0, 0.6, 5)
+    w = integrate(
+        lambda w: two_sided(w, gamma, embedding, inputs), (left * s0) @ vectors[:, :3].T, t
+    )
+    exact = left.T @ w @ gamma @ w.swapaxes(1, 2) @ left
+    curves = pre.two_sided_curves(t, eigenvalues[:3], s0, embedding, inputs)
+    np.testing.assert_allclose(exact, curves[:, :, None] * np.eye(3), atol=1e-7)
+    assert curves[-1].max() > 0.9
+    assert curves[1].max() < 0.5
+
+
+def test_both_sides_hold_on_ten_modes_from_a_generic_small_start():
+    """The first eigenvalue 65 times the tenth, two later ones, and two below zero."""
+    rng = np.random.default_rng(6)
+    eigenvalues = 65.0 ** (-np.arange(12) / 9.0)
+    gamma = np.diag(np.r_[eigenvalues, -0.1, -0.02])
+    embedding, inputs = (1.0, 0.1), (0.5, 0.1)
+    w0 = 1e-3 * rng.standard_normal((10, 14))
+    s0 = equivalent_initialization(w0, np.eye(14)[:, :10])[1]
+    predicted = pre.two_sided_step_times(eigenvalues[:10], s0, embedding, inputs)
+    t = np.linspace(0.0, 1.3 * predicted[-1], 3000)
+    flow = solve_ivp(
+        lambda _, flat: two_sided(flat.reshape(w0.shape), gamma, embedding, inputs).ravel(),
+        (0.0, t[-1]), w0.ravel(), method="DOP853", rtol=1e-7, atol=1e-10, t_eval=t,
+    )  # fmt: skip
+    measured = crossings(t, flow.y.T.reshape(-1, *w0.shape), gamma)
+    error = np.abs(predicted / measured - 1.0)
+    assert error.max() < 0.1
+    # The formulas of one side, or of none, are far off.
+    for other in (
+        pre.embedding_side_step_times(eigenvalues[:10], s0, *embedding),
+        pre.input_side_step_times(eigenvalues[:10], s0, *inputs),
+        cf.step_times(eigenvalues[:10], s0),
+    ):
+        assert np.abs(other / measured - 1.0)[-1] > 0.5
+
+
+def test_both_sides_with_one_power_zero_are_the_other_side_to_the_bit():
+    gamma, s0 = [1.0, 0.2, 0.0, -1.0, 1.0], [1e-3, 1e-120, 1.0, 1.0, 0.0]
+    levels = [0.1, 0.5, 0.9]
+    np.testing.assert_array_equal(
+        pre.two_sided_level_times(levels, gamma, s0, (0.7, 0.05), (0.0, 1.0)),
+        pre.embedding_side_level_times(levels, gamma, s0, 0.7, 0.05),
+    )
+    expected = pre.input_side_step_times(gamma, s0, 0.5, 0.1)
+    found = pre.two_sided_step_times(gamma, s0, (0.0, 1.0), (0.5, 0.1))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    plain = pre.two_sided_step_times(gamma, s0, (0.0, 1.0), (0.0, 1.0))
+    np.testing.assert_allclose(plain, cf.step_times(gamma, s0), rtol=1e-12)
+    t = np.linspace(0.0, 5.0, 7)
+    curves = pre.two_sided_curves(t, gamma, s0, (0.0, 1.0), (0.0, 1.0))
+    np.testing.assert_allclose(curves, cf.eigenvalue_curves(t, gamma, s0), rtol=1e-7, atol=1e-12)
+
+
+def test_both_sides_at_the_ends():
+    sides = (1.0, 0.1), (0.5, 0.1)
+    gamma, s0 = [1.0, 0.25, 1.0, 0.0, -0.5], [1e-160, 2.0, 1.0 - 1e-16, 1.0, 1.0]
+    ends = pre.two_sided_curves([0.0, np.inf], gamma, s0, *sides)
+    np.testing.assert_allclose(ends[0], [0.0, 1.0, 1.0, 0.0, -0.5], atol=1e-15)
+    np.testing.assert_allclose(ends[1], [1.0, 1.0, 1.0, 0.0, 0.0], atol=1e-15)
+    # A shift of the clock by the far, exponential part of a small start is exact.
+    tau = pre.two_sided_step_times(gamma, s0, *sides)[0]
+    assert pre.two_sided_curves(tau, gamma, s0, *sides)[0] == pytest.approx(0.5, rel=1e-7)
+
+
 @pytest.mark.parametrize("q", [1.0, 1.5])
 @pytest.mark.parametrize("function", ["rates", "curves", "times"])
 def test_powers_from_one_want_an_aligned_start(q, function):
@@ -224,6 +303,11 @@ def test_powers_from_one_want_an_aligned_start(q, function):
         (lambda: pre.embedding_side_step_times([1.0], [1.0, 1.0], 1.0, 0.1), "equal shapes"),
         (lambda: pre.embedding_side_level_times(1.0, [1.0], [1.0], 1.0, 0.1), "between 0 and 1"),
         (lambda: pre.input_side_rates([1.0], 0.5, 0.0), "delta is 0.0"),
+        (lambda: pre.two_sided_step_times([1.0], [0.1], (-1, 1), (0.5, 1)), "power is -1"),
+        (lambda: pre.two_sided_step_times([1.0], [0.1], (1, 1), (1.0, 1)), "on the input side"),
+        (lambda: pre.two_sided_curves(0.0, [1.0], [0.1], (1, 0), (0.5, 1)), "ridge is 0"),
+        (lambda: pre.two_sided_curves(0.0, [1.0], [1.1], (1, 1), (0.5, 1)), "starts at lambda ="),
+        (lambda: pre.two_sided_curves(-1.0, [1.0], [0.1], (1, 1), (0.5, 1)), "negative or NaN"),
         (lambda: pre.input_side_rates([np.nan], 0.5, 0.1), "gamma holds 1 NaN"),
         (lambda: pre.input_side_rates([1.0], -0.5, 0.1), "power is -0.5"),
         (lambda: pre.input_side_curves(-1.0, [1.0], [1.0], 0.5, 0.1), "negative or NaN"),

@@ -6,7 +6,7 @@ import pytest
 from sslsim.measures.steps import half_rise_times
 from sslsim.training.full_batch import train_linear
 from theory import predict_steps, predict_steps_from
-from theory.linear import deep
+from theory.linear import deep, orthogonalised, preconditioned
 from theory.linear.deep import balanced_factors
 from theory.prediction.training import Training
 
@@ -30,6 +30,9 @@ W0 = 1e-3 * np.random.default_rng(1).standard_normal((3, 5))
         {"off_diagonal": 0.1, "momentum": 0.5, "weight_decay": 0.02},
         {"precondition": ("embedding", 0.5, 0.05)},
         {"precondition": ("input", 0.5, 0.05), "momentum": 0.5},
+        {"precondition": (("embedding", 1.0, 0.1), ("input", 0.5, 0.05))},
+        {"optimizer": "muon"},
+        {"optimizer": "muon", "momentum": 0.9},
     ],
     ids=str,
 )
@@ -57,6 +60,8 @@ def test_full_batch_training_steps_when_predicted(options):
         {"depth": 3},
         {"precondition": ("embedding", 0.5, 0.05)},
         {"precondition": ("input", 0.25, 0.05)},
+        {"precondition": (("embedding", 0.5, 0.05), ("input", 0.25, 0.05)), "relative_ridge": True},
+        {"optimizer": "muon", "momentum": 0.5},
     ],
     ids=str,
 )
@@ -70,6 +75,10 @@ def test_trainings_scale_with_the_data_and_weights(options, factor):
     if options.get("precondition", "")[:1] == ("input",):
         scaled["precondition"] = ("input", 0.25, 0.05 * factor**2)
         power = 1.5
+    if "relative_ridge" in options:
+        power = 1.5
+    if "optimizer" in options:
+        power = 1.0
     other = predict_steps_from(factor * X, factor * Y, W0 / factor, **scaled)
     for name in ("step_times", "step_time_low", "learning_rate", "stable_learning_rate"):
         expected = getattr(found, name) * factor**-power
@@ -172,6 +181,72 @@ def test_intervals_move_with_the_step_times():
     np.testing.assert_allclose(decayed.step_time_high, plain.step_time_high * ratio)
 
 
+def test_orthogonalised_descent_has_its_closed_form():
+    prediction = predict_steps_from(X, Y, W0, optimizer="muon", momentum=0.9)
+    gamma = prediction.eigenvalues
+    left, s0 = orthogonalised.equivalent_initialization(W0, gamma, prediction.eigenvectors)
+    np.testing.assert_allclose(prediction.initial_singular_values, s0, rtol=1e-9)
+    np.testing.assert_allclose(prediction.left, left, atol=1e-9)
+    np.testing.assert_allclose(prediction.step_times, np.sqrt(0.5 / gamma) - s0, rtol=1e-9)
+    rate = prediction.learning_rate  # an update takes it whatever the momentum is
+    np.testing.assert_allclose(prediction.step_iterations * rate, prediction.step_times, rtol=0.02)
+    stable = orthogonalised.stable_learning_rate(gamma, 0.9)
+    assert prediction.stable_learning_rate == pytest.approx(stable)
+    assert rate == pytest.approx(0.2 * stable)
+    times = np.linspace(0.0, 1.5 * prediction.step_times.max(), 7)
+    cross = (X.T @ Y + Y.T @ X) / 600
+    maps = prediction.weights(times)
+    corr = maps @ cross @ np.swapaxes(maps, -1, -2)
+    np.testing.assert_allclose(
+        np.linalg.eigvalsh(corr)[:, ::-1], prediction.eigenvalue_curves(times), atol=1e-9
+    )
+    loss = ((corr - np.eye(3)) ** 2).sum(axis=(1, 2))
+    np.testing.assert_allclose(loss, prediction.loss(times), atol=1e-12)
+    np.testing.assert_allclose(prediction.ceilings, 1.0)
+    assert [plateau.modes for plateau in prediction.plateaus] == [0, 3]
+
+
+def test_intervals_of_orthogonalised_descent_are_those_of_the_root_of_the_eigenvalue():
+    plain = predict_steps_from(X, Y, W0)
+    muon = predict_steps_from(X, Y, W0, optimizer="muon")
+    for end in ("low", "high"):
+        ratio = getattr(plain, f"step_time_{end}") / plain.step_times
+        found = getattr(muon, f"step_time_{end}") / muon.step_times
+        np.testing.assert_allclose(found, np.sqrt(ratio))
+    with pytest.warns(UserWarning, match="Gamma has 1 positive mode"):
+        rare = predict_steps_from(
+            [[1.0, 1.0], [-1.0, 1.0]], [[1.0, -1.0], [-1.0, -1.0]], 1e-3 * np.eye(2),
+            optimizer="muon",
+        )  # fmt: skip
+    assert rare.step_times[1] == rare.step_iterations[1] == rare.step_time_high[1] == np.inf
+    assert rare.step_time_low[1] >= 0
+
+
+def test_a_relative_ridge_is_a_share_of_the_largest_eigenvalue():
+    sides = (("embedding", 1.0, 0.1), ("input", 0.5, 0.2))
+    relative = predict_steps_from(X, Y, W0, precondition=sides, relative_ridge=True)
+    ridge = 0.2 * relative.eigenvalues[0]
+    sides = (sides[0], ("input", 0.5, ridge))
+    absolute = predict_steps_from(X, Y, W0, precondition=sides)
+    np.testing.assert_allclose(relative.step_times, absolute.step_times, rtol=1e-9)
+    assert relative.training.sides["input"] == pytest.approx((0.5, ridge))
+    assert not relative.training.relative_ridge
+
+
+def test_steps_with_both_preconditioners_are_near_their_closed_form():
+    embedding, inputs = (1.0, 0.1), (0.5, 0.1)
+    sides = (("embedding", *embedding), ("input", *inputs))
+    prediction = predict_steps_from(X, Y, W0, precondition=sides)
+    expected = preconditioned.two_sided_step_times(
+        prediction.eigenvalues, prediction.initial_singular_values, embedding, inputs
+    )
+    np.testing.assert_allclose(prediction.step_times, expected, rtol=0.1)
+    # A power of zero on a side is no preconditioner there.
+    one = predict_steps_from(X, Y, W0, precondition=(sides[0], ("input", 0.0, 1.0)))
+    other = predict_steps_from(X, Y, W0, precondition=sides[0])
+    np.testing.assert_allclose(one.step_times, other.step_times, rtol=1e-6)
+
+
 def test_modes_below_the_weight_decay_never_step():
     prediction = predict_steps_from(X, Y, W0, weight_decay=2.0)  # learned: gamma above 1/2
     assert prediction.ceilings[-1] == 0.0
@@ -196,6 +271,22 @@ def test_a_large_learning_rate_with_small_batches_warns():
         ({"depth": 1.5}, "depth is 1.5"),
         ({"depth": 2, "off_diagonal": 0.5}, "depth is 2 with off_diagonal; expected it with"),
         ({"precondition": ("input", 1.0, 0.1)}, "power is 1.0 on the input side"),
+        ({"precondition": (("input", 0.5, 1), ("input", 0.5, 1))}, "side 'input' twice"),
+        ({"precondition": (("left", 0.5, 1),)}, "side 'left'; expected embedding or input"),
+        ({"relative_ridge": True}, "relative_ridge is given without precondition of the input"),
+        (
+            {"precondition": ("embedding", 1.0, 0.1), "relative_ridge": True},
+            "relative_ridge is given without precondition of the input",
+        ),
+        ({"optimizer": "adam"}, "optimizer is 'adam'; expected sgd or muon"),
+        ({"optimizer": "muon", "weight_decay": 0.1}, "optimizer is muon with weight_decay; exp"),
+        ({"optimizer": "muon", "batch_size": 8}, "optimizer is muon with batch_size; expected"),
+        ({"optimizer": "muon", "depth": 2}, "optimizer is muon with depth; expected it with mom"),
+        ({"optimizer": "muon", "off_diagonal": 0.5}, "optimizer is muon with off_diagonal"),
+        (
+            {"optimizer": "muon", "precondition": ("embedding", 1.0, 0.1)},
+            "optimizer is muon with precondition; expected it with momentum only",
+        ),
         (
             {"precondition": ("embedding", 1.0, 0.1), "batch_size": 8},
             "precondition is given with batch_size",

@@ -242,6 +242,7 @@ OTHERWISE = {
         {"weight_decay": 0.05},
         {"precondition": "embedding"},
         {"precondition": "input", "power": 0.3},
+        {"precondition_embedding": "covariance", "precondition_inputs": "covariance"},
         {"depth": 2, "init_scale": 0.1},
     ],
     ids=str,
@@ -259,6 +260,23 @@ def test_other_than_plain_training_steps_when_predicted(tmp_path, options):
         np.testing.assert_allclose(
             saved["predicted_eigenvalues"], saved["measured_eigenvalues"], atol=1e-4
         )
+
+
+@pytest.mark.parametrize(("momentum", "pairs"), [(0.0, None), (0.9, 300)])
+def test_orthogonalised_training_on_digits_steps_by_its_closed_form(tmp_path, momentum, pairs):
+    result = run(tmp_path, pairs=pairs, dim=10, optimizer="muon", momentum=momentum)
+    assert result.keys() >= KEYS | OTHERWISE
+    assert max(result["flow_relative_error"]) < 0.05
+    assert max(result["relative_error"]) < 0.05
+    assert result["mean_relative_error"] < 0.01
+    assert min(result["plain_relative_error"]) > 2
+    gamma, times = np.array(result["eigenvalues"]), np.array(result["measured_step_times"])
+    np.testing.assert_allclose(times, np.sqrt(0.5 / gamma), rtol=0.05)
+    np.testing.assert_allclose(result["ceilings"], result["measured_ceilings"], atol=0.1)
+    saved = read_arrays(tmp_path / "comparison.npz")
+    difference = saved["predicted_eigenvalues"] - saved["measured_eigenvalues"]
+    assert np.sqrt(np.mean(difference**2)) < 0.05
+    assert saved["times"][-1] == pytest.approx(result["iterations"] * result["learning_rate"])
 
 
 def test_batches_step_and_settle_as_predicted(tmp_path):
