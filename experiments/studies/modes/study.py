@@ -159,7 +159,7 @@ def _overlap(
     values = [network.values for network in measured]
     for place, network in enumerate(measured):
         start = network.untrained
-        # Runs of one seed and network often start alike: one of them is enough.
+        # Runs of one seed and network often start alike, up to a scale: one of them is enough.
         if start is None or any(_same(start, other) for other in values[len(measured) :]):
             continue
         values.append(start)
@@ -185,7 +185,10 @@ def _overlap(
 
 
 def _same(values: Any, other: Any) -> bool:
-    return values.shape == other.shape and np.allclose(values, other)
+    """Whether the modes of two networks span the same functions."""
+    if values.shape != other.shape:
+        return False
+    return bool(mode_overlaps([values, other], [values.shape[1]])[0, 0, 1] > 1 - 1e-6)
 
 
 def _between(matrix: Any, kinds: list[str], first: str, second: str) -> Any:

@@ -172,6 +172,13 @@ def test_planted_modes_of_brightness_and_red_are_found(runs):
     np.testing.assert_allclose(found["explained"]["untrained"], found["explained"]["first"])
 
 
+def test_starts_that_differ_in_scale_only_count_once(photos, runs, tmp_path):
+    scaled = trained(tmp_path / "scaled", photos, init_scale=0.1)
+    options = ModesOptions(run=(runs[0], scaled), out=tmp_path / "m", **SMALL)
+    overlap = read_json(measure_modes(options) / "modes.json")["overlap"]
+    assert overlap["network_labels"] == ["barlow_twins (1)", "barlow_twins (2)", "untrained"]
+
+
 def test_digits_have_no_statistics_of_colour(tmp_path):
     out = trained(tmp_path / "digits", "digits", limit=100, widths=None)
     folder = measure_modes(ModesOptions(run=(out,), out=tmp_path / "m", **SMALL))
