@@ -158,6 +158,21 @@ STUDIES: tuple[Study, ...] = (
         captions={"spectra.png": "Effective rank and eigenvalues, with the detected steps"},
     ),
     Study(
+        "modes",
+        "Say what the modes of trained networks mean, and what they are good for.",
+        options="experiments.studies.modes.options:ModesOptions",
+        run="experiments.studies.modes.study:measure_modes",
+        files=("modes.json", "modes.npz", "modes.png", "mode_images.png"),
+        tables="experiments.studies.modes.tables:modes_summary",
+        figure="paper_figs.runs.modes:draw_modes",
+        captions={
+            "modes.png": "Correlation of modes with statistics of images, and accuracy by the "
+            "number of modes",
+            "mode_images.png": "Images at the low and high ends of the first modes",
+            "mode_overlap.png": "Overlap of the first modes of several networks",
+        },
+    ),
+    Study(
         "overfitting",
         "Measure accuracy and coding rate reduction of every layer over training.",
         options="experiments.options:OverfittingOptions",

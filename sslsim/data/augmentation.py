@@ -22,7 +22,8 @@ appendix A):
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 
@@ -93,6 +94,48 @@ STRONG = (
     ),
 )
 MASK = Recipe(area=(0.2, 1.0))  # masked autoencoders crop and flip only (2111.06377, table 8)
+
+_WITHOUT: dict[str, dict[str, Any]] = {  # what a recipe without a part has instead
+    "crop": {"area": (1.0, 1.0)},
+    "flip": {"flip_share": 0.0},
+    "jitter": {"jitter_share": 0.0},
+    "grey": {"grey_share": 0.0},
+    "colour": {"jitter_share": 0.0, "grey_share": 0.0},
+    "blur": {"blur_share": 0.0},
+    "solarise": {"solarise_share": 0.0},
+}
+PARTS = tuple(_WITHOUT)
+"""Parts of a recipe that can be left out: ``colour`` is jitter and greyscale together."""
+
+
+def recipe_without(recipe: Recipe, part: str) -> Recipe:
+    """Leave one part out of a recipe.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The recipe.
+    part : str
+        One of ``PARTS``. Without ``crop`` a view is the whole image.
+
+    Returns
+    -------
+    Recipe
+        The same if it has no such part.
+
+    Raises
+    ------
+    ValueError
+        If the part is unknown.
+
+    Examples
+    --------
+    >>> recipe_without(SIMCLR, "jitter").jitter_share, recipe_without(SIMCLR, "jitter").grey_share
+    (0.0, 0.2)
+    """
+    if part not in _WITHOUT:
+        raise ValueError(f"part is {part!r}; expected one of {', '.join(PARTS)}")
+    return replace(recipe, **_WITHOUT[part])
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from sslsim.core.names import VIEWS
@@ -13,6 +15,7 @@ from sslsim.data.augmentation import (
     Recipe,
     change_images,
     draw_changes,
+    recipe_without,
     take_rows,
 )
 from sslsim.data.own_views import Kind, is_own, own_view, own_view_shape
@@ -235,6 +238,59 @@ def recipe_view(
     changes = take_rows(draw_changes(n, height, width, recipe, generator, size=size), rows)
     view = change_images(images[rows], changes, size=size, dtype=dtype)
     return view, torch.cat([changes.boxes, changes.flip[:, None].to(changes.boxes)], dim=1)
+
+
+def views_without(
+    images: torch.Tensor, generator: torch.Generator, *, kind: str, part: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw two views of every image by the recipes of a kind without one part.
+
+    The function is of the form of :func:`sslsim.data.own_views.own_view`:
+    ``simclr_without_jitter`` and the others below can be named as views, as in
+    ``--views sslsim.data.single_view:simclr_without_jitter``.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, c, h, w)
+        The images.
+    generator : torch.Generator
+        Generator on the device of the images.
+    kind : {"simclr", "weak", "strong", "mask"}
+        Kind of the views.
+    part : str
+        Part that is left out, one of :data:`sslsim.data.augmentation.PARTS`.
+
+    Returns
+    -------
+    tuple of Tensor, shape (n, c, h, w)
+        Views with pixels in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If the kind has no recipe, the part is unknown, or the images are not uint8 of that shape.
+
+    Examples
+    --------
+    >>> images = torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4)
+    >>> first, _ = views_without(images, torch.Generator(), kind="weak", part="flip")
+    >>> first.shape
+    torch.Size([1, 3, 4, 4])
+    """
+    if kind not in RECIPES:
+        raise ValueError(f"views is {kind!r}; expected one of {', '.join(RECIPES)}")
+    first, second = (
+        recipe_view(images, recipe_without(recipe, part), generator)[0] for recipe in RECIPES[kind]
+    )
+    return first, second
+
+
+simclr_without_crop = partial(views_without, kind="simclr", part="crop")
+simclr_without_flip = partial(views_without, kind="simclr", part="flip")
+simclr_without_jitter = partial(views_without, kind="simclr", part="jitter")
+simclr_without_grey = partial(views_without, kind="simclr", part="grey")
+simclr_without_colour = partial(views_without, kind="simclr", part="colour")
+simclr_without_blur = partial(views_without, kind="simclr", part="blur")
 
 
 def check_images(images: torch.Tensor) -> None:

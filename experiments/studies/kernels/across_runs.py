@@ -9,6 +9,7 @@ network's tangent kernel predict.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from experiments.options import NtkOptions
 from experiments.studies.kernels.pairs import held_out_pairs, measured
-from sslsim.measures.agreement import Array, leading_basis
+from sslsim.measures.modes.agreement import Array, leading_basis
 from sslsim.runs.networks import check_different
 from sslsim.runs.options import TrainOptions, network_name
 from sslsim.runs.stored import stored_result
@@ -52,15 +53,8 @@ def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Arra
     """Compare the embeddings and predictions of several runs on the same pairs."""
     check_different("run", options.run)
     runs = [TrainedRun.open(run, options.root) for run in options.run]
+    check_same_images(runs)
     first = runs[0]
-    for run in runs[1:]:
-        for field in _SHARED:
-            value, other = getattr(run.options, field), getattr(first.options, field)
-            if value != other:
-                raise ValueError(
-                    f"{run.folder} was trained with {field} {value}, {first.folder} with "
-                    f"{other}; expected runs on the same images"
-                )
     stored_result(first.folder / "training.json", {"views": str})
     kind = options.views or first.pair_views
     pairs = held_out_pairs(first.options, first.held_out, kind, options)
@@ -105,6 +99,19 @@ def across_networks(options: NtkOptions) -> tuple[dict[str, Any], dict[str, Arra
     }
     arrays = {"alignment": mean, "network_alignment": matrix}
     return result, arrays
+
+
+def check_same_images(runs: Sequence[TrainedRun]) -> None:
+    """Refuse runs that were trained on other images than the first."""
+    first = runs[0]
+    for run in runs[1:]:
+        for field in _SHARED:
+            value, other = getattr(run.options, field), getattr(first.options, field)
+            if value != other:
+                raise ValueError(
+                    f"{run.folder} was trained with {field} {value}, {first.folder} with "
+                    f"{other}; expected runs on the same images"
+                )
 
 
 def alignment_matrix(networks: list[Network], modes: int, center: bool) -> Array:

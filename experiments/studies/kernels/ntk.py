@@ -26,7 +26,7 @@ from experiments.studies.kernels.representation import untrained_modes
 from sslsim.core.files import write_arrays, write_json
 from sslsim.data.pixels import pixel_statistics
 from sslsim.encoders.own.factory import load_module
-from sslsim.measures.agreement import (
+from sslsim.measures.modes.agreement import (
     Array,
     embedding_agreement,
     kernel_agreement,

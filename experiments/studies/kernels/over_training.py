@@ -10,7 +10,7 @@ import torch
 
 from experiments.options import NtkOptions
 from experiments.studies.kernels.pairs import measured, predictions
-from sslsim.measures.agreement import (
+from sslsim.measures.modes.agreement import (
     Array,
     embedding_agreement,
     kernel_agreement,

@@ -12,7 +12,7 @@ from torch import nn
 
 from experiments.options import NtkOptions
 from sslsim.data.datasets import Images
-from sslsim.measures.agreement import Array, embedding_agreement
+from sslsim.measures.modes.agreement import Array, embedding_agreement
 from sslsim.measures.snapshots import HeldOutPairs, draw_held_out_pairs
 from sslsim.ntk.embedded_pairs import kernel_and_embeddings
 from sslsim.runs.options import TrainOptions

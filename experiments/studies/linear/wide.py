@@ -36,8 +36,8 @@ from experiments.studies.linear.wide_networks import (
     train_and_predict,
 )
 from sslsim.core.files import write_arrays, write_json
-from sslsim.measures.agreement import step_time_agreement
 from sslsim.measures.intervals import mean_interval
+from sslsim.measures.modes.agreement import step_time_agreement
 from sslsim.runs.folder import check_folder, new_results
 from theory.kernels.modes import kernel_modes
 from theory.kernels.random_functions import projection_scales, step_time_law

@@ -23,7 +23,7 @@ from experiments.options import CompareOptions
 from sslsim.core.files import write_json
 from sslsim.data.own_views import is_own
 from sslsim.data.single_view import VIEWS
-from sslsim.measures.agreement import step_time_agreement
+from sslsim.measures.modes.agreement import step_time_agreement
 from sslsim.runs.options import TrainOptions, has_theory_form, network_name
 from sslsim.runs.setup import recorded_steps
 from sslsim.runs.trained_run import OWN_PAIRS, RecordedRun, TrainedRun

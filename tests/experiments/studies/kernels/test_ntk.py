@@ -17,7 +17,7 @@ from experiments.studies.kernels.pairs import predictions
 from experiments.studies.training.train import train_network
 from paper_figs.runs.kernels import draw_kernel
 from sslsim.core.files import read_arrays, read_json
-from sslsim.measures.agreement import embedding_agreement, kernel_agreement
+from sslsim.measures.modes.agreement import embedding_agreement, kernel_agreement
 from sslsim.ntk.embedded_pairs import kernel_and_embeddings
 from sslsim.runs.networks import spread_steps
 from sslsim.runs.options import TrainOptions

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from experiments.studies.training.compare import near_origin
-from sslsim.measures.agreement import step_time_agreement
+from sslsim.measures.modes.agreement import step_time_agreement
 from sslsim.methods.build import build_learner
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.setup import recorded_spectrum

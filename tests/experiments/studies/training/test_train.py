@@ -20,7 +20,7 @@ from paper_figs.runs.training import draw_run, draw_run_comparison
 from sslsim.core.checkpoints import load_newest_checkpoint
 from sslsim.core.files import read_arrays, read_json
 from sslsim.data.pixels import pixel_statistics
-from sslsim.measures.agreement import step_time_agreement
+from sslsim.measures.modes.agreement import step_time_agreement
 from sslsim.measures.probes import knn_accuracy
 from sslsim.methods.learner import PairLearner
 from sslsim.runs.options import TrainOptions, for_images, training_options
