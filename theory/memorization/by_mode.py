@@ -15,10 +15,10 @@ With k pairs of the point among N, and b_jk = v_j^T B v_k as in
 The first term is the change of the mode's scale, the second its rotation. Which modes carry
 memorisation follows: a mode is weighted by 1 / gamma_j, and a point counts by its energy b_jj in
 units of gamma_j. Where augmentations move all directions alike, S_x = s I, there is no second term,
-and over Gaussian points the scores of mode j have mean 0 and the spread of :func:`expected_spread`:
-it grows as 1 / gamma_j, and as 1 / gamma_j^2 for modes below the noise. The modes learned last carry
-memorisation. In units of the mode's own alignment loss, 2 s / gamma_j, all modes above the noise
-memorise alike.
+and over Gaussian points the scores of mode j have mean 0 and the spread of :func:`expected_spread`.
+It grows as 1 / gamma_j, and as 1 / gamma_j^2 for modes below the noise: the modes learned last
+carry memorisation. In units of the mode's own alignment loss, 2 s / gamma_j, all modes above the
+noise memorise alike.
 """
 
 from __future__ import annotations

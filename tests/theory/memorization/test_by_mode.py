@@ -81,7 +81,9 @@ def test_first_order_modes_are_derivatives():
     for i, views in enumerate(augmentations):
         direction = (whole - gamma_of(x[i : i + 1], x_prime[i : i + 1])) / (n - 1)
 
-        def losses(t, direction=direction, covariance=np.cov(views.T)):
+        covariance = np.cov(views.T)
+
+        def losses(t, direction=direction, covariance=covariance):
             values, vectors = np.linalg.eigh(whole + t * direction)
             top = vectors[:, ::-1][:, :dim]
             return 2 * np.einsum("aj,ab,bj->j", top, covariance, top) / values[::-1][:dim]
