@@ -55,17 +55,13 @@ def measured_pair(
         "test": study.tested(options.test_images),
     }
     embedded = {name: _unit(encoders["f"], part, layer) for name, part in parts.items()}
-    modes = {"f": covariance_modes(embedded["unseen"])}
     other = _unit(encoders["g"], parts["unseen"], layer)
-    modes["g"] = covariance_modes(other)
-    modes["aligned"] = aligned_modes(modes["f"], embedded["unseen"], other)
-    distances = _distances(study, pair, encoders, modes, options)
+    modes = pair_modes(embedded["unseen"], other)
+    turned = {name: z @ modes["f"].basis for name, z in embedded.items()}
     variance = {name: each.variance.numpy() for name, each in modes.items()}
-    views = SEEN if SEEN in distances else NEW
-    scores = mode_scores(distances, variance, views)
+    distances = pair_distances(study, pair, encoders, modes, options)
+    scores = mode_scores(distances, variance, SEEN if SEEN in distances else NEW)
     removed = removed_modes(scores, options.remove, options.random, study.options.seed + pair)
-    basis = modes["f"].basis
-    turned = {name: z @ basis for name, z in embedded.items()}
     return {
         "variance": variance,
         "distances": distances,
@@ -78,6 +74,12 @@ def measured_pair(
     }
 
 
+def pair_modes(f: torch.Tensor, g: torch.Tensor) -> dict[str, Modes]:
+    """Modes of both encoders, and those of f brought to g, by embeddings of the same images."""
+    modes = covariance_modes(f)
+    return {"f": modes, "g": covariance_modes(g), "aligned": aligned_modes(modes, f, g)}
+
+
 def _unit(encoder: FrozenEncoder, data: Images, layer: str) -> torch.Tensor:
     return unit_rows(features_of(encoder, data, [layer])[layer].double())
 
@@ -87,7 +89,7 @@ def _labels(data: Images) -> torch.Tensor:
     return data.labels
 
 
-def _distances(
+def pair_distances(
     study: PairedEncoders,
     pair: int,
     encoders: Mapping[str, FrozenEncoder],

@@ -155,6 +155,7 @@ def distances_by_mode(
     bases: Sequence[torch.Tensor],
     *,
     numbers: torch.Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
     """Mean squared distance of two views of every image, by mode.
 
@@ -170,6 +171,8 @@ def distances_by_mode(
         Orthonormal bases of the layer.
     numbers : Tensor of int64, shape (n,), optional
         Number of every image, by which its views are drawn. Default 0 to n - 1.
+    dtype : torch.dtype
+        Floating type of the views.
 
     Returns
     -------
@@ -195,7 +198,7 @@ def distances_by_mode(
     numbers = torch.arange(len(images)) if numbers is None else numbers
     views = ViewPairs(
         images.to(device), numbers.to(device), scoring.views, scoring.pairs, scoring.seed,
-        dtype=torch.float32,
+        dtype=dtype,
     )  # fmt: skip
     distances = torch.empty(0)
     for rows, block in views.blocks():
