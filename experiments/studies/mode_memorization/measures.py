@@ -38,6 +38,8 @@ from sslsim.memorization.one_encoder.modes import (
 from sslsim.memorization.views import ViewPairs
 from sslsim.training.batches import fixed_views
 
+_PENALTY = 1e-2  # of all linear probes, which then differ by their modes alone
+_EACH = 16  # leading modes that are removed one by one
 KEYS = ("variance", "distances", "rates", "class_share", "removed", "accuracies")
 
 
@@ -175,7 +177,8 @@ def _accuracies(
     """Accuracies of probes of some modes, fitted on one set of images, by what is left.
 
     ``all``; ``first``, ``only`` and ``without``, a list over bands: the modes up to the end of the
-    band, those of the band, all others; and ``removed`` by share and choice, means over draws.
+    band, those of the band, all others; ``each``, all modes but one, for the first of them; and
+    ``removed`` by share and choice, means over draws.
     """
     size = turned["test"].shape[1]
     everything = np.arange(size)
@@ -187,6 +190,7 @@ def _accuracies(
             _labels(parts[fitted]),
             {"z": turned["test"][:, columns]},
             _labels(parts["test"]),
+            penalties=(_PENALTY,),
         )["z"]
         return {name: probe.accuracy for name, probe in probes.items()}
 
@@ -202,6 +206,9 @@ def _accuracies(
         "first": [probed(everything[: band.stop]) for band in of_bands[:-1]] + [whole],
         "only": [probed(everything[band]) for band in of_bands],
         "without": [probed(np.delete(everything, band)) for band in of_bands] if several else [],
+        "each": [probed(np.delete(everything, mode)) for mode in range(min(_EACH, size))]
+        if several
+        else [],
         "removed": {
             share: {name: over_draws(draws) for name, draws in choices.items()}
             for share, choices in removed.items()

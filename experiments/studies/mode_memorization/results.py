@@ -89,6 +89,12 @@ def pair_numbers(part: Mapping[str, Any]) -> dict[str, Section]:
             whole = single[name] = np.asarray(accuracies["all"][probe])
             for which in ("first", "only", "without"):
                 in_bands[f"{name}_{which}"] = np.array([each[probe] for each in accuracies[which]])
+            if accuracies["each"]:
+                alone = np.array([each[probe] for each in accuracies["each"]]) - whole
+                modes[f"{name}_without_mode"] = alone
+                single[f"{name}_without_mode_correlation"] = np.asarray(
+                    correlation(relative[: len(alone)], -alone)
+                )
             for share, choices in accuracies["removed"].items():
                 changes = {
                     which: np.asarray(each[probe]) - whole for which, each in choices.items()
