@@ -95,9 +95,10 @@ def _opened(options: ModeMemorizationOptions) -> list[PairedEncoders]:
     chosen_device(options.device)
     studies = [open_pairs(run, options.root) for run in options.run]
     for study in studies:
+        tunings = fine_tunings(options, study.options)
         learner = study.learner("f", 0)
         split = split_encoder(learner.encoder, options.split)
-        for tuning in fine_tunings(options, study.options).values():
+        for tuning in tunings.values():
             if tuning is not None:
                 trained_names(learner, split, tuning)
         for pair in range(study.options.encoder_pairs):
