@@ -2,7 +2,9 @@
 
 import copy
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from sslsim.measures.layers import features_of
 from sslsim.memorization.losses import Scoring, encoder_losses
 from sslsim.runs.setup import training_pairs
 
+PAGE = (Path(__file__).parents[4] / "experiments/docs/memorization_modes.md").read_text("utf-8")
 SMALL = ModeMemorizationOptions(
     split="layer1", steps=2, batch=8, augmentations=2, reference=60, test_images=60,
     remove=(0.5,), random=1, device="cpu",
@@ -66,6 +69,46 @@ def test_it_writes_tables_and_pictures_of_all_states(measured):
     assert "memorisation of candidates above external images" in text
     assert "views seen in training" in text
     assert draw_modes(measured).stat().st_size > 10_000
+
+
+def documented():
+    """Patterns of the names that the tables of the page explain, and the keys before them."""
+    section = PAGE.partition("## Result file")[2]
+    keys, names = section.split("`modes` has lists", 1)
+    choices = "most|least|most_absolute|least_absolute|first|last|random|more|less"
+    places = {
+        "FORM": "(absolute|relative|ratio)",
+        "PROBE": "(linear|knn)",
+        "FITTED": "(unseen|own)",
+        "SHARE": "(neighbours|0[.][0-9]+)",
+        "CHOICE": f"({choices})",
+    }
+    patterns = []
+    for row in re.findall(r"^\| (`.*?) \|", names, re.MULTILINE):
+        whole = ""
+        for name in re.findall(r"`(\w+)`", row):
+            # A name that begins with an underscore goes on from the first of its row.
+            found = whole + name if name.startswith("_") else name
+            whole = whole or re.sub("_first$", "", name)
+            for place, values in places.items():
+                found = re.sub(rf"\b{place}|(?<=_){place}", values, found)
+            patterns.append(re.compile(found))
+    return set(re.findall(r"`(\w+)`", keys)), patterns
+
+
+def test_every_key_of_the_result_is_documented(measured):
+    result = read_json(measured / "memorization_modes.json")
+    keys, patterns = documented()
+    (group,) = result["groups"]
+    assert {*result, *group, *group["states"]["before"]} <= keys
+    halves = re.compile("_(first_half|last_half|last_less_first)$")
+    names = {
+        halves.sub("", name) for section in group["states"]["before"].values() for name in section
+    }
+    missing = {name for name in names if not any(p.fullmatch(name) for p in patterns)}
+    assert not missing
+    unused = [p.pattern for p in patterns if not any(p.fullmatch(name) for name in names)]
+    assert not unused
 
 
 def test_modes_sum_to_the_scores_of_the_study_of_memorisation(trained, measured):
