@@ -212,7 +212,7 @@ STUDIES: tuple[Study, ...] = (
         parts="experiments.studies.memorization.study:encoder_parts",
         files=("memorization.json", "scores.npz", "memorization.png"),
         tables="experiments.studies.memorization.tables:memorization_summary",
-        figure="paper_figs.runs.memorization:draw_memorization",
+        figure="paper_figs.runs.memorization.scores:draw_memorization",
         captions={
             "memorization.png": "Scores of memorisation, and the images of the highest and lowest"
         },
@@ -239,6 +239,19 @@ STUDIES: tuple[Study, ...] = (
         figure="paper_figs.runs.retraining:draw_penalty",
         captions={
             "penalty.png": "Scores of memorisation and accuracy by the strength of the penalty"
+        },
+    ),
+    Study(
+        "memorization-modes",
+        "Measure which modes memorise, and what undoing or removing them changes.",
+        options="experiments.studies.mode_memorization.options:ModeMemorizationOptions",
+        run="experiments.studies.mode_memorization.study:memorization_modes",
+        parts="experiments.studies.mode_memorization.study:mode_parts",
+        files=("memorization_modes.json", "memorization_modes.png"),
+        tables="experiments.studies.mode_memorization.tables:mode_summary",
+        figure="paper_figs.runs.memorization.modes:draw_modes",
+        captions={
+            "memorization_modes.png": "Memorisation, coding rate reduction and accuracy by mode"
         },
     ),
     Study(

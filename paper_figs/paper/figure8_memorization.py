@@ -12,9 +12,9 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from paper_figs import captions
-from paper_figs.runs import memorization_overlap
-from paper_figs.runs.memorization import LEVEL, draw_distributions, draw_images
-from paper_figs.runs.memorization_overlap import Overlap, draw_overlaps, overlaps
+from paper_figs.runs.memorization import overlap
+from paper_figs.runs.memorization.overlap import Overlap, draw_overlaps, overlaps
+from paper_figs.runs.memorization.scores import LEVEL, draw_distributions, draw_images
 from paper_figs.runs.retraining import draw_accuracies, draw_measure, label_shares, measures_shown
 from paper_figs.store import read_result
 from paper_figs.style import INK, QUIET, WIDTH, entitle, letter
@@ -216,7 +216,7 @@ def _draw_middle(part: SubFigure, stored: Stored, letters: Mapping[str, str]) ->
         entitle(axes, letters["outliers"], _TITLES["outliers"])
     if stored.rows:
         panels = halves[-1].subplots(1, 2)
-        place = stored.result["layers"].index(memorization_overlap.LAYER)
+        place = stored.result["layers"].index(overlap.LAYER)
         between = stored.result["sets"][place]["agreement_of_pairs"]
         draw_overlaps(panels, stored.rows, between)
         entitle(panels[0], letters["overlap"], "agreement of rankings")
@@ -407,10 +407,10 @@ def _overlap(stored: Stored) -> str:
     counts = captions.listed(sorted({overlap.points for overlap in stored.rows}))
     return (
         f"rankings of {counts} images by the representations of other networks against that of a: "
-        f"left, of mean scores (grey, {captions.percent(memorization_overlap.LEVEL)} of rankings "
+        f"left, of mean scores (grey, {captions.percent(overlap.LEVEL)} of rankings "
         "at random; dashed, mean tau between encoder pairs of a); right, between single encoder "
         "pairs (open) and corrected for the reliabilities of both studies, with "
-        f"{captions.percent(memorization_overlap.LEVEL)} intervals over images."
+        f"{captions.percent(overlap.LEVEL)} intervals over images."
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from sslsim.core.seeds import derived_generator
 from sslsim.data.datasets import Images
 from sslsim.data.own_views import Kind
-from sslsim.data.pixels import pixel_statistics
+from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.data.views import Views, draw_views
 from sslsim.umm.bilevel_losses import BilevelLosses
 from sslsim.umm.options import UmmOptions
@@ -82,7 +82,13 @@ def check_held_out(data: Images, held_out: Images) -> None:
 
 
 def held_out_batch(
-    data: Images, held_out: Images, kind: Kind, options: UmmOptions, device: torch.device
+    data: Images,
+    held_out: Images,
+    kind: Kind,
+    options: UmmOptions,
+    device: torch.device,
+    *,
+    pixels: PixelStatistics | None = None,
 ) -> tuple[Views, torch.Tensor | None]:
     """One batch of views of held-out images, the same at every call.
 
@@ -98,6 +104,8 @@ def held_out_batch(
         Options; ``held_out``, ``standardise`` and ``seed`` are used.
     device : torch.device
         Device of the result. Views are drawn on the CPU, so that all devices see the same views.
+    pixels : PixelStatistics, optional
+        Statistics by which pixels are standardised instead.
 
     Returns
     -------
@@ -119,7 +127,7 @@ def held_out_batch(
     generator = derived_generator(options.seed, _VIEWS, 0)
     views = draw_views(held_out.images.cpu()[chosen], kind, generator)
     if options.standardise:
-        pixels = pixel_statistics(data.images)
+        pixels = pixels or pixel_statistics(data.images)
         views = replace(views, views=tuple(map(pixels.standardise, views.views)))
     labels = None if held_out.labels is None else held_out.labels.cpu()[chosen].to(device)
     return views.each(lambda part: part.to(device)), labels

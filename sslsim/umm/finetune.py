@@ -37,6 +37,7 @@ from sslsim.core.interruption import Interrupted, any_stopped, noting_signals
 from sslsim.core.seeds import derived_seed
 from sslsim.data.datasets import Images
 from sslsim.data.own_views import Kind, view_name
+from sslsim.data.pixels import PixelStatistics
 from sslsim.methods.learner import Learner
 from sslsim.training.batches import training_batches
 from sslsim.training.options import TrainingOptions, learning_rate_factor
@@ -79,6 +80,7 @@ def undo_memorization(
     options: UmmOptions,
     folder: Path,
     *,
+    pixels: PixelStatistics | None = None,
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> Undone:
@@ -100,6 +102,9 @@ def undo_memorization(
     folder : Path
         Folder for ``checkpoints/``, ``records.jsonl`` and ``records.npz``; created if missing. If
         it contains checkpoints of a run with the same options and learner, that run is resumed.
+    pixels : PixelStatistics, optional
+        Statistics by which pixels are standardised, usually those of the training. Default: those
+        of ``data``.
     device : torch.device or str
         Device of the computation.
     progress : bool
@@ -152,6 +157,8 @@ def undo_memorization(
         "options": {**asdict(options), "views": view_name(kind)},
         "start": start_digest(learner, data, held_out),
     }
+    if pixels is not None:
+        run["options"]["pixels"] = [pixels.mean.tolist(), pixels.std.tolist()]
     learner.to(device)
     # The initial learner, which gives the alignment to hold.
     start = copy.deepcopy(learner) if options.hold > 0 else None
@@ -167,7 +174,7 @@ def undo_memorization(
         fixed_views=options.fixed_views,
         seed=options.seed,
     )
-    batches = training_batches(data, kind, drawn, device)
+    batches = training_batches(data, kind, drawn, device, pixels=pixels)
     records = Records(folder)
     state = _load(folder, run, device)
     step, phi, before = 0, None, None
@@ -177,7 +184,7 @@ def undo_memorization(
         step, phi, before = int(state["step"]), state["phi"], Measured(**state["before"])
     records.resume(-1 if state is None else step)
 
-    views, labels = held_out_batch(data, held_out, kind, options, device)
+    views, labels = held_out_batch(data, held_out, kind, options, device, pixels=pixels)
     measured = BilevelLosses(learner, split, options, views, labels, names)
     if before is None:
         before = measure(measured)

@@ -578,6 +578,24 @@ BENCH = [
     ("memorization --encoders 0", "encoders is"),
     ("memorization --threads 0", "threads is 0"),
 ]
+MODES = [
+    ("", "no run is given"),
+    ("--run nowhere", "nowhere/config.json cannot be read"),
+    ("--run {run}", "train"),
+    ("--run {split} {split}", "expected different folders"),
+    ("--run {split} --augmentations 0", "augmentations is 0"),
+    ("--run {split} --reference 1", "reference is 1"),
+    ("--run {split} --test-images 0", "test-images is 0"),
+    ("--run {split} --random 0", "random is 0"),
+    ("--run {split} --workers 0", "workers is 0"),
+    ("--run {split} --interval-level 1", "interval-level is 1.0"),
+    ("--run {split} --remove 0.5 0.5", "remove is"),
+    ("--run {split} --remove 0", "remove holds 0"),
+    ("--run {split} --coding-rate-weight -1", "coding-rate-weight is -1"),
+    ("--run {split} --eps 0", "eps is 0"),
+    ("--run {split} --variants magic", "magic"),
+    ("--run {pool}", "protocol subsample"),
+]
 TABLES = {
     "predict": ("--pairs 20 --dim 2", PREDICT),
     "compare": ("--pairs 20 --dim 2 --max-iterations 5", COMPARE),
@@ -593,6 +611,7 @@ TABLES = {
     "memorization": ("--encoder linear --steps 2", MEMORIZATION),
     "memorization-removal": ("", REMOVAL),
     "memorization-penalty": ("", PENALTY),
+    "memorization-modes": ("", MODES),
     "report": ("", REPORT),
     "figures": ("", FIGURES),
     "spectra": ("", SPECTRA),

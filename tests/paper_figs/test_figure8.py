@@ -7,7 +7,7 @@ import pytest
 
 from paper_figs.figures import figures
 from paper_figs.paper.figure8_memorization import figure
-from paper_figs.runs.memorization_overlap import chance, overlaps
+from paper_figs.runs.memorization.overlap import chance, overlaps
 from paper_figs.store import RESULTS, store
 from paper_figs.style import INK, styled
 from sslsim.core.files import read_arrays, read_json, write_arrays, write_json

@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 
 from paper_figs.paper.figure8_memorization import figure as figure8
-from paper_figs.runs import memorization
 from paper_figs.runs import retraining as memorization_penalty
 from paper_figs.runs import retraining as memorization_removal
+from paper_figs.runs.memorization import scores as memorization
 from paper_figs.store import RESULTS
 from paper_figs.style import styled
 from sslsim.core.files import read_arrays, write_arrays, write_json

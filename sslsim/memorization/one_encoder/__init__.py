@@ -1,1 +1,1 @@
-"""What one encoder alone says of images: how atypical they are, and how far it memorises them."""
+"""What one encoder alone says of images: atypicality, influence, units, and modes of its views."""

@@ -1,0 +1,1 @@
+"""Pictures of memorisation: scores of images, overlaps of rankings, and modes."""
