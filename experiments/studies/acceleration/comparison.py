@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from experiments.studies.acceleration.arms import Arm
 from experiments.studies.acceleration.options import AccelerateOptions
 from experiments.studies.acceleration.training import has_plateaus
-from sslsim.measures.agreement import embedding_agreement
+from sslsim.measures.modes.agreement import embedding_agreement
 from sslsim.measures.intervals import mean_interval
 
 Array = NDArray[np.float64]

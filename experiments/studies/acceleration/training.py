@@ -21,7 +21,7 @@ from sslsim.data.datasets import Images, spread_over
 from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.data.views import crop_to_input
 from sslsim.encoders.build import Encoder
-from sslsim.measures.agreement import leading_basis
+from sslsim.measures.modes.agreement import leading_basis
 from sslsim.measures.snapshots import (
     HeldOutPairs,
     batch_statistics,
