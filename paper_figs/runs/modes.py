@@ -101,12 +101,16 @@ def _draw_ends(result: Mapping[str, Any], ends: Any, path: Path) -> Path:
     with styled():
         figure = Figure(figsize=(WIDTH, 0.45 * shown + 0.5))
         axes = figure.add_axes((0.08, 0.02, 0.9, 0.86))
-        rows = [np.concatenate([_strip(mode[0]), _gap(mode), _strip(mode[1][::-1])], axis=1)
-                for mode in ends]  # fmt: skip
+        rows = [
+            np.concatenate([_strip(mode[0]), _gap(mode), _strip(mode[1][::-1])], axis=1)
+            for mode in ends
+        ]
         picture = np.concatenate(rows, axis=0)
         axes.imshow(picture, aspect="auto", interpolation="nearest", cmap="gray", vmin=0, vmax=255)
         height = picture.shape[0] / shown
-        axes.set_yticks([(i + 0.5) * height for i in range(shown)], range(1, shown + 1))
+        axes.set_yticks(
+            [(i + 0.5) * height for i in range(shown)], [str(i + 1) for i in range(shown)]
+        )
         axes.set_xticks([])
         axes.tick_params(length=0)
         for side in ("left", "bottom"):

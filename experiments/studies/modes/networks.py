@@ -81,8 +81,8 @@ def network_modes(run: TrainedRun, held_out: Images, options: ModesOptions) -> N
     statistics = statistics_of(shown)
     pairs = run.held_out_pairs(options.samples)
     encoder = run.learner(step).encoder
-    z_pairs = [embeddings(encoder, view) for view in pairs]
-    eigenvalues, directions = mode_directions(*z_pairs, matrix)
+    z_pairs = embeddings(encoder, pairs[0]), embeddings(encoder, pairs[1])
+    eigenvalues, directions = mode_directions(z_pairs[0], z_pairs[1], matrix)
     counts = counts_of_modes(directions.shape[1], options.modes)
     modes = max(counts)
     z = _embedded(run, encoder, shown)
@@ -110,8 +110,9 @@ def network_modes(run: TrainedRun, held_out: Images, options: ModesOptions) -> N
     untrained = None
     if 0 in run.steps:
         start = run.learner(0).encoder
-        z_start, z_views = _embedded(run, start, shown), [embeddings(start, v) for v in pairs]
-        _, at_start = mode_directions(*z_views, matrix)
+        z_start = _embedded(run, start, shown)
+        views = embeddings(start, pairs[0]), embeddings(start, pairs[1])
+        _, at_start = mode_directions(views[0], views[1], matrix)
         untrained = z_start @ at_start[:, :modes]
         shares["untrained"] = _explained(untrained, statistics, counts)
         if accuracy is not None:
@@ -164,11 +165,13 @@ def _explained(values: Array, statistics: dict[str, Array], counts: list[int]) -
     return np.array([explained(values[:, :k], statistics) for k in counts])
 
 
-def _stability(pairs: list[torch.Tensor], z: Array, matrix: Spectrum, modes: int) -> Array:
+def _stability(
+    pairs: tuple[torch.Tensor, torch.Tensor], z: Array, matrix: Spectrum, modes: int
+) -> Array:
     """Correlation of every mode with itself, measured on either half of the pairs."""
     halves = []
     for start in range(2):
-        _, directions = mode_directions(*(view[start::2] for view in pairs), matrix)
+        _, directions = mode_directions(pairs[0][start::2], pairs[1][start::2], matrix)
         values = z @ directions[:, :modes]
         values = values - values.mean(axis=0)
         norms = np.linalg.norm(values, axis=0)

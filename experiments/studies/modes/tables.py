@@ -57,7 +57,8 @@ def _over_seeds(values: Result, *places: int, scale: float = 1.0, digits: int = 
         for place in places[:-1]:
             entry = at(entry, place) if isinstance(at(entry, place), list) else []
         ends.append(at(numbers(entry), places[-1]))
-    return interval(*ends, scale, digits)
+    mean, low, high = ends
+    return interval(mean, low, high, scale, digits)
 
 
 def _correlations(group: Result, named: str, images: str, level: str) -> Table:
