@@ -73,8 +73,8 @@ class ModelOptions(DataOptions):
         Standard deviation of the entries of W(0), which are normal.
     lr : float or None
         Learning rate of gradient descent. Default: 0.05 / gamma_1, a fifth of the largest stable
-        one; a quarter of that with batches, and with momentum times 1 - momentum. With
-        `optimizer muon` 0.0146 / sqrt(gamma_1), less with a momentum above 0.75.
+        one; a quarter of that with batches, and with momentum times 1 - momentum. With muon
+        it is 0.0146 / sqrt(gamma_1), and less with a momentum above 0.75.
     optimizer : {"sgd", "muon"}
         Gradient descent, or orthogonalised descent: every update is the polar factor of the
         momentum buffer, times the learning rate. Only `momentum` can be combined with muon.
