@@ -24,6 +24,7 @@ from sslsim.core.files import write_json
 from sslsim.data.own_views import is_own
 from sslsim.data.single_view import VIEWS
 from sslsim.measures.modes.agreement import step_time_agreement
+from sslsim.measures.steps import half_rise_times
 from sslsim.runs.options import TrainOptions, has_theory_form, network_name
 from sslsim.runs.setup import recorded_steps
 from sslsim.runs.trained_run import OWN_PAIRS, RecordedRun, TrainedRun
@@ -57,6 +58,9 @@ def compare_run(options: CompareOptions) -> Path:
     trained, records = run.options, run.records()
     steps = recorded_steps(records, run.spectrum)
     measured = np.where(steps.detected, steps.times, np.inf)
+    if trained.optimizer == "muon":  # its rises are as long as the waits before them: no staircase
+        spectra = np.clip(records[run.spectrum].astype(np.float64), 0.0, None)
+        measured = half_rise_times(records["times"], spectra)
     kind = run.pairs_kind if isinstance(run, RecordedRun) else run.views
     if not is_own(kind) and kind not in (*_PAIRED, OWN_PAIRS):
         raise ValueError(f"the run's views are {kind}; expected pairs ({', '.join(_PAIRED)})")
@@ -66,7 +70,7 @@ def compare_run(options: CompareOptions) -> Path:
     measured = measured[:dim]
     if has_theory_form(trained) and trained.encoder == "linear" and trained.widths is None:
         w0 = next(run.learner(0).encoder.parameters()).detach().double().numpy()
-        prediction = predict_steps_from(x, x_prime, w0)
+        prediction = predict_steps_from(x, x_prime, w0, **_way(trained))
         gamma, predicted = prediction.eigenvalues, prediction.step_times
         theory = "exact initial map"
     else:
@@ -105,6 +109,17 @@ def compare_run(options: CompareOptions) -> Path:
         },
     )
     return folder
+
+
+def _way(trained: TrainOptions) -> dict[str, Any]:
+    """How a linear run is trained, for theory: the optimiser, and the embedding's preconditioner."""
+    way: dict[str, Any] = {}
+    if trained.optimizer == "muon":
+        way["optimizer"] = "muon"
+    if trained.precondition_embedding != "none":
+        power, ridge = trained.precondition_embedding_power, trained.precondition_embedding_ridge
+        way["precondition"] = ("embedding", power, ridge)
+    return way
 
 
 def near_origin(
