@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from experiments.studies.acceleration.arms import Arm
 from experiments.studies.acceleration.options import AccelerateOptions
 from experiments.studies.acceleration.training import has_plateaus
-from sslsim.measures.modes.agreement import embedding_agreement
 from sslsim.measures.intervals import mean_interval
+from sslsim.measures.modes.agreement import embedding_agreement
 
 Array = NDArray[np.float64]
 Cell = Mapping[str, Any]

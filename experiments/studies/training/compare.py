@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,7 +113,7 @@ def compare_run(options: CompareOptions) -> Path:
 
 
 def _way(trained: TrainOptions) -> dict[str, Any]:
-    """How a linear run is trained, for theory: the optimiser, and the embedding's preconditioner."""
+    """Options of the prediction that say how a linear run is trained."""
     way: dict[str, Any] = {}
     if trained.optimizer == "muon":
         way["optimizer"] = "muon"
