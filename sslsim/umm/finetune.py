@@ -153,12 +153,10 @@ def undo_memorization(
     split = split_encoder(learner.encoder, options.split)
     names = trained_names(learner, split, options)
     check_held_out(data, held_out)
-    run = {
-        "options": {**asdict(options), "views": view_name(kind)},
-        "start": start_digest(learner, data, held_out),
-    }
+    settings = {**asdict(options), "views": view_name(kind)}
     if pixels is not None:
-        run["options"]["pixels"] = [pixels.mean.tolist(), pixels.std.tolist()]
+        settings["pixels"] = [pixels.mean.tolist(), pixels.std.tolist()]
+    run = {"options": settings, "start": start_digest(learner, data, held_out)}
     learner.to(device)
     # The initial learner, which gives the alignment to hold.
     start = copy.deepcopy(learner) if options.hold > 0 else None

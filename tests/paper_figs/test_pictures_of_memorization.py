@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from mode_table import STUDIES, group_of, table
 from scipy import stats
 
 from paper_figs.paper.figure8_memorization import figure as figure8
 from paper_figs.runs import retraining as memorization_penalty
 from paper_figs.runs import retraining as memorization_removal
+from paper_figs.runs.memorization import modes
 from paper_figs.runs.memorization import scores as memorization
 from paper_figs.store import RESULTS
 from paper_figs.style import styled
@@ -285,3 +287,49 @@ def test_figure_8_counts_the_scores_of_every_set():
         counts = np.bincount(places, minlength=len(edges) - 1)
         heights = (ridges[2 * place].values - place) / 0.85
         np.testing.assert_allclose(heights, counts / counts.max(), atol=1e-12)
+
+
+def banded(values, factor, shift):
+    """Line and intervals of a measure over bands."""
+    ends = zip(values["low"], values["high"], strict=True)
+    places = [1 + place + shift for place in range(len(values["mean"]))]
+    line = list(zip(places, [factor * value for value in values["mean"]], strict=True))
+    return line, [
+        (at, factor * low, factor * high) for at, (low, high) in zip(places, ends, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_modes_are_drawn_with_the_numbers_of_the_file(study, tmp_path, monkeypatch):
+    group = group_of(study)
+    write_json(tmp_path / "memorization_modes.json", {"groups": [group]})
+    drawn = []
+    monkeypatch.setattr(modes, "save", lambda figure, path: drawn.append(figure) or path)
+    modes.draw_modes(tmp_path)
+    panels = drawn[0].get_axes()
+    views = "seen" if group["fixed_views"] else "new"
+    keys = ((f"{views}_relative", 1), ("instance_reduction", 1), ("linear_unseen_first", 100))
+    states = [name for name in ("before", "control", "full") if name in group["states"]]
+    for axes, (key, factor) in zip(panels, keys, strict=False):
+        lines = [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
+        for place, (state, line) in enumerate(zip(states, lines, strict=True)):
+            expected, ends = banded(
+                group["states"][state]["bands"][key], factor, 0.12 * (place - 1)
+            )
+            np.testing.assert_allclose(line.get_xydata(), expected)
+            found = axes.collections[place].get_segments()
+            np.testing.assert_allclose([(one[0], one[1], two[1]) for one, two in found], ends)
+    points = [line.get_xydata()[0] for line in panels[3].get_lines()[1:]]
+    expected = [
+        100 * group["states"][state]["numbers"][f"linear_unseen_removed_{which}_{share}"]["mean"]
+        for state in states
+        for share in ("0.25", "0.5")
+        for which in ("most", "random", "least", "first", "last")
+    ]
+    np.testing.assert_allclose([y for _, y in points], expected)
+
+
+def test_the_page_of_modes_has_the_stored_numbers():
+    page = (RESULTS.parents[1] / "experiments/docs/memorization_modes.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if line.count("|") == 5]
+    assert [row for row in table() if row not in rows] == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -83,23 +82,14 @@ class PairedEncoders:
 
     def unseen(self, count: int) -> Images:
         """Images of the data set outside all sets, spread evenly."""
-        data = self.images.data
-        outside = torch.ones(len(data.images), dtype=torch.bool)
-        outside[self.images.numbers[self.images.numbers < len(outside)]] = False
-        places = outside.nonzero()[:, 0]
-        places = places[
-            torch.arange(min(count, len(places))) * len(places) // min(count, len(places) or 1)
-        ]
-        return part_of(data, places)
+        numbers = self.images.numbers
+        return spread_over(_without(self.images.data, numbers), count)
 
     def tested(self, count: int) -> Images:
         """Held-out images outside the external set, spread evenly."""
-        held_out = self.images.held_out
-        outside = torch.ones(len(held_out.images), dtype=torch.bool)
-        outside[
-            self.images.numbers[self.images.sets["external"]] - len(self.images.data.images)
-        ] = False
-        return spread_over(part_of(held_out, outside), count)
+        external = self.images.numbers[self.images.sets["external"]]
+        places = external - len(self.images.data.images)
+        return spread_over(_without(self.images.held_out, places), count)
 
 
 def open_pairs(folder: Path, root: Path | None = None) -> PairedEncoders:
@@ -161,6 +151,8 @@ def tuned_pair(
     return encoders
 
 
-def forget(folder: Path) -> None:
-    """Remove what fine-tuning stored to be resumed."""
-    shutil.rmtree(folder, ignore_errors=True)
+def _without(data: Images, places: torch.Tensor) -> Images:
+    """Images but those at some places; places beyond the data are of another set."""
+    outside = torch.ones(len(data.images), dtype=torch.bool)
+    outside[places[places < len(outside)]] = False
+    return part_of(data, outside)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from sslsim.runs.options import LearnerOptions
 from sslsim.umm.options import LATE_LAYERS, Features, UmmOptions
@@ -93,7 +92,7 @@ class ModeMemorizationOptions:
     interval_level: float = 0.9
     workers: int = 1
     root: Path | None = None
-    device: Literal["auto", "cpu", "cuda"] | str = "auto"
+    device: str = "auto"
     out: Path = Path("runs/memorization-modes")
 
 

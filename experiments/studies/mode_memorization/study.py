@@ -5,6 +5,7 @@ The keys of ``memorization_modes.json`` are explained in ``experiments/docs/memo
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,7 +18,6 @@ from tqdm import tqdm
 from experiments.campaign.parts import make_parts
 from experiments.studies.mode_memorization.encoder_pairs import (
     PairedEncoders,
-    forget,
     open_pairs,
     tuned_pair,
 )
@@ -153,7 +153,7 @@ def _cell(
 
     with only_writer(folder):
         cell = stored_part(folder / "cell.json", identity, KEYS, made)
-        forget(folder / "tuned")
+        shutil.rmtree(folder / "tuned", ignore_errors=True)  # what it was for is measured
     return cell
 
 

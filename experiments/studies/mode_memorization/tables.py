@@ -124,8 +124,8 @@ def _by_band(group: Result, name: str) -> Table:
 
 
 def _at(of: Result, key: str, place: int, scale: float = 1.0) -> str:
-    ends = (at(numbers(of, key, end), place) for end in ("mean", "low", "high"))
-    return interval(*ends, scale=scale)
+    mean, low, high = (at(numbers(of, key, end), place) for end in ("mean", "low", "high"))
+    return interval(mean, low, high, scale=scale)
 
 
 def _changes(group: Result, name: str) -> Table:

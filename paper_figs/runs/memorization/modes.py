@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from paper_figs.style import BAND, INK, QUIET, save, styled
 from sslsim.core.files import read_json
@@ -62,7 +63,7 @@ def draw_group(panels: Sequence[Axes], group: Mapping[str, Any]) -> None:
     panels[2].set_title("linear probe, %\nmodes up to the band")
     for axes in panels[:3]:
         axes.set_xlabel("band of modes, by variance")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     draw_removed(panels[3], group)
 
 

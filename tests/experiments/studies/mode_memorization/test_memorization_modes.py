@@ -24,6 +24,7 @@ from sslsim.core.files import read_json, write_json
 from sslsim.core.unit_rows import unit_rows
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.measures.layers import features_of
+from sslsim.memorization.image_sets import image_hashes
 from sslsim.memorization.losses import Scoring, encoder_losses
 from sslsim.runs.setup import training_pairs
 
@@ -255,6 +256,27 @@ def test_studies_that_do_not_fit_are_refused(trained, tmp_path):
             open_pairs(folder)
     with pytest.raises(ValueError, match="twice"):
         memorization_modes(replace(SMALL, run=(trained, trained), out=tmp_path / "out"))
+
+
+def test_images_outside_all_sets_are_needed(tmp_path):
+    options = MemorizationOptions(
+        limit=40, shared=20, candidates=8, independent=8, external=10, encoder_pairs=2,
+        encoder="linear", dim=2, steps=1, batch=8, device="cpu", out=tmp_path / "split",
+    )  # fmt: skip
+    memorization(options)
+    with pytest.raises(ValueError, match="has 4 images outside its sets"):
+        open_pairs(tmp_path / "split")
+
+
+def test_modes_are_taken_from_images_that_no_encoder_has_seen(trained):
+    study = open_pairs(trained)
+    unseen = set(image_hashes(study.unseen(60).images).tolist())
+    seen = {digest for name in "fg" for digest in image_hashes(study.trained_on(name).images)}
+    tested = set(image_hashes(study.tested(60).images).tolist())
+    external = study.images.images[study.images.sets["external"]]
+    assert len(unseen) == 60
+    assert not unseen & seen
+    assert not tested & set(image_hashes(external).tolist())
 
 
 def test_tables_take_any_json():
