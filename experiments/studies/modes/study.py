@@ -138,6 +138,14 @@ def _over_seeds(results: list[dict[str, Any]], options: ModesOptions) -> dict[st
             if whole
             else None
         )
+    gain = None
+    if of_parts["accuracy"] is not None:
+        scores = [result["accuracy"] for result in results]
+        gain = {
+            other: summed([score["first"] - score[other] for score in scores])
+            for other in ("random", "untrained")
+            if other in scores[0]
+        }
     significant = [result["p_value"] <= options.significance for result in results]
     return {
         "seeds": [result["seed"] for result in results],
@@ -146,6 +154,7 @@ def _over_seeds(results: list[dict[str, Any]], options: ModesOptions) -> dict[st
         "correlation": summed([np.abs(result["correlation"]) for result in results]),
         "significant": np.sum(significant, axis=0),
         **of_parts,
+        "gain": gain,
     }
 
 

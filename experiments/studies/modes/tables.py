@@ -121,16 +121,19 @@ def _accuracies(group: Result, named: str, level: str) -> Table:
 
 
 def _use(group: Result, named: str) -> Agreement:
-    """Accuracy of half of the modes, the first and the others."""
+    """By how much the first modes are more accurate than directions at random."""
     counts = numbers(group, "counts")
-    place = max(len(counts) - 2, 0)
-    accuracy = mapping(group, "accuracy")
-    first, without, random = (
-        _over_seeds(mapping(accuracy, key), place, scale=100, digits=3)
-        for key in ("first", "without", "random")
+    gains = [
+        f"{_over_seeds(mapping(group, 'gain', 'random'), i, scale=100)} at k = {number(k)}"
+        for i, k in enumerate(counts[:-1])
+    ]
+    start = _over_seeds(mapping(group, "gain", "untrained"), len(counts) - 1, scale=100)
+    return Agreement(
+        f"{named}: points of accuracy by which the first k modes exceed k random directions",
+        "; ".join(gains) or "-",
+        f"all {number(counts[-1]) if counts else '-'} exceed those of the untrained network by "
+        f"{start}",
     )
-    what = f"{named}: accuracy with the first {number(at(counts, place))} modes, per cent"
-    return Agreement(what, first, f"random directions {random}; without these modes {without}")
 
 
 def _parts(dropped: Result) -> Table:

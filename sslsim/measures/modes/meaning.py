@@ -103,13 +103,10 @@ def mode_meaning(
     squares = _r_squared(unit, bases)
     ranks = np.array([basis.shape[1] for basis in bases])
     score = _log_p(squares, ranks, n)
-    extremes = np.array(
-        [
-            _log_p(_r_squared(unit[rng.permutation(n)], bases), ranks, n).min()
-            for _ in range(permutations)
-        ]
-    )
-    beaten = (extremes[:, None, None] <= score).sum(axis=0)
+    beaten = np.zeros(score.shape, dtype=np.int64)
+    for _ in range(permutations):
+        permuted = _r_squared(unit[rng.permutation(n)], bases)
+        beaten += _log_p(permuted, ranks, n).min() <= score
     drawn = []
     for _ in range(resamples):
         rows = rng.integers(n, size=n)

@@ -103,6 +103,9 @@ def test_runs_are_measured_summed_up_and_drawn(runs, tmp_path, capsys):
     over = found["groups"][0]["accuracy"]["first"]
     values = [run["accuracy"]["first"] for run in found["runs"][:2]]
     np.testing.assert_allclose(over["mean"], np.mean(values, axis=0))
+    gain = found["groups"][0]["gain"]["random"]["mean"]
+    random = [run["accuracy"]["random"] for run in found["runs"][:2]]
+    np.testing.assert_allclose(gain, np.mean(values, axis=0) - np.mean(random, axis=0))
     overlap = found["overlap"]
     assert overlap["counts"] == [1, 2, 3]  # 4 modes are those of one network only
     matrix = np.array(overlap["network_overlap"], dtype=float)
