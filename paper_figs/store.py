@@ -34,6 +34,7 @@ def store(
     records: int | None = None,
     single: bool = False,
     drop: Sequence[str] = (),
+    digits: int | None = None,
     results: str | os.PathLike[str] = RESULTS,
 ) -> Path:
     """Keep what figures need of a run folder: its ``config.json`` and the named files.
@@ -54,6 +55,8 @@ def store(
             contents[file] = read_json(run / file)
             for path in drop:
                 _leave_out(contents[file], path.split("."))
+            if digits is not None:
+                contents[file] = rounded(contents[file], digits)
         elif kind == ".jsonl":
             contents[file] = read_lines(run / file)
         elif kind == ".npz":
@@ -87,6 +90,19 @@ def without_paths(value: Any) -> Any:
     if not path.is_absolute() and ".." not in path.parts and not value.startswith("~"):
         return value
     return "/".join(path.parts[-2:] if path.name in _SPLITS else path.parts[-1:])
+
+
+def rounded(value: Any, digits: int) -> Any:
+    """Round the numbers of JSON, nested at will, to significant digits.
+
+    >>> rounded({"a": [0.123456, 12345.6, 7], "b": None}, 3)
+    {'a': [0.123, 12300.0, 7], 'b': None}
+    """
+    if isinstance(value, dict):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item, digits) for item in value]
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
 def _without_kernel(config: dict[str, Any]) -> dict[str, Any]:
