@@ -10,6 +10,7 @@ from torch import nn
 from sslsim.core import checkpoints
 from sslsim.core.seeds import seeded
 from sslsim.data.datasets import Images, load_images
+from sslsim.data.pixels import PixelStatistics, pixel_statistics
 from sslsim.data.views import Views
 from sslsim.encoders.build import Encoder, build_encoder
 from sslsim.encoders.vit import VisionTransformer
@@ -17,7 +18,7 @@ from sslsim.methods.build import METHODS, build_learner
 from sslsim.methods.learner import PairLearner
 from sslsim.methods.mae import MaeLearner
 from sslsim.training.loop import TrainingOptions, train
-from sslsim.umm import UmmOptions
+from sslsim.umm import UmmOptions, undo_memorization
 from sslsim.umm.evaluation import check_held_out
 from sslsim.umm.forward import forward_pass
 from sslsim.umm.outer_step import outer_step
@@ -333,3 +334,24 @@ def test_a_run_that_holds_resumes_with_the_same_bits(tmp_path):
     run(tmp_path / "parts", resumed, **settings)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_pixels_are_standardised_by_the_statistics_given(tmp_path):
+    data, held_out = load_images(limit=20), load_images(split="test", limit=24)
+    own = pixel_statistics(data.images)
+    other = PixelStatistics(own.mean + 0.1, 2 * own.std)
+
+    def tuned(name, pixels):
+        learner = learner_of("simclr")
+        undo_memorization(
+            learner, data, held_out, "crops", options_of(), tmp_path / name, pixels=pixels
+        )
+        return state_of(learner)
+
+    default, same, changed = (
+        tuned(name, pixels) for name, pixels in (("a", None), ("b", own), ("c", other))
+    )
+    assert all(torch.equal(default[key], same[key]) for key in default)
+    assert not all(torch.equal(default[key], changed[key]) for key in default)
+    with pytest.raises(ValueError, match="holds a run with pixels"):
+        tuned("c", own)
