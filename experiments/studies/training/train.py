@@ -175,8 +175,8 @@ def _warn_of_preconditioning(options: TrainOptions) -> None:
     """Tell of methods that the embedding's preconditioner did not help where it was measured."""
     if options.precondition_embedding != "none" and options.method in ("simclr", "vicreg"):
         warnings.warn(
-            f"precondition_embedding did not help {options.method} where it was measured, and lowered "
-            "accuracy (experiments/docs/accelerate.md)",
+            f"precondition_embedding did not help {options.method} where it was measured, and "
+            "lowered accuracy (experiments/docs/accelerate.md)",
             stacklevel=2,
         )
 
