@@ -46,13 +46,16 @@ def inverse_power(moments: torch.Tensor, power: float, ridge: float) -> torch.Te
     Returns
     -------
     Tensor, shape (n, n)
-        In the dtype of the moments.
+        In the dtype of the moments; NaN where these are not finite, as they are when a training
+        diverges.
 
     Examples
     --------
     >>> inverse_power(torch.tensor([[3.0, 0.0], [0.0, 0.0]]), 0.5, 1.0).tolist()
     [[0.5, 0.0], [0.0, 1.0]]
     """
+    if not bool(moments.isfinite().all()):
+        return torch.full_like(moments, torch.nan)
     values, vectors = torch.linalg.eigh(moments.double())
     inverse = (vectors * (values.clamp(min=0.0) + ridge) ** -power) @ vectors.T
     return inverse.to(moments.dtype)
@@ -86,15 +89,15 @@ class InputMoments:
             if (isinstance(part, nn.Linear) or (isinstance(part, nn.Conv2d) and part.groups == 1))
             and part.weight.requires_grad
         ]
-        self.sums: dict[nn.Module, torch.Tensor] = {}
-        self.counts: dict[nn.Module, int] = {}
+        self.sums: dict[Any, torch.Tensor] = {}
+        self.counts: dict[Any, int] = {}
         self.handles = [layer.register_forward_pre_hook(self._add) for layer in self.layers]
 
-    def _add(self, layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def _add(self, layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
         if not torch.is_grad_enabled():
             return  # what is embedded is measured, not trained on
         with torch.no_grad():
-            rows = _rows(layer, inputs[0].detach().to(layer.weight.dtype))  # type: ignore[call-overload]
+            rows = _rows(layer, inputs[0].detach().to(layer.weight.dtype))
             self.sums[layer] = self.sums.get(layer, 0.0) + rows.T @ rows
             self.counts[layer] = self.counts.get(layer, 0) + len(rows)
 
@@ -113,22 +116,15 @@ class InputMoments:
         self.counts.clear()
 
 
-def _rows(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _rows(layer: nn.Linear | nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     """Inputs of a layer as rows that its weight, flattened, is multiplied by."""
     if isinstance(layer, nn.Linear):
         return x.flatten(0, -2)
-    assert isinstance(layer, nn.Conv2d)
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise ValueError(
             f"the layer is {layer}; expected zeros of a given number as padding, to precondition it"
         )
-    patches = functional.unfold(
-        x,
-        layer.kernel_size,
-        layer.dilation,
-        layer.padding,
-        layer.stride,  # type: ignore[arg-type]
-    )
+    patches = functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
     return patches.transpose(1, 2).flatten(0, 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from experiments.studies.acceleration.options import AccelerateOptions
 from sslsim.core.names import OPTIMIZERS
@@ -41,14 +42,11 @@ class Arm:
 
     def options(self, base: AccelerateOptions, rate: float, seed: int) -> AccelerateOptions:
         """Options of a training in this way; only sgd clips its gradients."""
-        return replace(
-            base,
-            optimizer=self.optimizer,
-            lr=rate,
-            seed=seed,
-            clip_norm=base.clip_norm if self.optimizer == "sgd" else None,
-            **{f"precondition_{side}": "covariance" for side in self.sides},
-        )
+        changes: dict[str, Any] = {f"precondition_{side}": "covariance" for side in self.sides}
+        changes |= {"optimizer": self.optimizer, "lr": rate, "seed": seed}
+        if self.optimizer != "sgd":
+            changes["clip_norm"] = None
+        return replace(base, **changes)
 
 
 def chosen_arms(options: AccelerateOptions) -> list[Arm]:

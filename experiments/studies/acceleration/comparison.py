@@ -43,14 +43,14 @@ def passage(steps: Sequence[float], curve: Sequence[float], level: float) -> flo
     >>> passage([0, 10, 20], [0.0, 0.4, 0.8], 0.6), passage([0, 10], [0.0, 0.1], 0.5)
     (15.0, inf)
     """
-    steps, curve = np.asarray(steps, dtype=float), np.asarray(curve, dtype=float)
-    above = np.flatnonzero(curve >= level)
+    values = np.asarray(curve, dtype=float)
+    above = np.flatnonzero(values >= level)
     if not len(above):
         return math.inf
     at = int(above[0])
     if at == 0:
         return float(steps[0])
-    share = (level - curve[at - 1]) / (curve[at] - curve[at - 1])
+    share = (level - values[at - 1]) / (values[at] - values[at - 1])
     return float(steps[at - 1] + share * (steps[at] - steps[at - 1]))
 
 

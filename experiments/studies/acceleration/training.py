@@ -146,7 +146,7 @@ def _accuracy(
 
 def _read(folder: Path, diverged: bool) -> dict[str, Any]:
     """Curves as the training has stored them."""
-    empty = {"steps": [], "spectrum": [], "seen_spectrum": [], "effective_rank": []}
+    empty: dict[str, Any] = {"steps": [], "spectrum": [], "seen_spectrum": [], "effective_rank": []}
     if not (folder / "records.npz").exists():
         return {**empty, "accuracy": [], "modes": []}
     lines, arrays = read_lines(folder / "records.jsonl"), read_arrays(folder / "records.npz")

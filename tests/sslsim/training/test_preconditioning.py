@@ -176,6 +176,17 @@ def test_options_out_of_range_are_refused(changes, message):
         replace(BOTH, **changes)
 
 
+def test_a_training_that_diverges_is_told(tmp_path):
+    data = load_images(limit=80)
+    options = TrainingOptions(
+        steps=30, batch=24, lr=1e6, precondition_embedding="covariance",
+        precondition_inputs="covariance",
+    )  # fmt: skip
+    learner = build_learner("barlow_twins", (1, 8, 8), 4, encoder="convnet", seed=0)
+    with pytest.raises(ValueError, match="no longer finite by step"):
+        train(learner, data, "noise", options, tmp_path)
+
+
 @pytest.mark.parametrize("method", ["mae", "vicregl"])
 def test_losses_of_something_else_than_the_embedding_are_refused(method):
     encoder, dim = ("vit_tiny", None) if method == "mae" else ("convnet", 4)
