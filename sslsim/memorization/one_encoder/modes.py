@@ -265,7 +265,7 @@ def checked_basis(basis: torch.Tensor, size: int) -> torch.Tensor:
     --------
     >>> checked_basis(2 * torch.eye(2), 2)
     Traceback (most recent call last):
-    ValueError: the basis is 3 off an orthonormal one; expected orthonormal
+    ValueError: the basis is 3 off an orthonormal one; expected orthonormal columns
     """
     if basis.shape != (size, size):
         raise ValueError(f"the basis has shape {tuple(basis.shape)}; expected ({size}, {size})")
