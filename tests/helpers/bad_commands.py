@@ -578,7 +578,7 @@ BENCH = [
     ("memorization --encoders 0", "encoders is"),
     ("memorization --threads 0", "threads is 0"),
 ]
-MODES = [
+MEMORIZATION_MODES = [
     ("", "no run is given"),
     ("--run nowhere", "nowhere/config.json cannot be read"),
     ("--run {run}", "train"),
@@ -611,7 +611,7 @@ TABLES = {
     "memorization": ("--encoder linear --steps 2", MEMORIZATION),
     "memorization-removal": ("", REMOVAL),
     "memorization-penalty": ("", PENALTY),
-    "memorization-modes": ("", MODES),
+    "memorization-modes": ("", MEMORIZATION_MODES),
     "report": ("", REPORT),
     "figures": ("", FIGURES),
     "spectra": ("", SPECTRA),
