@@ -1,6 +1,10 @@
-"""Errors described in one line."""
+"""Errors described in one line, and the one of trainings that diverge."""
 
 from __future__ import annotations
+
+
+class Diverged(ValueError):
+    """A loss, a gradient, an embedding or a parameter is no longer finite."""
 
 
 def reason(error: OSError) -> str:

@@ -17,6 +17,7 @@ from torch import nn
 
 from sslsim.coding_rate import coding_rate
 from sslsim.core.distributed import GlobalBatchNorm
+from sslsim.core.errors import Diverged
 from sslsim.core.seeds import derived_generator
 from sslsim.data.own_views import Kind
 from sslsim.data.pixels import PixelStatistics
@@ -180,7 +181,7 @@ def embedding_measures(
     z = z.double()
     z_prime = None if z_prime is None else z_prime.double()
     if not all(bool(view.isfinite().all()) for view in (z, z_prime) if view is not None):
-        raise ValueError(
+        raise Diverged(
             "embeddings of the probe set are not finite; expected finite numbers, as a smaller "
             "learning rate gives"
         )

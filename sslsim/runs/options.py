@@ -136,10 +136,10 @@ class LearnerOptions:
     precondition_embedding_power : float
         Exponent of this power; 0 is plain training.
     precondition_embedding_ridge : float
-        Added to the second moments, in units of the embedding's variance.
+        Number that is added to the second moments.
     precondition_inputs : {"none", "covariance"}
         Multiply the gradient of every linear map and convolution by an inverse power of the second
-        moments of its inputs.
+        moments of its inputs. Wide convolutions then cost several times as much.
     precondition_inputs_power : float
         Exponent of this power; 0 is plain training.
     precondition_inputs_ridge : float

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from sslsim.core.checkpoints import fingerprint, load_newest_checkpoint, save_checkpoint
 from sslsim.core.distributed import world_size
+from sslsim.core.errors import Diverged
 from sslsim.core.interruption import Interrupted, noting_signals
 from sslsim.data.datasets import Images
 from sslsim.data.own_views import Kind, view_name
@@ -148,7 +149,7 @@ def train_together(
     def check(step: int) -> float:
         fine = torch.stack([x.isfinite().flatten(1).all(dim=1) for x in parameters.values()])
         if broken := (~(fine.all(dim=0) & losses.isfinite())).nonzero()[:, 0].tolist():
-            raise ValueError(
+            raise Diverged(
                 f"the loss or a parameter of learner {broken[0]} is no longer finite by step "
                 f"{step}; expected a smaller learning rate than {options.lr:g} (the last good "
                 "checkpoint is kept)"
@@ -319,7 +320,7 @@ def _resume(
     state = load_newest_checkpoint(folder / "checkpoints", device)
     if state is None:
         return -1
-    old = state["options"]
+    old = asdict(TrainingOptions()) | state["options"]  # of a version with fewer options
     for name, value in wanted.items():
         if old.get(name) != value:
             raise ValueError(

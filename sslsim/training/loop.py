@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from sslsim.core.checkpoints import fingerprint, load_newest_checkpoint, save_checkpoint
 from sslsim.core.distributed import largest, rank, synchronise_batch_norm, world_size
+from sslsim.core.errors import Diverged
 from sslsim.core.interruption import Interrupted, any_stopped, noting_signals
 from sslsim.core.seeds import derived_seed
 from sslsim.data.datasets import Images
@@ -160,7 +161,7 @@ def train(
         # A finite loss may have an infinite gradient, which must not be recorded or saved.
         finite = [x.isfinite().all() for x in (losses, *learner.parameters())]
         if not bool(torch.stack(finite).all()):
-            raise ValueError(
+            raise Diverged(
                 f"the loss or a parameter is no longer finite by step {step}; expected a smaller "
                 f"learning rate than {options.lr:g} (the last good checkpoint is kept)"
             )

@@ -31,13 +31,13 @@ def polar_factor(matrix: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     matrix : Tensor, shape (n, m)
-        Matrix of floating-point numbers.
+        Matrix of floating-point numbers; those of 16 bits are iterated in float32.
 
     Returns
     -------
     Tensor, shape (n, m)
-        Singular values above 1/300 of the Frobenius norm have become 1 within 0.01; smaller ones
-        are raised up to 1, and zero stays zero.
+        In the dtype of the matrix. Singular values above 1/300 of the Frobenius norm have become 1
+        within 0.01; smaller ones are raised up to 1, and zero stays zero.
 
     Raises
     ------
@@ -54,8 +54,11 @@ def polar_factor(matrix: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"matrix has the shape {tuple(matrix.shape)}; expected two dimensions")
     if matrix.shape[0] > matrix.shape[1]:
         return polar_factor(matrix.T).T
-    norm = matrix.norm().clamp(min=torch.finfo(matrix.dtype).tiny)
-    matrix = matrix / norm
+    dtype = matrix.dtype
+    matrix = matrix.to(torch.promote_types(dtype, torch.float32))
+    # By the largest entry first: squares of small ones would underflow.
+    matrix = matrix / matrix.abs().amax().clamp(min=torch.finfo(matrix.dtype).tiny)
+    matrix = matrix / matrix.norm().clamp(min=torch.finfo(matrix.dtype).tiny)
     # x -> x p(x^2) on singular values x: the factors p multiply up, and x^2 -> x^2 p(x^2)^2.
     gram = matrix @ matrix.T
     product: torch.Tensor | None = None
@@ -65,7 +68,7 @@ def polar_factor(matrix: torch.Tensor) -> torch.Tensor:
         product = factor if product is None else factor @ product
         gram = factor @ gram @ factor
     assert product is not None
-    return product @ matrix
+    return (product @ matrix).to(dtype)
 
 
 class Muon(torch.optim.Optimizer):

@@ -98,7 +98,7 @@ class TrainingOptions:
         Precondition gradients by second moments of the embeddings of a batch, see
         ``sslsim.training.preconditioning``.
     precondition_embedding_power, precondition_embedding_ridge : float
-        Exponent, and ridge in units of the embedding's variance.
+        Exponent, and the number that is added to the second moments.
     precondition_inputs : {"none", "covariance"}
         Precondition gradients by second moments of the inputs of every layer.
     precondition_inputs_power, precondition_inputs_ridge : float

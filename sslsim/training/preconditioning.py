@@ -67,9 +67,21 @@ class InputMoments:
     Parameters
     ----------
     module : nn.Module
-        Every ``nn.Linear`` and ungrouped ``nn.Conv2d`` in it whose weight is trained is watched.
+        Every ``nn.Linear`` and ungrouped ``nn.Conv2d`` in it whose weight is trained is watched;
+        other weights (of grouped convolutions, of ``nn.MultiheadAttention``) keep their gradients.
     power, ridge : float
         Exponent q, and ridge delta relative to the mean eigenvalue.
+
+    Raises
+    ------
+    ValueError
+        If a convolution pads with something else than a given number of zeros.
+
+    Notes
+    -----
+    Of a layer with k inputs (for a convolution: channels times places of its kernel), an update
+    takes k^2 numbers, 2 n k^2 operations for n rows (patches), and an eigendecomposition, of order
+    k^3: wide convolutions cost more than their own gradient.
 
     Examples
     --------
@@ -89,6 +101,13 @@ class InputMoments:
             if (isinstance(part, nn.Linear) or (isinstance(part, nn.Conv2d) and part.groups == 1))
             and part.weight.requires_grad
         ]
+        for layer in self.layers:
+            strange = getattr(layer, "padding_mode", "zeros") != "zeros"
+            if strange or isinstance(getattr(layer, "padding", 0), str):
+                raise ValueError(
+                    f"the layer is {layer}; expected a number of zeros as padding, to precondition "
+                    "the gradient by its inputs"
+                )
         self.sums: dict[Any, torch.Tensor] = {}
         self.counts: dict[Any, int] = {}
         self.handles = [layer.register_forward_pre_hook(self._add) for layer in self.layers]
@@ -120,10 +139,6 @@ def _rows(layer: nn.Linear | nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     """Inputs of a layer as rows that its weight, flattened, is multiplied by."""
     if isinstance(layer, nn.Linear):
         return x.flatten(0, -2)
-    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-        raise ValueError(
-            f"the layer is {layer}; expected zeros of a given number as padding, to precondition it"
-        )
     patches = functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
     return patches.transpose(1, 2).flatten(0, 1)
 
@@ -148,11 +163,6 @@ def preconditioned(learner: Learner, options: TrainingOptions) -> Iterator[Calla
     ------
     ValueError
         If the method's loss is not one of the encoder's embedding.
-
-    Warns
-    -----
-    UserWarning
-        If the method is known not to gain.
 
     Examples
     --------

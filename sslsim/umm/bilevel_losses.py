@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from sslsim.core.errors import Diverged
 from sslsim.data.views import Views
 from sslsim.encoders.features import mean_over_places
 from sslsim.methods.learner import Learner
@@ -19,7 +20,6 @@ from sslsim.umm.alignment import (
     uniform_divergence,
     volume_logits,
 )
-from sslsim.umm.convergence import Diverged
 from sslsim.umm.forward import ForwardPass, forward_pass, instance_reduction
 from sslsim.umm.hypergradient import Parameters
 from sslsim.umm.options import UmmOptions

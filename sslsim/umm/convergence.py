@@ -16,10 +16,6 @@ _GROWTH = 3.0
 _ERRORS = 3.0
 
 
-class Diverged(ValueError):
-    """A loss, a gradient or a parameter is no longer finite."""
-
-
 @dataclass(frozen=True)
 class Convergence:
     """Three signs that an iteration does not converge, the result of :func:`diagnose`.

@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from sslsim.core.checkpoints import load_newest_checkpoint, save_checkpoint
 from sslsim.core.distributed import world_size
+from sslsim.core.errors import Diverged
 from sslsim.core.interruption import Interrupted, any_stopped, noting_signals
 from sslsim.core.seeds import derived_seed
 from sslsim.data.datasets import Images
@@ -43,7 +44,7 @@ from sslsim.training.batches import training_batches
 from sslsim.training.options import TrainingOptions, learning_rate_factor
 from sslsim.training.records import Records
 from sslsim.umm.bilevel_losses import BilevelLosses
-from sslsim.umm.convergence import LEAST_RECORDS, Convergence, Diverged, diagnose
+from sslsim.umm.convergence import LEAST_RECORDS, Convergence, diagnose
 from sslsim.umm.evaluation import Measured, check_held_out, held_out_batch, measure
 from sslsim.umm.options import UmmOptions
 from sslsim.umm.outer_step import outer_step, trained_names

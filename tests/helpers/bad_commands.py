@@ -501,6 +501,7 @@ ACCELERATE = [
     ("--checks 2", "checks is 2; expected at least 3"),
     ("--steps 9 --long 5", "long is 5; expected at least 9"),
     ("--method mae", "method is mae, which sees one view"),
+    ("--method vicregl", "arms holds 'sgd+embedding' with method vicregl"),
     ("--interval-level 1", "interval-level is 1.0"),
     ("--data nowhere", "unknown data set"),
 ]

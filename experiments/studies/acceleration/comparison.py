@@ -74,7 +74,8 @@ def compared(
 ) -> list[dict[str, Any]]:
     """One entry for every arm: passages, their ratios to the first arm's, and what it learns."""
     first = arms[0].name
-    dim = max(len(cell["spectrum"][0]) for cell in of_arms[first] if cell["steps"])
+    measured = [cell for cells in of_arms.values() for cell in cells if cell["steps"]]
+    dim = max((len(cell["spectrum"][0]) for cell in measured), default=1)
     plain_seconds = np.asarray(seconds[first])
     targets = [_targets(cell, dim, has_plateaus(options)) for cell in of_arms[first]]
     rows = []
@@ -85,17 +86,16 @@ def compared(
         for name in targets[0]:
             level = options.interval_level
             passages[name] = _passages(name, cells, of_arms[first], targets, cost, options, level)
-        ends = [cell for cell in cells if cell["failed"] is None]
         rows.append(
             {
                 "arm": arm.name,
                 "rate": chosen[arm.name],
-                "diverged": len(cells) - len(ends),
+                "diverged": sum(cell["failed"] is not None for cell in cells),
                 "seconds": float(np.median(seconds[arm.name])),
                 "cost": cost,
                 "costs": (np.asarray(seconds[arm.name]) / plain_seconds).tolist(),
                 "passages": passages,
-                **_ends(ends, of_arms[first], options, dim, true),
+                "ends": _ends(cells, of_arms[first], options, dim, true),
                 "curves": [
                     {
                         "steps": cell["steps"],
@@ -114,8 +114,11 @@ def compared(
 
 def _targets(cell: Cell, dim: int, plateaus: bool) -> dict[str, float]:
     """Levels to be reached, by name; the accuracy is the one that the long training ends with."""
-    modes = dict.fromkeys((f"mode {_half(dim)}", f"mode {3 * dim // 4}"), LEVEL) if plateaus else {}
-    return {**modes, "rank": _RANK * dim, "accuracy": float(smoothed(cell["accuracy"])[-1])}
+    names = (f"mode {_half(dim)}", f"mode {max(3 * dim // 4, 1)}")
+    modes = dict.fromkeys(names, LEVEL) if plateaus else {}
+    # A training that diverged has no accuracy that others could reach.
+    accuracy = math.inf if cell["failed"] is not None else float(smoothed(cell["accuracy"])[-1])
+    return {**modes, "rank": _RANK * dim, "accuracy": accuracy}
 
 
 def _half(dim: int) -> int:
@@ -140,16 +143,19 @@ def _passages(
     """Updates to a target, and how many times sooner it is reached than by the first arm.
 
     A ratio is a lower bound where the first arm never gets there: it then stands at its last
-    update. Of an arm that does not get there, itself, it is not known, and not in the mean.
+    update. Where the first arm diverges before it gets there, or the other arm does not get there,
+    it is not known, and not in the mean.
     """
     own = [_reached(name, cell, target) for cell, target in zip(cells, targets, strict=True)]
     base = [_reached(name, cell, target) for cell, target in zip(plain, targets, strict=True)]
     bounded = [updates is None for updates in base]
+    known_base = [
+        float(options.long) if theirs is None and cell["failed"] is None else theirs
+        for theirs, cell in zip(base, plain, strict=True)
+    ]
     ratios = [
-        None
-        if mine is None
-        else max(options.long if theirs is None else theirs, 1.0) / max(mine, 1.0)
-        for mine, theirs, b in zip(own, base, bounded, strict=True)
+        None if mine is None or theirs is None else max(theirs, 1.0) / max(mine, 1.0)
+        for mine, theirs in zip(own, known_base, strict=True)
     ]
     known = [math.log(ratio) for ratio in ratios if ratio is not None]
     over = mean_interval(known, level) if known else None
@@ -182,31 +188,31 @@ def _ends(
     dim: int,
     true: Array | None,
 ) -> dict[str, Any]:
-    """What an arm has learned at its end: means over seeds, with intervals."""
+    """What an arm has learned at its end: means over seeds that did not diverge, with intervals."""
+    seeds = [place for place, cell in enumerate(cells) if cell["failed"] is None]
+    ended = [cells[place] for place in seeds]
     last: dict[str, list[float]] = {
-        "accuracy": [float(smoothed(cell["accuracy"])[-1]) for cell in cells],
-        "effective_rank": [cell["effective_rank"][-1] for cell in cells],
-        "modes_held_out": [_learned(cell["spectrum"]) for cell in cells],
-        "modes_seen": [_learned(cell["seen_spectrum"]) for cell in cells],
+        "accuracy": [float(smoothed(cell["accuracy"])[-1]) for cell in ended],
+        "effective_rank": [cell["effective_rank"][-1] for cell in ended],
+        "modes_held_out": [_learned(cell["spectrum"]) for cell in ended],
+        "modes_seen": [_learned(cell["seen_spectrum"]) for cell in ended],
         "alignment": [],
     }
     half = _half(dim)
-    for cell in cells:
+    for seed, cell in zip(seeds, ended, strict=True):
         # With the long trainings of other seeds: its own shares the initial weights.
         others = [
             _overlap(cell["modes"], each["modes"], half)
-            for each in plain
-            if each["failed"] is None and each["modes"] != cell["modes"]
+            for place, each in enumerate(plain)
+            if place != seed and each["failed"] is None
         ]
         if others:
             last["alignment"].append(float(np.mean(others)))
     if true is not None:
-        last["alignment_true"] = [_overlap(cell["modes"], true, half) for cell in cells]
+        last["alignment_true"] = [_overlap(cell["modes"], true, half) for cell in ended]
     return {
-        "ends": {
-            name: dict(zip(_INTERVAL, _interval(values, options.interval_level), strict=True))
-            for name, values in last.items()
-        }
+        name: dict(zip(_INTERVAL, _interval(values, options.interval_level), strict=True))
+        for name, values in last.items()
     }
 
 

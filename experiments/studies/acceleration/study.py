@@ -118,6 +118,12 @@ def _checked(options: AccelerateOptions) -> list[Arm]:
         )
     if not 0 < options.interval_level < 1:
         raise ValueError(f"interval_level is {options.interval_level}; expected between 0 and 1")
+    sided = [arm.name for arm in arms if "embedding" in arm.sides]
+    if options.method == "vicregl" and sided:
+        raise ValueError(
+            f"arms holds {sided[0]!r} with method vicregl, whose loss is not one of the embedding; "
+            "expected arms without +embedding"
+        )
     if options.method in ("mae", "supervised"):
         raise ValueError(
             f"method is {options.method}, which sees one view of an image; expected one of two "

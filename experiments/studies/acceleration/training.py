@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from experiments.studies.acceleration.options import AccelerateOptions
+from sslsim.core.errors import Diverged
 from sslsim.core.files import read_arrays, read_lines
 from sslsim.data.datasets import Images, spread_over
 from sslsim.data.pixels import PixelStatistics, pixel_statistics
@@ -82,9 +83,7 @@ def trained_curves(
             learner, data, kind, training, folder,
             held_out=pairs, watch=watch, pixels=pixels, device=device,
         )  # fmt: skip
-    except ValueError as error:
-        if "finite" not in str(error):
-            raise
+    except Diverged as error:
         failed = str(error)
     return {"failed": failed, **_read(folder, failed is not None)}
 

@@ -71,7 +71,7 @@ def compare_run(options: CompareOptions) -> Path:
     measured = measured[:dim]
     if has_theory_form(trained) and trained.encoder == "linear" and trained.widths is None:
         w0 = next(run.learner(0).encoder.parameters()).detach().double().numpy()
-        prediction = predict_steps_from(x, x_prime, w0, **_way(trained))
+        prediction = predict_steps_from(x, x_prime, w0, **_way(folder, trained))
         gamma, predicted = prediction.eigenvalues, prediction.step_times
         theory = "exact initial map"
     else:
@@ -112,15 +112,20 @@ def compare_run(options: CompareOptions) -> Path:
     return folder
 
 
-def _way(trained: TrainOptions) -> dict[str, Any]:
+def _way(folder: Path, trained: TrainOptions) -> dict[str, Any]:
     """Options of the prediction that say how a linear run is trained."""
-    way: dict[str, Any] = {}
+    plain = trained.precondition_embedding == "none"
+    if trained.precondition_inputs != "none" or not (plain or trained.optimizer == "sgd"):
+        raise ValueError(
+            f"{folder} was trained by {trained.optimizer} with preconditioned gradients; expected "
+            "sgd with --precondition-embedding alone, muon without, or plain gradients"
+        )
     if trained.optimizer == "muon":
-        way["optimizer"] = "muon"
-    if trained.precondition_embedding != "none":
-        power, ridge = trained.precondition_embedding_power, trained.precondition_embedding_ridge
-        way["precondition"] = ("embedding", power, ridge)
-    return way
+        return {"optimizer": "muon"}
+    if plain:
+        return {}
+    power, ridge = trained.precondition_embedding_power, trained.precondition_embedding_ridge
+    return {"precondition": ("embedding", power, ridge)}
 
 
 def near_origin(

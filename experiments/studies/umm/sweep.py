@@ -28,6 +28,7 @@ from experiments.studies.umm.options import RENAMED, VARIED, UmmSweepCommand
 from experiments.studies.umm.start import start_from
 from experiments.studies.umm.tables import falls, group_names, sweep_summary, tabled
 from experiments.summary import as_text
+from sslsim.core.errors import Diverged
 from sslsim.core.files import plain, whole_file, write_json
 from sslsim.core.locks import only_writer
 from sslsim.runs.cache import short_name, stored_part
@@ -37,7 +38,6 @@ from sslsim.runs.replicates import seed_groups
 from sslsim.runs.setup import chosen_device
 from sslsim.runs.stored import stored_result
 from sslsim.umm import UmmOptions, undo_memorization
-from sslsim.umm.convergence import Diverged
 from sslsim.umm.finetune import start_digest
 from sslsim.umm.options import LATE_LAYERS
 from sslsim.umm.start import Start, measure_network

@@ -52,6 +52,17 @@ def test_no_gradient_is_no_step():
     assert polar_factor(torch.zeros(3, 5)).abs().max() == 0
 
 
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [(torch.float32, 1e-30), (torch.bfloat16, 1.0), (torch.float16, 1e-4)]
+)
+def test_small_numbers_and_short_ones_have_a_polar_factor(dtype, scale):
+    matrix = (scale * torch.randn(8, 20, generator=generator())).to(dtype)
+    found = polar_factor(matrix)
+    assert found.dtype is dtype
+    expected = polar_factor(matrix.double() / scale)
+    assert (found.double() - expected).abs().max() < 4 * torch.finfo(dtype).eps + 1e-4
+
+
 @given(st.integers(0, 20))
 def test_rotations_of_both_sides_rotate_the_polar_factor(seed):
     draws = np.random.default_rng(seed)
