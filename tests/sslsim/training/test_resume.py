@@ -297,6 +297,20 @@ def test_a_damaged_checkpoint_falls_back_and_the_run_ends_with_the_same_bits(tmp
     assert_same_run(folder, whole)
 
 
+LATER = ("clip_norm", "precondition_embedding", "precondition_inputs_power")
+
+
+def test_a_run_of_a_version_with_fewer_options_goes_on(tmp_path, whole):
+    folder = copied(whole, tmp_path / "run")
+    state = final(whole)
+    for name in LATER:
+        del state["options"][name]
+    checkpoints.save_checkpoint(folder / "checkpoints", STEPS, state)
+    run("batch_norm_adamw", folder)
+    with pytest.raises(ValueError, match=r"a run with clip_norm None, now it is 1\.0"):
+        run("batch_norm_adamw", folder, clip_norm=1.0)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
