@@ -139,6 +139,7 @@ def _rows(layer: nn.Linear | nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     """Inputs of a layer as rows that its weight, flattened, is multiplied by."""
     if isinstance(layer, nn.Linear):
         return x.flatten(0, -2)
+    assert not isinstance(layer.padding, str), "refused by InputMoments"
     patches = functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
     return patches.transpose(1, 2).flatten(0, 1)
 
