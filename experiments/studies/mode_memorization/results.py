@@ -54,7 +54,8 @@ def pair_numbers(part: Mapping[str, Any]) -> dict[str, Section]:
     in_bands: Section = {}
     single: Section = {name: np.asarray(np.sum(values)) for name, values in part["rates"].items()}
     half = size // 2
-    ranges = {"": slice(None), "_first_half": slice(half), "_last_half": slice(half, None)}
+    halves = {"_first_half": slice(half), "_last_half": slice(half, None)} if half else {}
+    ranges = {"": slice(None), **halves}
     for name, arguments in _kinds(distances).items():
         for form, values in mode_scores(distances, variance, **arguments).items():
             modes[f"{name}_{form}"] = values
@@ -65,9 +66,10 @@ def pair_numbers(part: Mapping[str, Any]) -> dict[str, Section]:
             for suffix, places in ranges.items():
                 found = _scores_of(distances, variance, places, arguments)[form]
                 single[f"{name}_{form}{suffix}"] = np.asarray(found)
-            single[f"{name}_{form}_last_less_first"] = (
-                single[f"{name}_{form}_last_half"] - single[f"{name}_{form}_first_half"]
-            )
+            if halves:
+                single[f"{name}_{form}_last_less_first"] = (
+                    single[f"{name}_{form}_last_half"] - single[f"{name}_{form}_first_half"]
+                )
     for name in ("instance_reduction", "class_reduction", "rate"):
         in_bands[name] = np.array([np.sum(modes[name][band]) for band in bands(size)])
     in_bands["class_share"] = np.array(

@@ -72,7 +72,7 @@ def removed_modes(
     ``most`` and ``least`` go by the relative score, ``most_absolute`` and ``least_absolute`` by the
     absolute one, ``first`` and ``last`` by rank. Of every two neighbouring modes, ``more`` has the
     one that memorises more by the relative score, ``less`` the other one: two halves of equal
-    variance, nearly.
+    variance, nearly. Of one mode alone none can be removed.
 
     >>> scores = {"relative": np.array([0.0, 2.0, 1.0, 3.0]), "absolute": np.arange(4.0)}
     >>> chosen = removed_modes(scores, [0.5], 1, 0)
@@ -80,6 +80,8 @@ def removed_modes(
     ([[1, 3]], [[2, 3]], {'more': [[1, 3]], 'less': [[0, 2]]})
     """
     size, rng = len(scores["relative"]), np.random.default_rng(seed)
+    if size < 2:
+        return {}
     orders = {
         "most": np.argsort(-scores["relative"], kind="stable"),
         "least": np.argsort(scores["relative"], kind="stable"),
@@ -100,18 +102,21 @@ def removed_modes(
         low, high = sorted(couple, key=lambda mode: scores["relative"][mode])
         halves["more"].append(high)
         halves["less"].append(low)
-    if halves["more"]:
-        chosen["neighbours"] = {name: [modes] for name, modes in halves.items()}
+    chosen["neighbours"] = {name: [modes] for name, modes in halves.items()}
     return chosen
 
 
 def correlation(x: ArrayLike, y: ArrayLike, given: ArrayLike | None = None) -> float:
     """Spearman correlation over modes, with a third quantity held fixed if there is one.
 
-    >>> correlation([1, 2, 3, 4], [1, 2, 4, 3])
-    0.8
+    NaN for fewer than two modes, and if a quantity is the same for all of them.
+
+    >>> correlation([1, 2, 3, 4], [1, 2, 4, 3]), correlation([1, 2, 3], [5, 5, 5])
+    (0.8, nan)
     """
     ranks = [_ranks(each) for each in (x, y, *(() if given is None else (given,)))]
+    if len(ranks[0]) < 2 or any(np.ptp(each) == 0 for each in ranks):
+        return float("nan")
     found: Any = np.corrcoef(ranks)
     if given is None:
         return round(float(found[0, 1]), 12)

@@ -29,6 +29,7 @@ from experiments.studies.mode_memorization.options import (
     late_layer,
 )
 from experiments.studies.mode_memorization.results import summarised
+from sslsim.core.checkpoints import fingerprint
 from sslsim.core.files import plain, write_json
 from sslsim.core.locks import only_writer
 from sslsim.memorization.image_sets import FAMILIES
@@ -137,6 +138,10 @@ def _cell(
                 for family in FAMILIES
             },
             "unseen": digest_of(study.unseen(options.reference)),
+            "sets": {
+                name: fingerprint([study.images.numbers[rows]])
+                for name, rows in study.images.sets.items()
+            },
             "views": [study.views, study.options.draw_seed, study.options.common_pixels],
             "pair": [study.options.seed, pair],
             "tuning": None if tuning is None else asdict(tuning),

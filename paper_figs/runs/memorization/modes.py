@@ -40,8 +40,10 @@ def draw_modes(folder: str | os.PathLike[str]) -> Path:
             draw_group(row, group)
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncol=len(labels))
-        handles, labels = panels[0, 3].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", ncol=len(labels))
+        removals = [axes.get_legend_handles_labels() for axes in panels[:, 3]]
+        handles, labels = max(removals, key=lambda found: len(found[1]))
+        if labels:
+            figure.legend(handles, labels, loc="outside upper right", ncol=len(labels))
         return save(figure, Path(folder) / "memorization_modes.png")
 
 
@@ -81,9 +83,12 @@ def _draw_bands(
 
 def draw_removed(axes: Axes, group: Mapping[str, Any]) -> None:
     """Draw what removing modes changes of a linear probe, before fine-tuning and after."""
+    shares = _shares(group["states"]["before"]["numbers"])
+    if not shares:  # one mode, which cannot be removed
+        axes.set_visible(False)
+        return
     axes.axhline(0.0, color=QUIET, lw=0.6)
     states = [name for name in _STATES if name in group["states"]]
-    shares = _shares(group["states"]["before"]["numbers"])
     labels = []
     for place, (state, share) in enumerate((state, share) for state in states for share in shares):
         of = group["states"][state]["numbers"]

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from sslsim.core.checks import finite_matrix
 from sslsim.memorization.one_encoder.modes import checked_basis
 
-_GROUPS = 256  # groups at a time
+_BYTES = 2**26  # of the second moments of groups at a time
 
 
 def coding_rate_by_mode(z: torch.Tensor, basis: torch.Tensor, eps: float) -> torch.Tensor:
@@ -107,7 +107,7 @@ def coding_rate_reduction_by_mode(
     grouped = torch.zeros_like(whole)
     for size in sizes.unique().tolist():
         first = (ends - sizes)[sizes == size]
-        for starts in first.split(_GROUPS):
+        for starts in first.split(max(1, _BYTES // (8 * z.shape[1] * (z.shape[1] + size)))):
             rows = order[starts[:, None] + torch.arange(size, device=z.device)]
             parts = _parts(z[rows], _factor(z, eps) * len(z) / size)
             grouped += size / len(z) * parts.sum(dim=0)

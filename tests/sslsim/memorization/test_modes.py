@@ -11,6 +11,7 @@ from sslsim.data.datasets import load_images
 from sslsim.encoders.build import build_encoder
 from sslsim.measures.frozen import FrozenEncoder
 from sslsim.memorization.losses import Scoring, encoder_losses
+from sslsim.memorization.one_encoder import mode_rates
 from sslsim.memorization.one_encoder.mode_rates import (
     coding_rate_by_mode,
     coding_rate_reduction_by_mode,
@@ -71,6 +72,25 @@ def test_rates_sum_to_the_whole_and_no_part_is_negative():
             whole = coding_rate_reduction(pairs, groups, 0.3)
             torch.testing.assert_close(parts.sum(), whole, rtol=1e-10, atol=1e-12)
             assert float(parts.min()) > -1e-12
+
+
+def test_groups_are_taken_within_a_limit_of_memory(monkeypatch):
+    z, groups, held = normal(320, 400), instance_groups(160, views=2), []
+    factorised = torch.linalg.cholesky
+
+    def noted(moments):
+        held.append(moments.numel() * moments.element_size())
+        return factorised(moments)
+
+    monkeypatch.setattr(torch.linalg, "cholesky", noted)
+    basis = torch.eye(400, dtype=torch.float64)
+    parts = coding_rate_reduction_by_mode(z, groups, basis, 0.5)
+    assert max(held) <= 2**26
+    monkeypatch.setattr(mode_rates, "_BYTES", 1)  # a group at a time, however large
+    held.clear()
+    alone = coding_rate_reduction_by_mode(z, groups, basis, 0.5)
+    assert len(held) == 161
+    torch.testing.assert_close(alone, parts, rtol=1e-9, atol=1e-12)
 
 
 def test_rates_of_eigenvectors_are_logarithms_of_eigenvalues():

@@ -28,6 +28,7 @@ from sslsim.memorization.image_sets import image_hashes
 from sslsim.memorization.losses import Scoring, encoder_losses
 from sslsim.runs.setup import training_pairs
 
+RESULT = "memorization_modes.json"
 PAGE = (Path(__file__).parents[4] / "experiments/docs/memorization_modes.md").read_text("utf-8")
 SMALL = ModeMemorizationOptions(
     split="layer1", steps=2, batch=8, augmentations=2, reference=60, test_images=60,
@@ -35,17 +36,18 @@ SMALL = ModeMemorizationOptions(
 )  # fmt: skip
 
 
+STUDY = MemorizationOptions(
+    limit=120, shared=16, candidates=8, independent=8, external=10, encoder_pairs=2,
+    encoder="mlp", widths=(8, 6), dim=4, steps=3, batch=8, fixed_views=True, views="crops",
+    device="cpu", layers=("projector",), augmentations=2, common_pixels=True,
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A finished study of two encoder pairs with fixed views."""
     folder = tmp_path_factory.mktemp("studies") / "split"
-    options = MemorizationOptions(
-        limit=120, shared=16, candidates=8, independent=8, external=10, encoder_pairs=2,
-        encoder="mlp", widths=(8, 6), dim=4, steps=3, batch=8, fixed_views=True, views="crops",
-        device="cpu", layers=("projector",), augmentations=2, common_pixels=True,
-        out=folder,
-    )  # fmt: skip
-    memorization(options)
+    memorization(replace(STUDY, out=folder))
     return folder
 
 
@@ -220,6 +222,32 @@ def test_a_finished_study_is_not_measured_again(trained, measured, monkeypatch):
     assert (measured / "memorization_modes.json").read_bytes() == before
     with pytest.raises(AssertionError, match="measured again"):
         memorization_modes(replace(SMALL, run=(trained,), out=measured, augmentations=1))
+
+
+def test_other_external_images_are_measured_again(trained, measured, tmp_path, monkeypatch):
+    """The encoders are the same: they see no external image."""
+    memorization(replace(STUDY, external=8, out=tmp_path / "split"))
+    runs = (trained, tmp_path / "split")
+    weights = [open_pairs(run).learner("f", 0).state_dict() for run in runs]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+    def never(*_):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(mode_study, "measured_pair", never)
+    with pytest.raises(AssertionError, match="measured again"):
+        memorization_modes(replace(SMALL, run=runs[1:], out=measured))
+
+
+def test_an_embedding_of_one_mode_is_measured_and_drawn(tmp_path):
+    """There are no halves of it, and no mode to remove."""
+    memorization(replace(STUDY, dim=1, out=tmp_path / "split"))
+    memorization_modes(replace(SMALL, run=(tmp_path / "split",), out=tmp_path / "modes"))
+    numbers = numbers_of(tmp_path / "modes")
+    assert not [name for name in numbers if "removed" in name or "half" in name]
+    assert numbers["memorization_variance_correlation"]["mean"] is None
+    assert "new views" in as_text(mode_summary(read_json(tmp_path / "modes" / RESULT)))
+    assert draw_modes(tmp_path / "modes").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

@@ -136,3 +136,14 @@ def test_a_correlation_given_a_third_is_that_of_residuals_of_ranks():
     rest = [v - np.polyval(np.polyfit(ranks[2], v, 1), ranks[2]) for v in ranks[:2]]
     assert correlation(x, y, z) == pytest.approx(np.corrcoef(rest)[0, 1], rel=1e-9)
     assert np.isnan(correlation(x, y, x))
+
+
+def test_a_correlation_without_variation_is_missing():
+    x, same = [1.0, 3.0, 2.0], [4.0, 4.0, 4.0]
+    for arguments in (([1.0], [2.0]), ([], []), (x, same), (same, x), (x, x[::-1], same)):
+        assert np.isnan(correlation(*arguments))
+
+
+def test_one_mode_alone_is_not_removed():
+    scores = {"relative": np.ones(1), "absolute": np.ones(1)}
+    assert removed_modes(scores, [0.25, 0.5], 3, seed=1) == {}
