@@ -78,20 +78,20 @@ def _heat(axes: Axes, values: Any, rows: list[str], columns: list[str], texts: l
 
 
 def _accuracies(axes: Axes, group: Mapping[str, Any]) -> None:
-    counts = np.array(group["counts"])
+    counts, most = np.array(group["counts"]), 0.0
     for key, (label, colour, style, marker) in _CURVES.items():
-        if key not in group["accuracy"]:
-            continue
         mean, low, high = (
-            100 * np.array(group["accuracy"][key][end], dtype=np.float64)
+            100 * np.array(group["accuracy"].get(key, {}).get(end, []), dtype=np.float64)
             for end in ("mean", "low", "high")
         )
+        if not np.isfinite(mean).any():  # of one mode, none is left without the first
+            continue
+        most = max(most, np.nanmax(mean))
         axes.plot(counts, mean, color=colour, ls=style, marker=marker, ms=4, label=label)
         axes.fill_between(counts, low, high, color=BAND, alpha=0.6, lw=0, zorder=0)
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, [str(k) for k in counts])
-    most = max(np.nanmax(np.array(v["mean"], dtype=np.float64)) for v in group["accuracy"].values())
-    axes.set(xlabel="number k of modes", ylabel="accuracy (%)", ylim=(0, 125 * most))
+    axes.set(xlabel="number k of modes", ylabel="accuracy (%)", ylim=(0, 1.25 * most))
     axes.legend(fontsize=7)
 
 
@@ -151,6 +151,6 @@ def _draw_overlap(overlap: Mapping[str, Any], path: Path) -> Path:
         right.set_xscale("log", base=2)
         right.set_xticks(counts, [str(k) for k in counts])
         right.set(xlabel="number k of modes", ylim=(0, 1.02))
-        right.legend(fontsize=7)
+        right.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         entitle(right, "b", "between networks of one kind")
         return save(figure, path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from experiments.studies.kernels.across_runs import check_same_images
@@ -129,12 +130,15 @@ def _over_seeds(results: list[dict[str, Any]], options: ModesOptions) -> dict[st
         over = mean_interval(values, options.interval_level)
         return {"mean": over.mean, "low": over.low, "high": over.high}
 
+    def sizes(values: list[Any]) -> dict[str, Any]:
+        return size_interval(values, options.interval_level)
+
     first = results[0]
     of_parts: dict[str, Any] = {}
     for name in ("explained", "accuracy"):
         whole = all(result[name] is not None for result in results)
         of_parts[name] = (
-            {key: summed([result[name][key] for result in results]) for key in first[name]}
+            {key: sizes([result[name][key] for result in results]) for key in first[name]}
             if whole
             else None
         )
@@ -151,11 +155,45 @@ def _over_seeds(results: list[dict[str, Any]], options: ModesOptions) -> dict[st
         "seeds": [result["seed"] for result in results],
         "statistics": first["statistics"],
         "counts": first["counts"],
-        "correlation": summed([np.abs(result["correlation"]) for result in results]),
+        "correlation": sizes([np.abs(result["correlation"]) for result in results]),
         "significant": np.sum(significant, axis=0),
         **of_parts,
         "gain": gain,
     }
+
+
+def size_interval(values: ArrayLike, level: float) -> dict[str, Any]:
+    """Mean of values between 0 and 1 over seeds, with an interval that stays between 0 and 1.
+
+    Parameters
+    ----------
+    values : array_like, shape (seeds, ...)
+        Sizes of correlations, shares or accuracies.
+    level : float
+        Level of the interval.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``mean``, and ``low`` and ``high``: Student's interval of Fisher's z of the mean, whose
+        standard error is that of the mean over 1 - mean^2, transformed back; never below 0.
+
+    Raises
+    ------
+    ValueError
+        As :func:`sslsim.measures.intervals.mean_interval`.
+
+    Examples
+    --------
+    >>> found = size_interval([0.6, 0.7, 0.8], 0.9)
+    >>> [round(float(found[key]), 2) for key in ("mean", "low", "high")]
+    [0.7, 0.49, 0.83]
+    """
+    over = mean_interval(values, level)
+    below = np.minimum(over.mean, np.nextafter(1.0, 0.0))  # z of 1 is infinite
+    half = (over.high - over.low) / 2 / (1 - below**2)
+    low, high = (np.tanh(np.arctanh(below) + sign * half) for sign in (-1, 1))
+    return {"mean": over.mean, "low": np.maximum(low, 0.0), "high": high}
 
 
 def _overlap(

@@ -72,7 +72,8 @@ def mode_meaning(
     Raises
     ------
     ValueError
-        If there are no statistics, or the rows do not fit.
+        If there are no statistics or no rows, the rows do not fit, values are not finite, or a
+        number is out of its range.
 
     Notes
     -----
@@ -80,7 +81,8 @@ def mode_meaning(
     each other and those of the modes. Correlations with statistics of different numbers of columns
     are compared by the p-value of their F-test. The corrected p-value of a pair is the share of
     permutations whose smallest such p-value, over all modes and statistics, is at most its own
-    (Westfall and Young): under the null the chance of any false finding is at most the level.
+    (Westfall and Young): under the null the chance of any false finding is at most the level. A
+    statistic of n - 1 independent columns fits anything, and is never a finding.
 
     Examples
     --------
@@ -91,11 +93,14 @@ def mode_meaning(
     ([[-1.0], [0.04]], [[True], [False]])
     """
     n = len(modes)
-    for name, columns in statistics.items():
-        if columns.ndim != 2 or len(columns) != n:
-            raise ValueError(f"{name} has shape {columns.shape}; expected ({n}, p), rows as modes")
+    _check_values(modes, statistics)
     if not statistics:
         raise ValueError("no statistics are given; expected at least one")
+    for name, number in (("permutations", permutations), ("resamples", resamples)):
+        if number < 1:
+            raise ValueError(f"{name} is {number}; expected at least 1")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; expected a number between 0 and 1")
     rng = np.random.default_rng(rng)
     blocks = list(statistics.values())
     unit = _unit_columns(modes)
@@ -138,12 +143,18 @@ def explained(modes: Array, statistics: Mapping[str, Array]) -> Array:
         one column the R^2 of its regression on the modes. About k / n by chance. 0 for a statistic
         that is the same for all images.
 
+    Raises
+    ------
+    ValueError
+        If there are no rows, the rows do not fit, or values are not finite.
+
     Examples
     --------
     >>> modes = np.random.default_rng(0).standard_normal((50, 2))
     >>> explained(modes, {"sum": modes.sum(axis=1, keepdims=True)}).round(6).tolist()
     [1.0]
     """
+    _check_values(modes, statistics)
     span = orthonormal_basis(modes)
     bases = [orthonormal_basis(columns) for columns in statistics.values()]
     shares = [np.sum((span.T @ basis) ** 2) / max(basis.shape[1], 1) for basis in bases]
@@ -174,6 +185,20 @@ def orthonormal_basis(columns: Array) -> Array:
     return np.asarray(left[:, values > _CONSTANT * scale], dtype=np.float64)
 
 
+def _check_values(modes: Array, statistics: Mapping[str, Array]) -> None:
+    """Refuse modes and statistics that are not finite matrices of the same rows."""
+    if modes.ndim != 2 or not len(modes):
+        raise ValueError(f"modes have shape {modes.shape}; expected (n, k) with at least one row")
+    for name, columns in statistics.items():
+        if columns.ndim != 2 or len(columns) != len(modes):
+            raise ValueError(
+                f"{name} has shape {columns.shape}; expected ({len(modes)}, p), rows as modes"
+            )
+    for name, columns in (("modes", modes), *statistics.items()):
+        if not np.isfinite(columns).all():
+            raise ValueError(f"values of {name} are NaN or infinite; expected finite numbers")
+
+
 def _unit_columns(modes: Array) -> Array:
     """Modes centred and of unit norm; a constant one is zero."""
     centred = modes - modes.mean(axis=0)
@@ -201,9 +226,9 @@ def _correlations(modes: Array, blocks: list[Array]) -> Array:
 
 
 def _log_p(squares: Array, ranks: NDArray[np.int64], n: int) -> Array:
-    """Logarithm of the p-value of every F-test; 0 of a statistic without variation."""
+    """Logarithm of the p-value of every F-test; 0 if a statistic never varies or fits anything."""
     rest = n - 1 - ranks
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = squares / np.maximum(1 - squares, 1e-300) * rest / ranks
         logarithm = np.log(fdtrc(ranks, rest, ratio))
-    return np.where(ranks > 0, logarithm, 0.0)
+    return np.where((ranks > 0) & (rest > 0), logarithm, 0.0)

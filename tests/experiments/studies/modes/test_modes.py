@@ -12,9 +12,9 @@ from experiments.cli import main
 from experiments.studies.modes.augmentations import linear_modes_by_part, parts_of
 from experiments.studies.modes.networks import held_out_images, network_modes, statistics_of
 from experiments.studies.modes.options import ModesOptions
-from experiments.studies.modes.study import group_labels, measure_modes
+from experiments.studies.modes.study import group_labels, measure_modes, size_interval
 from experiments.studies.training.train import train_network
-from paper_figs.runs.modes import draw_modes
+from paper_figs.runs.modes import _draw_overlap, draw_modes
 from sslsim.core.files import read_arrays, read_json
 from sslsim.data.datasets import Images
 from sslsim.runs.options import TrainOptions
@@ -103,6 +103,11 @@ def test_runs_are_measured_summed_up_and_drawn(runs, tmp_path, capsys):
     over = found["groups"][0]["accuracy"]["first"]
     values = [run["accuracy"]["first"] for run in found["runs"][:2]]
     np.testing.assert_allclose(over["mean"], np.mean(values, axis=0))
+    sizes = [found["groups"][0]["correlation"]]
+    sizes += [found["groups"][0][key]["first"] for key in ("explained", "accuracy")]
+    for size in sizes:
+        ends = np.array([size["low"], size["high"]], dtype=np.float64)
+        assert ((ends >= 0) & (ends <= 1)).all()
     gain = found["groups"][0]["gain"]["random"]["mean"]
     random = [run["accuracy"]["random"] for run in found["runs"][:2]]
     np.testing.assert_allclose(gain, np.mean(values, axis=0) - np.mean(random, axis=0))
@@ -191,6 +196,31 @@ def test_digits_have_no_statistics_of_colour(tmp_path):
     assert draw_modes(folder).stat().st_size > 10_000
 
 
+def test_the_legend_of_overlaps_covers_no_curve(tmp_path, monkeypatch):
+    kinds, counts = ["a", "b", "c", "untrained"], [1, 2, 4]
+    mean = np.full((3, 4, 4), 0.9) * np.array([1.0, 0.3, 0.05])[:, None, None]
+    drawn = []
+    monkeypatch.setattr("paper_figs.runs.modes.save", lambda figure, path: drawn.append(figure))
+    overlap = {"counts": counts, "labels": kinds, "mean": mean, "chance": [0.01, 0.02, 0.04]}
+    _draw_overlap(overlap, tmp_path / "mode_overlap.png")
+    figure = drawn[0]
+    figure.draw_without_rendering()
+    axes = figure.axes[1]
+    legend = axes.get_legend().get_window_extent()
+    assert not legend.overlaps(axes.get_window_extent())
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.x1
+    assert legend.y0 >= 0
+
+
+def test_a_single_mode_is_measured_and_drawn(tmp_path, photos):
+    out = trained(tmp_path / "run", photos, dim=1)
+    folder = measure_modes(ModesOptions(run=(out,), out=tmp_path / "m", **SMALL))
+    accuracy = read_json(folder / "modes.json")["groups"][0]["accuracy"]
+    assert accuracy["without"]["mean"] == [None]
+    assert draw_modes(folder).stat().st_size > 10_000
+
+
 def test_images_without_labels_have_no_accuracy(tmp_path, photos):
     images = np.load(photos)["images"]
     np.savez(tmp_path / "plain.npz", images=images)
@@ -243,3 +273,18 @@ def test_labels_name_what_differs(runs):
     assert group_labels([linear]) == ["barlow_twins"]
     assert group_labels([linear, conv]) == ["barlow_twins, linear", "barlow_twins, convnet"]
     assert group_labels([linear, same]) == ["barlow_twins (1)", "barlow_twins (2)"]
+
+
+@pytest.mark.parametrize("seeds", [[0.01, 0.02, 0.3], [0.24, 0.9, 0.93], [1.0, 1.0, 1.0], [0, 0]])
+def test_intervals_of_sizes_lie_between_zero_and_one_and_hold_the_mean(seeds):
+    found = size_interval(seeds, 0.9)
+    assert 0 <= found["low"] <= found["mean"] + 1e-12
+    assert found["mean"] - 1e-12 <= found["high"] <= 1
+
+
+def test_intervals_of_sizes_cover_their_mean_as_often_as_they_say():
+    sizes = np.random.default_rng(0).beta(6, 4, (3, 2000))
+    found = size_interval(sizes, 0.9)
+    covered = np.mean((found["low"] <= 0.6) & (found["high"] >= 0.6))
+    assert covered == pytest.approx(0.9, abs=0.03)
+    assert np.isnan(size_interval(sizes[:1], 0.9)["low"]).all()

@@ -11,6 +11,7 @@ from paper_figs.store import RESULTS
 from sslsim.core.files import read_json
 
 PAGE = (Path(__file__).parents[4] / "experiments/docs/modes.md").read_text(encoding="utf-8")
+TEXT = " ".join(PAGE.split())
 STORED = sorted(path.parent.name for path in (RESULTS / "modes").glob("*/modes.json"))
 
 
@@ -26,6 +27,14 @@ def stored(name):
 @pytest.mark.parametrize("name", STORED)
 def test_stored_results_are_shown(name):
     assert len(as_text(modes_summary(stored(name)))) > 300
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_stored_intervals_of_sizes_lie_between_zero_and_one(name):
+    for group in stored(name).get("groups", []):
+        for size in (group["correlation"], *group["explained"].values()):
+            ends = np.array([size["low"], size["high"]], dtype=np.float64)
+            assert ((ends >= 0) & (ends <= 1) | np.isnan(ends)).all()
 
 
 @pytest.mark.parametrize("place", range(3))
@@ -59,6 +68,60 @@ def test_gains_over_random_directions(name, row):
         mean, low, high = (f"{value + 0.0:.1f}" for value in values)
         cells.append(f"{mean} [{low}, {high}]")
     assert f"| {row} | {' | '.join(cells)} |" in PAGE.replace("| |\n", "|\n")
+
+
+def test_the_probe_depends_on_the_basis_of_all_modes():
+    gain = stored("cifar10")["groups"][0]["gain"]["random"]
+    mean, low, high = (f"{100 * gain[end][-1]:.1f}" for end in ("mean", "low", "high"))
+    assert f"differ by {mean} points [{low}, {high}] on CIFAR-10" in TEXT
+
+
+def test_hue_of_the_best_linear_mode_by_part_left_out():
+    order = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"]
+    names = {"grey": "greyscale", "colour": "all colour changes", "nothing": "nothing (two draws)"}
+    dropped = stored("linear_cifar10")["augmentations"]
+    column = dropped["statistics"].index("hue")
+    for row in dropped["rows"]:
+        if row["without"] == "nothing, again":
+            continue
+        sizes = np.abs(row["correlation"])[:, column]
+        (line,) = (
+            line
+            for line in PAGE.splitlines()
+            if line.startswith(f"| {names.get(row['without'], row['without'])} |")
+        )
+        best = int(sizes.argmax())
+        assert f"| {short(sizes[best])}, the {order[best]}" in line
+
+
+@pytest.mark.parametrize("name", ["cifar10", "imagenette"])
+def test_shares_of_eight_modes_and_of_random_directions(name):
+    group = stored(name)["groups"][0]
+    place = group["counts"].index(8)
+    columns = [group["statistics"].index(s) for s in ("hue", "saturation", "brightness")]
+    for curve in ("random", "untrained"):
+        shares = group["explained"][curve]["mean"][place]
+        hue, saturation, brightness = (short(shares[column]) for column in columns)
+        assert f"{hue}, {saturation} and {brightness}" in TEXT
+
+
+@pytest.mark.parametrize("name", ["linear_cifar10", "linear_imagenette"])
+def test_the_second_and_third_linear_modes_follow_no_single_statistic(name):
+    dropped = stored(name)["augmentations"]
+    single = [s not in ("colour", "class") for s in dropped["statistics"]]
+    sizes = np.abs(dropped["rows"][0]["correlation"])[1:3]
+    most = sizes[:, single].max()
+    assert most < 0.335
+    assert "above .33" in TEXT
+    assert f"has {short(sizes[:, dropped['statistics'].index('class')].max())} with the" in TEXT
+
+
+def test_first_modes_follow_colour_beyond_chance_in_every_seed():
+    group = stored("cifar10")["groups"][0]
+    significant = [row[group["statistics"].index("colour")] for row in group["significant"]]
+    follow = next(mode for mode, count in enumerate(significant) if count < len(group["seeds"]))
+    names = {6: "six", 7: "seven", 8: "eight"}
+    assert f"all first {names[follow]} modes of CIFAR-10" in TEXT
 
 
 def test_chroma_shrinks_in_the_linear_model_as_predicted():

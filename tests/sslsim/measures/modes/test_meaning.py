@@ -82,6 +82,15 @@ def test_a_statistic_that_never_varies_is_no_finding():
     assert explained(modes, same)[0] == 0
 
 
+def test_a_class_for_every_image_leaves_the_test_of_other_statistics():
+    x, noise = np.random.default_rng(9).standard_normal((2, 30, 1))
+    statistics = {"class": np.eye(30), "x": x, "other": noise[::-1] ** 2}
+    found = mode_meaning(x + 0.1 * noise, statistics, permutations=99, resamples=2)
+    assert found.p_value[0, 0] == 1.0
+    assert found.p_value[0, 1] == 0.01
+    assert found.p_value[0, 2] > 0.05
+
+
 def test_intervals_cover_the_correlation_as_often_as_they_say():
     rng = np.random.default_rng(6)
     covered = 0
@@ -98,6 +107,31 @@ def test_rows_that_do_not_fit_are_refused():
         mode_meaning(np.zeros((5, 1)), {"x": np.zeros((4, 1))})
     with pytest.raises(ValueError, match="no statistics are given"):
         mode_meaning(np.zeros((5, 1)), {})
+    with pytest.raises(ValueError, match=r"modes have shape \(0, 2\); expected \(n, k\)"):
+        mode_meaning(np.zeros((0, 2)), {"x": np.zeros((0, 1))})
+
+
+@pytest.mark.parametrize("measure", [mode_meaning, explained])
+def test_values_that_are_no_numbers_are_refused(measure):
+    values, wrong = np.arange(5.0)[:, None], np.full((5, 1), np.nan)
+    with pytest.raises(ValueError, match="values of modes are NaN or infinite"):
+        measure(wrong, {"x": values})
+    with pytest.raises(ValueError, match="values of x are NaN or infinite"):
+        measure(values, {"x": wrong})
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ({"permutations": 0}, "permutations is 0; expected at least 1"),
+        ({"resamples": 0}, "resamples is 0; expected at least 1"),
+        ({"level": 1.0}, "level is 1.0; expected a number between 0 and 1"),
+    ],
+)
+def test_a_test_without_draws_is_refused(option, expected):
+    values = np.arange(5.0)[:, None]
+    with pytest.raises(ValueError, match=expected):
+        mode_meaning(values, {"x": values}, **option)
 
 
 @pytest.mark.parametrize("spectrum", ["cross", "covariance"])
