@@ -32,6 +32,7 @@ from sslsim.core.errors import reason
 
 SHIPPED = (
     "small", "resnet50", "resnet50-cpu", "resnet-gains", "forecasts", "umm", "memorization",
+    "modes",
 )  # fmt: skip
 DEVICES = ("cpu", "cuda")
 
