@@ -45,7 +45,7 @@ def test_stored_results_are_shown(name):
     assert "muon+embedding" in as_text(acceleration_summary(stored(name)))
 
 
-@pytest.mark.parametrize("name", ["convnet", "resnet18"])
+@pytest.mark.parametrize("name", ["convnet", "resnet18", "resnet18_longer"])
 def test_ratios_of_barlow_twins(name):
     result = stored(name)
     seeds = len(result["seeds"])
