@@ -8,9 +8,10 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from sslsim.core.names import Preconditioner
+
 Views = Literal["crops", "noise", "simclr"]
 Side = Literal["embedding", "input"]
-Preconditioner = Literal["none", "covariance"]
 PairViews = Literal["crops", "noise", "simclr", "weak", "strong"]
 
 
@@ -100,7 +101,7 @@ class ModelOptions(DataOptions):
         With `precondition`: number added to the eigenvalues, above zero.
     precondition_embedding : {"none", "covariance"}
         Multiply the gradient by `(C + ridge)^-power`, where C is the embedding cross-correlation.
-        Can be combined with the next one, unlike `precondition`.
+        Can be combined with `precondition_inputs`, unlike `precondition`.
     precondition_embedding_power : float
         Exponent on the side of the embedding.
     precondition_embedding_ridge : float

@@ -13,7 +13,7 @@ from experiments.studies.acceleration.arms import Arm
 from experiments.studies.acceleration.options import AccelerateOptions
 from experiments.studies.acceleration.training import has_plateaus
 from sslsim.measures.intervals import mean_interval
-from sslsim.measures.modes.agreement import embedding_agreement
+from sslsim.measures.modes.overlap import mode_overlaps
 
 Array = NDArray[np.float64]
 Cell = Mapping[str, Any]
@@ -84,8 +84,7 @@ def compared(
         cost = float(np.median(np.asarray(seconds[arm.name]) / plain_seconds))
         passages: dict[str, Any] = {}
         for name in targets[0]:
-            level = options.interval_level
-            passages[name] = _passages(name, cells, of_arms[first], targets, cost, options, level)
+            passages[name] = _passages(name, cells, of_arms[first], targets, cost, options)
         rows.append(
             {
                 "arm": arm.name,
@@ -138,7 +137,6 @@ def _passages(
     targets: Sequence[Mapping[str, float]],
     cost: float,
     options: AccelerateOptions,
-    level: float,
 ) -> dict[str, Any]:
     """Updates to a target, and how many times sooner it is reached than by the first arm.
 
@@ -158,7 +156,7 @@ def _passages(
         for mine, theirs in zip(own, known_base, strict=True)
     ]
     known = [math.log(ratio) for ratio in ratios if ratio is not None]
-    over = mean_interval(known, level) if known else None
+    over = mean_interval(known, options.interval_level) if known else None
     found: dict[str, float] = {}
     if over is not None:
         found = {key: math.exp(float(getattr(over, key))) for key in _INTERVAL}
@@ -222,8 +220,8 @@ def _learned(spectrum: Any) -> float:
 
 def _overlap(one: Any, other: Any, count: int) -> float:
     """Mean squared cosine between the spaces of the first modes."""
-    first, second = (np.asarray(each, dtype=float)[:, :count] for each in (one, other))
-    return float(embedding_agreement(first, second)["subspace_alignment"])
+    modes = [np.asarray(each, dtype=float) for each in (one, other)]
+    return float(mode_overlaps(modes, [count])[0, 0, 1])
 
 
 def _interval(values: Sequence[float], level: float) -> tuple[float, float, float]:
