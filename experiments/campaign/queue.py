@@ -32,7 +32,7 @@ from sslsim.core.errors import reason
 
 SHIPPED = (
     "small", "resnet50", "resnet50-cpu", "resnet-gains", "forecasts", "umm", "memorization",
-    "modes",
+    "modes", "linear", "wide", "convnets", "overfitting",
 )  # fmt: skip
 DEVICES = ("cpu", "cuda")
 
