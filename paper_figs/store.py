@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sslsim.core.files import read_arrays, read_json, read_lines, whole_file, write_json
+from sslsim.core.files import read_arrays, read_json, read_lines, whole_file
 
 Key = TypeVar("Key")
 
@@ -40,6 +41,7 @@ def store(
     """Keep what figures need of a run folder: its ``config.json`` and the named files.
 
     >>> import tempfile
+    >>> from sslsim.core.files import write_json
     >>> run = Path(tempfile.mkdtemp())
     >>> write_json(run / "config.json", {"options": {"seed": 3, "out": run}})
     >>> write_json(run / "prediction.json", {"times": [1.0], "long": [2.0]})
@@ -155,7 +157,8 @@ def _single(array: Any) -> Any:
 
 def _write(path: Path, values: Any) -> None:
     if path.suffix == ".json":
-        write_json(path, without_paths(values))
+        with whole_file(path) as file:
+            file.write(_rows_in_one_line(without_paths(values)).encode())
     elif path.suffix == ".npz":
         with whole_file(path) as file:
             np.savez_compressed(file, **values)
@@ -164,6 +167,20 @@ def _write(path: Path, values: Any) -> None:
             for line in without_paths(values):
                 text = json.dumps(line, ensure_ascii=False, allow_nan=False)
                 file.write(text.encode() + b"\n")
+
+
+def _rows_in_one_line(value: Any) -> str:
+    """JSON with a key a line, and lists of numbers and words in one.
+
+    >>> print(_rows_in_one_line({"a": [1, 2.5, None], "b": []}), end="")
+    {
+     "a": [1, 2.5, null],
+     "b": []
+    }
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    inner = re.compile(r"\[\n\s+[^\[\]{}]*?\n\s+\]")  # a text has no line feed of its own
+    return inner.sub(lambda row: re.sub(r"\n\s*", "", row[0].replace(",\n", ", \n")), text) + "\n"
 
 
 def read_result(results: Path, name: str, file: str, command: str) -> Mapping[str, Any]:

@@ -1,0 +1,5 @@
+"""Forecasts of steps."""
+
+from claims.page import Page
+
+PAGES: tuple[Page, ...] = ()

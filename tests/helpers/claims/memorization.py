@@ -1,0 +1,5 @@
+"""Memorisation and removal."""
+
+from claims.page import Page
+
+PAGES: tuple[Page, ...] = ()

@@ -1,0 +1,5 @@
+"""Modes: sooner, their meaning, their memorisation."""
+
+from claims.page import Page
+
+PAGES: tuple[Page, ...] = ()

@@ -1,0 +1,5 @@
+"""Overfitting and UMM."""
+
+from claims.page import Page
+
+PAGES: tuple[Page, ...] = ()

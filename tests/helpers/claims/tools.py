@@ -1,0 +1,5 @@
+"""Pages without results of studies."""
+
+from claims.page import Page
+
+PAGES: tuple[Page, ...] = ()
