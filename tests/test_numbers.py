@@ -1,4 +1,4 @@
-"""Numbers of the README and the pages rest on stored results, or on a command that stands beside them.
+"""Numbers of the README and the pages rest on stored results, or on commands beside them.
 
 A digit that is changed is found: a held sentence is then missing, a said phrase too, and any other
 number is loose.

@@ -1,9 +1,9 @@
 """A page and what its numbers rest on.
 
-``HELD`` of a page are functions that make sentences or table rows from stored results: the page must
-have them. ``SAID`` are its other phrases with numbers, by what they rest on: "definition" (a choice,
-a constant, arithmetic), "source" (a paper that the page names), or a command that stands on the page
-and prints them. Any other number that looks like a result is loose.
+``held`` of a page are functions that make sentences or table rows from stored results: the page
+must have them. ``said`` are its other phrases with numbers, by what they rest on: "definition" (a
+choice, a constant, arithmetic), "source" (a paper that the page names), or a command that stands on
+the page and prints them. Any other number that looks like a result is loose.
 """
 
 import re
@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[3]
 REASONS = ("definition", "source")
 
 _RESULT = re.compile(
-    r"(?<![\w.])[-+−±]?\d*\.\d+(?![\w.]*\d\.)"  # a decimal
+    r"(?<![\w.])[-+\N{MINUS SIGN}\N{PLUS-MINUS SIGN}]?\d*\.\d+(?![\w.]*\d\.)"  # a decimal
     r"|\b\d+(?= ?%)"  # a percentage
-    r"|\[[-+−]?\d[^\]]*\]"  # an interval
+    r"|\[[-+\N{MINUS SIGN}]?\d[^\]]*\]"  # an interval
     r"|\b\d+ of \d+"
     r"|\b\d+ points\b"
 )
@@ -51,9 +51,9 @@ class Page:
 
 
 def plain(source: str) -> str:
-    """Text of a page without its code blocks, in one line.
+    r"""Text of a page without its code blocks, in one line.
 
-    >>> plain("A 1.5\\nb\\n\\n    sslsim x\\n\\n```\\n2.5\\n```\\n")
+    >>> plain("A 1.5\nb\n\n    sslsim x\n\n```\n2.5\n```\n")
     'A 1.5 b'
     """
     lines, fenced = [], False
