@@ -569,16 +569,18 @@ class CampaignOptions:
     Attributes
     ----------
     queue : str
-        A TOML file, or the name of a queue that ships with the package: small (a minute on a CPU)
-        or resnet50 (for a GPU).
+        A TOML file, or the name of a queue that ships with the package: small (a minute on a CPU),
+        resnet50 (for a GPU), evidence (everything behind the stored results, in parts).
     minutes : float
         Time budget of this call in minutes; on a cluster, of every job.
     data : Path or None
         Path that replaces {data} in the commands of the queue. Default: none.
     jobs : tuple of str
-        Names of the jobs to run, including those that failed before. Default: all pending jobs.
+        Names of the jobs to run, including those that failed before; the name of a part stands for
+        all of its jobs. Default: all pending jobs.
     list : bool
-        Print the table of jobs and run nothing.
+        Print the table of jobs (of a queue of parts: of parts, with --jobs PART its jobs) and run
+        nothing.
     workers : int
         Number of jobs at a time on this machine.
     cluster : {"slurm", "local", "debug"} or None
