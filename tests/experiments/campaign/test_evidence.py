@@ -59,6 +59,42 @@ def test_a_stored_result_is_that_of_a_command(name):
     )
 
 
+def _campaign(tmp_path, revision="1" * 40):
+    for name in ("linear/digits_1e-2_0/compare", "linear/digits_1e-3_0/compare"):
+        folder = tmp_path / "c" / name
+        folder.mkdir(parents=True)
+        options = {"seed": 0, "out": str(folder)}
+        write_json(folder / "config.json", {"options": options, "revision": revision})
+        write_json(folder / "comparison.json", {"mean_relative_error": 0.5})
+    return tmp_path / "c"
+
+
+def test_what_a_campaign_has_finished_is_stored_and_nothing_else(tmp_path):
+    # The second of the two lacks the curves that its result is drawn of.
+    stored = store_finished(_campaign(tmp_path), tmp_path / "results")
+    assert stored == ["linear/digits_1e-2_0"]
+    assert [path.name for path in (tmp_path / "results/linear").iterdir()] == ["digits_1e-2_0"]
+    config = read_json(tmp_path / "results/linear/digits_1e-2_0/config.json")
+    assert config["options"]["out"] == "compare"
+
+
+@pytest.mark.parametrize("revision", ["1" * 40 + CHANGED, None])
+def test_a_result_of_a_changed_revision_is_not_stored(tmp_path, revision):
+    with pytest.raises(ValueError, match="compare is of revision .*expected one without changes"):
+        store_finished(_campaign(tmp_path, revision), tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_folder_without_results_is_told(tmp_path):
+    with pytest.raises(ValueError, match="has nothing to store; expected a campaign of evidence"):
+        store_finished(tmp_path)
+
+
+def test_a_result_without_a_source_is_told():
+    with pytest.raises(ValueError, match=r"no source of mine; expected one in sources\.toml"):
+        folder_of("mine")
+
+
 def _count(value):
     return len(value) if isinstance(value, list) else value is not None
 
