@@ -80,7 +80,7 @@ def test_what_a_campaign_has_finished_is_stored_and_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("revision", ["1" * 40 + CHANGED, None])
 def test_a_result_of_a_changed_revision_is_not_stored(tmp_path, revision):
-    with pytest.raises(ValueError, match="compare is of revision .*expected one without changes"):
+    with pytest.raises(ValueError, match=r"compare is of revision .*expected one without changes"):
         store_finished(_campaign(tmp_path, revision), tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
