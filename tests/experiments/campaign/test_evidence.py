@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,21 +22,16 @@ INPUTS = {"run", "pool", "compare", "overfitting", "reference", "scores", "calib
 """Options that name folders of other results."""
 
 
-def _commands():
-    """Options of every command, by the folder that it writes."""
+@cache
+def _stages():
+    """Commands with their folders filled in, by the folder of the campaign that each writes."""
     found = {}
     for job in read_queue("evidence").jobs:
         for stage in job.stages:
-            arguments = stage_arguments(stage, Path("/c") / job.name, Path("/d"))
-            study, options = cli.parsed(arguments)
-            found[options.out.relative_to("/c").as_posix() if options.out.is_absolute() else ""] = (
-                study.name,
-                options,
-            )
+            if "--out" in stage:
+                arguments = stage_arguments(stage, Path(job.name), Path("/d"))
+                found[arguments[arguments.index("--out") + 1]] = arguments
     return found
-
-
-COMMANDS = _commands()
 
 
 def _stored_form(options):
@@ -45,9 +41,9 @@ def _stored_form(options):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stored_result_is_that_of_a_command(name):
     config = read_json(RESULTS / name / "config.json")
-    assert folder_of(name) in COMMANDS, folder_of(name)
-    command, options = COMMANDS[folder_of(name)]
-    assert config["command"] == command
+    assert folder_of(name) in _stages(), folder_of(name)
+    study, options = cli.parsed(_stages()[folder_of(name)])
+    assert config["command"] == study.name
     expected, found = _stored_form(options), config["options"]
     for key, value in found.items():
         if key in INPUTS:
