@@ -124,4 +124,146 @@ WIDE = Page(
         ]
     },
 )
+
+
+def _trained(method, file):
+    return [stored(f"convnets/{method}_{seed}/{file}.json") for seed in range(3)]
+
+
+def steps_detected():
+    """Rows of the table of what to expect."""
+    said = {
+        "barlow_twins": "--lr 0.001",
+        "simclr": "--method simclr --similarity dot --lr 0.003 --steps 1500",
+        "vicreg": "--method vicreg --lr 0.0005",
+    }
+    return [
+        f"| `sslsim train {options} ...` | "
+        f"{', '.join(str(run['detected_steps']) for run in _trained(method, 'training'))} |"
+        for method, options in said.items()
+    ]
+
+
+def theory_of_pixels():
+    """Errors up to one factor, beside those of times in proportion to the number of the mode."""
+    found = []
+    for method in ("barlow_twins", "simclr"):
+        runs = _trained(method, "comparison")
+        theory = _mean([run["mean_scaled_relative_error"] for run in runs])
+        found += [theory, _mean([_error_of_numbers(run["measured_step_times"]) for run in runs])]
+    bt, bt_naive, simclr, simclr_naive = (f"{100 * error:.0f} %" for error in found)
+    return (
+        f"linear theory of the pixels predicts the ratios of the step times with a mean error of {bt} "
+        f"for Barlow Twins and {simclr} for SimCLR (three seeds). Times in proportion to the number "
+        f"of the step, without any theory, err by {bt_naive} and {simclr_naive}"
+    )
+
+
+def _error_of_numbers(times):
+    """Mean relative error of j, up to the factor that fits the logarithms best."""
+    known = [(place, time) for place, time in enumerate(times, 1) if time is not None]
+    factor = exp(_mean([log(time / place) for place, time in known]))
+    return _mean([abs(factor * place / time - 1) for place, time in known])
+
+
+def _mean(values):
+    return sum(values) / len(values)
+
+
+def one_network():
+    """The network that `sslsim train` makes."""
+    found = stored("kernels_small/default/ntk.json")
+    untrained = found["untrained"]["kernel"]["subspace_alignment"]
+    return (
+        f"with a subspace alignment of {found['subspace_alignment']:.2f} (chance: "
+        f"{found['chance']:.2f}; the kernel of the untrained network: {untrained:.2f}). The kernel at "
+        f"the start predicts the {_word(len(found['measured_step_times']))} step times with an error "
+        f"of {100 * found['mean_relative_error']:.0f} %, or of "
+        f"{100 * found['mean_scaled_relative_error']:.0f} % after multiplication by one factor"
+    )
+
+
+def _word(count):
+    words = "one two three four five six seven eight nine ten".split()
+    return words[count - 1]
+
+
+def kernel_over_training():
+    """How the kernel changes, and what it predicts meanwhile."""
+    points = stored("kernels_small/over_training/ntk.json", "over_training")
+    final = [point["with_final_embedding"]["subspace_alignment"] for point in points]
+    first, last = (
+        f"{point['kernel_alignment']:.2f} (centred {point['kernel_cka']:.2f})"
+        for point in (points[1], points[-1])
+    )
+    return (
+        f"the alignment of the kernel with the initial kernel falls from {first} at the first "
+        f"checkpoint to {last} at the end. The agreement of the kernel's prediction with the "
+        f"embedding at the end rises from {final[0]:.2f} to {final[-1]:.2f}"
+    )
+
+
+def errors_of_three_ways():
+    """Step times from the initial, the refreshed and the restarted kernel."""
+    found = stored("kernels_small/over_training/ntk.json")
+    errors = [
+        found["mean_relative_error"],
+        found["refreshed_agreement"]["mean_relative_error"],
+        found["restarted_agreement"]["mean_relative_error"],
+    ]
+    return [f"off by {100 * error:.0f} %" for error in errors]
+
+
+def _across(name):
+    found = stored(f"kernels_small/{name}/ntk_across.json")
+    methods = found["methods"]
+    half = len(methods)
+    place = {method: at for at, method in enumerate(methods)}
+    table = found["alignment"]
+
+    def value(one, other, kinds="ee"):
+        row, column = (place[m] + half * (k == "p") for m, k in zip((one, other), kinds, strict=True))
+        return table[row][column]
+
+    return found, [method for method in methods if method != "untrained"], value
+
+
+def _range(values):
+    low, high = (f"{value:.2f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def across_methods():
+    """Embeddings and predictions of convnets."""
+    found, trained, value = _across("across")
+    pairs = [(a, b) for a in trained for b in trained if a < b]
+    names = {"barlow_twins": "Barlow Twins", "simclr": "SimCLR", "vicreg": "VICReg"}
+    seeds = ", ".join(f"{value(m, m):.2f} ({names.get(m, m)})" for m in trained)
+    own = ", ".join(f"{value(m, m, 'ep'):.2f}" for m in trained)
+    chance = f"{found['chance']:.2f} to {found['chance_alike']:.2f}"
+    return [
+        f"a chance level of {chance}",
+        f"Embeddings of one method with different seeds: {seeds}. Embeddings of two methods: "
+        f"{_range([value(a, b) for a, b in pairs])}. Trained and untrained networks: "
+        f"{_range([value(m, 'untrained') for m in trained])}.",
+        f"Embedding of a network and prediction of its own kernel after training: {own}.",
+        "Predictions of the kernels of two methods: "
+        f"{_range([value(a, b, 'pp') for a, b in pairs])}. Kernels agree more than embeddings, but "
+        "the predictions of untrained networks already agree with them to "
+        f"{_range([value(m, 'untrained', 'pp') for m in trained])}.",
+    ]
+
+
+def across_with_mae():
+    """Vision transformers by MAE among the convnets."""
+    found, trained, value = _across("across_mae")
+    others = [value("mae", method) for method in trained if method != "mae"]
+    return (
+        f"where chance is {found['chance']:.2f} to {found['chance_alike']:.2f}, its representation "
+        f"agrees with the embeddings of the other methods to {_range(others)}, with those of untrained "
+        f"networks to {value('mae', 'untrained'):.2f}, and between seeds to {value('mae', 'mae'):.2f}. "
+        f"The prediction of its kernel agrees with it to {value('mae', 'mae', 'ep'):.2f}"
+    )
+
+
 PAGES = (WIDE,)
