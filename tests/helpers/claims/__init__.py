@@ -8,11 +8,12 @@ from claims import (
     modes,
     networks,
     overfitting,
+    papers,
     steps,
     tools,
 )
 
 MODULES = (
-    front, steps, networks, kernels, forecasts, overfitting, memorization, modes, tools,
+    front, papers, steps, networks, kernels, forecasts, overfitting, memorization, modes, tools,
 )  # fmt: skip
 PAGES = tuple(page for module in MODULES for page in module.PAGES)

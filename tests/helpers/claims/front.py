@@ -2,7 +2,6 @@
 
 from claims.page import Page
 from claims.stored import interval, number, stored
-
 from sslsim.measures.intervals import mean_interval
 
 
@@ -133,7 +132,8 @@ def kernels():
     )
 
 
-def _candidates(study, layer, digits):
+def candidates(study, layer, digits):
+    """Scores of candidates above those of shared images."""
     found = stored(f"memorization/{study}/memorization.json")
     place = found["layers"].index(layer)
     first = found["forms"]["raw"]["sets"][place]["comparisons"]
@@ -144,7 +144,7 @@ def _candidates(study, layer, digits):
 def memorised():
     """Candidates above shared images, by network and layer."""
     cells = [
-        _candidates(study, layer, digits)
+        candidates(study, layer, digits)
         for study, layer, digits in (
             ("resnet18", "projector", 2),
             ("resnet18", "backbone", 2),

@@ -184,7 +184,7 @@ def one_network():
 
 
 def _word(count):
-    words = "one two three four five six seven eight nine ten".split()
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
     return words[count - 1]
 
 
@@ -222,7 +222,9 @@ def _across(name):
     table = found["alignment"]
 
     def value(one, other, kinds="ee"):
-        row, column = (place[m] + half * (k == "p") for m, k in zip((one, other), kinds, strict=True))
+        row, column = (
+            place[m] + half * (k == "p") for m, k in zip((one, other), kinds, strict=True)
+        )
         return table[row][column]
 
     return found, [method for method in methods if method != "untrained"], value
