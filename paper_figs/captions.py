@@ -82,6 +82,15 @@ def interval(estimate: Mapping[str, Any] | None, factor: float, digits: int, uni
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def bracketed(mean: float, low: float, high: float, digits: int = 2) -> str:
+    """A mean and its interval.
+
+    >>> bracketed(0.25, 0.125, 0.5)
+    '0.25 [0.12, 0.50]'
+    """
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]".replace("-", "\N{MINUS SIGN}")
+
+
 def listed(words: Iterable[Any]) -> str:
     """Words in a row, each once.
 
