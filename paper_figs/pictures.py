@@ -39,7 +39,7 @@ PICTURES: dict[str, tuple[str, Callable[[Path], Path]]] = {
 }
 """The stored result that a picture is drawn of, and what draws it into a run folder."""
 
-_COLOURS = 96  # of a small picture
+_COLOURS = 128  # of a small picture
 
 
 def draw_picture(name: str, results: Path, out: Path) -> Path:

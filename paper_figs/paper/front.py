@@ -137,8 +137,9 @@ def _draw_forecasts(axes: Axes, steps: Sequence[Mapping[str, Any]]) -> tuple[str
         captions.percent(float(np.median(np.abs(ends[:, place] / ends[:, 0] - 1))))
         for place in (1, 2)
     )
+    runs = len({step["run"] for step in steps})
     text = (
-        f"time left to the {len(steps)} steps forecast at rest of {len({step['run'] for step in steps})} trainings, "
+        f"time left to the {len(steps)} steps forecast at rest of {runs} trainings, "
         "forecast from one checkpoint each and measured later (filled; upright lines, 90 % "
         f"intervals), median error {error}; hollow, the last measured rate kept up, {naive_error}."
     )

@@ -113,7 +113,10 @@ def main_forecaster(result: Mapping[str, Any]) -> str:
 def _draw_tightening(axes: Axes, result: dict[str, Any]) -> None:
     """Forecasts over what happened, by the eigenvalue at which they were made."""
     sizes = sorted({forecast["size"] for forecast in result["forecasts"]})
-    names = {main_forecaster(result): (INK, "o", "the law"), NAIVE: (QUIET, "s", "last rate kept up")}
+    names = {
+        main_forecaster(result): (INK, "o", "the law"),
+        NAIVE: (QUIET, "s", "last rate kept up"),
+    }
     for name, (colour, marker, label) in names.items():
         middle, low, high, judged_sizes = [], [], [], []
         for size in sizes:
