@@ -446,16 +446,21 @@ class FiguresOptions:
     Attributes
     ----------
     only : tuple of int
-        Numbers of the figures to build. Default: all.
+        Numbers of the figures to build; 0 is the picture of the front page. Default: all.
+    gallery : bool
+        Build the small pictures of the gallery instead.
     results : Path or None
         Folder of results by name, whole run folders or stored ones: convnet, linear/*, methods/*,
-        kernels/*, kernels_across, wide, forecast, overfitting, umm_sweep, memorization/*. Default:
-        the stored results that are installed with the figures.
+        kernels/*, kernels_across, wide, forecast, overfitting, umm_sweep, memorization/*,
+        untrained/*, acceleration/*. Default: the stored results that are installed with the
+        figures.
     out : Path
-        Folder for figureN.pdf, figureN.png, figureN.md (the caption), figure1.gif and config.json.
+        Folder for figureN.pdf, figureN.png, figureN.md (the caption), the same of front,
+        figure1.gif and config.json.
     """
 
     only: tuple[int, ...] = ()
+    gallery: bool = False
     results: Path | None = None
     out: Path = Path("figures")
 
