@@ -449,6 +449,9 @@ class FiguresOptions:
         Numbers of the figures to build; 0 is the picture of the front page. Default: all.
     gallery : bool
         Build the small pictures of the gallery instead.
+    store : Path or None
+        Folder of `sslsim campaign --queue evidence`: its finished results are put into `--results`
+        first. Default: none.
     results : Path or None
         Folder of results by name, whole run folders or stored ones: convnet, linear/*, methods/*,
         kernels/*, kernels_across, wide, forecast, overfitting, umm_sweep, memorization/*,
@@ -461,6 +464,7 @@ class FiguresOptions:
 
     only: tuple[int, ...] = ()
     gallery: bool = False
+    store: Path | None = None
     results: Path | None = None
     out: Path = Path("figures")
 

@@ -23,6 +23,7 @@ from paper_figs.paper import (
     front,
 )
 from paper_figs.pictures import PICTURES, draw_picture, shrink
+from paper_figs.sources import store_finished
 from paper_figs.store import RESULTS, misfit
 from paper_figs.style import DPI, save, save_both, styled
 from sslsim.core.files import whole_file
@@ -56,6 +57,9 @@ _READ = {  # names of the results that each is drawn of
 
 def build(options: Any) -> Path:
     """Build what the options of ``sslsim figures`` say."""
+    if options.store is not None:
+        stored = store_finished(options.store, options.results or RESULTS)
+        print(f"stored {captions.listed(stored)}")
     if options.gallery:
         return gallery(options.only, options.results, options.out)
     return figures(options.only, options.results, options.out)
