@@ -1,5 +1,7 @@
 """The first page."""
 
+from claims import forecasts
+from claims.networks import with_interval
 from claims.page import Page
 from claims.stored import interval, number, stored
 from sslsim.measures.intervals import mean_interval
@@ -93,6 +95,27 @@ def _mean(values):
     return sum(values) / len(values)
 
 
+def wide():
+    """Wide networks, both ways to small outputs."""
+    last, trace, blocks = (
+        with_interval(way, kind)
+        for way, kind in (("last", "kernel"), ("centred", "kernel"), ("centred", "full_kernel"))
+    )
+    return (
+        f"step times at width 4096 are off by {last} if the last layer starts small; if initial outputs "
+        f"are subtracted instead, by {blocks} with all blocks of the kernel, but by {trace} with its trace"
+    )
+
+
+def not_overfit():
+    """What UMM changes where nothing is overfit."""
+    row = {"group": "simclr, fixed_views False", "setting": "full"}
+    found = stored("umm_sweep/table.json", "rows", row, "measures", "linear_projector")
+    return (
+        f"an embedding that is not overfit changes by {interval(found['from_control'], scale=100)}"
+    )
+
+
 def steps_of_resnets():
     """Steps of ResNet-50s, by method and seed."""
     counts = {
@@ -105,6 +128,19 @@ def steps_of_resnets():
     return (
         f"{counts['barlow_twins']} steps with Barlow Twins, {counts['simclr']} with SimCLR and "
         f"{counts['vicreg']} with VICReg (three seeds each)"
+    )
+
+
+def next_steps():
+    """Errors of forecasts of untouched runs, beside the last rate."""
+    rest = forecasts._at_rest(forecasts._untouched())
+    runs = len(forecasts._by_run(rest))
+    median = number(100 * forecasts._error(rest), 0)
+    ends = forecasts._over_runs(rest, forecasts._errors, forecasts.np.median)
+    last = number(100 * forecasts._error(rest, "last_rate"), 0)
+    return (
+        f"over {len(rest)} plateaus of {runs} trainings that played no part in the rules, the median "
+        f"error of the time left is {median} % {ends}; that of the last rate, kept up, is {last} %"
     )
 
 
@@ -154,9 +190,25 @@ def memorised():
     ]
     return (
         f"score higher by {cells[0]} in the embedding of a ResNet-18 of width 16 and by {cells[1]} in "
-        f"its representation; a small convnet memorises in the embedding alone ({cells[2]} and "
-        f"{cells[3]})"
+        f"its representation; in a small convnet by {cells[2]} and "
+        f"{cells[3]}"
     )
 
 
-PAGES = (Page("README.md", held=(acceleration, fine_tuning, removal)),)
+README = Page(
+    "README.md",
+    held=(
+        step_times,
+        wide,
+        steps_of_resnets,
+        next_steps,
+        kernels,
+        acceleration,
+        fine_tuning,
+        not_overfit,
+        memorised,
+        removal,
+    ),
+    said={"definition": ["You need Python 3.11 or later.", "Brackets are 90 % intervals"]},
+)
+PAGES = (README,)

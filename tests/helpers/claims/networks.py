@@ -18,7 +18,8 @@ def _percent(share):
     return f"{100 * share:.0f} %" if share >= 0.995 else f"{100 * share:.1f} %"
 
 
-def _with_interval(way, kind, place=-1):
+def with_interval(way, kind, place=-1):
+    """Error at a width, the largest by default."""
     found = _wide(way, kind)
     mean, low, high = (100 * found[key][place] for key in ("geometric_mean", "low", "high"))
     return f"{mean:.1f} % [{low:.1f}, {high:.1f}]"
@@ -41,7 +42,7 @@ def errors_by_width():
 def widest_with_intervals():
     """What the largest width of the table says, both ways."""
     last, trace, blocks = (
-        _with_interval(way, kind)
+        with_interval(way, kind)
         for way, kind in (("last", "kernel"), ("centred", "kernel"), ("centred", "full_kernel"))
     )
     return f"with `last` {last}; with `centred` {trace} from the trace and {blocks} from all blocks"
