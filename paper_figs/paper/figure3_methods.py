@@ -84,8 +84,15 @@ def _draw_theory(axes: Axes, run: Mapping[str, Any]) -> None:
 
 
 def _run(folder: Path) -> dict[str, Any]:
+    """A run with the theory of its kernel, in its folder or among the results of kernels."""
     result, config = (read_json(folder / name) for name in ("training.json", "config.json"))
-    kernel = read_json(folder / "ntk.json") if (folder / "ntk.json").exists() else None
+    own = folder / "ntk.json"
+    theory = (
+        own
+        if own.exists()
+        else (folder.parents[1] / "kernels" / f"{result['encoder']}_{folder.name}" / "ntk.json")
+    )
+    kernel = read_json(theory) if theory.exists() else None
     if kernel is not None and (
         result["method"] != "barlow_twins" or not kernel["fitted_time_scale"]
     ):

@@ -171,6 +171,15 @@ def _mean(values):
     return sum(values) / len(values)
 
 
+def one_convnet():
+    """What the caption of the staircase says."""
+    found = stored("convnets/barlow_twins_0/comparison.json")
+    return (
+        "the ratios of its step times are off by "
+        f"{100 * found['mean_scaled_relative_error']:.0f} % on average"
+    )
+
+
 def one_network():
     """The network that `sslsim train` makes."""
     found = stored("kernels_small/default/ntk.json")
@@ -269,4 +278,51 @@ def across_with_mae():
     )
 
 
-PAGES = (WIDE,)
+TRAIN = Page(
+    "experiments/docs/train.md",
+    held=(steps_detected, theory_of_pixels, one_convnet),
+    said={
+        "definition": [
+            "lambda = 0.005 in the form",
+            "temperature 0.5 (CIFAR-10)",
+            "weights 25, 25, 1; eps 0.0001",
+            "teacher's momentum 0.996, rising to 1",
+            "temperature 0.2 (vision transformers), factor 2 T, momentum 0.99, rising to 1",
+            "temperature 0.1, three iterations | 128 prototypes, smoothness 0.03, no queue",
+            "temperatures 0.1 and 0.04, momentum 0.996",
+            "75 % of the patches are hidden",
+            "alpha 0.75, 20 matches",
+            "lambda = 0.05, 256 directions",
+            "eps is machine precision (1.2e-7 in float32, 2.2e-16 in float64)",
+            "below the eps of 0.0001 under the root",
+            "changed by more than 30 % makes the next one due",
+            "the ends of its 90 % interval",
+            "below 0.001 of its ceiling",
+            "centred embeddings, eps = 0.1, in nats",
+        ],
+        "sslsim train --method lejepa --encoder linear --limit 300": [
+            "grows as exp(94 t) between t = 0.045 and 0.06, predicted exp(100 t)",
+            "the first one rises to 4.9",
+            "with a mean error of 23 %",
+        ],
+        "sslsim train --method simsiam --init-scale 1 --dim 32 --steps 300": [
+            "linear projector | 88.9 ± 1.7 % | 10.0 |",
+            "| `simsiam` | 94.2 ± 1.3 % | 7.0 |",
+            "| 69.2 ± 2.4 % | 1.1 |",
+            "| `moco_v3` | 92.5 ± 1.4 % | 9.4 |",
+            "| `lejepa` | 93.6 ± 1.3 % | 18.0 |",
+            "(effective rank 1.01 after 240 updates)",
+        ],
+    },
+)
+NTK = Page(
+    "experiments/docs/ntk.md",
+    held=(
+        one_network,
+        kernel_over_training,
+        errors_of_three_ways,
+        across_methods,
+        across_with_mae,
+    ),
+)
+PAGES = (WIDE, TRAIN, NTK)
