@@ -32,6 +32,20 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What a study claims above all: a number with its interval, and what to compare it with.
+
+    ``beside`` are numbers of baselines, ``note`` a baseline in words.
+    """
+
+    number: Number
+    low: float | None = None
+    high: float | None = None
+    beside: tuple[Number, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Agreement:
     """How far theory and experiment agree: a quantity, its measure, and what to compare it with."""
 
@@ -59,6 +73,7 @@ class Summary:
     agreements: tuple[Agreement, ...] = ()
     tables: tuple[Table, ...] = ()
     caveats: tuple[str, ...] = ()
+    claim: Claim | None = None
 
 
 def as_text(summary: Summary) -> str:

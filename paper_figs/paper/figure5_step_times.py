@@ -239,12 +239,12 @@ def _caption(kinds: Sequence[Predictions]) -> str:
     return (
         "Step times predicted against measured, over all models. a: all steps, marked as in b; "
         "upright lines, intervals, where there are any. b: predicted over measured; bars, from the "
-        "tenth to the ninetieth percentile, with the median. Those of linear models are predicted from data and "
-        "W(0) before training, with intervals for the population that the pairs were drawn from; "
-        "by initial kernels, from the network at initialisation, nothing fitted; forecasts, from a "
-        "checkpoint as the mode's eigenvalue is still small, where times are those left from then "
-        f"on and intervals those of the forecast. {medians[0].upper()}{medians[1:]}. Run "
-        f"{captions.device(configs)}."
+        "tenth to the ninetieth percentile, with the median. Those of linear models are predicted "
+        "from data and W(0) before training, with intervals for the population that the pairs were "
+        "drawn from; by initial kernels, from the network at initialisation, nothing fitted; "
+        "forecasts, from a checkpoint as the mode's eigenvalue is still small, where times are "
+        "those left from then on and intervals those of the forecast. "
+        f"{medians[0].upper()}{medians[1:]}. Run {captions.device(configs)}."
     )
 
 

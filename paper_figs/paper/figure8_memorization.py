@@ -145,6 +145,7 @@ _LINES: tuple[dict[str, Any], ...] = (
     {"color": "#2a788e", "marker": "o", "ms": 4, "ls": "-"},
     {"color": INK, "marker": "s", "ms": 3.5, "ls": (0, (4, 2))},
 )
+_SHAPES = {"o": "circle", "D": "diamond"}
 _FORMS = {"raw": ("o", INK, -0.14, "g - f"), "ratio": ("D", "#2a788e", 0.14, "(g - f) / (g + f)")}
 
 
@@ -225,20 +226,20 @@ def _draw_middle(part: SubFigure, stored: Stored, letters: Mapping[str, str]) ->
 def draw_outliers(axes: Axes, result: Mapping[str, Any]) -> None:
     """Draw how well both forms of the first layer's scores tell planted outliers of each kind."""
     kinds = list(result["atypical"]["candidate"])
-    for form, (marker, colour, shift, label) in _FORMS.items():
+    for form, (marker, colour, shift, _) in _FORMS.items():
         found = result["forms"][form]["atypical"][0]["candidate"]
         for place, kind in enumerate(kinds):
             ends = [max(found[kind]["low"], 0.0), min(found[kind]["high"], 1.0)]
             axes.plot(ends, [place + shift] * 2, color=colour, lw=1.1)
             axes.plot(found[kind]["mean"], place + shift, marker, color=colour, ms=4)
-        axes.plot([], [], marker, color=colour, ms=4, label=label)
     points = [result["atypical"]["candidate"][kind]["points"] for kind in kinds]
     labels = [f"{kind} ({count})" for kind, count in zip(kinds, points, strict=True)]
     axes.set_yticks(range(len(kinds)), labels, fontsize=7.5)
     axes.tick_params(axis="y", length=0)
     axes.axvline(0.5, color=QUIET, lw=0.8, zorder=0)
-    axes.set(xlim=(0, 1), ylim=(len(kinds) - 0.5, -0.5), xlabel="area under the ROC curve")
-    axes.legend(fontsize=7, loc="upper right", handlelength=1.0, borderaxespad=0.0)
+    axes.set(xlim=(0, 1), ylim=(len(kinds) - 0.5, -0.5))
+    words = "; ".join(f"{_SHAPES[marker]}: {label}" for marker, _, _, label in _FORMS.values())
+    axes.set_xlabel(f"area under the ROC curve\n({words})", fontsize=8)
 
 
 def _draw_lowest(part: SubFigure, stored: Stored, letters: Mapping[str, str]) -> None:

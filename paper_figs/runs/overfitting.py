@@ -139,7 +139,8 @@ def _draw_map(
     size = 7.5 if len(steps) <= _ROOMY else 5.5
     for (row, column), value in np.ndenumerate(shown):
         ink = "white" if value < middle else INK
-        axes.text(column, row, f"{value:.3g}", ha="center", va="center", color=ink, fontsize=size)
+        text = f"{value:.0f}" if value > 99.9 else f"{value:.1f}"
+        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=size)
     axes.set_yticks(range(len(rows)), [_name(run["layers"][row]) for row in rows])
     axes.set_xticks(range(len(steps)), [str(step) for step in steps])
     axes.tick_params(length=2)

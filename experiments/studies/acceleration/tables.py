@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.summary import Agreement, Number, Result, Summary, Table
+from experiments.summary import Agreement, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     entries,
     finite,
@@ -59,7 +59,7 @@ def acceleration_summary(result: Result) -> Summary:
             for arm in arms
         ),
     )
-    agreements, headline = [], []
+    agreements, headline, claim = [], [], None
     for arm in arms[1:]:
         measure = "; ".join(
             f"{words(name, 40)} {_ratio(mapping(arm, 'passages', name), 'sooner')}"
@@ -73,11 +73,14 @@ def acceleration_summary(result: Result) -> Summary:
             value = finite(best, "passages", names[0], key, "mean")
             what = f"{words(best.get('arm'), 40)}: times less {label} to {words(names[0], 40)}"
             headline.append(Number(what, value))
+        low, high = (finite(best, "passages", names[0], "sooner", end) for end in ("low", "high"))
+        claim = Claim(headline[0], low, high, note=f"{first}: 1")
     return Summary(
         "Late modes sooner",
         numbers=tuple(headline),
         agreements=tuple(agreements),
         tables=(sooner, ends),
+        claim=claim,
         caveats=_caveats(result, arms, names, seeds),
     )
 
