@@ -86,7 +86,9 @@ def _over_runs(entries, values, statistic):
     """90 % interval in per cent, by bootstrap over runs: their plateaus are not independent."""
     runs, rng = [values(run) for run in _by_run(entries)], np.random.default_rng(0)
     drawn = [
-        statistic(np.concatenate([runs[place] for place in rng.integers(len(runs), size=len(runs))]))
+        statistic(
+            np.concatenate([runs[place] for place in rng.integers(len(runs), size=len(runs))])
+        )
         for _ in range(_DRAWS)
     ]
     low, high = (number(100 * end, 0) for end in np.quantile(drawn, (0.05, 0.95)))
@@ -195,8 +197,8 @@ def coverage():
     rest = [entry for entry in _at_rest(_untouched()) if entry["method"] != "vicreg"]
     inside = _inside(rest)
     return (
-        f"{sum(inside)} of {len(rest)} steps of Barlow Twins and SimCLR were inside "
-        f"their 90 % interval ({number(100 * inside.mean(), 0)} % {_over_runs(rest, _inside, np.mean)})"
+        f"{sum(inside)} of {len(rest)} steps of Barlow Twins and SimCLR were inside their 90 % "
+        f"interval ({number(100 * inside.mean(), 0)} % {_over_runs(rest, _inside, np.mean)})"
     )
 
 
@@ -220,9 +222,7 @@ def vicreg():
     """What few scores allow, and convnets."""
     scores = read_json(ROOT / "experiments/studies/forecasts/calibration.json")["scores"]
     count = sum((each["method"], each["state"]) == ("vicreg", _AT_REST) for each in scores)
-    ratios = [
-        _ratio(_at_rest(_of(came, "convnet_vicreg"))) for came in (_untouched(), _design())
-    ]
+    ratios = [_ratio(_at_rest(_of(came, "convnet_vicreg"))) for came in (_untouched(), _design())]
     return (
         f"has {count} plateaus at rest in the calibration",
         f"On convnets the median forecast is {ratios[0]} times the measured time in the untouched "
