@@ -197,8 +197,8 @@ def coverage():
     rest = [entry for entry in _at_rest(_untouched()) if entry["method"] != "vicreg"]
     inside = _inside(rest)
     return (
-        f"{sum(inside)} of {len(rest)} steps of Barlow Twins and SimCLR were inside "
-        f"their 90 % interval ({number(100 * inside.mean(), 0)} % {_over_runs(rest, _inside, np.mean)})"
+        f"{sum(inside)} of {len(rest)} steps of Barlow Twins and SimCLR were inside their 90 % "
+        f"interval ({number(100 * inside.mean(), 0)} % {_over_runs(rest, _inside, np.mean)})"
     )
 
 
