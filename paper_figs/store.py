@@ -73,7 +73,7 @@ def store(
     except OSError as error:
         raise ValueError(f"{folder} cannot be made: {error.strerror}") from error
     for file, values in contents.items():
-        _write(folder / file, values)
+        _write(folder / Path(file).name, values)
     return folder
 
 

@@ -18,7 +18,18 @@ PLACES = {"out", "root", "device", "workers", "cache", "checkpoint_every"}
 """Options that change no number of a result, or where it lies."""
 UNUSED = {("encoders", "split"), ("encoders", "closed-form"), ("share", "split")}
 """Options that a protocol does not use, whose defaults were once written down."""
-INPUTS = {"run", "pool", "compare", "overfitting", "reference", "scores", "calibration", "f", "g"}
+INPUTS = {
+    "run",
+    "pool",
+    "compare",
+    "overfitting",
+    "reference",
+    "scores",
+    "calibration",
+    "calibrate",
+    "f",
+    "g",
+}
 """Options that name folders of other results."""
 
 
@@ -50,7 +61,7 @@ def test_a_stored_result_is_that_of_a_command(name):
             assert _count(value) == _count(expected[key]), key
         elif key not in PLACES and (key, found.get("protocol")) not in UNUSED:
             assert value == expected[key], key
-    assert sorted(source_of(name)["files"]) == sorted(
+    assert sorted(Path(file).name for file in source_of(name)["files"]) == sorted(
         path.name for path in (RESULTS / name).iterdir() if path.name != "config.json"
     )
 
