@@ -211,4 +211,8 @@ README = Page(
     ),
     said={"definition": ["You need Python 3.11 or later.", "Brackets are 90 % intervals"]},
 )
-PAGES = (README,)
+INDEX = Page(
+    "experiments/docs/index.md",
+    said={"definition": ["You need Python 3.11 or later;"]},
+)
+PAGES = (README, INDEX)
