@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,8 @@ class Number:
 class Claim:
     """What a study claims above all: a number with its interval, and what to compare it with.
 
-    ``beside`` are numbers of baselines, ``note`` a baseline in words.
+    ``beside`` are numbers of baselines, ``note`` a baseline in words; no interval leaves ``range``,
+    the values that the number can have.
     """
 
     number: Number
@@ -43,6 +45,10 @@ class Claim:
     high: float | None = None
     beside: tuple[Number, ...] = ()
     note: str = ""
+    range: tuple[float, float] = (-math.inf, math.inf)
+
+
+NOT_NEGATIVE = (0.0, math.inf)
 
 
 @dataclass(frozen=True)

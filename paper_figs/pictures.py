@@ -29,6 +29,7 @@ PICTURES: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "convnet": ("convnet", draw_run),
     "forecast": ("forecast", draw_forecast),
     "memorization": ("memorization/resnet18", draw_memorization),
+    "memorization_split": ("memorization/split", draw_memorization),
     "mode_overlap": ("modes/methods", draw_overlap),
     "modes": ("modes/cifar10", draw_meaning),
     "modes_fixed": ("memorization_modes/fixed", draw_memorising_modes),

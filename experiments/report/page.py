@@ -249,10 +249,16 @@ def _claimed(group: Group) -> tuple[str, str, str]:
             over = spread(values)
             if over.mean is not None:
                 return main.label, _with_interval(main, over.mean, over.low, over.high), "-"
+        for summary in group.runs[0].summaries.values():
+            for agreement in summary.agreements:
+                return agreement.quantity, agreement.measure, agreement.baseline
         return "-", "-", "-"
     first, several = known[0], len(group.runs) > 1
     over = spread([claim.number.value for claim in known])
-    low, high = (over.low, over.high) if several else (first.low, first.high)
+    low, high = (
+        None if end is None else min(max(end, first.range[0]), first.range[1])
+        for end in ((over.low, over.high) if several else (first.low, first.high))
+    )
     beside = []
     for baseline in first.beside:
         values = [

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from paper_figs.style import BAND, INK, QUIET, WIDTH, entitle, mode_colours, save, styled
 from sslsim.core.files import read_arrays, read_json
 
+_MARKERS = "os^Dv"
 _CURVES = {
     "first": ("first k modes", INK, "-", "o"),
     "random": ("k random directions", QUIET, "--", "s"),
@@ -154,7 +155,8 @@ def draw_overlap(folder: str | os.PathLike[str]) -> Path:
         entitle(left, "a", f"overlap of the first {counts[place]} modes")
         colours = mode_colours(len(labels))
         for row, (label, colour) in enumerate(zip(labels, colours, strict=True)):
-            right.plot(counts, mean[:, row, row], color=colour, marker="o", ms=4, label=label)
+            mark = _MARKERS[row % len(_MARKERS)]
+            right.plot(counts, mean[:, row, row], color=colour, marker=mark, ms=4, label=label)
         right.plot(counts, overlap["chance"], color=QUIET, ls=":", label="chance")
         right.set_xscale("log", base=2)
         right.set_xticks(counts, [str(k) for k in counts])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from experiments.summary import Agreement, Claim, Number, Result, Summary, Table
+from experiments.summary import NOT_NEGATIVE, Agreement, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     entries,
     finite,
@@ -83,6 +83,7 @@ def forecast_summary(result: Result) -> Summary:
             Number("median error of times left", error, share=True),
             beside=(Number("last rate kept up", naive, share=True),),
             note="" if covered is None else inside,
+            range=NOT_NEGATIVE,
         ),
         numbers=(
             Number("median error of rates", finite(law, "median_rate_error"), share=True),

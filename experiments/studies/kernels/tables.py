@@ -96,6 +96,7 @@ def ntk_summary(result: Result) -> Summary:
                 *([] if untrained is None else [Number("untrained network's kernel", untrained)]),
                 Number("chance", chance),
             ),
+            range=(0.0, 1.0),
         ),
         numbers=(
             Number("subspace alignment", aligned),

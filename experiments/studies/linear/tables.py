@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.summary import Agreement, Claim, Number, Result, Summary, Table
+from experiments.summary import NOT_NEGATIVE, Agreement, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     at,
     finite,
@@ -164,6 +164,7 @@ def comparison_summary(result: Result) -> Summary:
                 if one_pair
                 else Number("naive prediction", baseline, share=True),
             ),
+            range=NOT_NEGATIVE,
         ),
         numbers=(
             Number("mean error of step times", mean, share=True),
@@ -254,6 +255,7 @@ def _run_comparison_summary(result: Result) -> Summary:
             beside=(
                 Number("without the factor", finite(result, "mean_relative_error"), share=True),
             ),
+            range=NOT_NEGATIVE,
         ),
         numbers=time_numbers(result),
         agreements=time_agreements(result, "step times by linear theory"),

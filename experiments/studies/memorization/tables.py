@@ -134,6 +134,8 @@ def memorization_summary(result: Result) -> Summary:
     tables = [Table(caption, ("layer", *headings), scores)]
     agreements, main, caveats = [], [], []
     claim = None
+    count = finite(result, "seeds")
+    pairs = "" if count is None else f", {number(count)} encoder pairs"
     for place, tests in enumerate(sequence(result, "sets")):
         layer = at(layers, place) or f"layer {place + 1}"
         comparisons = entries(tests, "comparisons")
@@ -171,11 +173,11 @@ def memorization_summary(result: Result) -> Summary:
             if comparisons:
                 low, high = (finite(comparisons[0], end) for end in ("low", "high"))
                 what = Number(f"{layer}: {main[0].label}", main[0].value)
-                claim = Claim(what, low, high, note=f"0 if not memorised; p {rows[0][4]}")
+                claim = Claim(what, low, high, note=f"0 if not memorised; p {rows[0][4]}{pairs}")
         tables.append(Table(caption, ("expected", *_TESTS, *forms), rows, folded=place > 0))
     if not main and layers:
         main.append(Number(f"mean score of {layers[0]}", at(numbers(result, "mean"), 0)))
-        claim = Claim(main[0], note="0 if not memorised")
+        claim = Claim(main[0], note="no shared images to compare with")
     tables.append(_side_by_side(result, forms, layers))
     for group, kinds in mapping(result, "atypical").items():
         low = "; low where memorised: g saw them, not f" if group == "independent" else ""

@@ -147,4 +147,5 @@ def _correlation(group: Result, signal: str, eps: int, layer: int, span: str = "
     mean, low, high = (
         at(numbers(at(sequence(values, kind), eps)), layer) for kind in ("mean", "low", "high")
     )
+    low, high = (None if end is None else min(max(end, -1.0), 1.0) for end in (low, high))
     return interval(mean, low, high, digits=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.summary import Claim, Number, Result, Summary, Table
+from experiments.summary import NOT_NEGATIVE, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     at,
     finite,
@@ -63,6 +63,7 @@ def training_summary(result: Result) -> Summary:
         claim=Claim(
             Number("detected steps", finite(result, "detected_steps")),
             note="" if dim is None else f"{number(dim)} dimensions of the embedding",
+            range=NOT_NEGATIVE if dim is None else (0.0, dim),
         ),
         numbers=(
             Number("detected steps", finite(result, "detected_steps")),

@@ -94,7 +94,9 @@ def draw_comparisons(axes: Axes, result: Mapping[str, Any]) -> None:
     axes.axvline(0, color=QUIET, lw=0.8, zorder=0)
     both = any(_ends(test) for test in scores["comparisons"])
     over = "images and pairs" if both else "pairs"
-    axes.set_xlabel(f"difference of mean scores, {LEVEL:.0%} intervals over {over}", fontsize=8)
+    axes.set_xlabel(
+        f"difference of mean scores, {100 * LEVEL:g} % intervals over {over}", fontsize=8
+    )
     axes.set_title(f"Differences of sets, {count} pairs of encoders")
 
 
