@@ -1,5 +1,7 @@
 """Kernels and the ResNet-50."""
 
+from functools import cache
+
 import numpy as np
 
 from claims.page import Page
@@ -25,6 +27,7 @@ def _mean(values):
     return {"mean": float(found.mean), "low": float(found.low), "high": float(found.high)}
 
 
+@cache
 def _trainings():
     """Folders of stored trainings, by data, network, method and seed."""
     folders = [*(RESULTS / "methods").iterdir(), *(RESULTS / "resnets").iterdir()]
@@ -43,6 +46,7 @@ def _trainings():
     )
 
 
+@cache
 def _updates(name):
     """Updates at which steps were detected."""
     options = stored(f"{name}/config.json", "options")
@@ -142,6 +146,7 @@ def expected_steps():
     )
 
 
+@cache
 def _kernels():
     """Measured kernels by data, network and method, a list over seeds."""
     names = [f"kernels/{folder.name}" for folder in sorted((RESULTS / "kernels").iterdir())]
