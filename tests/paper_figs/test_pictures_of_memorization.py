@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from mode_table import STUDIES, claims, group_of, table
+from claims.modes import STUDIES, group_of
 from scipy import stats
 
 from paper_figs.paper.figure8_memorization import figure as figure8
@@ -327,27 +327,3 @@ def test_modes_are_drawn_with_the_numbers_of_the_file(study, tmp_path, monkeypat
         for which in ("most", "random", "least", "first", "last")
     ]
     np.testing.assert_allclose([y for _, y in points], expected)
-
-
-def test_the_page_of_modes_has_the_stored_numbers():
-    page = (RESULTS.parents[1] / "experiments/docs/memorization_modes.md").read_text("utf-8")
-    rows = [line for line in page.splitlines() if line.count("|") == 5]
-    assert [row for row in table() if row not in rows] == []
-    answer = " ".join(page.partition("## Answer")[2].partition("## Limits")[0].split())
-    answer = answer.replace(" points [", " [")
-    assert [claim for claim in claims() if claim not in answer] == []
-
-
-def test_what_the_page_of_modes_says_of_bands_is_so():
-    """Memorisation of views falls in all bands but the fourth, whose interval includes 0."""
-    bands = group_of("fixed")["changes"]["full"]["from_control"]["bands"]
-    relative = bands["seen_relative"]
-    assert [high < 0 for high in relative["high"]] == [band != 3 for band in range(8)]
-    ends = (relative["mean"][3], relative["low"][3], relative["high"][3])
-    assert [round(value, 2) for value in ends] == [-0.12, -0.25, 0.01]
-    falls = sorted(-value for value in relative["mean"])
-    assert [round(falls[0], 2), round(falls[-1], 2)] == [0.05, 0.23]
-    added = [round(value, 1) for value in bands["instance_reduction"]["mean"]]
-    assert (added[0], *added[2:4]) == (-0.4, 3.9, 2.8)
-    alone = [round(100 * value, 1) for value in bands["linear_unseen_only"]["mean"]]
-    assert (alone[0], alone[2]) == (-7.3, 6.2)
