@@ -1,8 +1,14 @@
 """Overfitting and UMM."""
 
+from functools import cache
+
+import numpy as np
+
 from claims.page import Page
 from claims.stored import interval, number, stored
 from experiments.campaign.queue import read_queue
+from sslsim.measures.intervals import interval_summary
+from sslsim.runs.layers.curves import falls_by_other_peaks
 
 PROBE, NEIGHBOURS = "linear_projector", "knn_projector"  # of the embedding
 RATE = "coding_rate_reduction"  # in nats; the others are shares
@@ -389,6 +395,156 @@ def undone():
     )
 
 
+_NAMED = (  # options of the groups, in the order of the table
+    ("SimCLR, CIFAR-10, 500 fixed", "simclr", "cifar10", 500, True, "constant"),
+    ("SimCLR, CIFAR-10, 2000 fixed", "simclr", "cifar10", 2000, True, "constant"),
+    ("SimCLR, CIFAR-10, 100 fixed", "simclr", "cifar10", 100, True, "constant"),
+    ("Barlow Twins, CIFAR-10, 500 fixed", "barlow_twins", "cifar10", 500, True, "constant"),
+    ("SimCLR, CIFAR-10, 500 fresh", "simclr", "cifar10", 500, False, "constant"),
+    ("SimCLR, digits, 100 fresh", "simclr", "digits", 100, False, "constant"),
+    ("SimCLR, digits, 100 fixed", "simclr", "digits", 100, True, "constant"),
+    ("SimCLR, digits, 100 fixed, step", "simclr", "digits", 100, True, "step"),
+    ("SimCLR, digits, 100 fixed, cosine", "simclr", "digits", 100, True, "cosine"),
+    ("SimCLR, digits, 100 fixed, exponential", "simclr", "digits", 100, True, "exponential"),
+)
+_KEYS = ("method", "data", "limit", "fixed_views", "schedule")
+_LAYERS = {"backbone": "representation", "projector": "embedding"}
+_SMALL, _LARGE = 0.03, 1.0  # eps
+
+
+@cache
+def _study():
+    return stored("overfitting/overfitting.json")
+
+
+@cache
+def _groups():
+    """Groups of the study by name."""
+    options = {tuple(group["options"][key] for key in _KEYS): group for group in _study()["groups"]}
+    return {name: options[tuple(key)] for name, *key in _NAMED}
+
+
+def _of_layer(group, measure, layer):
+    """Peak, end, or fall from where the other seeds peak, over seeds."""
+    place = group["layers"].index(layer)
+    curves = np.array([_study()["runs"][run]["linear"][place] for run in group["runs"]])
+    values = {
+        "linear_peak": curves.max(axis=1),
+        "linear_end": curves[:, -1],
+        "linear_fall_by_others": falls_by_other_peaks(curves),
+    }
+    return interval_summary(values[measure].tolist(), _study()["interval_level"])
+
+
+def _r(group, layer, signal="instance", span="all", eps=_SMALL):
+    """Rank correlation with the linear probe."""
+    place = group["layers"].index(layer)
+    scale = _study()["eps"].index(eps)
+    found = group["correlations"]["linear"][signal][span]
+    return {end: found[end][scale][place] for end in ("mean", "low", "high")}
+
+
+def _r_cell(found):
+    """With its interval where two seeds or more have one."""
+    if found["mean"] is None:
+        return "-"
+    return f"{number(found['mean'], 2)} (one seed)" if found["low"] is None else _cut(found)
+
+
+def _late():
+    """Name, layer and group of every row."""
+    return [(name, layer, group) for name, group in _groups().items() for layer in _LAYERS]
+
+
+def falls_by_group():
+    """Rows of accuracies, representation and embedding."""
+    rows = []
+    for name, group in _groups().items():
+        cells = [name]
+        for layer in _LAYERS:
+            cells += [
+                number(100 * _of_layer(group, f"linear_{end}", layer)["mean"])
+                for end in ("peak", "end")
+            ]
+            cells.append(interval(_of_layer(group, "linear_fall_by_others", layer), scale=100))
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def correlations():
+    """Rows by group and late layer."""
+    return [
+        f"| {name} | {_LAYERS[layer]} | "
+        + " | ".join(
+            _r_cell(_r(group, layer, signal, span, eps))
+            for span in ("all", "after_peak")
+            for signal, eps in (("instance", _SMALL), ("instance", _LARGE), ("updates", _SMALL))
+        )
+        + " |"
+        for name, layer, group in _late()
+    ]
+
+
+def falls_above_zero():
+    """Which late layers fall."""
+    rows = _late()
+    falls = [_of_layer(group, "linear_fall_by_others", layer) for _, layer, group in rows]
+    named = [
+        f"the {_LAYERS[layer]} of {name}"
+        for (name, layer, _), fall in zip(rows, falls, strict=True)
+        if fall["low"] > 0
+    ]
+    return f"Of {len(rows)} falls {len(named)} have an interval above zero: {'; '.join(named)}"
+
+
+def early_falls():
+    """Falls of layers 1 and 2."""
+    found = [
+        (name, layer, _of_layer(group, "linear_fall_by_others", layer))
+        for name, group in _groups().items()
+        for layer in ("layer1", "layer2")
+    ]
+    named = [
+        f"{layer.replace('layer', 'layer ')} of {name} {interval(fall, scale=100)}"
+        for name, layer, fall in found
+        if fall["low"] > 0
+    ]
+    return f"Of {len(found)} falls of layers 1 and 2, {len(named)} do: {'; '.join(named)}"
+
+
+def against_updates():
+    """Delta R against the number of updates, over all checkpoints."""
+    counts = []
+    for layer in _LAYERS:
+        groups = _groups().values()
+        better = sum(
+            _r(group, layer)["mean"] > _r(group, layer, "updates")["mean"] for group in groups
+        )
+        counts.append(f"{better} of {len(groups)}")
+    return (
+        f"At eps 0.03 it correlates better than the number of updates in {counts[0]} groups for "
+        f"the representation and in {counts[1]} for the embedding"
+    )
+
+
+def after_the_peak():
+    """Signs of the correlations from the peak on."""
+    words = []
+    for layer, name in _LAYERS.items():
+        found = [_r(group, layer, span="after_peak") for group in _groups().values()]
+        measured = [each for each in found if each["mean"] is not None]
+        below = sum(each["mean"] < 0 for each in measured)
+        words.append(f"in {below} of {len(measured)} groups for the {name}")
+    return f"From the peak on its correlation is negative {words[0]}, {words[1]}"
+
+
+def checkpoints():
+    """How many, and updates."""
+    counts = [len(run["steps"]) for run in _study()["runs"]]
+    last = max(run["steps"][-1] for run in _study()["runs"])
+    return f"{min(counts)} to {max(counts)} checkpoints, small networks, and at most {last} updates"
+
+
 PAGES: tuple[Page, ...] = (
     Page(
         "experiments/docs/umm.md",
@@ -427,6 +583,26 @@ PAGES: tuple[Page, ...] = (
                 "In neighbours eps 0.1 and",
             ),
             "source": ("only eps^2 = 0.1, one inner step",),
+        },
+    ),
+    Page(
+        "experiments/docs/overfitting.md",
+        held=(
+            falls_by_group,
+            correlations,
+            falls_above_zero,
+            early_falls,
+            against_updates,
+            after_the_peak,
+            checkpoints,
+        ),
+        said={
+            "definition": (
+                "means and 90 % intervals over seeds",
+                "all: eps 0.03",
+                "from the peak on: eps 0.03",
+                "At eps 0.03 it follows",
+            )
         },
     ),
 )
