@@ -35,7 +35,11 @@ def queues():
         path = ROOT / f"experiments/campaign/queues/{name}.toml"
         jobs = tomllib.loads(path.read_text(encoding="utf-8"))["job"]
         minutes[name] = round(sum(job["minutes"] for job in jobs))
-    return [f"`{name}` ({minutes[name]})" for name in _NAMES]
+    said = [f"`{name}` ({minutes[name]})" for name in _NAMES]
+    own = tomllib.loads((ROOT / "experiments/campaign/queues/evidence.toml").read_text())
+    assert set(own["parts"]) <= set(_NAMES)
+    total = sum(minutes[name] for name in own["parts"]) + sum(job["minutes"] for job in own["job"])
+    return [*said, f"about {round(total / 60)} hours of one core in all"]
 
 
 PAGES = (
