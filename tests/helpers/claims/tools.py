@@ -10,7 +10,7 @@ _NAMES += ("forecasts", "umm", "memorization", "modes")
 _DEFINITIONS = {
     "recorder": ("an eigenvalue moves by more than 30 %", "to take 2 % of its time"),
     "report": (
-        "Student's 90 % interval of the mean",
+        "Student's 90 % interval",
         "the coverage of forecasts is too low by more than 15 points",
     ),
     "limits": ("too few calibration runs for a finite 90 % interval",),
