@@ -119,6 +119,29 @@ def test_differences_of_sets_have_90_percent_intervals_over_pairs(panels, same_l
     assert axes.get_title(loc="left").endswith("3 pairs of encoders")
 
 
+def test_intervals_over_images_and_pairs_are_drawn_where_a_result_has_them(tmp_path, figure_of):
+    result, arrays = split_study()
+    for shift, scores in enumerate(result["sets"]):
+        scores["comparisons"] = [
+            {"above": above, "below": below, "p": 0.2, "low": low - shift, "high": high + shift}
+            for above, below, low, high in (
+                ("candidate", "shared", -2.0, 3.0),
+                ("shared", "independent", -4.0, 5.0),
+            )
+        ]
+    write_json(tmp_path / "memorization.json", result)
+    write_arrays(tmp_path / "scores.npz", **arrays)
+    panels = figure_of(memorization.draw_memorization, tmp_path).get_axes()
+    titles = {axes.get_title(loc="left").split(",")[0]: axes for axes in panels}
+    sets = titles["Differences of sets"]
+    lines = [line.get_xdata() for line in sets.get_lines() if len(line.get_xdata()) == 2][:2]
+    assert [list(ends) for ends in lines] == [[-2.0, 3.0], [-4.0, 5.0]]
+    assert "90 % intervals over images and pairs" in sets.get_xlabel()
+    bars = [part[:, 1] for bars in titles["By layer"].collections for part in bars.get_segments()]
+    expected = [[-3.0, 4.0], [-2.0, 3.0], [-5.0, 6.0], [-4.0, 5.0]]
+    np.testing.assert_allclose(sorted(map(list, bars)), sorted(expected))
+
+
 def test_outliers_show_every_pair_their_mean_and_that_of_mean_scores(panels, same_lines):
     result, _ = split_study()
     expected = [([0.5, 0.5], WHOLE)]
