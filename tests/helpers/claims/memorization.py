@@ -412,6 +412,20 @@ def among_others():
     ]
 
 
+def kernel_of_digits():
+    """Scores of a tangent kernel beside those of encoders, on digits."""
+    (families,) = _study("digits_b")["agreement"]
+    kernel = {each["run"]: each for each in _study("digits_kernel")["agreement"]}
+    taus = [number(kernel[run]["tau"], 2) for run in ("a", "b")]
+    least = number(min(each["tau_p"] for each in kernel.values()), 1)
+    images = _study("digits_kernel")["points"]
+    return (
+        f"Two families of {_study('digits_a')['encoders']} encoders agree on the {images} images "
+        f"(Kendall's tau {number(families['tau'], 2)}). The kernel of one trained network agrees "
+        f"with neither (tau {taus[0]} and {taus[1]}, p {least} or more)"
+    )
+
+
 _REMOVED = {"cifar10": "CIFAR-10", "digits": "digits", "imagenette2-96": "Imagenette"}
 
 
@@ -524,7 +538,7 @@ PAGES = (
         held=(
             layers, where, methods, among_methods, outliers, among_outliers, atypicality,
             among_atypical, influence, among_predictors, units, sets, layers_of_convnets,
-            outliers_of_convnets, single_images, others, among_others,
+            outliers_of_convnets, single_images, others, among_others, kernel_of_digits,
         ),
         said={
             "definition": (

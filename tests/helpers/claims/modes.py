@@ -170,8 +170,7 @@ def accuracy_of_umm():
 def removing_modes():
     """Accuracy without memorising modes."""
     halves = [
-        interval(_measure(study, f"{_LESS}most_less_random_0.5"), scale=100)
-        for study in ("fixed", "resnet18")
+        interval(_measure(study, f"{_LESS}most_less_random_0.5"), scale=100) for study in STUDIES
     ]
     key = f"{_LESS}more_less_less_neighbours"
     found = [
@@ -189,11 +188,11 @@ def removing_modes():
     ]
     return [
         f"the probe loses more than without a random half where views are memorised ({halves[0]} "
-        f"points); in the ResNet the difference is not resolved ({halves[1]})",
+        f"points); in the two others the difference is not resolved ({halves[1]} and {halves[2]})",
         f"changes the probe by {texts[0]} points; after further training by {texts[1]}; after UMM "
         f"by {texts[2]}",
-        f"{sum(map(_outside, every))} of these {len(every)} intervals exclude 0, where about one "
-        f"is expected by chance. They reach from {ends[0][0]} to {ends[0][1]} points in the "
+        f"Of these {len(every)} intervals {sum(map(_outside, every))} excludes 0, and about one is "
+        f"expected to by chance. They reach from {ends[0][0]} to {ends[0][1]} points in the "
         f"convnets and from {ends[1][0]} to {ends[1][1]} in the ResNet",
     ]
 
@@ -372,6 +371,24 @@ def colours_by_method():
         ]  # fmt: skip
         rows.append(f"| {label} | {' | '.join(cells)} |")
     return rows
+
+
+def hue_of_first_modes():
+    """Share of hue of the first mode, beside untrained networks and random directions."""
+    places = {group["label"]: place for place, group in enumerate(_modes("methods", "groups"))}
+    first, untrained, random = (
+        _ends(
+            [
+                _share("methods", "hue", 1, curve, places[key])
+                for key in ("simclr", "vicreg", "barlow_twins")
+            ]
+        )
+        for curve in ("first", "untrained", "random")
+    )
+    return (
+        f"the first mode explains {first} of the variance of hue, that of the untrained networks "
+        f"{untrained}, and a random direction of the trained embedding {random}"
+    )
 
 
 _USED = {
@@ -573,7 +590,8 @@ def other_kinds():
     return [
         f"their first eight modes overlap with those of Barlow Twins by {values[0]} and "
         f"{values[1]}, with each other by {values[2]}, hardly more than trained with untrained "
-        f"networks ({_short(min(bare))} to {_short(max(bare))}; two seeds of Barlow Twins {values[3]})",
+        f"networks ({_short(min(bare))} to {_short(max(bare))}; two seeds of Barlow Twins "
+        f"{values[3]})",
         f"hue has {sizes[0]} and {sizes[1]} with the first two modes of the supervised network, "
         f"and {sizes[2]} with the second of the autoencoder",
     ]
@@ -751,8 +769,8 @@ PAGES = (
     Page(
         "experiments/docs/modes.md",
         held=(
-            linear_modes, first_modes, last_modes, colours_by_method, gains, use, chroma, parts,
-            without_colour, overlaps, among_overlaps, other_kinds,
+            linear_modes, first_modes, last_modes, colours_by_method, hue_of_first_modes, gains,
+            use, chroma, parts, without_colour, overlaps, among_overlaps, other_kinds,
         ),
         said={
             "definition": (
