@@ -486,6 +486,19 @@ def parts():
     return rows
 
 
+def parts_of_imagenette():
+    """Overlap of four linear modes of Imagenette with those of all views."""
+    found = _modes("linear_imagenette", "augmentations")
+    four = found["counts"].index(4)
+    kept = {row["without"]: row["overlap"][four] for row in found["rows"]}
+    crop, flip, colour = (_short(kept[part]) for part in ("crop", "flip", "colour"))
+    assert all(kept[part] > 0.9 for part in kept if part not in ("crop", "flip"))
+    return (
+        f"On Imagenette the overlap is {crop} without crops, {flip} without flips and {colour} "
+        f"without colour changes"
+    )
+
+
 def without_colour():
     """Networks trained on views without changes of colour."""
     full, bare = "barlow_twins, simclr", "barlow_twins, simclr_without_colour"
@@ -770,7 +783,8 @@ PAGES = (
         "experiments/docs/modes.md",
         held=(
             linear_modes, first_modes, last_modes, colours_by_method, hue_of_first_modes, gains,
-            use, chroma, parts, without_colour, overlaps, among_overlaps, other_kinds,
+            use, chroma, parts, parts_of_imagenette, without_colour, overlaps, among_overlaps,
+            other_kinds,
         ),
         said={
             "definition": (
