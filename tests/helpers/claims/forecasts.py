@@ -135,16 +135,19 @@ def _by_network(came):
     return rows
 
 
+@cache
 def untouched_by_batching():
     """Rows of the first table."""
     return _by_batching(_untouched())
 
 
+@cache
 def untouched_by_network():
     """Rows of the second table."""
     return _by_network(_untouched())
 
 
+@cache
 def design_by_batching():
     """Rows of the third table."""
     return _by_batching(_design())
@@ -172,6 +175,7 @@ def states():
     )
 
 
+@cache
 def against_others():
     """The law against the rules beside it, run by run."""
     rest = _at_rest(_untouched())
@@ -192,6 +196,7 @@ def against_others():
     )
 
 
+@cache
 def coverage():
     """Without VICReg, whose intervals have no end."""
     rest = [entry for entry in _at_rest(_untouched()) if entry["method"] != "vicreg"]
