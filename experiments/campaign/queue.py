@@ -33,6 +33,7 @@ from sslsim.core.errors import reason
 SHIPPED = (
     "small", "resnet50", "resnet50-cpu", "resnet-gains", "forecasts", "umm", "memorization",
     "modes", "linear", "wide", "convnets", "overfitting",
+    "bench",
 )  # fmt: skip
 DEVICES = ("cpu", "cuda")
 
