@@ -32,8 +32,7 @@ from sslsim.core.errors import reason
 
 SHIPPED = (
     "small", "resnet50", "resnet50-cpu", "resnet-gains", "forecasts", "umm", "memorization",
-    "modes", "linear", "wide", "convnets", "overfitting",
-    "bench",
+    "modes", "linear", "wide", "convnets", "overfitting", "bench",
 )  # fmt: skip
 DEVICES = ("cpu", "cuda")
 

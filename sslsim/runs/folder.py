@@ -455,7 +455,7 @@ def _machine() -> dict[str, Any]:
 
 
 def processor_of(cpuinfo: str) -> dict[str, Any]:
-    """Model of a processor and its instruction sets for matrices.
+    r"""Model of a processor and its instruction sets for matrices.
 
     Parameters
     ----------
@@ -469,7 +469,7 @@ def processor_of(cpuinfo: str) -> dict[str, Any]:
 
     Examples
     --------
-    >>> processor_of("model name\\t: Some CPU\\nflags\\t\\t: fpu avx2 avx512f avx512vl amx_tile\\n")
+    >>> processor_of("model name\t: Some CPU\nflags\t\t: fpu avx2 avx512f avx512vl amx_tile\n")
     {'processor': 'Some CPU', 'instruction_sets': ['avx2', 'avx512', 'amx']}
     """
     lines = (line.partition(":") for line in cpuinfo.splitlines())
