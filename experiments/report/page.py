@@ -197,6 +197,7 @@ def _facts(run: RunFolder) -> str:
         if name in versions
     ]
     facts += [words(machine["platform"], 80)] if "platform" in machine else []
+    facts += [words(machine["processor"], 80)] if "processor" in machine else []
     if "processors" in machine:
         facts.append(f"processors {words(machine['processors'], 20)}")
     if machine.get("torch_threads") is not None:
