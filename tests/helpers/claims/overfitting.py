@@ -456,6 +456,10 @@ def _late():
     return [(name, layer, group) for name, group in _groups().items() for layer in _LAYERS]
 
 
+def _misses_zero(found):
+    return found["low"] is not None and (found["low"] > 0 or found["high"] < 0)
+
+
 def falls_by_group():
     """Rows of accuracies, representation and embedding."""
     rows = []
@@ -486,30 +490,25 @@ def correlations():
 
 
 def falls_above_zero():
-    """Which late layers fall."""
-    rows = _late()
-    falls = [_of_layer(group, "linear_fall_by_others", layer) for _, layer, group in rows]
-    named = [
-        f"the {_LAYERS[layer]} of {name}"
-        for (name, layer, _), fall in zip(rows, falls, strict=True)
-        if fall["low"] > 0
-    ]
-    return f"Of {len(rows)} falls {len(named)} have an interval above zero: {'; '.join(named)}"
-
-
-def early_falls():
-    """Falls of layers 1 and 2."""
-    found = [
-        (name, layer, _of_layer(group, "linear_fall_by_others", layer))
-        for name, group in _groups().items()
-        for layer in ("layer1", "layer2")
-    ]
-    named = [
-        f"{layer.replace('layer', 'layer ')} of {name} {interval(fall, scale=100)}"
-        for name, layer, fall in found
-        if fall["low"] > 0
-    ]
-    return f"Of {len(found)} falls of layers 1 and 2, {len(named)} do: {'; '.join(named)}"
+    """Which layers fall."""
+    found = {
+        layer: [
+            (name, fall)
+            for name, group in _groups().items()
+            for fall in [_of_layer(group, "linear_fall_by_others", layer)]
+            if fall["low"] > 0
+        ]
+        for layer in ("layer1", "layer2", *_LAYERS)
+    }
+    late, early = (
+        [f"{words} of {name}" for layer, words in names.items() for name, _ in found[layer]]
+        for names in (_LAYERS, {"layer1": "layer 1", "layer2": "layer 2"})
+    )
+    count = 2 * len(_groups())
+    return (
+        f"Of {count} falls {len(late)} have an interval above zero: {'; '.join(late)}. By chance "
+        f"one would. In layers 1 and 2 it is {len(early)} of {count}: {'; '.join(early)}"
+    )
 
 
 def against_updates():
@@ -536,6 +535,34 @@ def after_the_peak():
         below = sum(each["mean"] < 0 for each in measured)
         words.append(f"in {below} of {len(measured)} groups for the {name}")
     return f"From the peak on its correlation is negative {words[0]}, {words[1]}"
+
+
+def classes():
+    """Class Delta R, which needs labels."""
+    late = _late()
+    other = [
+        (name, layer, group)
+        for name, layer, group in late
+        if abs(_r(group, layer, "class")["mean"] - _r(group, layer)["mean"]) > 0.2
+    ]
+    ((name, layer, group),) = other
+    return (
+        f"Class Delta R, which needs labels, is within 0.2 of instance Delta R in "
+        f"{len(late) - len(other)} of {len(late)} correlations (all checkpoints, eps 0.03). The "
+        f"other is the {_LAYERS[layer]} of {name}: {_cut(_r(group, layer, 'class'))} beside "
+        f"{_cut(_r(group, layer))}"
+    )
+
+
+def gaps():
+    """The gap between training and held-out images."""
+    found = [_r(group, layer, "gap") for _, layer, group in _late()]
+    above = sum(_misses_zero(each) and each["mean"] > 0 for each in found)
+    below = sum(_misses_zero(each) and each["mean"] < 0 for each in found)
+    return (
+        f"Of {len(found)} correlations of the gap (late layers, eps 0.03) {above} have an interval "
+        f"above zero and {below} below"
+    )
 
 
 def checkpoints():
@@ -591,9 +618,10 @@ PAGES: tuple[Page, ...] = (
             falls_by_group,
             correlations,
             falls_above_zero,
-            early_falls,
             against_updates,
             after_the_peak,
+            classes,
+            gaps,
             checkpoints,
         ),
         said={
@@ -602,6 +630,7 @@ PAGES: tuple[Page, ...] = (
                 "all: eps 0.03",
                 "from the peak on: eps 0.03",
                 "At eps 0.03 it follows",
+                "Delta R at eps 0.03 falls",
             )
         },
     ),
