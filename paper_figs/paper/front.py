@@ -35,8 +35,8 @@ def figure(results: Path) -> tuple[Figure, str]:
     steps = _forecasts(results)
     networks, configs = _memorised(results)
     sooner = read_result(results, SOONER, "acceleration.json", _COMMANDS[SOONER])
-    drawn = Figure(figsize=_SIZE, layout="constrained")
-    drawn.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # type: ignore[union-attr]
+    drawn = Figure(figsize=_SIZE)
+    drawn.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08)
     panels = drawn.subplots(2, 2).flat
     parts = (
         _draw_steps(panels[0], results, runs),
