@@ -29,7 +29,7 @@ def test_another_machine_adds_a_column_and_a_changed_number_is_found(tmp_path):
     shutil.copytree(RESULTS / "bench" / name, other)
     path = other / "coding_rate" / "bench.json"
     changed = read_json(path)
-    changed["whole"]["ratio"] = 0.123
+    changed["whole"]["processor_ratio"] = 0.123
     write_json(path, changed)
     before, after = table_rows(RESULTS), table_rows(tmp_path)
     assert len(before) == len(after)

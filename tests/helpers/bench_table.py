@@ -41,7 +41,7 @@ def _machine(config: Job) -> str:
 
 
 def _ratio(
-    job: str, *path: Any, side: str | None = None, key: str = "ratio"
+    job: str, *path: Any, side: str | None = None, key: str = "processor_ratio"
 ) -> Callable[[dict[str, Job]], str]:
     """A ratio with its range, by keys, or by what an entry of a list holds."""
 
@@ -64,8 +64,12 @@ _ROWS: dict[str, Callable[[dict[str, Job]], str]] = {
         "coding_rate", "groups"
     ),
     "`theory`: prediction with intervals, time / product and `eigh`": _ratio("theory", "dense"),
-    "`theory`: matrix-free modes, time / dense, extrapolated": _ratio("theory", "streamed"),
-    "`theory`: prediction and curves, time / gradient descent": _ratio("theory", "curves"),
+    "`theory`: matrix-free modes, time / dense, extrapolated": _ratio(
+        "theory", "streamed", key="ratio"
+    ),
+    "`theory`: prediction and curves, time / gradient descent": _ratio(
+        "theory", "curves", key="ratio"
+    ),
     "`train`: Barlow Twins, speed / lightly": _ratio(
         "train", "losses", "barlow_twins", side="lightly"
     ),
