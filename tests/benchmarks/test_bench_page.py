@@ -1,4 +1,4 @@
-"""The table of benchmarks by machine is that of the stored results, and no number stands beside it."""
+"""The table of benchmarks by machine is that of the stored results."""
 
 import re
 import shutil
