@@ -171,7 +171,12 @@ def _hessian(
 
 
 def _lower_gram(z: torch.Tensor) -> torch.Tensor:
-    """Lower triangle of ``Z^T Z`` in float64, all that a Cholesky factor needs."""
+    """Lower triangle of ``Z^T Z`` in float64, all that a Cholesky factor needs.
+
+    Float32 would be faster, but the bound of the rate's error is too large: even if each sum of
+    products is rounded only once, it is ``sqrt(d) / 2 * 6e-8 * a ||Z||_F^2``, for 2,048 rows of
+    unit norm, d = 512 and eps^2 = 1/2 already 7e-4 of 267 nats.
+    """
     side = z.shape[-1]
     if z.ndim > 2 or side < 2 * _COLUMNS:
         z = z.double()
