@@ -1,10 +1,10 @@
 """The first page."""
 
 from claims import forecasts
+from claims import kernels as kernel_claims
 from claims.networks import with_interval
 from claims.page import Page
 from claims.stored import interval, number, stored
-from sslsim.measures.intervals import mean_interval
 
 
 def _sooner(name):
@@ -18,10 +18,12 @@ def _umm(measure, against="from_control"):
     return stored("umm/untouched/table.json", "rows", row, "measures", measure, against)
 
 
-def _fall(measure):
-    late = {"layer": "projector", "group": "simclr"}
-    found = stored("umm/untouched/table.json", "falls", late, f"{measure}_fall")
-    return number(100 * found["mean"])
+def _fall(measure, layer="projector"):
+    """Fall from the peak of the other seeds, which is not one by chance."""
+    (group,) = stored("umm/overfitting_untouched/overfitting.json", "groups")
+    falls = group[f"{measure}_fall_by_others"]
+    place = group["layers"].index(layer)
+    return {end: falls[end][place] for end in ("mean", "low", "high")}
 
 
 def _removed(data, share):
@@ -33,20 +35,29 @@ def _removed(data, share):
 
 def acceleration():
     """Modes sooner than by sgd."""
-    times = [interval(_sooner(name), unit=" times sooner") for name in ("convnet", "resnet18")]
-    second = times[1].replace(" sooner", "")
-    return f"{times[0]} than sgd on a convnet and {second} on a ResNet-18 with BatchNorm"
+    first, second, third = (
+        interval(_sooner(name)) for name in ("convnet", "resnet18", "resnet18_longer")
+    )
+    return (
+        f"{first} times sooner than sgd on a convnet; on a ResNet-18 with BatchNorm {second} times and, "
+        f"in a longer study, {third} times"
+    )
 
 
 def fine_tuning():
-    """What UMM regains."""
-    probe, neighbours = (
-        interval(_umm(name), scale=100) for name in ("linear_projector", "knn_projector")
+    """What UMM regains beyond plain training, beside what was lost."""
+    probe, neighbours, representation = (
+        interval(_umm(name), scale=100)
+        for name in ("linear_projector", "knn_projector", "linear_backbone")
     )
     mean, ends = probe.split(" ", 1)
+    lost = [
+        interval(_fall(*found), scale=100)
+        for found in (("linear",), ("knn",), ("linear", "backbone"))
+    ]
     return (
-        f"{mean} points {ends} of {_fall('linear')} lost, its nearest neighbours {neighbours} of "
-        f"{_fall('knn')}"
+        f"{mean} points {ends} of {lost[0]} lost, nearest neighbours {neighbours} of {lost[1]}, and "
+        f"the probe of the representation {representation} of {lost[2]}"
     )
 
 
@@ -61,6 +72,30 @@ def removal():
         f"{cells[0]} points on CIFAR-10 and {cells[1]} on Imagenette at a third of the pool, "
         f"{cells[2]} and {cells[3]} at 5 %"
     )
+
+
+def power_of_removal():
+    """How much removing random images changes accuracy."""
+    result = stored("memorization/removal/removal.json", "results", {"data": "cifar10"})
+    (curve,) = [curve for curve in result["curves"] if curve["which"] == "random"]
+    (point,) = [point for point in curve["points"] if abs(point["share"] - 1 / 3) < 0.01]
+    changed = interval(point["from_none"], scale=100)
+    return f"a random third of the images changes the accuracy on CIFAR-10 by {changed} as it is"
+
+
+def single_images():
+    """Agreement of rankings by two encoder pairs, beside images that neither has seen."""
+    entry = _entry("resnet18", "backbone")
+    tau, external = (entry[f"agreement_of_pairs{kind}"] for kind in ("", "_external"))
+    return (
+        f"two encoder pairs rank images by a Kendall's tau of {tau:.2f} (images that neither has seen: "
+        f"{external:.2f})"
+    )
+
+
+def _entry(study, layer):
+    found = stored(f"memorization/{study}/memorization.json")
+    return found["sets"][found["layers"].index(layer)]
 
 
 DATA = {"digits": "digits", "cifar10": "CIFAR-10", "imagenette": "Imagenette"}
@@ -81,12 +116,13 @@ def step_times():
     runs = _linear()
     errors = {key: run["mean_relative_error"] for key, run in runs.items()}
     worst = max(errors, key=errors.get)
+    single = max(max(run["relative_error"]) for run in runs.values())
     naive = [run["naive_mean_relative_error"] for run in runs.values()]
     return (
         f"off by {100 * _mean(errors.values()):.2f} % on average over three data sets, three initial "
-        f"scales and two seeds, at most by {100 * errors[worst]:.1f} % in a run "
-        f"({DATA[worst[0]]}, scale {worst[1]}); by {100 * _mean(naive):.1f} % if modes are taken to grow "
-        "alone"
+        f"scales and two seeds, at most by {100 * errors[worst]:.1f} % in a run ({DATA[worst[0]]}, "
+        f"scale {worst[1]}; a single step {100 * single:.1f} %); by {100 * _mean(naive):.1f} % if modes "
+        "are taken to grow alone"
     )
 
 
@@ -116,55 +152,65 @@ def not_overfit():
     )
 
 
+def _steps(name):
+    return str(stored(f"{name}/training.json")["detected_steps"])
+
+
 def steps_of_resnets():
     """Steps of ResNet-50s, by method and seed."""
-    counts = {
-        method: ", ".join(
-            str(stored(f"methods/{method}_{seed}/training.json")["detected_steps"])
-            for seed in range(3)
-        )
-        for method in ("barlow_twins", "simclr", "vicreg")
-    }
+    methods = ("barlow_twins", "simclr", "vicreg")
+    counts = [
+        ", ".join(_steps(f"methods/{method}_{seed}") for seed in range(3)) for method in methods
+    ]
+    other = ", ".join(_steps(f"resnets/imagenette_{method}_0") for method in methods)
     return (
-        f"{counts['barlow_twins']} steps with Barlow Twins, {counts['simclr']} with SimCLR and "
-        f"{counts['vicreg']} with VICReg (three seeds each)"
+        f"of 6 dimensions {counts[0]} with Barlow Twins and {counts[1]} with SimCLR, of 32 {counts[2]} "
+        f"with VICReg (CIFAR-10, three seeds; Imagenette, one seed of each: {other})"
+    )
+
+
+def step_times_of_resnets():
+    """Errors of the untrained kernel, beside theory of the pixels and rules without theory."""
+    factor, said, (runs, _) = kernel_claims.errors_up_to_one_factor()
+    return (
+        f"the kernel of the untrained network is too early by a factor of {factor}; up to one factor "
+        f"it errs by {said[0]}, linear theory of the pixels by {said[1]}, a power of the number of the "
+        f"step, chosen afterwards, by {said[2]}, and the times of another seed by {said[3]} (Barlow "
+        f"Twins, {runs} runs)"
     )
 
 
 def next_steps():
-    """Errors of forecasts of untouched runs, beside the last rate."""
-    rest = forecasts._at_rest(forecasts._untouched())
+    """Errors of forecasts of untouched runs, beside curves alone and the last rate."""
+    came = forecasts._untouched()
+    rest = forecasts._at_rest(came)
     runs = len(forecasts._by_run(rest))
     median = number(100 * forecasts._error(rest), 0)
     ends = forecasts._over_runs(rest, forecasts._errors, forecasts.np.median)
-    last = number(100 * forecasts._error(rest, "last_rate"), 0)
+    curves, last = (
+        number(100 * forecasts._error(rest, rule), 0) for rule in ("curves", "last_rate")
+    )
     return (
-        f"over {len(rest)} plateaus of {runs} trainings that played no part in the rules, the median "
-        f"error of the time left is {median} % {ends}; that of the last rate, kept up, is {last} %"
+        f"for {len(rest)} of {len(came)} plateaus of {runs} small networks that played no part in the "
+        f"rules, the median error of the time left is {median} % {ends} (over runs); from the recorded "
+        f"curves alone it is {curves} %, from the last rate kept up {last} %"
     )
 
 
-def _by_training(network, method):
-    differences = []
-    for seed in range(3):
-        found = stored(f"kernels/{network}_{method}_{seed}/ntk.json")
-        untrained = found["untrained"]["kernel"]["subspace_alignment"]
-        differences.append(found["subspace_alignment"] - untrained)
-    return interval(mean_interval(differences, 0.9)._asdict(), digits=2)
-
-
 def kernels():
-    """What training adds to the prediction of a ResNet-50's kernel."""
-    added = [_by_training("resnet50", method) for method in ("barlow_twins", "simclr", "vicreg")]
-    found = [
-        stored(f"kernels/resnet50_{method}_{seed}/ntk.json")["subspace_alignment"]
-        for method in ("barlow_twins", "simclr", "vicreg")
-        for seed in range(3)
+    """What a ResNet's kernel predicts after training, and what training adds."""
+    every = [
+        result
+        for key, results in kernel_claims._kernels().items()
+        for result in results
+        if key[1] == "resnet50"
     ]
+    shares = [result["subspace_alignment"] for result in every]
+    chance = sorted({f"{result['chance']:.2f}" for result in every})
     return (
-        f"alignment {min(found):.2f} to {max(found):.2f}, but the kernel before training predicts it "
-        f"as well for Barlow Twins and SimCLR: training adds {added[0]} and {added[1]}, and {added[2]} "
-        "for VICReg"
+        f"alignment {min(shares):.2f} to {max(shares):.2f} ({len(every)} runs; chance "
+        f"{' and '.join(chance)}), much of which the kernel before training predicts too. "
+        f"{kernel_claims.gains()}"
     )
 
 
@@ -189,7 +235,7 @@ def memorised():
         )
     ]
     return (
-        f"score higher by {cells[0]} in the embedding of a ResNet-18 of width 16 and by {cells[1]} in "
+        f"score above images that both were trained on by {cells[0]} in the embedding of a ResNet-18 of width 16 and by {cells[1]} in "
         f"its representation; in a small convnet by {cells[2]} and "
         f"{cells[3]}"
     )
@@ -201,15 +247,18 @@ README = Page(
         step_times,
         wide,
         steps_of_resnets,
+        step_times_of_resnets,
         next_steps,
         kernels,
         acceleration,
         fine_tuning,
         not_overfit,
         memorised,
+        single_images,
         removal,
+        power_of_removal,
     ),
-    said={"definition": ["You need Python 3.11 or later.", "Brackets are 90 % intervals"]},
+    said={"definition": ["You need Python 3.11 or later.", "Brackets are 90 % intervals, over seeds where nothing else is said."]},
 )
 INDEX = Page(
     "experiments/docs/index.md",

@@ -232,8 +232,8 @@ def _step_times():
     return groups
 
 
-def step_times():
-    """Errors up to one factor, by the kernel, from pixels, and by what knows no theory."""
+def errors_up_to_one_factor():
+    """Factor of the kernel; errors by the kernel, from pixels, by a power, by another seed; runs."""
     kernel = [each["mean_scaled_relative_error"] for each in _of_method("barlow_twins")]
     factor = [each["fitted_time_scale"] for each in _of_method("barlow_twins")]
     pixels = [
@@ -254,12 +254,18 @@ def step_times():
         if len(group) > 1
     ]
     said = [interval(_mean(errors), 0, 100, " %") for errors in (kernel, pixels, power, other)]
+    return interval(_mean(factor), 2), said, (len(kernel), len(other))
+
+
+def step_times():
+    """Errors up to one factor, by the kernel, from pixels, and by what knows no theory."""
+    factor, said, (runs, others) = errors_up_to_one_factor()
     return (
-        f"too early by a factor of {interval(_mean(factor), 2)}",
-        f"Up to one factor their mean error over these {len(kernel)} runs is {said[0]}, and that "
+        f"too early by a factor of {factor}",
+        f"Up to one factor their mean error over these {runs} runs is {said[0]}, and that "
         f"of linear theory from the pixels alone {said[1]} (first table)",
         f"the power 1.5 of the number of the mode, chosen on these runs, has {said[2]}, and the "
-        f"times of another seed ({len(other)} runs on CIFAR-10) have {said[3]}",
+        f"times of another seed ({others} runs on CIFAR-10) have {said[3]}",
     )
 
 

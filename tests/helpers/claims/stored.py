@@ -21,6 +21,7 @@ def number(value, digits=1):
 
 
 def interval(found, digits=1, scale=1.0, unit=""):
-    """Mean and interval, as pages write them."""
-    mean, low, high = (number(scale * found[key], digits) for key in ("mean", "low", "high"))
+    """Mean and interval, as pages write them; an end below zero keeps its sign."""
+    mean = number(scale * found["mean"], digits)
+    low, high = (f"{scale * found[key]:.{digits}f}" for key in ("low", "high"))
     return f"{mean}{unit} [{low}, {high}]"
