@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None, studies: Sequence[Study] = STUDIES) 
     """Run the command line.
 
     >>> main(["--version"])
-    sslsim 0.1.0
+    sslsim 0.2.0
     0
     """
     arguments = list(sys.argv[1:] if argv is None else argv)

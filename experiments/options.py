@@ -446,16 +446,25 @@ class FiguresOptions:
     Attributes
     ----------
     only : tuple of int
-        Numbers of the figures to build. Default: all.
+        Numbers of the figures to build; 0 is the picture of the front page. Default: all.
+    gallery : bool
+        Build the small pictures of the gallery instead.
+    store : Path or None
+        Folder of `sslsim campaign --queue evidence`: its finished results are put into `--results`
+        first. Default: none.
     results : Path or None
         Folder of results by name, whole run folders or stored ones: convnet, linear/*, methods/*,
-        kernels/*, kernels_across, wide, forecast, overfitting, umm_sweep, memorization/*. Default:
-        the stored results that are installed with the figures.
+        kernels/*, kernels_across, wide, forecast, overfitting, umm_sweep, memorization/*,
+        untrained/*, acceleration/*. Default: the stored results that are installed with the
+        figures.
     out : Path
-        Folder for figureN.pdf, figureN.png, figureN.md (the caption), figure1.gif and config.json.
+        Folder for figureN.pdf, figureN.png, figureN.md (the caption), the same of front,
+        figure1.gif and config.json.
     """
 
     only: tuple[int, ...] = ()
+    gallery: bool = False
+    store: Path | None = None
     results: Path | None = None
     out: Path = Path("figures")
 
@@ -569,16 +578,18 @@ class CampaignOptions:
     Attributes
     ----------
     queue : str
-        A TOML file, or the name of a queue that ships with the package: small (a minute on a CPU)
-        or resnet50 (for a GPU).
+        A TOML file, or the name of a queue that ships with the package: small (a minute on a CPU),
+        resnet50 (for a GPU), evidence (everything behind the stored results, in parts).
     minutes : float
         Time budget of this call in minutes; on a cluster, of every job.
     data : Path or None
         Path that replaces {data} in the commands of the queue. Default: none.
     jobs : tuple of str
-        Names of the jobs to run, including those that failed before. Default: all pending jobs.
+        Names of the jobs to run, including those that failed before; the name of a part stands for
+        all of its jobs. Default: all pending jobs.
     list : bool
-        Print the table of jobs and run nothing.
+        Print the table of jobs (of a queue of parts: of parts, with --jobs PART its jobs) and run
+        nothing.
     workers : int
         Number of jobs at a time on this machine.
     cluster : {"slurm", "local", "debug"} or None

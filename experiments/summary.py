@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,25 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What a study claims above all: a number with its interval, and what to compare it with.
+
+    ``beside`` are numbers of baselines, ``note`` a baseline in words; no interval leaves ``range``,
+    the values that the number can have.
+    """
+
+    number: Number
+    low: float | None = None
+    high: float | None = None
+    beside: tuple[Number, ...] = ()
+    note: str = ""
+    range: tuple[float, float] = (-math.inf, math.inf)
+
+
+NOT_NEGATIVE = (0.0, math.inf)
+
+
+@dataclass(frozen=True)
 class Agreement:
     """How far theory and experiment agree: a quantity, its measure, and what to compare it with."""
 
@@ -59,6 +79,7 @@ class Summary:
     agreements: tuple[Agreement, ...] = ()
     tables: tuple[Table, ...] = ()
     caveats: tuple[str, ...] = ()
+    claim: Claim | None = None
 
 
 def as_text(summary: Summary) -> str:

@@ -72,14 +72,33 @@ def interval(estimate: Mapping[str, Any] | None, factor: float, digits: int, uni
 
     >>> interval({"mean": 0.25, "low": 0.125, "high": 0.5}, 100.0, 1, " points")
     '+25.0 points [12.5, 50.0]'
+    >>> interval({"mean": -1e-9, "low": None, "high": None}, 1.0, 1)
+    '0.0'
     """
     if estimate is None or estimate["mean"] is None:
         return "-"
-    text = f"{factor * estimate['mean']:+.{digits}f}{unit}"
+    mean = _without_sign_of_zero(factor * estimate["mean"], digits)
+    text = f"{mean:{'+' if mean else ''}.{digits}f}{unit}"
     if estimate["low"] is not None:
-        low, high = (f"{factor * estimate[end]:.{digits}f}" for end in ("low", "high"))
+        low, high = (
+            f"{_without_sign_of_zero(factor * estimate[end], digits):.{digits}f}"
+            for end in ("low", "high")
+        )
         text += f" [{low}, {high}]"
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _without_sign_of_zero(value: float, digits: int) -> float:
+    return round(value, digits) + 0.0
+
+
+def bracketed(mean: float, low: float, high: float, digits: int = 2) -> str:
+    """A mean and its interval.
+
+    >>> bracketed(0.25, 0.125, 0.5)
+    '0.25 [0.12, 0.50]'
+    """
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]".replace("-", "\N{MINUS SIGN}")
 
 
 def listed(words: Iterable[Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -19,13 +20,17 @@ from paper_figs.paper import (
     figure7_umm,
     figure8_memorization,
     figure9_untrained,
+    front,
 )
+from paper_figs.pictures import PICTURES, draw_picture, shrink
+from paper_figs.sources import store_finished
 from paper_figs.store import RESULTS, misfit
-from paper_figs.style import save_both, styled
+from paper_figs.style import DPI, save, save_both, styled
 from sslsim.core.files import whole_file
 from sslsim.runs.folder import new_results
 
 FIGURES: dict[int, Callable[[Path], tuple[Figure, str]]] = {
+    0: front.figure,
     1: figure1_staircase.figure,
     2: figure2_linear.figure,
     3: figure3_methods.figure,
@@ -37,6 +42,7 @@ FIGURES: dict[int, Callable[[Path], tuple[Figure, str]]] = {
     9: figure9_untrained.figure,
 }
 _READ = {  # names of the results that each is drawn of
+    0: ("methods", "forecast", "memorization", "acceleration"),
     1: ("convnet",),
     2: ("linear",),
     3: ("methods",),
@@ -51,7 +57,50 @@ _READ = {  # names of the results that each is drawn of
 
 def build(options: Any) -> Path:
     """Build what the options of ``sslsim figures`` say."""
+    if options.store is not None:
+        stored = store_finished(options.store, options.results or RESULTS)
+        print(f"stored {captions.listed(stored)}")
+    if options.gallery:
+        return gallery(options.only, options.results, options.out)
     return figures(options.only, options.results, options.out)
+
+
+def gallery(only: Sequence[int] = (), results: Path | None = None, out: Path | None = None) -> Path:
+    """Build all small pictures of the gallery: those of run folders, and the figures."""
+    if only:
+        raise ValueError(f"only is {list(only)}; with gallery all pictures are built")
+    source = RESULTS if results is None else Path(results)
+    options = {"gallery": True, "results": "installed" if results is None else source}
+    out = Path("figures" if out is None else out)
+    with new_results(out, "figures", options, results=()) as folder:
+        for name in PICTURES:
+            draw_picture(name, source, folder)
+        for number in FIGURES:
+            small_figure(number, source, folder)
+    return out
+
+
+def small_figure(number: int, results: Path, out: Path) -> Path:
+    """Draw a figure as it is in the gallery."""
+    with TemporaryDirectory() as temporary, styled():
+        figure, _ = _drawn(number, results)
+        large = save(figure, Path(temporary) / "large.png", _dpi(number))
+        figure.clear()
+        return shrink(large, Path(out) / f"{name_of(number)}.png")
+
+
+def name_of(number: int) -> str:
+    """Name of a figure's files.
+
+    >>> name_of(0), name_of(3)
+    ('front', 'figure3')
+    """
+    return f"figure{number}" if number else "front"
+
+
+def _dpi(number: int) -> float:
+    """The picture of the front page is shown at half its size, sharp on screens of two pixels."""
+    return DPI if number else 200.0
 
 
 def figures(only: Sequence[int] = (), results: Path | None = None, out: Path | None = None) -> Path:
@@ -67,11 +116,11 @@ def figures(only: Sequence[int] = (), results: Path | None = None, out: Path | N
         for number in numbers:
             with styled():
                 figure, caption = _drawn(number, source)
-                save_both(figure, folder / f"figure{number}.png")
+                save_both(figure, folder / f"{name_of(number)}.png", _dpi(number))
                 figure.clear()  # a page of vectors is large: free it before the next
-            text = captions.wrapped(f"**Figure {number}.** {caption}")
-            with whole_file(folder / f"figure{number}.md") as file:
-                file.write(text.encode() + b"\n")
+            title = f"**Figure {number}.** " if number else ""
+            with whole_file(folder / f"{name_of(number)}.md") as file:
+                file.write(captions.wrapped(title + caption).encode() + b"\n")
             if number == 1:
                 figure1_staircase.animate(source, folder)
     return out

@@ -12,6 +12,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
@@ -72,7 +73,7 @@ def store(
     except OSError as error:
         raise ValueError(f"{folder} cannot be made: {error.strerror}") from error
     for file, values in contents.items():
-        _write(folder / file, values)
+        _write(folder / Path(file).name, values)
     return folder
 
 
@@ -122,7 +123,7 @@ def _leave_out(value: Any, keys: list[str]) -> None:
     if isinstance(value, list):
         places: Any = range(len(value)) if first == "*" else ()
     else:
-        places = list(value) if first == "*" else [first] if first in value else []
+        places = [key for key in value if fnmatchcase(key, first)]
     for place in places:
         if rest:
             if isinstance(value[place], (dict, list)):

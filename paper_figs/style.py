@@ -20,6 +20,7 @@ INK = "#222222"
 QUIET = "#8a8a8a"
 BAND = "#d9d9d9"
 WIDTH = 7.0  # inches: a page's two columns
+DPI = 160.0
 TIME = r"time (learning rate $\times$ update / (1 $-$ momentum))"
 
 _SETTINGS: Any = {
@@ -82,7 +83,7 @@ def entitle(axes: Axes, mark: str, words: str | None = None, **look: Any) -> Non
     axes.set_title(rf"$\bf{{{mark}}}$" + ("" if words is None else f"  {words}"), **look)
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path, dpi: float = DPI) -> Path:
     """Write a figure as PNG, whole or not at all.
 
     >>> import tempfile
@@ -91,13 +92,13 @@ def save(figure: Figure, path: Path) -> Path:
     """
     FigureCanvasAgg(figure)
     with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=160, metadata={"Software": None})
+        figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
     return path
 
 
-def save_both(figure: Figure, path: Path) -> Path:
+def save_both(figure: Figure, path: Path, dpi: float = DPI) -> Path:
     """Write a figure as PNG and, for print, as PDF of equal bytes at every build."""
     with whole_file(path.with_suffix(".pdf")) as file:
         # Without a date, and the same whatever matplotlib's version is called.
         figure.savefig(file, format="pdf", metadata={"CreationDate": None, "Producer": None})
-    return save(figure, path)
+    return save(figure, path, dpi)

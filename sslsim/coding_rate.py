@@ -64,8 +64,7 @@ def half_logdet(z: torch.Tensor, root: float) -> torch.Tensor:
     tensor(0.6931, dtype=torch.float64)
     """
     tall = z.mT if z.shape[-2] < z.shape[-1] else z  # (..., max(n, d), min(n, d))
-    norms = torch.linalg.vector_norm(tall.detach(), dim=(-2, -1), dtype=torch.float64)
-    norm = root * float(norms.max())
+    norm = root * _largest_norm(tall.detach())
     energy = norm * norm  # a ||Z||_F^2
     if torch.finfo(torch.float64).eps * energy < _CHOLESKY_ERROR:
         rounded = torch.finfo(z.dtype).eps * norm < _PRODUCT_ERROR
@@ -81,6 +80,19 @@ def half_logdet(z: torch.Tensor, root: float) -> torch.Tensor:
     eye = eye.expand(*tall.shape[:-2], *eye.shape)
     factor = torch.linalg.qr(torch.cat([scaled, eye], dim=-2)).R
     return factor.diagonal(dim1=-2, dim2=-1).abs().log().sum(dim=-1)
+
+
+def _largest_norm(z: torch.Tensor) -> float:
+    """Largest Frobenius norm of matrices (..., n, d), or slightly more; infinite if it overflows.
+
+    The squares are summed in the type of the matrices, row by row, without a copy in float64. Each
+    is counted as the smallest normal number if it may underflow.
+    """
+    if torch.finfo(z.dtype).bits < 32:
+        z = z.float()
+    rows = torch.linalg.vector_norm(z, dim=-1).double()
+    lost = z.shape[-2] * z.shape[-1] * torch.finfo(z.dtype).tiny
+    return math.sqrt(float(rows.square().sum(dim=-1).max()) + lost)
 
 
 class _Rate(torch.autograd.Function):
@@ -159,7 +171,12 @@ def _hessian(
 
 
 def _lower_gram(z: torch.Tensor) -> torch.Tensor:
-    """Lower triangle of ``Z^T Z`` in float64, all that a Cholesky factor needs."""
+    """Lower triangle of ``Z^T Z`` in float64, all that a Cholesky factor needs.
+
+    Float32 would be faster, but the bound of the rate's error is too large: even if each sum of
+    products is rounded only once, it is ``sqrt(d) / 2 * 6e-8 * a ||Z||_F^2``, for 2,048 rows of
+    unit norm, d = 512 and eps^2 = 1/2 already 7e-4 of 267 nats.
+    """
     side = z.shape[-1]
     if z.ndim > 2 or side < 2 * _COLUMNS:
         z = z.double()

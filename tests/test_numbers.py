@@ -4,44 +4,31 @@ A digit that is changed is found: a held sentence is then missing, a said phrase
 number is loose.
 """
 
-import re
+import random
 
 import pytest
 from claims import PAGES
-from claims.page import REASONS, ROOT, code, loose_numbers, missing, plain
+from claims.page import REASONS, ROOT, code, missing, plain, result_places
 
 NAMES = [page.name for page in PAGES]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_a_page_says_what_is_stored(page):
-    assert missing(page.source, page.sentences()) == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_other_numbers_say_what_they_rest_on(page):
-    phrases = [phrase for phrases in page.said.values() for phrase in phrases]
-    assert missing(page.source, phrases) == []
+def test_numbers_rest_on_results_or_on_commands(page):
+    assert missing(page.source, page.sentences) == []
+    assert page.faults(page.source) == []
     commands = code(page.source)
     for reason in page.said:
         assert reason in REASONS or reason in commands, reason
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_no_number_is_loose(page):
-    phrases = [phrase for phrases in page.said.values() for phrase in phrases]
-    assert loose_numbers(page.source, [*page.sentences(), *phrases]) == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_a_changed_digit_is_found(page):
     text = plain(page.source)
-    for said in page.sentences():
-        place = text.index(" ".join(said.split()))
-        for at in [found.start() for found in re.finditer(r"\d", said)][:40]:
-            other = str((int(said[at]) + 1) % 10)
-            changed = text[: place + at] + other + text[place + at + 1 :]
-            assert missing(changed, [said]) or text.count(said) > 1
+    places = result_places(text)
+    for at in random.Random(0).sample(places, min(10, len(places))):
+        changed = text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :]
+        assert page.faults(changed), text[max(0, at - 40) : at + 20]
 
 
 def test_every_page_is_judged():

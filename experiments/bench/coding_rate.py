@@ -18,7 +18,16 @@ from typing import Any
 
 import torch
 
-from experiments.bench.harness import Timed, check_least, in_turns, medians, run_bench, timed
+from experiments.bench.harness import (
+    Timed,
+    check_least,
+    in_turns,
+    medians,
+    run_bench,
+    time_ratios,
+    timed,
+    with_range,
+)
 from experiments.bench.options import BenchCodingRateOptions
 from experiments.tables import table
 from sslsim.coding_rate import coding_rate, grouped_coding_rate
@@ -122,15 +131,13 @@ def _compared(options: BenchCodingRateOptions, ours: Rate, published: Rate) -> d
 
     sides = {"ours": lambda: run(ours), "published": lambda: run(published)}
     runs = in_turns(sides, options.repeats)
-    seconds, on_processor = medians(runs), medians(runs, "processor_seconds")
     values = {side: timings[-1].result[0].item() for side, timings in runs.items()}
     gradients = {side: timings[-1].result[1] for side, timings in runs.items()}
     off = (gradients["ours"] - gradients["published"]).norm() / gradients["ours"].norm()
     return {
-        "seconds": seconds,
-        "ratio": seconds["ours"] / seconds["published"],
-        "processor_seconds": on_processor,
-        "processor_ratio": on_processor["ours"] / on_processor["published"],
+        "seconds": medians(runs),
+        "processor_seconds": medians(runs, "processor_seconds"),
+        **time_ratios(runs, "ours", "published"),
         "value": values,
         "gradient_difference": float(off),
     }
@@ -141,7 +148,10 @@ def _report(results: dict[str, Any]) -> str:
     for part in ("whole", "groups"):
         seconds = results[part]["seconds"]
         times = [f"{1e3 * seconds[side]:.4g} ms" for side in ("ours", "published")]
-        ratios = [f"{results[part][key]:.3g}" for key in ("ratio", "processor_ratio")]
+        ratios = [
+            with_range(results[part][key], results[part][f"{key}_range"])
+            for key in ("ratio", "processor_ratio")
+        ]
         rows.append([part, *times, *ratios])
     errors = results["tiny_eps"]["relative_error"]
     wrong = ", ".join(f"{side} {error:.1e}" for side, error in errors.items())

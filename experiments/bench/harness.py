@@ -52,6 +52,36 @@ def medians(runs: Mapping[str, Sequence[Timed]], of: str = "seconds") -> dict[st
     return {side: median(getattr(run, of) for run in timings) for side, timings in runs.items()}
 
 
+def turn_ratio(over: Sequence[float], under: Sequence[float]) -> dict[str, Any]:
+    """Ratio of two sides: its median over the turns, and its least and largest value.
+
+    Load that slows both sides of a turn leaves their ratio as it is.
+
+    >>> turn_ratio([1.0, 8.0, 6.0], [2.0, 4.0, 4.0])
+    {'ratio': 1.5, 'ratio_range': [0.5, 2.0]}
+    """
+    ratios = [one / other for one, other in zip(over, under, strict=True)]
+    return {"ratio": median(ratios), "ratio_range": [min(ratios), max(ratios)]}
+
+
+def time_ratios(runs: Mapping[str, Sequence[Timed]], over: str, under: str) -> dict[str, Any]:
+    """Ratios of two sides in wall and in processor time, with their ranges."""
+    wall, processor = (
+        turn_ratio(*([getattr(run, of) for run in runs[side]] for side in (over, under)))
+        for of in ("seconds", "processor_seconds")
+    )
+    return wall | {f"processor_{key}": value for key, value in processor.items()}
+
+
+def with_range(value: float, ends: Sequence[float]) -> str:
+    """Text of a ratio with its least and its largest value.
+
+    >>> with_range(1.234, [1.0, 2.5])
+    '1.23 (1 to 2.5)'
+    """
+    return f"{value:.3g} ({ends[0]:.3g} to {ends[1]:.3g})"
+
+
 def in_own_process(work: Callable[..., Any], *arguments: Any) -> Any:
     """Result of work in a fresh process, whose memory is its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:

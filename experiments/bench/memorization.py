@@ -28,7 +28,9 @@ from experiments.bench.harness import (
     medians,
     random_images,
     run_bench,
+    time_ratios,
     timed,
+    with_range,
 )
 from experiments.bench.options import NETWORKS, BenchMemorizationOptions
 from experiments.tables import number, table
@@ -98,15 +100,15 @@ def _together(
 
     sides = {"together": lambda: trained(together), "alone": lambda: trained(alone)}
     runs = in_turns(sides, options.repeats)
-    wall, processor = medians(runs), medians(runs, "processor_seconds")
     return {
         "network": network,
         "side": side,
         "batch": batch,
         "encoders": encoders,
-        "milliseconds_a_step": {name: 1e3 * value / options.steps for name, value in wall.items()},
-        "ratio": wall["alone"] / wall["together"],
-        "processor_ratio": processor["alone"] / processor["together"],
+        "milliseconds_a_step": {
+            name: 1e3 * value / options.steps for name, value in medians(runs).items()
+        },
+        **time_ratios(runs, "alone", "together"),
     }
 
 
@@ -146,8 +148,7 @@ def _scoring(options: BenchMemorizationOptions, network: str) -> dict[str, Any]:
         "network": network,
         "views": views,
         "views_per_second": {name: views / wall[name] for name in ("ours", "bare")},
-        "ratio": wall["bare"] / wall["ours"],
-        "processor_ratio": processor["bare"] / processor["ours"],
+        **time_ratios(runs, "bare", "ours"),
         "drawing_share": processor["drawing"] / processor["ours"],
         "processor_ratio_without_drawing": processor["bare"]
         / (processor["ours"] - processor["drawing"]),
@@ -177,7 +178,13 @@ def _table(entries: list[dict[str, Any]], keys: list[str], headers: list[str]) -
     """Table of entries by network; a key whose value has sides fills a column a side."""
     rows = []
     for entry in entries:
-        values = [entry[key] for key in keys]
-        flat = [v for value in values for v in (value.values() if type(value) is dict else [value])]
-        rows.append([entry["network"], *(number(value, 3) for value in flat)])
+        row = [entry["network"]]
+        for key in keys:
+            if f"{key}_range" in entry:
+                row.append(with_range(entry[key], entry[f"{key}_range"]))
+            else:
+                value = entry[key]
+                values = value.values() if type(value) is dict else [value]
+                row += [number(each, 3) for each in values]
+        rows.append(row)
     return table(["network", *headers], rows)

@@ -27,7 +27,15 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, jacrev, vmap
 
-from experiments.bench.harness import check_least, in_own_process, in_turns, run_bench, timed
+from experiments.bench.harness import (
+    check_least,
+    in_own_process,
+    in_turns,
+    run_bench,
+    timed,
+    turn_ratio,
+    with_range,
+)
 from experiments.bench.memory import peak_bytes, resident_bytes
 from experiments.bench.options import BenchNtkOptions
 from experiments.tables import table
@@ -83,15 +91,18 @@ def _compared(name: str, options: BenchNtkOptions, apart: Apart) -> dict[str, An
         for side, done in runs.items()
     }
 
-    def ratios(key: str) -> dict[str, float]:
-        return {side: values[key] / costs["hooks"][key] for side, values in costs.items()}
+    def ratios(key: str) -> dict[str, dict[str, Any]]:
+        numbers = {side: [run[key] for run in done] for side, done in runs.items()}
+        return {side: turn_ratio(values, numbers["hooks"]) for side, values in numbers.items()}
 
+    times, memories = ratios("seconds"), ratios("extra_bytes")
     return {
         "n": options.samples,
         "outputs": options.outputs,
         "sides": costs,
-        "time_ratio": ratios("seconds"),
-        "memory_ratio": ratios("extra_bytes"),
+        "time_ratio": {side: of["ratio"] for side, of in times.items()},
+        "time_ratio_range": {side: of["ratio_range"] for side, of in times.items()},
+        "memory_ratio": {side: of["ratio"] for side, of in memories.items()},
     }
 
 
@@ -209,7 +220,8 @@ def _images(count: int) -> torch.Tensor:
 
 def _report(results: dict[str, Any]) -> str:
     rows = [
-        [name, side, f"{cost['seconds']:.3g}", f"{part['time_ratio'][side]:.3g}",
+        [name, side, f"{cost['seconds']:.3g}",
+         with_range(part["time_ratio"][side], part["time_ratio_range"][side]),
          f"{cost['processor_seconds']:.3g}", f"{cost['extra_bytes'] / 2**20:.0f}",
          f"{part['memory_ratio'][side]:.3g}", f"{cost['difference']:.1e}"]
         for name, part in results["networks"].items()

@@ -56,8 +56,8 @@ class BenchTheoryOptions(BenchOptions):
         Data set whose noise views are predicted, named as for `sslsim predict`.
     root : Path or None
         Folder of the torchvision data sets. Default: $SSLSIM_DATA, else ~/.cache/sslsim.
-    pairs : int or None
-        Number of pairs of views. Default: one per image.
+    pairs : int
+        Number of pairs of views.
     dim : int
         Embedding dimension d.
     streamed_edge : int
@@ -72,10 +72,10 @@ class BenchTheoryOptions(BenchOptions):
 
     data: str = "cifar10"
     root: Path | None = None
-    pairs: int | None = None
+    pairs: int = 10_000
     dim: int = 64
     streamed_edge: int = 96
-    streamed_pairs: int = 4000
+    streamed_pairs: int = 2000
     curve_pairs: int = 500
     seed: int = 0
     out: Path = Path("runs/bench-theory")
@@ -204,7 +204,7 @@ class BenchCodingRateOptions(ThreadedOptions):
 
     samples: int = 2048
     dim: int = 512
-    groups: int = 100
+    groups: int = 10
     repeats: int = 15
     out: Path = Path("runs/bench-coding-rate")
 

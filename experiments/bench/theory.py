@@ -3,8 +3,8 @@
 Three measurements go into ``bench.json``:
 
 ``dense``
-    ``theory.predict_steps`` on image pairs against ``x.T @ x_prime``, symmetrised, and
-    ``numpy.linalg.eigh``, in turns, on the same float64 arrays.
+    ``theory.predict_steps`` on image pairs, with its intervals, against ``x.T @ x_prime``,
+    symmetrised, and ``numpy.linalg.eigh``, in turns, on the same float64 arrays.
 ``streamed``
     The matrix-free route on pairs of 96 x 96 x 3 images of bytes, in a process of its own so that
     its peak memory is its own, against what the whole matrix would cost, extrapolated from one
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,10 @@ from experiments.bench.harness import (
     in_turns,
     medians,
     run_bench,
+    time_ratios,
     timed,
+    turn_ratio,
+    with_range,
 )
 from experiments.bench.memory import peak_bytes
 from experiments.bench.options import BenchTheoryOptions
@@ -62,8 +66,7 @@ def _measured(options: BenchTheoryOptions) -> dict[str, Any]:
 
 def _dense(options: BenchTheoryOptions) -> dict[str, Any]:
     images = load_images(options.data, options.root).images
-    count = len(images) if options.pairs is None else options.pairs
-    x, x_prime = draw_pairs(images, "noise", count, seed=options.seed).arrays()
+    x, x_prime = draw_pairs(images, "noise", options.pairs, seed=options.seed).arrays()
 
     def ours() -> NDArray[np.float64]:
         return theory.predict_steps(x, x_prime, dim=options.dim).eigenvalues
@@ -84,27 +87,36 @@ def _dense(options: BenchTheoryOptions) -> dict[str, Any]:
         "dtype": str(x.dtype),
         "predict_seconds": seconds["predict"],
         "bare_seconds": seconds["bare"],
-        "ratio": seconds["predict"] / seconds["bare"],
+        **time_ratios(runs, "predict", "bare"),
         "all_seconds": {side: [run.seconds for run in timings] for side, timings in runs.items()},
         "eigenvalue_difference": float(np.max(np.abs(predicted - reference) / np.abs(reference))),
     }
 
 
 def _streamed(options: BenchTheoryOptions) -> dict[str, Any]:
-    streamed = in_own_process(_streamed_alone, options)
-    n, m = streamed["n"], streamed["m"]
+    n, m = options.streamed_pairs, 3 * options.streamed_edge**2
     edge = min(m, 1536)
     rng = np.random.default_rng(options.seed)
     x = rng.standard_normal((min(n, 4 * edge), edge))
-    product, gemm, _ = timed(lambda: x.T @ x)
-    _, eigh, _ = timed(lambda: np.linalg.eigh(product))
-    dense = gemm * (n / len(x)) * (m / edge) ** 2 + eigh * (m / edge) ** 3
+
+    def dense() -> float:
+        product, gemm, _ = timed(lambda: x.T @ x)
+        _, eigh, _ = timed(lambda: np.linalg.eigh(product))
+        return gemm * (n / len(x)) * (m / edge) ** 2 + eigh * (m / edge) ** 3
+
+    sides: dict[str, Any] = {
+        "ours": lambda: in_own_process(_streamed_alone, options),
+        "dense": dense,
+    }
+    runs = in_turns(sides, options.repeats, warm_up=False)
+    seconds = [run["seconds"] for run in runs["ours"]]
     return {
-        **streamed,
+        **runs["ours"][-1],
+        "seconds": median(seconds),
         "measured_m": edge,
-        "dense_seconds_extrapolated": dense,
+        "dense_seconds_extrapolated": median(runs["dense"]),
         "dense_matrix_bytes": 8 * m * m,
-        "ratio": streamed["seconds"] / dense,
+        **turn_ratio(seconds, runs["dense"]),
     }
 
 
@@ -160,30 +172,35 @@ def _curves(options: BenchTheoryOptions) -> dict[str, Any]:
     mean = (x.mean(axis=0) + x_prime.mean(axis=0)) / 2.0
     x, x_prime = x - mean, x_prime - mean
     dim = min(options.dim, 10)
-    predicted, predicting, _ = timed(lambda: theory.predict_steps(x, x_prime, dim=dim))
-    last = predicted.step_iterations[np.isfinite(predicted.step_iterations)].max()
+    dim = min(options.dim, 10)
+    start = theory.predict_steps(x, x_prime, dim=dim)
+    last = start.step_iterations[np.isfinite(start.step_iterations)].max()
     iterations = int(1.2 * last)
-    run, training, _ = timed(
-        lambda: train_linear(
-            x,
-            x_prime,
-            predicted.initial_weights,
-            predicted.learning_rate,
-            iterations,
-            record_every=max(iterations // 200, 1),
-        )
-    )
-    curves, evaluating, _ = timed(lambda: predicted.eigenvalue_curves(run.times))
+    w0, rate, every = start.initial_weights, start.learning_rate, max(iterations // 200, 1)
+
+    def train() -> Any:
+        return train_linear(x, x_prime, w0, rate, iterations, record_every=every)
+
+    run = train()
+    sides: dict[str, Any] = {
+        "predict": lambda: timed(lambda: theory.predict_steps(x, x_prime, dim=dim)),
+        "curves": lambda: timed(lambda: start.eigenvalue_curves(run.times)),
+        "train": lambda: timed(train),
+    }
+    runs = in_turns(sides, options.repeats, warm_up=False)
+    seconds = medians(runs)
+    ours = [
+        one.seconds + two.seconds for one, two in zip(runs["predict"], runs["curves"], strict=True)
+    ]
+    curves = runs["curves"][-1].result
     difference = np.abs(-np.sort(-curves, axis=1) - run.eigenvalues)
     return {
         "n": len(x),
         "m": x.shape[1],
         "dim": dim,
         "iterations": iterations,
-        "predict_seconds": predicting,
-        "curves_seconds": evaluating,
-        "train_seconds": training,
-        "ratio": (predicting + evaluating) / training,
+        **{f"{side}_seconds": value for side, value in seconds.items()},
+        **turn_ratio(ours, [run.seconds for run in runs["train"]]),
         "mean_difference": float(difference.mean()),
     }
 
@@ -206,7 +223,7 @@ def _report(results: dict[str, Any]) -> str:
     ]  # fmt: skip
     rows = [
         [name, f"{part['n']} x {part['m']}, d = {part['dim']}", f"{ours:.3g} s", f"{other:.3g} s",
-         f"{part['ratio']:.3g}", note]
+         with_range(part["ratio"], part["ratio_range"]), note]
         for name, part, ours, other, note in parts
     ]  # fmt: skip
     return table(["measurement", "n x m", "ours", "other", "ratio", "beside it"], rows)

@@ -11,7 +11,13 @@ from typing import Any
 
 import torch
 
-from experiments.bench.harness import check_least, in_turns, random_images, run_bench
+from experiments.bench.harness import (
+    check_least,
+    in_turns,
+    random_images,
+    run_bench,
+    turn_ratio,
+)
 from experiments.bench.options import BenchThroughputOptions
 from experiments.tables import table
 from sslsim.data.single_view import view_shape
@@ -62,10 +68,12 @@ def bench_throughput(options: BenchThroughputOptions, clock: Clock = synchronise
         }
         runs = in_turns(sides, options.repeats, warm_up=False)
         seconds = {side: median(values) for side, values in runs.items()}
+        share = turn_ratio(runs["bare"], runs["training"])
         return {
             "seconds": seconds,
             "views_per_second": {side: 2 * _batch(options) / t for side, t in seconds.items()},
-            "share": seconds["bare"] / seconds["training"],
+            "share": share["ratio"],
+            "share_range": share["ratio_range"],
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         }
 
@@ -74,8 +82,9 @@ def bench_throughput(options: BenchThroughputOptions, clock: Clock = synchronise
 
 def _report(results: dict[str, Any]) -> str:
     rows = [[side, f"{rate:.4g}"] for side, rate in results["views_per_second"].items()]
-    share = f"{100 * results['share']:.0f} % of bare passes on {results['device']}"
-    return f"{table(['side', 'views a second'], rows)}\ntraining reaches {share}"
+    share, low, high = (100 * value for value in (results["share"], *results["share_range"]))
+    reached = f"training reaches {share:.0f} % of bare passes on {results['device']}"
+    return f"{table(['side', 'views a second'], rows)}\n{reached} ({low:.0f} to {high:.0f} %)"
 
 
 def _training(options: BenchThroughputOptions, device: torch.device, clock: Clock) -> float:

@@ -31,7 +31,9 @@ from experiments.bench.harness import (
     medians,
     random_images,
     run_bench,
+    time_ratios,
     timed,
+    with_range,
 )
 from experiments.bench.options import BenchTrainOptions
 from experiments.tables import table
@@ -44,6 +46,8 @@ from sslsim.objectives import barlow_twins, simclr, vicreg
 from sslsim.training.batches import training_batches
 from sslsim.training.loop import train
 from sslsim.training.options import TrainingOptions
+
+_RATIOS = ("ratio", "ratio_range", "processor_ratio", "processor_ratio_range")
 
 Call = Callable[[], Any]
 
@@ -168,7 +172,7 @@ def _snapshot(options: BenchTrainOptions) -> dict[str, Any]:
         options.repeats,
         1,
     )
-    share = comparison["seconds"]["ours"] / comparison["seconds"]["training step"]
+    share = 1 / comparison["ratio"]["training step"]
     return {**comparison, "steps_a_snapshot": share, "steps_for_two_percent": 100 * share / 0.02}
 
 
@@ -176,12 +180,11 @@ def _compared(calls: Mapping[str, Call], repeats: int, images: int) -> dict[str,
     """Median seconds of each side."""
     runs = in_turns({side: partial(timed, call) for side, call in calls.items()}, repeats)
     seconds = medians(runs)
+    ratios = {side: time_ratios(runs, side, "ours") for side in calls if side != "ours"}
     return {
         "seconds": seconds,
         "images_per_second": {side: images / value for side, value in seconds.items()},
-        "ratio": {
-            side: value / seconds["ours"] for side, value in seconds.items() if side != "ours"
-        },
+        **{key: {side: values[key] for side, values in ratios.items()} for key in _RATIOS},
     }
 
 
@@ -200,7 +203,8 @@ def _report(results: dict[str, Any]) -> str:
             for side, ratio in sides["ratio"].items():
                 label = f"{part} {name}".strip()
                 ours, other = f"{speeds['ours']:.4g}", f"{speeds[side]:.4g}"
-                rows.append([label, ours, side, other, f"{ratio:.3g}"])
+                ratio = with_range(ratio, sides["ratio_range"][side])
+                rows.append([label, ours, side, other, ratio])
     lines = [table(["measurement", "ours a second", "other", "its", "ratio"], rows)]
     needed = results["snapshot"]["steps_for_two_percent"]
     lines.append(f"100 snapshots are 2 % of a run of {needed:.0f} steps")

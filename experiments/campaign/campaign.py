@@ -27,9 +27,15 @@ from experiments.campaign.jobs import (
     run_job,
     run_job_within,
 )
-from experiments.campaign.queue import Job, Queue, read_queue, stage_arguments
+from experiments.campaign.queue import Queue, jobs_named, read_queue, stage_arguments
 from experiments.campaign.stages import processors, run_stage
-from experiments.campaign.state import JobState, jobs_table, read_state, write_campaign
+from experiments.campaign.state import (
+    JobState,
+    jobs_table,
+    parts_table,
+    read_state,
+    write_campaign,
+)
 from experiments.options import CampaignOptions
 from sslsim.core.interruption import Interrupted, noting_signals
 
@@ -42,11 +48,11 @@ def campaign(
     """Run what is pending and fits, and pack what there is."""
     _check(options)
     queue = read_queue(options.queue)
-    asked = _asked(options, queue)
+    asked = jobs_named(queue, options.jobs)
     budget = budget_of(options.minutes, clock)
     states = [read_state(options.out, job) for job in queue.jobs]
     if options.list:
-        print(jobs_table(queue, states, options.out, options.data))
+        print(_table(queue, states, options))
         return None
     free = ("pending", "cut", "failed") if options.jobs else ("pending", "cut")
     waiting = [state for state in states if state.job in asked and state.status in free]
@@ -74,13 +80,22 @@ def campaign(
         _run_here(waiting, queue, options, budget, run)
     states = write_campaign(options.out, queue)
     _pack(options)
-    print(jobs_table(queue, states, options.out, options.data))
+    print(_table(queue, states, options))
     for state in states:
         for command, outcome in state.outcomes.items():
             if outcome.status == "failed" and state.job in asked:
                 name = state.job.name
                 warnings.warn(f"{name}: `{command}` failed: {outcome.error}", stacklevel=2)
     return options.out
+
+
+def _table(queue: Queue, states: list[JobState], options: CampaignOptions) -> str:
+    """Of the jobs that are asked for; a queue of parts as a whole has a row a part."""
+    if not options.jobs and any(state.job.part for state in states):
+        return parts_table(states)
+    asked = jobs_named(queue, options.jobs)
+    shown = [state for state in states if state.job in asked]
+    return jobs_table(queue, shown, options.out, options.data)
 
 
 def _run_here(
@@ -162,14 +177,6 @@ def _check(options: CampaignOptions) -> None:
             raise ValueError(f"{name} is {value}; expected it with --cluster slurm only")
         if not isinstance(value, str) and not 0 < value < math.inf:
             raise ValueError(f"{name} is {value}; expected a number above 0")
-
-
-def _asked(options: CampaignOptions, queue: Queue) -> list[Job]:
-    names = [job.name for job in queue.jobs]
-    for name in options.jobs:
-        if name not in names:
-            raise ValueError(f"unknown job {name!r}; {queue.name} has {', '.join(names)}")
-    return [job for job in queue.jobs if not options.jobs or job.name in options.jobs]
 
 
 def _check_fit(waiting: list[JobState], minutes: float) -> None:

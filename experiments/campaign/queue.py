@@ -16,6 +16,9 @@ for longer text in its commands, and its jobs::
 
 In a command ``{out}`` is the folder of its job and ``{data}`` what the caller says. A job may have
 ``gpus``, where ``device`` is cuda, or ``processes``, where it is cpu.
+
+A queue may have ``parts``, names of queues that ship with the package. Their jobs come before its
+own, and their names begin with that of the part: ``umm/fixed_0``.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ from sslsim.core.errors import reason
 
 SHIPPED = (
     "small", "resnet50", "resnet50-cpu", "resnet-gains", "forecasts", "umm", "memorization",
-    "modes", "linear", "wide", "convnets", "overfitting",
+    "modes", "linear", "wide", "convnets", "overfitting", "bench", "evidence",
 )  # fmt: skip
 DEVICES = ("cpu", "cuda")
 
@@ -65,6 +68,12 @@ class Job:
     gpus: int = 0
     processes: int = 1
 
+    @property
+    def part(self) -> str | None:
+        """The queue that the job is from, in a queue of parts."""
+        part, found, _ = self.name.rpartition("/")
+        return part if found else None
+
 
 @dataclass(frozen=True)
 class Queue:
@@ -88,7 +97,12 @@ def read_queue(name: str) -> Queue:
         ) from error
     except ValueError as error:  # of TOML and of UTF-8
         raise ValueError(f"{name} is not valid TOML: {error}") from error
-    _check_keys(name, entries, {"title", "device", "words", "job"}, {"job"})
+    _check_keys(
+        name,
+        entries,
+        {"title", "device", "words", "job", "parts"},
+        set() if "parts" in entries else {"job"},
+    )
     words = entries.get("words", {})
     if not isinstance(words, dict) or not all(isinstance(word, str) for word in words.values()):
         raise ValueError(f"{name}: words is {words!r}; expected a table of texts")
@@ -100,14 +114,47 @@ def read_queue(name: str) -> Queue:
     device = entries.get("device", "cpu")
     if device not in DEVICES:
         raise ValueError(f"{name}: device is {device!r}; expected one of {', '.join(DEVICES)}")
-    tables = entries["job"]
+    tables = entries.get("job", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ValueError(f"{name}: job is {tables!r}; expected [[job]] tables")
-    jobs = tuple(_job(name, number, table, words, device) for number, table in enumerate(tables, 1))
+    jobs = _jobs_of_parts(name, entries["parts"], device) if "parts" in entries else []
+    jobs += [_job(name, number, table, words, device) for number, table in enumerate(tables, 1)]
     names = [job.name for job in jobs]
     for repeated in {job for job in names if names.count(job) > 1}:
         raise ValueError(f"{name}: two jobs are named {repeated!r}; expected different names")
-    return Queue(name, str(entries.get("title", name)), device, jobs)
+    return Queue(name, str(entries.get("title", name)), device, tuple(jobs))
+
+
+def _jobs_of_parts(name: str, parts: Any, device: str) -> list[Job]:
+    others = [queue for queue in SHIPPED if queue != name]
+    if not isinstance(parts, list) or not parts or not all(part in others for part in parts):
+        raise ValueError(f"{name}: parts is {parts!r}; expected some of {', '.join(others)}")
+    queues = [read_queue(part) for part in parts]
+    for queue in queues:
+        if queue.device != device:
+            raise ValueError(f"{name}: part {queue.name!r} is for {queue.device}, not {device}")
+    return [replace(job, name=f"{queue.name}/{job.name}") for queue in queues for job in queue.jobs]
+
+
+def jobs_named(queue: Queue, names: Sequence[str]) -> list[Job]:
+    """Jobs of these names, or of parts with these names, in the order of the queue; all of none.
+
+    >>> queue = Queue("q", "Q", "cpu", (Job("a/b", 1.0, ()), Job("a/c", 1.0, ())))
+    >>> [job.name for job in jobs_named(queue, ["a"])], len(jobs_named(queue, ["a/c"]))
+    (['a/b', 'a/c'], 1)
+    >>> jobs_named(queue, ["b"])
+    Traceback (most recent call last):
+    ValueError: unknown job 'b'; q has a/b, a/c
+    """
+    for name in names:
+        if not any(_is_named(job, name) for job in queue.jobs):
+            known = ", ".join(job.name for job in queue.jobs)
+            raise ValueError(f"unknown job {name!r}; {queue.name} has {known}")
+    return [job for job in queue.jobs if not names or any(_is_named(job, each) for each in names)]
+
+
+def _is_named(job: Job, name: str) -> bool:
+    return name in (job.name, job.part)
 
 
 def stage_arguments(stage: tuple[str, ...], out: Path, data: Path | None) -> list[str]:

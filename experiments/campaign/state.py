@@ -158,3 +158,26 @@ def jobs_table(
     rows = [[*row[:-1], row[-1].ljust(wide)] for row in rows]  # commands begin below each other
     headers = ["job", "status", "stages", "minutes", "took", "command".ljust(wide)]
     return "\n".join(line.rstrip() for line in table(headers, rows).splitlines())
+
+
+def parts_table(states: Sequence[JobState]) -> str:
+    """Table of the parts of a queue, and of all together.
+
+    >>> print(parts_table([JobState(Job("a/b", 90.0, (("predict",),)), {})]))
+    part  jobs done  hours expected  hours taken
+       a        0/1             1.5          0.0
+     all        0/1             1.5          0.0
+    """
+    parts: dict[str, list[JobState]] = {}
+    for state in states:
+        parts.setdefault(state.job.part or state.job.name, []).append(state)
+    rows = [
+        [
+            name,
+            f"{sum(each.status == 'done' for each in jobs)}/{len(jobs)}",
+            f"{sum(each.job.minutes for each in jobs) / 60:.1f}",
+            f"{sum(each.seconds for each in jobs) / 3600:.1f}",
+        ]
+        for name, jobs in [*parts.items(), ("all", list(states))]
+    ]
+    return table(["part", "jobs done", "hours expected", "hours taken"], rows)

@@ -197,6 +197,7 @@ def _facts(run: RunFolder) -> str:
         if name in versions
     ]
     facts += [words(machine["platform"], 80)] if "platform" in machine else []
+    facts += [words(machine["processor"], 80)] if "processor" in machine else []
     if "processors" in machine:
         facts.append(f"processors {words(machine['processors'], 20)}")
     if machine.get("torch_threads") is not None:
@@ -216,28 +217,72 @@ def _numbers(group: Group) -> list[tuple[Number, list[float | None]]]:
 
 
 def _overview(groups: Sequence[Group], titles: Sequence[str]) -> Table:
-    """A line a configuration with its main numbers, over seeds."""
-    rows = []
-    for group, title in zip(groups, titles, strict=True):
-        texts = []
-        for main, values in _numbers(group)[:3]:
+    """A line a configuration with its main claim, over seeds."""
+    rows = tuple(
+        (title, _count(group), *_claimed(group))
+        for group, title in zip(groups, titles, strict=True)
+    )
+    return Table(
+        "Main claims: of runs that differ in the seed only the mean over them, with its "
+        f"{percent(LEVEL)} interval; of a single run with the interval that its result has",
+        ("configuration", "runs", "main claim", "found", "to be compared with"),
+        rows,
+    )
+
+
+def _count(group: Group) -> str:
+    """How many runs there are, and their seeds; a lone number would read as a count of seeds."""
+    count = len(group.runs)
+    known = list(filter(None, group.seeds))
+    seeds = f", seed{'s'[: len(known) != 1]} {', '.join(known)}" if known else ""
+    return words(f"{count} run{'s'[: count != 1]}{seeds}", 60)
+
+
+def _claimed(group: Group) -> tuple[str, str, str]:
+    """The main claim of a configuration, what was found of it, and its baseline."""
+    claims = [
+        next((summary.claim for summary in run.summaries.values() if summary.claim), None)
+        for run in group.runs
+    ]
+    known = [claim for claim in claims if claim is not None and claim.number.value is not None]
+    if not known:
+        for main, values in _numbers(group):
             over = spread(values)
             if over.mean is not None:
-                more = "" if over.deviation is None else f" ± {main.written(over.deviation)}"
-                texts.append(f"{main.label} {main.written(over.mean)}{more}")
-        if not texts:
-            texts = [
-                f"{agreement.quantity} {agreement.measure}"
-                for summary in group.runs[0].summaries.values()
-                for agreement in summary.agreements[:2]
-            ]
-        seeds = words(", ".join(filter(None, group.seeds)) or "-", 60)
-        rows.append((title, str(len(group.runs)), seeds, "; ".join(texts) or "-"))
-    return Table(
-        "Main numbers: means over runs that differ in the seed only, ± their standard deviation",
-        ("configuration", "runs", "seed values", "main numbers"),
-        tuple(rows),
+                return main.label, _with_interval(main, over.mean, over.low, over.high), "-"
+        for summary in group.runs[0].summaries.values():
+            for agreement in summary.agreements:
+                return agreement.quantity, agreement.measure, agreement.baseline
+        return "-", "-", "-"
+    first, several = known[0], len(group.runs) > 1
+    over = spread([claim.number.value for claim in known])
+    low, high = (
+        None if end is None else min(max(end, first.range[0]), first.range[1])
+        for end in ((over.low, over.high) if several else (first.low, first.high))
     )
+    beside = []
+    for baseline in first.beside:
+        values = [
+            other.value
+            for claim in known
+            for other in claim.beside
+            if other.label == baseline.label
+        ]
+        if (mean := spread(values).mean) is not None:
+            beside.append(f"{baseline.label} {baseline.written(mean)}")
+    if first.note and len({claim.note for claim in known}) == 1:  # else it is of one run only
+        beside.append(first.note)
+    return (
+        first.number.label,
+        _with_interval(first.number, over.mean, low, high),
+        "; ".join(beside) or "-",
+    )
+
+
+def _with_interval(main: Number, mean: float | None, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return main.written(mean)
+    return f"{main.written(mean)} [{main.written(low)}, {main.written(high)}]"
 
 
 def _over_seeds(group: Group) -> Table:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy.special import expit
 
 from paper_figs import captions
 from paper_figs.runs.training import draw_again, draw_records
 from paper_figs.store import grouped
-from paper_figs.style import TIME, WIDTH, entitle, letter, mode_colours
+from paper_figs.style import BAND, INK, QUIET, TIME, WIDTH, entitle, letter, mode_colours
 from sslsim.core.files import read_json
 
 NAME = "methods"
@@ -26,6 +27,7 @@ _SPECTRA = {
     "cross_spectrum": "of the cross-correlation C",
     "covariance_spectrum": "of the covariance",
 }
+_DASH = (0, (3, 2))
 _ORDER = ("barlow_twins", "simclr", "vicreg")  # others after them
 
 
@@ -52,7 +54,19 @@ def figure(results: Path) -> tuple[Figure, str]:
             same = columns[column - 1][0]["spectrum"] == first["spectrum"]
             below.set_ylabel("" if same else "eigenvalue of covariance")
     drawn.supxlabel(TIME, fontsize=9)
+    _legend(drawn, columns)
     return drawn, _caption(columns)
+
+
+def _legend(drawn: Figure, columns: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    handles = [Line2D([], [], color=INK, lw=1.6, label="first seed")]
+    if any(len(column) > 1 for column in columns):
+        handles.append(Line2D([], [], color=QUIET, lw=0.7, label="other seeds"))
+    if any(column[0]["kernel"] is not None for column in columns):
+        label = "kernel of the untrained network"
+        handles.append(Line2D([], [], color=INK, lw=1.0, ls=_DASH, label=label))
+    handles.append(Line2D([], [], color=BAND, lw=1.2, label="detected steps"))
+    drawn.legend(handles=handles, loc="outside upper center", ncols=len(handles))
 
 
 def _draw_theory(axes: Axes, run: Mapping[str, Any]) -> None:
@@ -66,12 +80,19 @@ def _draw_theory(axes: Axes, run: Mapping[str, Any]) -> None:
     for (gamma, step), colour in zip(shown, mode_colours(len(shown)), strict=True):
         # The closed form of linear Barlow Twins, written with its half-rise time.
         curve = expit(8.0 * gamma * (times / scale - step))
-        axes.plot(times, curve, color=colour, lw=1.0, ls=(0, (3, 2)), zorder=3)
+        axes.plot(times, curve, color=colour, lw=1.0, ls=_DASH, zorder=3)
 
 
 def _run(folder: Path) -> dict[str, Any]:
+    """A run with the theory of its kernel, in its folder or among the results of kernels."""
     result, config = (read_json(folder / name) for name in ("training.json", "config.json"))
-    kernel = read_json(folder / "ntk.json") if (folder / "ntk.json").exists() else None
+    own = folder / "ntk.json"
+    theory = (
+        own
+        if own.exists()
+        else (folder.parents[1] / "kernels" / f"{result['encoder']}_{folder.name}" / "ntk.json")
+    )
+    kernel = read_json(theory) if theory.exists() else None
     if kernel is not None and (
         result["method"] != "barlow_twins" or not kernel["fitted_time_scale"]
     ):

@@ -227,7 +227,7 @@ def _draw_ratios(axes: Axes, kinds: Sequence[Predictions]) -> None:
 def _caption(kinds: Sequence[Predictions]) -> str:
     configs = [config for kind in kinds for config in kind.configs]
     medians = "; ".join(
-        f"{kind.name}, {len(kind.measured)} steps of {kind.runs} runs, median error "
+        f"{kind.name}, {len(kind.measured)} steps of {_runs(kind)}, median error "
         + captions.percent(float(np.median(np.abs(kind.predicted / kind.measured - 1))))
         + (
             f", {captions.percent(_covered(kind))} inside the interval"
@@ -237,15 +237,19 @@ def _caption(kinds: Sequence[Predictions]) -> str:
         for kind in kinds
     )
     return (
-        "Step times predicted against measured, over all models. a: all steps; upright lines, "
-        "intervals, where there are any. b: predicted over measured; bars, from the tenth to the "
-        "ninetieth percentile, with the median. Those of linear models are predicted from data and "
-        "W(0) before training, with intervals for the population that the pairs were drawn from; "
-        "by initial kernels, from the network at initialisation, nothing fitted; forecasts, from a "
-        "checkpoint as the mode's eigenvalue is still small, where times are those left from then "
-        f"on and intervals those of the forecast. {medians[0].upper()}{medians[1:]}. Run "
-        f"{captions.device(configs)}."
+        "Step times predicted against measured, over all models. a: all steps, marked as in b; "
+        "upright lines, intervals, where there are any. b: predicted over measured; bars, from the "
+        "tenth to the ninetieth percentile, with the median. Those of linear models are predicted "
+        "from data and W(0) before training, with intervals for the population that the pairs were "
+        "drawn from; by initial kernels, from the network at initialisation, nothing fitted; "
+        "forecasts, from a checkpoint as the mode's eigenvalue is still small, where times are "
+        "those left from then on and intervals those of the forecast. "
+        f"{medians[0].upper()}{medians[1:]}. Run {captions.device(configs)}."
     )
+
+
+def _runs(kind: Predictions) -> str:
+    return f"{kind.runs} run{'s' if kind.runs != 1 else ''}"
 
 
 def _bounded(kind: Predictions) -> NDArray[np.bool_]:

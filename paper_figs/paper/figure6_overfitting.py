@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from paper_figs import captions
-from paper_figs.runs.overfitting import draw_correlations, draw_group, eps_shown, runs_shown
+from paper_figs.runs.overfitting import (
+    draw_correlations,
+    draw_group,
+    eps_shown,
+    runs_shown,
+    short_labels,
+)
 from paper_figs.store import read_result
 from paper_figs.style import WIDTH, entitle, letter
 
@@ -33,7 +39,7 @@ def figure(results: Path) -> tuple[Figure, str]:
     for place, axes in enumerate(panels.flat):
         entitle(axes, letter(place), axes.get_title(loc="left"))
     if several:
-        draw_correlations(parts[1], result, labels(groups), eps_compared(result))
+        draw_correlations(parts[1], result, short_labels(groups), eps_compared(result))
         parts[1].suptitle("")
         for place, axes in enumerate(parts[1].axes):
             title = axes.get_title(loc="left")
@@ -61,33 +67,10 @@ def eps_compared(result: Mapping[str, Any]) -> list[float]:
     return sorted({min(result["eps"]), max(result["eps"])})
 
 
-def labels(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Short names of groups of runs, from what sets them apart.
-
-    >>> options = {"method": "simclr", "data": "cifar10", "limit": 500, "fixed_views": True}
-    >>> other = {**options, "fixed_views": False, "schedule": "cosine"}
-    >>> labels([{"options": options, "label": "a"}, {"options": other, "label": "b"}])
-    ['SimCLR, CIFAR-10, 500, fixed', 'SimCLR, CIFAR-10, 500, fresh, cosine']
-    """
-    names = []
-    for group in groups:
-        options = group["options"]
-        words = [captions.name_of(options[key]) for key in ("method", "data") if key in options]
-        if options.get("limit") is not None:
-            words.append(f"{options['limit']}")
-        if "fixed_views" in options:
-            words.append("fixed" if options["fixed_views"] else "fresh")
-        if options.get("schedule", "constant") != "constant":
-            words.append(options["schedule"])
-        names.append(", ".join(words))
-    if len(set(names)) < len(names) or not all(names):
-        return [group["label"].replace("_", " ") for group in groups]
-    return names
-
-
 def _caption(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     groups = result["groups"]
     shown = most_overfit(result)
+    name = short_labels(groups)[shown]
     runs = runs_shown(result, shown)
     compared = captions.listed(captions.number(eps) for eps in eps_compared(result))
     level = captions.percent(result["interval_level"])
@@ -96,13 +79,13 @@ def _caption(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     seeds = [seed for group in groups for seed in group["seeds"]]
     text = (
         "Overfitting by layers, and the coding rate reduction Delta R by instances, which knows no "
-        f"labels. a to d: {labels(groups)[shown]} (method, data, images, views; of all groups "
-        "the one whose embedding falls most), "
+        f"labels. a to d: {name} (method, data, images, views; of all groups the one "
+        "whose embedding falls most), "
         f"{captions.seeds(run['seed'] for run in runs)}: a, accuracy of a linear probe on held-out "
-        "images by layer and updates, mean over seeds; b, Delta R on held-out images over each "
-        f"layer's highest, eps {captions.number(eps_shown(result))}; c, accuracies (thin: seeds; "
-        "bands: standard error of the draw of test images); d, Delta R of representation (solid) "
-        "and embedding (dashed) at every eps."
+        "images by layer and updates, mean over seeds; b, Delta R on held-out images in per "
+        f"cent of each layer's highest, eps {captions.number(eps_shown(result))}; c, accuracies "
+        "(thin: seeds; bands: standard error of the draw of test images); d, Delta R of "
+        "representation (solid) and embedding (dashed) at every eps."
     )
     if len(result["runs"]) > 1:
         text += (

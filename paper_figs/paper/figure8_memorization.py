@@ -145,6 +145,7 @@ _LINES: tuple[dict[str, Any], ...] = (
     {"color": "#2a788e", "marker": "o", "ms": 4, "ls": "-"},
     {"color": INK, "marker": "s", "ms": 3.5, "ls": (0, (4, 2))},
 )
+_SHAPES = {"o": "circle", "D": "diamond"}
 _FORMS = {"raw": ("o", INK, -0.14, "g - f"), "ratio": ("D", "#2a788e", 0.14, "(g - f) / (g + f)")}
 
 
@@ -201,7 +202,7 @@ def draw_networks(axes: Axes, networks: Mapping[str, Mapping[str, Any]]) -> None
     axes.axhline(0, color=QUIET, lw=0.8, zorder=0)
     axes.set_xticks(range(len(names)), [layer_name(layer) for layer in names], rotation=15)
     axes.tick_params(axis="x", labelsize=7.5)
-    axes.set_ylabel("(g - f) / (g + f),\ncandidates less shared")
+    axes.set_ylabel("(g - f) / (g + f),\ncandidates less shared", fontsize=8)
     axes.legend(loc="upper left", fontsize=7.5)
 
 
@@ -225,20 +226,20 @@ def _draw_middle(part: SubFigure, stored: Stored, letters: Mapping[str, str]) ->
 def draw_outliers(axes: Axes, result: Mapping[str, Any]) -> None:
     """Draw how well both forms of the first layer's scores tell planted outliers of each kind."""
     kinds = list(result["atypical"]["candidate"])
-    for form, (marker, colour, shift, label) in _FORMS.items():
+    for form, (marker, colour, shift, _) in _FORMS.items():
         found = result["forms"][form]["atypical"][0]["candidate"]
         for place, kind in enumerate(kinds):
-            ends = [found[kind]["low"], found[kind]["high"]]
+            ends = [max(found[kind]["low"], 0.0), min(found[kind]["high"], 1.0)]
             axes.plot(ends, [place + shift] * 2, color=colour, lw=1.1)
             axes.plot(found[kind]["mean"], place + shift, marker, color=colour, ms=4)
-        axes.plot([], [], marker, color=colour, ms=4, label=label)
     points = [result["atypical"]["candidate"][kind]["points"] for kind in kinds]
     labels = [f"{kind} ({count})" for kind, count in zip(kinds, points, strict=True)]
     axes.set_yticks(range(len(kinds)), labels, fontsize=7.5)
     axes.tick_params(axis="y", length=0)
     axes.axvline(0.5, color=QUIET, lw=0.8, zorder=0)
-    axes.set(xlim=(0, 1), ylim=(len(kinds) - 0.5, -0.5), xlabel="area under the ROC curve")
-    axes.legend(fontsize=7, loc="lower right", handletextpad=0.2)
+    axes.set(xlim=(0, 1), ylim=(len(kinds) - 0.5, -0.5))
+    words = "; ".join(f"{_SHAPES[marker]}: {label}" for marker, _, _, label in _FORMS.values())
+    axes.set_xlabel(f"area under the ROC curve\n({words})", fontsize=8)
 
 
 def _draw_lowest(part: SubFigure, stored: Stored, letters: Mapping[str, str]) -> None:
@@ -330,14 +331,22 @@ def _scores(stored: Stored) -> str:
     scores = stored.result["sets"][0]
     test = scores["comparisons"][0]
     offset = f"{scores['offset']:.3g}".replace("-", "\N{MINUS SIGN}")
-    p = "below 0.0001" if test["p"] < 1e-4 else f"{test['p']:.2g}"
     return (
         f"scores of the {layer_name(stored.result['layers'][0])} by set, means as strokes; dashed "
         f"the offset, the mean of shared images, {offset} ± {scores['offset_error']:.2g}, "
         f"by which f and g differ alike on all; {test['above']}s less {test['below']} images "
-        f"{test['difference']:.3g} ± {test['standard_error']:.2g}, p {p} (paired "
-        "t-test over pairs)."
+        f"{_with_interval(test)}."
     )
+
+
+def _with_interval(test: Mapping[str, Any]) -> str:
+    """A difference of sets over images and encoder pairs, over pairs alone in older results."""
+    if test.get("low") is None:
+        p = "below 0.0001" if test["p"] < 1e-4 else f"{test['p']:.2g}"
+        error = f"{test['difference']:.3g} ± {test['standard_error']:.2g}"
+        return f"{error}, p {p} (paired t-test over pairs)"
+    ends = captions.bracketed(test["difference"], test["low"], test["high"])
+    return f"{ends} ({captions.percent(LEVEL)} interval over images and encoder pairs together)"
 
 
 def _layers(stored: Stored) -> str:
@@ -354,8 +363,8 @@ def _outliers(stored: Stored) -> str:
         f"the probability that a planted outlier of a kind (their number) scores above another "
         f"candidate (area under the ROC curve; 0.5: none) in the "
         f"{layer_name(outliers['layers'][0])}, in both forms of the score; "
-        f"{captions.percent(LEVEL)} intervals over images and encoder pairs together; "
-        f"{outliers['seeds']} encoder pairs."
+        f"{captions.percent(LEVEL)} intervals over images and encoder pairs together, cut at 0 and "
+        f"1; {outliers['seeds']} encoder pairs."
     )
 
 
@@ -410,7 +419,7 @@ def _overlap(stored: Stored) -> str:
         f"left, of mean scores (grey, {captions.percent(overlap.LEVEL)} of rankings "
         "at random; dashed, mean tau between encoder pairs of a); right, between single encoder "
         "pairs (open) and corrected for the reliabilities of both studies, with "
-        f"{captions.percent(overlap.LEVEL)} intervals over images."
+        f"{captions.percent(overlap.LEVEL)} intervals over images, cut at 1."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from paper_figs.style import INK, QUIET, WIDTH, entitle, letter, mode_colours
 NAME = "untrained"
 COMMAND = "sslsim ntk --run RUN --batch-norm pairs --out DIR/untrained/NAME (--results DIR)"
 _SHOWN = 10  # modes
+_MARKERS = "os^Dv"
 
 
 def networks(results: Path) -> list[dict[str, Any]]:
@@ -34,18 +36,20 @@ def figure(results: Path) -> tuple[Figure, str]:
     above, below = drawn.subfigures(2, 1, height_ratios=rows, squeeze=False)[:, 0]
     panels = above.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     gains = sorted({_gain(result) for result in every}, reverse=True)
-    colours = dict(zip(gains, mode_colours(len(gains)), strict=True))
+    looks = dict(
+        zip(gains, zip(mode_colours(len(gains)), cycle(_MARKERS), strict=False), strict=True)
+    )
     for place, (kind, some) in enumerate(kinds.items()):
-        _draw_shares(panels[place], some, colours)
+        _draw_shares(panels[place], some, looks)
         entitle(panels[place], letter(place), _name(kind))
     panels[0].set_ylabel("growth rate on held-out pairs\n(share of $|h|^2$)")
     handles = [
-        panels[0].plot([], [], color=colour, marker="o", ms=3.5, label=f"{gain:g}")[0]
-        for gain, colour in colours.items()
+        panels[0].plot([], [], color=colour, marker=marker, ms=3.5, label=f"{gain:g}")[0]
+        for gain, (colour, marker) in looks.items()
     ]
     above.legend(handles=handles, title="gain", loc="outside right upper", fontsize=7)
     axes = below.subplots()
-    _draw_steps(axes, every, colours)
+    _draw_steps(axes, every, looks)
     entitle(axes, letter(len(kinds)))
     return drawn, _caption(every)
 
@@ -68,26 +72,27 @@ def _taken(result: Mapping[str, Any]) -> int:
 
 
 def _draw_shares(
-    axes: Axes, some: Sequence[Mapping[str, Any]], colours: Mapping[float, Any]
+    axes: Axes, some: Sequence[Mapping[str, Any]], looks: Mapping[float, tuple[str, str]]
 ) -> None:
     for result in some:
         shares = np.array(result["untrained"]["representation"]["shares"][:_SHOWN], dtype=float)
         modes = np.arange(1, len(shares) + 1)
         shown = np.where(shares > 0, shares, np.nan)  # a rate below zero has no place on the axis
-        axes.plot(modes, shown, color=colours[_gain(result)], marker="o", ms=3, lw=1.0)
+        colour, marker = looks[_gain(result)]
+        axes.plot(modes, shown, color=colour, marker=marker, ms=3, lw=1.0)
     axes.set(yscale="log", xlabel="mode", ylim=(5e-5, 1.2))
     axes.set_xticks((1, 4, 7, 10))
 
 
 def _draw_steps(
-    axes: Axes, every: Sequence[Mapping[str, Any]], colours: Mapping[float, Any]
+    axes: Axes, every: Sequence[Mapping[str, Any]], looks: Mapping[float, tuple[str, str]]
 ) -> None:
     for row, result in enumerate(every):
         expected = result["untrained"]["representation"]
         low, high = expected["in_time"], expected["at_most"]
         axes.plot([low, high], [row, row], color=QUIET, lw=5, alpha=0.4, solid_capstyle="butt")
         axes.plot(low, row, "|", color=INK, ms=9, mew=1.2)
-        axes.plot(_taken(result), row, "o", color=colours[_gain(result)], mec=INK, ms=5)
+        axes.plot(_taken(result), row, "o", color=looks[_gain(result)][0], mec=INK, ms=5)
     labels = [_label(result, every) for result in every]
     axes.set_yticks(range(len(every)), [label.replace("\n", " ") for label in labels], fontsize=7)
     axes.invert_yaxis()

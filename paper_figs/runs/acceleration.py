@@ -21,7 +21,7 @@ def draw_acceleration(folder: str | os.PathLike[str]) -> Path:
     """Draw what is learned over updates and processor time, and how much sooner."""
     result = read_json(Path(folder) / "acceleration.json")
     arms = result["arms"]
-    looks = _looks([arm["arm"] for arm in arms])
+    styles = looks([arm["arm"] for arm in arms])
     shown = "modes" if result["plateaus"] else "effective_rank"
     labels = {
         "modes": "modes learned (held-out pairs)",
@@ -35,7 +35,7 @@ def draw_acceleration(folder: str | os.PathLike[str]) -> Path:
             for row, key in enumerate((shown, "accuracy")):
                 axes = panels[row, column]
                 for arm in arms:
-                    _draw_arm(axes, arm, key, unit, looks[arm["arm"]])
+                    draw_arm(axes, arm, key, unit, styles[arm["arm"]])
                 axes.set_xscale("log")
                 axes.set_ylabel(labels[key] if column == 0 else "")
                 axes.set_xlabel(unit if row == 1 else "")
@@ -49,7 +49,7 @@ def draw_acceleration(folder: str | os.PathLike[str]) -> Path:
         return save(figure, Path(folder) / "acceleration.png")
 
 
-def _looks(names: list[str]) -> dict[str, dict[str, Any]]:
+def looks(names: list[str]) -> dict[str, dict[str, Any]]:
     """Colour and dashes of every arm, told apart in grey too; the first is black."""
     colours = [INK, *mode_colours(max(len(names) - 1, 1))]
     return {
@@ -58,7 +58,7 @@ def _looks(names: list[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _draw_arm(
+def draw_arm(
     axes: Axes, arm: Mapping[str, Any], key: str, unit: str, look: Mapping[str, Any]
 ) -> None:
     """Mean over seeds as a thick line, every seed as a thin one."""

@@ -18,20 +18,21 @@ from sslsim.core.files import read_arrays, read_json
 from theory.growth.two_factor import growth_time, two_factor_law
 
 _MARKERS = "osD^vP"
-_NAIVE = "last_rate"
+NAIVE = "last_rate"
 _APART = 0.4  # factor between the heights of intervals, so that none hides another
 
 
 def draw_forecast(folder: str | os.PathLike[str]) -> Path:
     """Draw what a folder of ``sslsim forecast`` holds."""
     folder = Path(folder)
-    result, curves = read_json(folder / "forecast.json"), read_arrays(folder / "forecast.npz")
+    result = read_json(folder / "forecast.json")
     with styled():
         if result["at"] is not None:
+            curves = read_arrays(folder / "forecast.npz")
             figure = Figure(figsize=(7.0, 3.3), layout="constrained")
             _draw_future(figure.subplots(), result, curves)
             return save(figure, folder / "forecast.png")
-        methods = grouped(_came(result), lambda forecast: forecast["method"])
+        methods = grouped(judged_steps(result), lambda forecast: forecast["method"])
         rows = len(methods) // 2 + 1 if len(methods) > 1 else 1
         figure = Figure(figsize=(7.0, 3.3 * rows), layout="constrained")
         panels = figure.subplots(rows, 2, squeeze=False).flat
@@ -45,7 +46,7 @@ def draw_forecast(folder: str | os.PathLike[str]) -> Path:
         return save(figure, folder / "forecast.png")
 
 
-def _came(result: dict[str, Any]) -> list[Mapping[str, Any]]:
+def judged_steps(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The judged forecasts of steps that came, as far as there was a forecast."""
     return [
         forecast
@@ -70,10 +71,10 @@ def _draw_scatter(
             np.array([np.inf if value is None else value for value in values])
             - np.array([forecast["time"] for forecast in of_kind])
             for values in (
-                [forecast["step_times"][_main(result)] for forecast in of_kind],
+                [forecast["step_times"][main_forecaster(result)] for forecast in of_kind],
                 [forecast["low"] for forecast in of_kind],
                 [forecast["high"] for forecast in of_kind],
-                [forecast["step_times"][_NAIVE] for forecast in of_kind],
+                [forecast["step_times"][NAIVE] for forecast in of_kind],
             )
         )
         marker = _MARKERS[place % len(_MARKERS)]
@@ -104,7 +105,7 @@ def _draw_scatter(
     axes.legend(loc="best")
 
 
-def _main(result: dict[str, Any]) -> str:
+def main_forecaster(result: Mapping[str, Any]) -> str:
     """The forecaster that has an interval; results of earlier versions do not name it."""
     return str(result.get("main", "two_factor"))
 
@@ -112,7 +113,10 @@ def _main(result: dict[str, Any]) -> str:
 def _draw_tightening(axes: Axes, result: dict[str, Any]) -> None:
     """Forecasts over what happened, by the eigenvalue at which they were made."""
     sizes = sorted({forecast["size"] for forecast in result["forecasts"]})
-    names = {_main(result): (INK, "o", "the law"), _NAIVE: (QUIET, "s", "last rate kept up")}
+    names = {
+        main_forecaster(result): (INK, "o", "the law"),
+        NAIVE: (QUIET, "s", "last rate kept up"),
+    }
     for name, (colour, marker, label) in names.items():
         middle, low, high, judged_sizes = [], [], [], []
         for size in sizes:
@@ -157,13 +161,13 @@ def _draw_future(axes: Axes, result: dict[str, Any], curves: dict[str, Any]) -> 
         axes.plot(times[rest], values[rest], color=colour, lw=0.8, ls=":")
     for place, forecast in enumerate(forecasts):
         colour = colours[forecast["mode"] - 1]
-        step = forecast["step_times"][_main(result)]
+        step = forecast["step_times"][main_forecaster(result)]
         if step is not None:
             # The shape of two factors, with the time of the forecast at half the ceiling.
             law = two_factor_law(forecast["lam"], forecast["late_rate"], forecast["early_rate"])
             rise = np.geomspace(forecast["lam"], 0.98, 60)
             when = now + growth_time(law, forecast["lam"], rise)
-            if _main(result) != "two_factor":
+            if main_forecaster(result) != "two_factor":
                 when = now + (when - now) * (step - now) / growth_time(law, forecast["lam"], 0.5)
             axes.plot(when, forecast["ceiling"] * rise, color=colour, lw=1.0, ls=(0, (5, 2)))
         height = 0.5 * forecast["ceiling"] * _APART**place

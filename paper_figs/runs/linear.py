@@ -154,18 +154,31 @@ def draw_widths(folder: str | os.PathLike[str]) -> Path:
     with styled():
         figure = Figure(figsize=(8.0, 5.8), layout="constrained")
         panels = figure.subplots(2, 2, height_ratios=(1.15, 1.0))
+        _draw_errors(panels[0], result)
         for column, (way, title) in enumerate(_WAYS.items()):
-            _errors(panels[0, column], result, way, title)
             _staircase(panels[1, column], curves, way)
             panels[1, column].set_title(f"width {max(result['widths'])}: {title}")
-        low = min(axes.get_ylim()[0] for axes in panels[0]) / 6  # room for the legend
-        high = max(axes.get_ylim()[1] for axes in panels[0])
-        for axes in panels[0]:
-            axes.set_ylim(low, high)
-        panels[0, 0].set_ylabel("mean relative error of step times")
         panels[1, 0].set_ylabel("eigenvalue")
         panels[1, 0].legend(handles=_legend_wide(), loc="center", bbox_to_anchor=(0.4, 0.5))
         return save(figure, Path(folder) / "wide.png")
+
+
+def draw_width_errors(folder: str | os.PathLike[str]) -> Path:
+    """Draw only the errors by width, which need no curves."""
+    with styled():
+        figure = Figure(figsize=(8.0, 3.3), layout="constrained")
+        _draw_errors(figure.subplots(1, 2), read_json(Path(folder) / "wide.json"))
+        return save(figure, Path(folder) / "wide.png")
+
+
+def _draw_errors(panels: NDArray[Any], result: dict[str, Any]) -> None:
+    for axes, (way, title) in zip(panels, _WAYS.items(), strict=True):
+        _errors(axes, result, way, title)
+    low = min(axes.get_ylim()[0] for axes in panels) / 6  # room for the legend
+    high = max(axes.get_ylim()[1] for axes in panels)
+    for axes in panels:
+        axes.set_ylim(low, high)
+    panels[0].set_ylabel("mean relative error of step times")
 
 
 def _errors(axes: Axes, result: dict[str, Any], way: str, title: str) -> None:
@@ -173,7 +186,8 @@ def _errors(axes: Axes, result: dict[str, Any], way: str, title: str) -> None:
     order = np.argsort(widths)
     axes.axhline(0.05, color=BAND, lw=1.0, zorder=0)
     for place, (name, (label, marker, colour)) in enumerate(_PREDICTIONS.items()):
-        by_width = result["ways"][way][name]
+        if (by_width := result["ways"][way].get(name)) is None:  # left out of a stored result
+            continue
         at = widths * _APART ** (place - 1)
         errors = _floats(by_width["mean_relative_error"])
         seeds = np.repeat(at, errors.shape[1])

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from paper_figs.style import BAND, INK, QUIET, WIDTH, entitle, mode_colours, save, styled
 from sslsim.core.files import read_arrays, read_json
 
+_MARKERS = "os^Dv"
 _CURVES = {
     "first": ("first k modes", INK, "-", "o"),
     "random": ("k random directions", QUIET, "--", "s"),
@@ -26,13 +27,20 @@ def draw_modes(folder: str | os.PathLike[str], group: int = 0) -> Path:
     """Draw what a folder of ``sslsim modes`` holds; ``group`` is that of ``modes.png``."""
     folder = Path(folder)
     result, arrays = read_json(folder / "modes.json"), read_arrays(folder / "modes.npz")
+    path = draw_meaning(folder, group)
+    _draw_ends(result, arrays["ends"], folder / "mode_images.png")
+    if result["overlap"]:
+        draw_overlap(folder)
+    return path
+
+
+def draw_meaning(folder: str | os.PathLike[str], group: int = 0) -> Path:
+    """Draw what the modes of a group follow in an image, and the accuracy of the first of them."""
+    result = read_json(Path(folder) / "modes.json")
     groups = result["groups"]
     if not 0 <= group < len(groups):
         raise ValueError(f"group is {group}; {folder} holds {len(groups)}, counted from 0")
-    _draw_ends(result, arrays["ends"], folder / "mode_images.png")
-    if result["overlap"]:
-        _draw_overlap(result["overlap"], folder / "mode_overlap.png")
-    return _draw_meaning(result, groups[group], folder / "modes.png")
+    return _draw_meaning(result, groups[group], Path(folder) / "modes.png")
 
 
 def _draw_meaning(result: Mapping[str, Any], group: Mapping[str, Any], path: Path) -> Path:
@@ -132,8 +140,9 @@ def _gap(mode: Any) -> Any:
     return np.full((height, max(width // 2, 1), 3), 255, dtype=np.uint8)
 
 
-def _draw_overlap(overlap: Mapping[str, Any], path: Path) -> Path:
-    """Overlap of groups at the number of modes in the middle, and within and across by number."""
+def draw_overlap(folder: str | os.PathLike[str]) -> Path:
+    """Draw overlap of groups at the number of modes in the middle, and of each by number."""
+    overlap = read_json(Path(folder) / "modes.json")["overlap"]
     counts, labels = overlap["counts"], overlap["labels"]
     mean = np.array(overlap["mean"], dtype=np.float64)
     known = [place for place in range(len(counts)) if np.isfinite(mean[place]).any()]
@@ -146,11 +155,12 @@ def _draw_overlap(overlap: Mapping[str, Any], path: Path) -> Path:
         entitle(left, "a", f"overlap of the first {counts[place]} modes")
         colours = mode_colours(len(labels))
         for row, (label, colour) in enumerate(zip(labels, colours, strict=True)):
-            right.plot(counts, mean[:, row, row], color=colour, marker="o", ms=4, label=label)
+            mark = _MARKERS[row % len(_MARKERS)]
+            right.plot(counts, mean[:, row, row], color=colour, marker=mark, ms=4, label=label)
         right.plot(counts, overlap["chance"], color=QUIET, ls=":", label="chance")
         right.set_xscale("log", base=2)
         right.set_xticks(counts, [str(k) for k in counts])
         right.set(xlabel="number k of modes", ylim=(0, 1.02))
         right.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         entitle(right, "b", "between networks of one kind")
-        return save(figure, path)
+        return save(figure, Path(folder) / "mode_overlap.png")

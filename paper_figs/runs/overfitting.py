@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from paper_figs import captions
 from paper_figs.style import INK, QUIET, mode_colours, save, styled
 from sslsim.core.files import read_json
 
 _LATE = {"backbone": "representation", "projector": "embedding"}
 _EPS = 0.3  # that of a published code, eps^2 = 0.1; maps show the measured one nearest to it
-_LABEL = 42  # characters in a line of a group's name
+_ROOMY = 10  # columns of a map that leave room for large numbers
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 2)))  # of the late layers
+_MARKERS = "osD^"  # by eps
 
 
 def draw_overfitting(folder: str | os.PathLike[str], group: int = 0) -> Path:
@@ -40,8 +41,7 @@ def draw_overfitting(folder: str | os.PathLike[str], group: int = 0) -> Path:
         parts[0].suptitle(f"{label} ({seeds})", x=0.01, ha="left", fontsize=10)
         draw_group(parts[0].subplots(2, 2, height_ratios=[1.0, 1.3]), result, group)
         if several:
-            labels = [fill(group["label"].replace("_", " "), _LABEL) for group in groups]
-            draw_correlations(parts[1], result, labels)
+            draw_correlations(parts[1], result, short_labels(groups))
         return save(figure, folder / "overfitting.png")
 
 
@@ -60,6 +60,30 @@ def eps_shown(result: Mapping[str, Any]) -> float:
     return min(result["eps"], key=lambda eps: abs(np.log(eps / _EPS)))
 
 
+def short_labels(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Short names of groups of runs, from what sets them apart.
+
+    >>> options = {"method": "simclr", "data": "cifar10", "limit": 500, "fixed_views": True}
+    >>> other = {**options, "fixed_views": False, "schedule": "cosine"}
+    >>> short_labels([{"options": options, "label": "a"}, {"options": other, "label": "b"}])
+    ['SimCLR, CIFAR-10, 500, fixed', 'SimCLR, CIFAR-10, 500, fresh, cosine']
+    """
+    names = []
+    for group in groups:
+        options = group["options"]
+        words = [captions.name_of(options[key]) for key in ("method", "data") if key in options]
+        if options.get("limit") is not None:
+            words.append(f"{options['limit']}")
+        if "fixed_views" in options:
+            words.append("fixed" if options["fixed_views"] else "fresh")
+        if options.get("schedule", "constant") != "constant":
+            words.append(options["schedule"])
+        names.append(", ".join(words))
+    if len(set(names)) < len(names) or not all(names):
+        return [group["label"].replace("_", " ") for group in groups]
+    return names
+
+
 def draw_group(panels: NDArray[Any], result: Mapping[str, Any], group: int) -> None:
     """Draw accuracy and Delta R by layer and checkpoint, and the curves of three layers."""
     runs = runs_shown(result, group)
@@ -75,7 +99,8 @@ def draw_group(panels: NDArray[Any], result: Mapping[str, Any], group: int) -> N
     relative = np.divide(reduction, highest, where=highest > 0, out=0 * reduction)
     eps = f"eps {result['eps'][scale]:g}"
     _draw_map(panels[0, 0], runs[0], 100 * accuracy, rows, "linear probe, %")
-    _draw_map(panels[0, 1], runs[0], relative, rows, rf"$\Delta R$ of its highest, {eps}")
+    title = rf"$\Delta R$, % of its highest, {eps}"
+    _draw_map(panels[0, 1], runs[0], 100 * relative, rows, title)
     _draw_accuracies(panels[1, 0], runs)
     _draw_reductions(panels[1, 1], runs, result["eps"])
 
@@ -97,7 +122,7 @@ def draw_correlations(
         axes.set_xlabel("Spearman's correlation with accuracy")
     handles, names = grid[0, 0].get_legend_handles_labels()
     part.suptitle("Rank correlation with the same layer's accuracy", fontsize=9.5)
-    part.legend(handles, names, loc="outside lower center", ncols=len(names))
+    part.legend(handles, names, loc="outside lower center", ncols=len(names), handlelength=1.0)
 
 
 def _name(layer: str) -> str:
@@ -107,15 +132,20 @@ def _name(layer: str) -> str:
 def _draw_map(
     axes: Axes, run: dict[str, Any], values: NDArray[Any], rows: list[int], title: str
 ) -> None:
-    image = axes.imshow(values[rows], aspect="auto", cmap="viridis", interpolation="nearest")
+    """Draw numbers by layer and checkpoint; the shade grows evenly, in colour and in grey."""
+    shown, steps = values[rows], run["steps"]
+    axes.imshow(shown, aspect="auto", cmap="cividis", interpolation="nearest")
+    middle = (shown.min() + shown.max()) / 2
+    size = 7.5 if len(steps) <= _ROOMY else 5.5
+    for (row, column), value in np.ndenumerate(shown):
+        ink = "white" if value < middle else INK
+        text = f"{value:.0f}" if value > 99.9 else f"{value:.1f}"
+        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=size)
     axes.set_yticks(range(len(rows)), [_name(run["layers"][row]) for row in rows])
-    steps = run["steps"]
-    places = np.unique(np.linspace(0, len(steps) - 1, min(5, len(steps))).round().astype(int))
-    axes.set_xticks(places, [str(steps[place]) for place in places])
+    axes.set_xticks(range(len(steps)), [str(step) for step in steps])
     axes.tick_params(length=2)
+    axes.tick_params(axis="x", labelsize=size)
     axes.set(title=title, xlabel="updates")
-    bar = axes.figure.colorbar(image, ax=axes, pad=0.02)
-    bar.ax.tick_params(labelsize=7)
 
 
 def _over_updates(axes: Axes, steps: list[int]) -> None:
@@ -145,15 +175,16 @@ def _draw_reductions(axes: Axes, runs: list[dict[str, Any]], every_eps: list[flo
     layers, steps = runs[0]["layers"], runs[0]["steps"]
     for layer, dash in zip(_LATE, _DASHES, strict=True):
         row, late = layers.index(layer), layer == "projector"
-        for scale, colour in enumerate(mode_colours(len(every_eps))):
+        looks = zip(mode_colours(len(every_eps)), cycle(_MARKERS))
+        for scale, (colour, mark) in enumerate(looks):
             mean = np.mean([run["instance"]["test"][scale][row] for run in runs], axis=0)
             label = None if late else f"eps {every_eps[scale]:g}"
             if mean.max() > 0:
-                mark = "none" if late else "o"
                 axes.plot(
-                    steps, mean / mean.max(), color=colour, ls=dash, marker=mark, ms=3, label=label
-                )
-    axes.plot([], [], color=QUIET, ls=_DASHES[1], label="dashed: embedding")
+                    steps, mean / mean.max(), color=colour, ls=dash, marker=mark, ms=3.5,
+                    mfc="white" if late else colour, label=label,
+                )  # fmt: skip
+    axes.plot([], [], color=QUIET, ls=_DASHES[1], label="dashed, hollow: embedding")
     _over_updates(axes, steps)
     axes.set_ylabel(r"$\Delta R$ by instances, of its highest")
     axes.legend(loc="best", fontsize=7)
@@ -166,7 +197,7 @@ def _draw_correlations(
     colours = mode_colours(len(every_eps))
     marks = [
         ("instance", scale, marker, colours[scale], rf"$\Delta R$, eps {every_eps[scale]:g}")
-        for scale, marker in zip(scales, cycle("osD^"))
+        for scale, marker in zip(scales, cycle(_MARKERS))
     ]
     marks.append(("updates", 0, "x", QUIET, "number of updates instead"))
     offsets = np.linspace(-0.32, 0.32, len(marks)) * min(1.0, len(marks) / 4)
@@ -183,7 +214,8 @@ def _draw_correlations(
                 continue
             if low is not None:
                 ends = np.clip([low, high], -1, 1)  # an interval may leave what can be
-                axes.plot(ends, [height] * 2, color=colour, lw=1.0)
+                dash = (0, (1, 1)) if signal == "updates" else "-"
+                axes.plot(ends, [height] * 2, color=colour, lw=1.0, ls=dash)
             axes.plot(mean, height, marker, color=colour, ms=4)
     for _, _, marker, colour, label in marks:
         axes.plot([], [], marker, color=colour, ms=4, ls="none", label=label)

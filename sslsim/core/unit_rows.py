@@ -26,6 +26,6 @@ def unit_rows(z: torch.Tensor) -> torch.Tensor:
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     zero = (z == 0).all(dim=1, keepdim=True)
-    # Constants replace rows of zeros before and after, so no gradient flows through them.
-    filled = torch.where(zero, 1.0, z)
-    return torch.where(zero, 0.0, torch.nn.functional.normalize(filled, dim=1))
+    # Constants replace rows of zeros and their norms, so no gradient flows through them.
+    norms = torch.linalg.vector_norm(torch.where(zero, 1.0, z), dim=1, keepdim=True)
+    return z / torch.where(zero, torch.inf, norms.clamp_min(1e-12))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from sslsim.core.unit_rows import unit_rows
@@ -59,11 +61,37 @@ def simclr(
     both = torch.cat([z, z_prime])  # (2 n, d)
     if similarity == "cosine":
         both = unit_rows(both)
-    logits = both @ both.T / temperature  # (2 n, 2 n)
     n, indices = len(z), torch.arange(len(both), device=z.device)
-    itself = torch.eye(len(both), dtype=torch.bool, device=z.device)
-    logits = logits.masked_fill_(itself, -torch.inf)  # fill_diagonal_ has no rule for vmap
+    itself = torch.diag(both.new_full((2 * n,), -torch.inf))
+    logits = _Products.apply(both, itself, 1 / temperature)  # (2 n, 2 n)
     return torch.nn.functional.cross_entropy(logits, (indices + n) % (2 * n))
+
+
+class _Products(torch.autograd.Function):
+    """``offset + scale Z Z^T``: its gradient is one product of matrices, where autograd has two."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z: torch.Tensor, offset: torch.Tensor, scale: float) -> torch.Tensor:
+        return torch.addmm(offset, z, z.T, alpha=scale)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        z, _, ctx.scale = inputs
+        ctx.save_for_backward(z)
+        ctx.save_for_forward(z)
+
+    @staticmethod
+    def backward(ctx: Any, change: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (z,) = ctx.saved_tensors
+        return ctx.scale * (change + change.T) @ z, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, dz: torch.Tensor, *_: Any) -> torch.Tensor:
+        (z,) = ctx.saved_tensors
+        half = ctx.scale * dz @ z.T
+        return half + half.T
 
 
 def moco_v3(

@@ -25,6 +25,9 @@ from sslsim.core.errors import reason
 from sslsim.core.files import plain, read_json, sweep, whole_file, write_json
 from sslsim.runs.stored import stored_config
 
+INSTRUCTION_SETS = ("avx2", "avx512", "amx")
+"""Instruction sets on which the speed of matrix products depends."""
+
 _PACKAGES = ("sslsim", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "matplotlib")
 _PROGRESS = ("checkpoints", "encoders", "cells", "records.jsonl", "measured.jsonl")
 _PARTIAL = ".partial-"  # results that are being written, followed by 16 digits
@@ -314,7 +317,10 @@ def described_run(command: str, options: Any) -> dict[str, Any]:
     dict
         ``command``, ``options``, ``revision`` (git commit of the package's checkout, with
         ``+changes`` if files differ from it; None outside a checkout), ``versions`` (of Python and
-        the packages) and ``machine`` (platform, processor count, threads of torch).
+        the packages) and ``machine``: ``platform``, ``processor`` (its model), ``instruction_sets``
+        (of :data:`INSTRUCTION_SETS`, those that it has, where the system tells), ``processors``
+        (their number), and, where torch is loaded, ``torch_threads`` and ``torch_capability`` (the
+        instruction set for which torch chooses its code). It never holds a host's name.
 
     Examples
     --------
@@ -441,6 +447,47 @@ def _machine() -> dict[str, Any]:
     torch = sys.modules.get("torch")
     return {
         "platform": platform.platform(),
+        **processor_of(_cpuinfo()),
         "processors": os.cpu_count(),
         "torch_threads": None if torch is None else torch.get_num_threads(),
+        "torch_capability": None if torch is None else torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def processor_of(cpuinfo: str) -> dict[str, Any]:
+    r"""Model of a processor and its instruction sets for matrices.
+
+    Parameters
+    ----------
+    cpuinfo : str
+        What Linux says in ``/proc/cpuinfo``; empty on other systems.
+
+    Returns
+    -------
+    dict
+        ``processor``, or its architecture where the model is unknown, and ``instruction_sets``.
+
+    Examples
+    --------
+    >>> processor_of("model name\t: Some CPU\nflags\t\t: fpu avx2 avx512f avx512vl amx_tile\n")
+    {'processor': 'Some CPU', 'instruction_sets': ['avx2', 'avx512', 'amx']}
+    """
+    lines = (line.partition(":") for line in cpuinfo.splitlines())
+    known: dict[str, str] = {}
+    for key, _, value in lines:
+        known.setdefault(key.strip(), value.strip())
+    flags = known.get("flags", "").split()
+    return {
+        "processor": known.get("model name") or platform.processor() or platform.machine(),
+        "instruction_sets": [
+            name for name in INSTRUCTION_SETS if any(flag.startswith(name) for flag in flags)
+        ],
+    }
+
+
+@cache
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

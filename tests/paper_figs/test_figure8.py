@@ -183,7 +183,8 @@ def test_scores_and_layers_are_those_stored(whole):
         assert all([one["low"], one["high"]] in ends for one in expected)
 
     test = result["sets"][0]["comparisons"][0]
-    assert f"{test['difference']:.3g} ± {test['standard_error']:.2g}" in caption
+    ends = f"{test['difference']:.2f} [{test['low']:.2f}, {test['high']:.2f}]"
+    assert f"{ends} (90 % interval over images" in caption
     assert "100 candidates" in caption
     assert "seeds 0, 1 and 2" in caption
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from mode_table import STUDIES, claims, group_of, table
+from claims.modes import STUDIES, group_of
 from scipy import stats
 
 from paper_figs.paper.figure8_memorization import figure as figure8
@@ -117,6 +117,29 @@ def test_differences_of_sets_have_90_percent_intervals_over_pairs(panels, same_l
     same_lines(axes, [*expected, ([0, 0], WHOLE)])
     assert [text.get_text() for text in axes.texts] == ["p 0.034", "p < 0.0001"]
     assert axes.get_title(loc="left").endswith("3 pairs of encoders")
+
+
+def test_intervals_over_images_and_pairs_are_drawn_where_a_result_has_them(tmp_path, figure_of):
+    result, arrays = split_study()
+    for shift, scores in enumerate(result["sets"]):
+        scores["comparisons"] = [
+            {"above": above, "below": below, "p": 0.2, "low": low - shift, "high": high + shift}
+            for above, below, low, high in (
+                ("candidate", "shared", -2.0, 3.0),
+                ("shared", "independent", -4.0, 5.0),
+            )
+        ]
+    write_json(tmp_path / "memorization.json", result)
+    write_arrays(tmp_path / "scores.npz", **arrays)
+    panels = figure_of(memorization.draw_memorization, tmp_path).get_axes()
+    titles = {axes.get_title(loc="left").split(",")[0]: axes for axes in panels}
+    sets = titles["Differences of sets"]
+    lines = [line.get_xdata() for line in sets.get_lines() if len(line.get_xdata()) == 2][:2]
+    assert [list(ends) for ends in lines] == [[-2.0, 3.0], [-4.0, 5.0]]
+    assert "90 % intervals over images and pairs" in sets.get_xlabel()
+    bars = [part[:, 1] for bars in titles["By layer"].collections for part in bars.get_segments()]
+    expected = [[-3.0, 4.0], [-2.0, 3.0], [-5.0, 6.0], [-4.0, 5.0]]
+    np.testing.assert_allclose(sorted(map(list, bars)), sorted(expected))
 
 
 def test_outliers_show_every_pair_their_mean_and_that_of_mean_scores(panels, same_lines):
@@ -327,27 +350,3 @@ def test_modes_are_drawn_with_the_numbers_of_the_file(study, tmp_path, monkeypat
         for which in ("most", "random", "least", "first", "last")
     ]
     np.testing.assert_allclose([y for _, y in points], expected)
-
-
-def test_the_page_of_modes_has_the_stored_numbers():
-    page = (RESULTS.parents[1] / "experiments/docs/memorization_modes.md").read_text("utf-8")
-    rows = [line for line in page.splitlines() if line.count("|") == 5]
-    assert [row for row in table() if row not in rows] == []
-    answer = " ".join(page.partition("## Answer")[2].partition("## Limits")[0].split())
-    answer = answer.replace(" points [", " [")
-    assert [claim for claim in claims() if claim not in answer] == []
-
-
-def test_what_the_page_of_modes_says_of_bands_is_so():
-    """Memorisation of views falls in all bands but the fourth, whose interval includes 0."""
-    bands = group_of("fixed")["changes"]["full"]["from_control"]["bands"]
-    relative = bands["seen_relative"]
-    assert [high < 0 for high in relative["high"]] == [band != 3 for band in range(8)]
-    ends = (relative["mean"][3], relative["low"][3], relative["high"][3])
-    assert [round(value, 2) for value in ends] == [-0.12, -0.25, 0.01]
-    falls = sorted(-value for value in relative["mean"])
-    assert [round(falls[0], 2), round(falls[-1], 2)] == [0.05, 0.23]
-    added = [round(value, 1) for value in bands["instance_reduction"]["mean"]]
-    assert (added[0], *added[2:4]) == (-0.4, 3.9, 2.8)
-    alone = [round(100 * value, 1) for value in bands["linear_unseen_only"]["mean"]]
-    assert (alone[0], alone[2]) == (-7.3, 6.2)

@@ -106,12 +106,14 @@ def test_a_study_shows_maps_curves_and_correlations(
     )
     for axes, values in (
         (panels[0], 100 * accuracy),
-        (panels[1], reduction / reduction.max(axis=1, keepdims=True)),
+        (panels[1], 100 * reduction / reduction.max(axis=1, keepdims=True)),
     ):
         (image,) = axes.get_images()
         np.testing.assert_allclose(image.get_array(), values)
         names = [tick.get_text() for tick in axes.get_yticklabels()]
         assert names == ["layer1", "representation", "embedding"]
+        cells = np.array([float(text.get_text()) for text in axes.texts]).reshape(values.shape)
+        np.testing.assert_allclose(cells, values, atol=0.1)
     assert "eps 0.25" in panels[1].get_title(loc="left")
     accuracies, bands, reductions = curve_marks(result, group)
     same_lines(panels[2], accuracies)
@@ -147,9 +149,10 @@ def test_figure_6_shows_every_curve_and_every_correlation(same_lines, same_bands
         figure, caption = figure6_overfitting.figure(RESULTS)
     result = read_json(RESULTS / "overfitting/overfitting.json")
     panels = [axes for axes in figure.get_axes() if axes.get_label() != "<colorbar>"]
-    accuracies, bands, reductions = curve_marks(result, 2)
-    labels = figure6_overfitting.labels(result["groups"])
-    assert f"a to d: {labels[2]} (" in " ".join(caption.split())
+    group = figure6_overfitting.most_overfit(result)
+    accuracies, bands, reductions = curve_marks(result, group)
+    labels = overfitting.short_labels(result["groups"])
+    assert f"a to d: {labels[group]} (" in " ".join(caption.split())
     same_lines(panels[2], accuracies)
     same_bands(panels[2], bands)
     same_lines(panels[3], reductions)

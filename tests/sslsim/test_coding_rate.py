@@ -132,6 +132,18 @@ def test_zeros_tiny_distortions_and_huge_embeddings_have_finite_rates():
     assert abs(coding_rate_reduction(z, torch.arange(3), 1e-200)) > 100
 
 
+@pytest.mark.machine
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e-12, 1.0, 1e15, 1e25])
+@pytest.mark.parametrize("eps", [1e-6, 1e-3, 0.7])
+def test_embeddings_whose_squares_leave_float32_take_the_route_of_their_true_norm(scale, eps):
+    # One direction: the other eigenvalues, 1 exactly, are lost in a Gram matrix that is too large.
+    z = (scale * normal(60, 1).double() * torch.linspace(0.3, 1.7, 5)).float()
+    found = coding_rate(z, eps * scale)
+    assert abs(found - coding_rate(z.double(), eps * scale)) < 1e-8
+    expected = twin.coding_rate(z.double().numpy(), eps * scale)
+    assert abs(float(found) - expected) < 1e-8
+
+
 @pytest.mark.parametrize(("n", "m", "d"), [(6, 8, 4), (4, 9, 6)])
 def test_a_linear_encoder_of_identical_unit_views_ends_at_the_analytic_optimum(n, m, d):
     x, labels, eps = normal(n, m), instance_groups(n, 2), 0.5

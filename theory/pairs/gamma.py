@@ -27,8 +27,9 @@ from theory.pairs.views import view_pairs
 
 Indices = NDArray[np.int64]
 
-CHUNK_BYTES = 64 * 2**20
-"""Bytes of float64 that one chunk of one view may take, unless told otherwise."""
+CHUNK_BYTES = 16 * 2**20
+"""Bytes of float64 that one chunk of one view may take, unless told otherwise. Memory of this size
+is reused by the next chunk; from 32 MiB on, the system would clear new memory each time."""
 
 _LEAST, _MOST = 1e-290, 1e290  # of the mean squared norm of a view
 

@@ -62,6 +62,8 @@ class Spectrum:
     lowest : float
         Smallest eigenvalue; if only the top was computed, the smallest Ritz value, which is equal
         or slightly larger.
+    matrix : ndarray, shape (m, m), or None
+        The matrix, where it was formed.
     """
 
     eigenvalues: Array
@@ -72,6 +74,7 @@ class Spectrum:
     route: str
     passes: int
     lowest: float
+    matrix: Array | None = None
 
 
 def spectrum(
@@ -141,7 +144,7 @@ def spectrum(
     rounding = _rounding(_magnitude(pairs), max(pairs.n, pairs.m))
     values[np.abs(values) <= rounding] = 0.0
     positive = None if gamma is None else count_above(gamma, rounding)
-    return Spectrum(values, vectors, residuals, False, positive, route, passes, lowest)
+    return Spectrum(values, vectors, residuals, False, positive, route, passes, lowest, gamma)
 
 
 def route_by_size(n: int, m: int, k: int) -> str:
@@ -359,6 +362,7 @@ def _whole(matrix: Array, basis: Array | None, pairs: Pairs) -> Spectrum:
         route="dense",
         passes=0,
         lowest=float(values[-1]),
+        matrix=matrix if basis is None else None,
     )
 
 

@@ -20,7 +20,8 @@ Correlated folds
 
 Eigenvectors of nine tenths come without an eigenproblem of size m: by a Rayleigh-Ritz step in the
 span of the sample's top d + 10 eigenvectors V and of their images under the Gamma of the fold that
-is left out. Every route to the eigenvectors of the sample has the same two passes over the pairs.
+is left out. Every route to the eigenvectors of the sample has the same two passes over the pairs;
+without the matrix Gamma (streamed), the second one costs more.
 """
 
 from __future__ import annotations
@@ -93,9 +94,9 @@ def held_out_eigenvalues(
     Returns
     -------
     HeldOut
-        Values in the order of the sample's modes. With k = d + 10 they cost 16 n m k floating-point
-        operations, and 4 n m 10 k more where not all eigenvectors were computed (krylov, streamed);
-        they take 80 m k + 32 n k bytes.
+        Values in the order of the sample's modes. With k = d + 10 they cost 12 n m k floating-point
+        operations, and 20 m^2 k more with the matrix Gamma or 40 n m k without it (streamed); they
+        take 80 m k + 32 n k bytes.
 
     Examples
     --------
@@ -135,33 +136,24 @@ def _held_out_coordinates(
     """Both views of every pair along the top eigenvectors of the other folds, (n, dim) each."""
     basis = spectrum.eigenvectors[:, : dim + GUARD]
     k = basis.shape[1]
-    images = _fold_images(pairs, basis, fold, folds)
+    a, b, images = _along_basis(pairs, basis, fold, folds)
     floor = 1e-12 * max(float(np.abs(images).max(initial=0.0)), np.finfo(np.float64).tiny)
     added = [complement(basis, image - basis @ (basis.T @ image), floor) for image in images]
     ends = np.cumsum([0, *(block.shape[1] for block in added)])
+    whole = [_gamma_between(spectrum, block) for block in added]
+    streamed = spectrum.matrix is None and not spectrum.complete
     stacked = np.hstack(added)
-    whole = [np.zeros((block.shape[1],) * 2) for block in added]
-    if spectrum.complete:
-        for j, block in enumerate(added):
-            inside = spectrum.eigenvectors.T @ block
-            whole[j] = inside.T @ (spectrum.eigenvalues[:, None] * inside)
-    a = np.zeros((pairs.n, k + max(np.diff(ends))))
-    b = np.zeros_like(a)
     row = 0
     for x, x_prime in pairs:
         here = fold[row : row + len(x)]
-        for view, coordinates in ((x, a), (x_prime, b)):
-            coordinates[row : row + len(x), :k] = view @ basis
-        if not spectrum.complete:
-            left, right = x @ stacked, x_prime @ stacked
         for j, block in enumerate(added):
-            columns, at = slice(ends[j], ends[j + 1]), np.flatnonzero(here == j)
-            place = slice(k, k + block.shape[1])
-            if spectrum.complete:
-                a[row + at, place], b[row + at, place] = x[at] @ block, x_prime[at] @ block
-            else:
+            place, at = slice(k, k + block.shape[1]), np.flatnonzero(here == j)
+            a[row + at, place], b[row + at, place] = x[at] @ block, x_prime[at] @ block
+        if streamed:
+            left, right = x @ stacked, x_prime @ stacked
+            for j, start in enumerate(ends[:-1]):
+                columns = slice(start, ends[j + 1])
                 whole[j] += _symmetric(left[:, columns], right[:, columns]) / pairs.n
-                a[row + at, place], b[row + at, place] = left[at, columns], right[at, columns]
         row += len(x)
     total = images.sum(axis=0)
     for j, block in enumerate(added):
@@ -179,19 +171,36 @@ def _held_out_coordinates(
     return a[:, :dim], b[:, :dim]
 
 
-def _fold_images(pairs: Pairs, basis: Array, fold: Indices, folds: int) -> Array:
-    """Part of Gamma from each fold, times a basis, shape (folds, m, k)."""
+def _along_basis(
+    pairs: Pairs, basis: Array, fold: Indices, folds: int
+) -> tuple[Array, Array, Array]:
+    """Both views along a basis, (n, 2 k) with k columns to fill, and each fold's Gamma times it."""
+    k = basis.shape[1]
+    a, b = np.zeros((pairs.n, 2 * k)), np.zeros((pairs.n, 2 * k))
     images = np.zeros((folds, *basis.shape))
     row = 0
     for x, x_prime in pairs:
         here = fold[row : row + len(x)]
         for j in range(folds):
-            p, q = x[here == j], x_prime[here == j]
-            images[j] += p.T @ (q @ basis)
-            images[j] += q.T @ (p @ basis)
+            at = np.flatnonzero(here == j)
+            p, q = x[at], x_prime[at]
+            left, right = p @ basis, q @ basis
+            a[row + at, :k], b[row + at, :k] = left, right
+            images[j] += p.T @ right
+            images[j] += q.T @ left
         row += len(x)
     images *= 0.5 / pairs.n
-    return images
+    return a, b, images
+
+
+def _gamma_between(spectrum: Spectrum, block: Array) -> Array:
+    """``block^T Gamma block``; zero, to be added to, if Gamma is only known by its pairs."""
+    if spectrum.matrix is not None:
+        return block.T @ (spectrum.matrix @ block)
+    if spectrum.complete:
+        inside = spectrum.eigenvectors.T @ block
+        return inside.T @ (spectrum.eigenvalues[:, None] * inside)
+    return np.zeros((block.shape[1],) * 2)
 
 
 def _symmetric(left: Array, right: Array) -> Array:

@@ -1,7 +1,4 @@
-"""What the site adds to the pages: pictures, results of the README, links in docstrings.
-
-Where there is a folder ``figures``, as ``sslsim figures`` writes it, the gallery shows these too.
-"""
+"""What the site adds to the pages: pictures, results of the README, links in docstrings."""
 
 import re
 from pathlib import Path
@@ -17,9 +14,8 @@ def on_files(files: Any, config: Any) -> Any:
     """Add the pictures to the files of the site."""
     from mkdocs.structure.files import File
 
-    for folder, names in (("paper_figs/gallery", "*.png"), ("figures", "figure*.png")):
-        for path in (ROOT / folder).glob(names):
-            files.append(File.generated(config, f"pictures/{path.name}", abs_src_path=str(path)))
+    for path in (ROOT / "paper_figs" / "gallery").glob("*.png"):
+        files.append(File.generated(config, f"pictures/{path.name}", abs_src_path=str(path)))
     return files
 
 
@@ -27,12 +23,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Fill the gaps of the pages, and point to the pictures."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("experiments/docs/", "")
     results = readme.partition("## Results\n")[2].partition("\n## ")[0]
-    figures = [
-        f"![{path.stem}](pictures/{path.stem}.png)\n\n{path.read_text(encoding='utf-8')}"
-        for path in sorted((ROOT / "figures").glob("figure*.md"))
-    ]
-    for gap, text in (("results of the README", results), ("figures", "\n".join(figures))):
-        markdown = markdown.replace(f"<!-- {gap} -->", text)
+    markdown = markdown.replace("<!-- results of the README -->", results)
     return _GALLERY.sub("(" + "../" * page.file.src_uri.count("/") + "pictures/", markdown)
 
 

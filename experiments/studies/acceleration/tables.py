@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from experiments.summary import Agreement, Number, Result, Summary, Table
+from experiments.summary import NOT_NEGATIVE, Agreement, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     entries,
     finite,
@@ -60,6 +61,7 @@ def acceleration_summary(result: Result) -> Summary:
         ),
     )
     agreements, headline = [], []
+    claim = None
     for arm in arms[1:]:
         measure = "; ".join(
             f"{words(name, 40)} {_ratio(mapping(arm, 'passages', name), 'sooner')}"
@@ -73,13 +75,29 @@ def acceleration_summary(result: Result) -> Summary:
             value = finite(best, "passages", names[0], key, "mean")
             what = f"{words(best.get('arm'), 40)}: times less {label} to {words(names[0], 40)}"
             headline.append(Number(what, value))
+        claim = _claim(best, names, first, seeds)
     return Summary(
         "Late modes sooner",
         numbers=tuple(headline),
         agreements=tuple(agreements),
         tables=(sooner, ends),
+        claim=claim,
         caveats=_caveats(result, arms, names, seeds),
     )
+
+
+def _claim(arm: Result, names: Sequence[str], first: str, seeds: int) -> Claim | None:
+    """How many times sooner than the first way the last one reaches the first target it reaches."""
+    for name in names:
+        mean, low, high = (
+            finite(arm, "passages", name, "sooner", key) for key in ("mean", "low", "high")
+        )
+        if mean is not None:
+            what = f"{words(arm.get('arm'), 40)}: times fewer updates to {words(name, 40)}"
+            reached = f"reached by {number(finite(arm, 'passages', name, 'reached'))} of {seeds}"
+            note = f"{first} 1; {reached} seeds"
+            return Claim(Number(what, mean), low, high, note=note, range=NOT_NEGATIVE)
+    return None
 
 
 _END = {

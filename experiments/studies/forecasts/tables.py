@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from experiments.summary import Agreement, Number, Result, Summary, Table
+from experiments.summary import NOT_NEGATIVE, Agreement, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     entries,
     finite,
@@ -15,6 +15,7 @@ from experiments.tables import (
     words,
 )
 
+_NAIVE = "last_rate"
 _MOST_ROWS = 300  # forecasts shown one by one
 
 
@@ -74,8 +75,16 @@ def forecast_summary(result: Result) -> Summary:
         agreements.append(Agreement("steps inside their interval", percent(covered), nominal))
         if level is not None and covered < level - 0.15:
             caveats.append(f"intervals cover {percent(covered)} of the steps, {nominal}")
+    naive = finite(summary, "forecasters", _NAIVE, "median_time_error")
+    inside = f"{percent(covered)} of the steps inside their {percent(level)} interval"
     return Summary(
         "Forecasts",
+        claim=Claim(
+            Number("median error of times left", error, share=True),
+            beside=(Number("last rate kept up", naive, share=True),),
+            note="" if covered is None else inside,
+            range=NOT_NEGATIVE,
+        ),
         numbers=(
             Number("median error of rates", finite(law, "median_rate_error"), share=True),
             Number("median error of times left", error, share=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations_with_replacement
 
 from experiments.studies.linear.tables import time_agreements, time_numbers
-from experiments.summary import Agreement, Number, Result, Summary, Table
+from experiments.summary import Agreement, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     at,
     entries,
@@ -90,6 +90,14 @@ def ntk_summary(result: Result) -> Summary:
             caveats.append("the kernel's prediction of the embedding is hardly above chance")
     return Summary(
         "Tangent kernel",
+        claim=Claim(
+            Number("embedding predicted by the kernel, subspace alignment", aligned),
+            beside=(
+                *([] if untrained is None else [Number("untrained network's kernel", untrained)]),
+                Number("chance", chance),
+            ),
+            range=(0.0, 1.0),
+        ),
         numbers=(
             Number("subspace alignment", aligned),
             Number("linear CKA", cka),
@@ -147,8 +155,13 @@ def ntk_across_summary(result: Result) -> Summary:
         chance += f" to {number(alike, 2)}"
     size = f"{words(result.get('modes'))} modes of {words(result.get('n_pairs'))} pairs"
     count = len(methods)
+    own = at(numbers(at(matrices[0], 0)), count)
     return Summary(
         "Tangent kernels across methods",
+        claim=Claim(
+            Number(f"{at(methods, 0) or '-'}: embedding predicted by the kernel, alignment", own),
+            note=chance,
+        ),
         agreements=tuple(
             Agreement(
                 f"{method}: embedding and its kernel's prediction, subspace alignment",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.summary import Agreement, Number, Result, Summary, Table
+from experiments.summary import NOT_NEGATIVE, Agreement, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     at,
     finite,
@@ -62,6 +62,12 @@ def prediction_summary(result: Result) -> Summary:
     )
     return Summary(
         "Prediction",
+        claim=Claim(
+            Number("first step time, before any training", at(times, 0)),
+            at(low, 0),
+            at(high, 0),
+            note="no training; the interval is for other pairs of the same population",
+        ),
         numbers=(
             Number("first step time", at(times, 0)),
             Number("last step time", at(times, len(times) - 1)),
@@ -151,6 +157,15 @@ def comparison_summary(result: Result) -> Summary:
         caveats.append("no predicted step was seen in training")
     return Summary(
         "Prediction against training",
+        claim=Claim(
+            Number("mean error of step times", mean, share=True),
+            beside=(
+                Number("one pair an image", pair_error, share=True)
+                if one_pair
+                else Number("naive prediction", baseline, share=True),
+            ),
+            range=NOT_NEGATIVE,
+        ),
         numbers=(
             Number("mean error of step times", mean, share=True),
             *(
@@ -231,6 +246,17 @@ def _run_comparison_summary(result: Result) -> Summary:
     )
     return Summary(
         "Linear theory against the run",
+        claim=Claim(
+            Number(
+                "error of step times up to one factor",
+                finite(result, "mean_scaled_relative_error"),
+                share=True,
+            ),
+            beside=(
+                Number("without the factor", finite(result, "mean_relative_error"), share=True),
+            ),
+            range=NOT_NEGATIVE,
+        ),
         numbers=time_numbers(result),
         agreements=time_agreements(result, "step times by linear theory"),
         tables=(
@@ -271,6 +297,7 @@ def time_agreements(result: Result, what: str) -> tuple[Agreement, ...]:
     )
 
 
+_ENDS = ("low", "high")
 _WAYS = {"last": "last layer scaled", "centred": "initial outputs subtracted"}
 _PREDICTIONS = {"kernel": "traced kernel", "full_kernel": "all blocks", "limit": "infinite width"}
 
@@ -279,6 +306,7 @@ def wide_summary(result: Result) -> Summary:
     """Errors of kernel predictions by the width of networks."""
     widths = sequence(result, "widths")
     tables, agreements, main, caveats = [], [], [], []
+    claim = None
     for way in mapping(result, "ways"):
         parts = {name: mapping(result, "ways", way, name) for name in _PREDICTIONS}
         moves = sequence(result, "ways", way, "kernel_change")
@@ -319,9 +347,15 @@ def wide_summary(result: Result) -> Summary:
                     f"width {words(widths[0])}: {percent(at(errors, 0))}; exponent {slopes[0]}",
                 )
             )
+        if claim is None and widths:
+            low, high = (at(numbers(parts["kernel"], end), len(widths) - 1) for end in _ENDS)
+            narrow = Number(f"width {words(widths[0])}", at(errors, 0), share=True)
+            claim = Claim(main[0], low, high, (narrow,))
         if None in numbers(parts["kernel"], "low"):
             caveats.append(f"errors of {way} have no interval")
-    return Summary("Wide networks", tuple(main), tuple(agreements), tuple(tables), tuple(caveats))
+    return Summary(
+        "Wide networks", tuple(main), tuple(agreements), tuple(tables), tuple(caveats), claim
+    )
 
 
 def _error(part: Result, place: int) -> str:

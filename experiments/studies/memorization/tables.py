@@ -10,7 +10,7 @@ from experiments.studies.memorization.analysis.tables import (
     predictors_table,
     units_table,
 )
-from experiments.summary import Agreement, Number, Result, Summary, Table
+from experiments.summary import Agreement, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     at,
     entries,
@@ -133,6 +133,9 @@ def memorization_summary(result: Result) -> Summary:
     headings = [f"{key}, {name}" for name in forms for key in ("mean", "standard deviation")]
     tables = [Table(caption, ("layer", *headings), scores)]
     agreements, main, caveats = [], [], []
+    claim = None
+    count = finite(result, "seeds")
+    pairs = "" if count is None else f", {number(count)} encoder pairs"
     for place, tests in enumerate(sequence(result, "sets")):
         layer = at(layers, place) or f"layer {place + 1}"
         comparisons = entries(tests, "comparisons")
@@ -167,9 +170,14 @@ def memorization_summary(result: Result) -> Summary:
                 Number(row[0], finite(test, "difference"))
                 for row, test in zip(rows, comparisons, strict=True)
             ]
+            if comparisons:
+                ends = [finite(comparisons[0], end) for end in ("low", "high")]
+                what = Number(f"{layer}: {main[0].label}", main[0].value)
+                claim = Claim(what, *ends, note=f"0 if not memorised; p {rows[0][4]}{pairs}")
         tables.append(Table(caption, ("expected", *_TESTS, *forms), rows, folded=place > 0))
     if not main and layers:
         main.append(Number(f"mean score of {layers[0]}", at(numbers(result, "mean"), 0)))
+        claim = Claim(main[0], note="no shared images to compare with")
     tables.append(_side_by_side(result, forms, layers))
     for group, kinds in mapping(result, "atypical").items():
         low = "; low where memorised: g saw them, not f" if group == "independent" else ""
@@ -226,7 +234,9 @@ def memorization_summary(result: Result) -> Summary:
     caption = "Rankings of other studies; intervals over images"
     tables.append(Table(caption, ("study", "layer", *_RANKS, *_CORRECTED), others_rows))
     tables.append(predictors_table(result))
-    return Summary("Memorisation", tuple(main), tuple(agreements), tuple(tables), tuple(caveats))
+    return Summary(
+        "Memorisation", tuple(main), tuple(agreements), tuple(tables), tuple(caveats), claim
+    )
 
 
 _TESTS = {  # key of a test and its digits, by heading
@@ -339,6 +349,7 @@ def _compared(study: Result) -> str:
 def removal_summary(result: Result) -> Summary:
     """Accuracies by what was removed from training."""
     tables, agreements = [], []
+    claim = None
     for measured in entries(result, "results"):
         label = f"{words(measured.get('measure'), 40)}, {words(measured.get('data'), 60)}"
         none = interval_of(measured, "none", scale=_POINTS)
@@ -355,12 +366,23 @@ def removal_summary(result: Result) -> Summary:
                 if point is points[-1] and beyond != "-":
                     what = f"{label}: {which} memorised {share} removed, against as many at random"
                     agreements.append(Agreement(what, f"{beyond} points", "0 if scores do not say"))
+                    if claim is None and which == "most":
+                        claim = _points(f"{what}, points", mapping(point, "from_random"))
         caption = f"{label}: accuracy in per cent by images removed from the encoder's training"
         if "pool" in result:
             caption += f", of {words(result['pool'])}"
         headers = ("removed", "share", "accuracy", "less that of none", "less that of random ones")
         tables.append(Table(caption + _over_seeds(result), headers, tuple(rows)))
-    return Summary("Removal", (), tuple(agreements), tuple(tables), _few_seeds(result))
+    return Summary("Removal", (), tuple(agreements), tuple(tables), _few_seeds(result), claim)
+
+
+def _points(what: str, found: Result) -> Claim:
+    """A difference of accuracies."""
+    mean, low, high = (
+        None if (end := finite(found, key)) is None else _POINTS * end
+        for key in ("mean", "low", "high")
+    )
+    return Claim(Number(what, mean), low, high, note="0 if scores do not say")
 
 
 def penalty_summary(result: Result) -> Summary:
@@ -376,7 +398,23 @@ def penalty_summary(result: Result) -> Summary:
         Table(f"Penalty on alignment, paid by {target}{_over_seeds(result)}", headers, tuple(rows))
         for target, rows in targets.items()
     )
-    return Summary("Penalty", tables=tables, caveats=_few_seeds(result))
+    return Summary("Penalty", tables=tables, caveats=_few_seeds(result), claim=_paid(result))
+
+
+def _paid(result: Result) -> Claim | None:
+    """What the strongest penalty changes of the first measure."""
+    rows = entries(result, "rows")
+    if not rows:
+        return None
+    row = max(rows, key=lambda row: finite(row, "strength") or 0.0)
+    for name, measure in mapping(row, "measures").items():
+        mean, low, high = (finite(measure, "from_zero", key) for key in ("mean", "low", "high"))
+        strength = number(finite(row, "strength"))
+        what = Number(f"change of {words(name, 60)} by a penalty of {strength}", mean)
+        before = finite(measure, "value", "mean")
+        without = None if before is None or mean is None else before - mean
+        return Claim(what, low, high, (Number("value without penalty", without),))
+    return None
 
 
 def _over_seeds(result: Result) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.summary import Agreement, Number, Result, Summary, Table
+from experiments.summary import Agreement, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     at,
     entries,
@@ -37,6 +37,7 @@ def mode_summary(result: Result) -> Summary:
     agreements: list[Agreement] = []
     main: list[Number] = []
     caveats: list[str] = []
+    claim: Claim | None = None
     for group in entries(result, "groups"):
         name = " ".join(words(group.get(key), 40) for key in ("method", "encoder", "views", "run"))
         tables += [
@@ -58,6 +59,12 @@ def mode_summary(result: Result) -> Summary:
             if variant == "control":
                 continue
             of = mapping(change, "from_control", "numbers")
+            if claim is None:
+                mean, low, high = (
+                    finite(of, f"{kind}_ratio", key) for key in ("mean", "low", "high")
+                )
+                what = f"{run}: change of memorisation (ratio) by {words(variant, 40)}"
+                claim = Claim(Number(what, mean), low, high, note="0: as plain further training")
             agreements.append(
                 Agreement(
                     f"{run}: {words(variant, 40)}, memorisation (ratio)",
@@ -71,7 +78,7 @@ def mode_summary(result: Result) -> Summary:
             if found != "-":
                 agreements.append(Agreement(f"{run}: {what}", f"{found} points", "0"))
     return Summary(
-        "Memorisation by mode", tuple(main), tuple(agreements), tuple(tables), tuple(caveats)
+        "Memorisation by mode", tuple(main), tuple(agreements), tuple(tables), tuple(caveats), claim
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from experiments.summary import Agreement, Result, Summary, Table
+from collections.abc import Sequence
+
+from experiments.summary import Agreement, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     at,
     entries,
@@ -46,7 +48,23 @@ def modes_summary(result: Result) -> Summary:
     grey = finite(result, "grey_images")
     if grey:
         caveats.append(f"{number(grey)} grey images, which have no hue, are left out")
-    return Summary("Modes", (), tuple(agreements), tuple(tables), tuple(caveats))
+    claim = _claim(entries(result, "groups"))
+    return Summary("Modes", (), tuple(agreements), tuple(tables), tuple(caveats), claim)
+
+
+def _claim(groups: Sequence[Result]) -> Claim | None:
+    """By how much all modes of the first group are more accurate than an untrained network's."""
+    for group in groups:
+        gain = mapping(group, "gain", "untrained")
+        mean, low, high = (
+            None if end is None else 100 * end
+            for end in (at(numbers(gain, key)[-1:], 0) for key in ("mean", "low", "high"))
+        )
+        if mean is not None:
+            what = f"{words(group.get('label'), 80)}: accuracy of all modes less that of an "
+            what += "untrained network's, points"
+            return Claim(Number(what, mean), low, high, note="0 if training adds nothing")
+    return None
 
 
 def _over_seeds(values: Result, *places: int, scale: float = 1.0, digits: int = 2) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from experiments.summary import Agreement, Number, Result, Summary, Table
+from collections.abc import Sequence
+
+from experiments.summary import Agreement, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     at,
     entries,
@@ -69,7 +71,34 @@ def overfitting_summary(result: Result) -> Summary:
         if count < 3:
             lack = "no interval" if count < 2 else "fewer than three"
             caveats.append(f"{label}: {seeds}, {lack}")
-    return Summary("Overfitting", tuple(main), tuple(agreements), tuple(tables), tuple(caveats))
+    return Summary(
+        "Overfitting",
+        tuple(main),
+        tuple(agreements),
+        tuple(tables),
+        tuple(caveats),
+        _largest_fall(groups),
+    )
+
+
+def _largest_fall(groups: Sequence[Result]) -> Claim | None:
+    """The fall of the last layer where it is largest."""
+    falls = []
+    for group in groups:
+        ends = (
+            at(numbers(group, "linear_fall_by_others", key)[-1:], 0)
+            for key in ("mean", "low", "high")
+        )
+        mean, low, high = ends
+        if mean is not None:
+            falls.append((mean, low, high, group))
+    if not falls:
+        return None
+    mean, low, high, group = max(falls, key=lambda fall: fall[0])
+    layer = words(at(sequence(group, "layers")[-1:], 0), 60)
+    what = f"{words(group.get('label'), 100)}: fall of the linear probe, {layer}"
+    chosen = "" if len(groups) == 1 else f"; the largest of {len(groups)} groups"
+    return Claim(Number(what, mean, share=True), low, high, note=f"0 without overfitting{chosen}")
 
 
 _ACCURACIES = {"peak": "peak", "end": "end", "fall": "fall", "fall_by_others": "fall by others"}
@@ -118,4 +147,5 @@ def _correlation(group: Result, signal: str, eps: int, layer: int, span: str = "
     mean, low, high = (
         at(numbers(at(sequence(values, kind), eps)), layer) for kind in ("mean", "low", "high")
     )
+    low, high = (None if end is None else min(max(end, -1.0), 1.0) for end in (low, high))
     return interval(mean, low, high, digits=2)

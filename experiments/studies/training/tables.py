@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.summary import Number, Result, Summary, Table
+from experiments.summary import NOT_NEGATIVE, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     at,
     finite,
@@ -60,6 +60,11 @@ def training_summary(result: Result) -> Summary:
     )
     return Summary(
         "Training",
+        claim=Claim(
+            Number("detected steps", finite(result, "detected_steps")),
+            note="" if dim is None else f"{number(dim)} dimensions of the embedding",
+            range=NOT_NEGATIVE if dim is None else (0.0, dim),
+        ),
         numbers=(
             Number("detected steps", finite(result, "detected_steps")),
             Number("held-out loss", end),

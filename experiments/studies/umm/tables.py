@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.summary import Agreement, Number, Result, Summary, Table
+from experiments.summary import Agreement, Claim, Number, Result, Summary, Table
 from experiments.tables import (
     entries,
     finite,
@@ -240,6 +240,11 @@ def umm_summary(result: Result) -> Summary:
     )
     return Summary(
         "Fine-tuning",
+        claim=Claim(
+            Number(f"change of the linear probe of {layer}", accuracy, share=True),
+            beside=(Number("before", finite(before, "layers", layer, "linear"), share=True),),
+            note="one run, without its control",
+        ),
         numbers=(
             Number(f"change of the linear probe of {layer}", accuracy, share=True),
             Number(f"change of neighbours in {layer}", neighbours, share=True),
@@ -280,6 +285,7 @@ def sweep_summary(result: Result) -> Summary:
     headings = tuple(heading for _, heading, _ in _MEASURES)
     level = percent(finite(result, "interval_level"))
     tables, agreements, caveats = [], [], []
+    claim: Claim | None = None
     for group in dict.fromkeys(words(row.get("group"), 60) for row in rows):
         own = [row for row in rows if words(row.get("group"), 60) == group]
         for kind, what in (("from_control", "change beyond the control's"), ("change", "change")):
@@ -303,6 +309,7 @@ def sweep_summary(result: Result) -> Summary:
                 caveats.append(f"{name}: {len(sequence(row, 'seeds'))} run, no interval")
             if row.get("setting") == result.get("first"):
                 cells = _cells(row, "from_control")
+                claim = claim or _beyond_control(row, name)
                 agreements.append(
                     Agreement(
                         f"{name}: change of the linear probe of {_layer(row)} beyond the "
@@ -369,7 +376,19 @@ def sweep_summary(result: Result) -> Summary:
             fallen,
         )
     )
-    return Summary("Fine-tuning sweep", (), tuple(agreements), tuple(tables), tuple(caveats))
+    return Summary("Fine-tuning sweep", (), tuple(agreements), tuple(tables), tuple(caveats), claim)
+
+
+def _beyond_control(row: Result, name: str) -> Claim:
+    """What fine-tuning changes of a linear probe beyond as much plain training, in points."""
+    (key, _, scale), *_ = _MEASURES
+    of = mapping(row, "measures", key.format(layer=_layer(row)), "from_control")
+    mean, low, high = (
+        None if (end := finite(of, which)) is None else scale * end
+        for which in ("mean", "low", "high")
+    )
+    what = f"{name}: linear probe of {_layer(row)} beyond the control, points"
+    return Claim(Number(what, mean), low, high, note="0: as plain training")
 
 
 def _setting(row: Result) -> str:

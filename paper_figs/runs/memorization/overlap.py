@@ -117,7 +117,8 @@ def draw_overlaps(panels: Sequence[Axes], rows: Sequence[Overlap], between: floa
         if row.corrected is not None:
             right.plot(row.corrected, place, "o", color=INK, ms=4.5)
         if row.low is not None and row.high is not None:
-            right.plot([row.low, row.high], [place] * 2, color=INK, lw=1.1)
+            ends = np.clip([row.low, row.high], -1.0, 1.0)  # corrected, it may leave what can be
+            right.plot(ends, [place] * 2, color=INK, lw=1.1)
     if between is not None:
         left.axvline(between, color=QUIET, ls=(0, (4, 2)), lw=0.9, zorder=0)
     for axes in panels:

@@ -79,7 +79,7 @@ def draw_comparisons(axes: Axes, result: Mapping[str, Any]) -> None:
     count, labels = len(scores["means"]["shared"]), []
     for place, test in enumerate(scores["comparisons"]):
         differences = np.subtract(scores["means"][test["above"]], scores["means"][test["below"]])
-        _spread(axes, differences, place)
+        _spread(axes, differences, place, _ends(test))
         labels.append(f"{test['above']}\nless {test['below']}")
         p_value = "p < 0.0001" if test["p"] < 1e-4 else f"p {test['p']:.2g}"
         axes.text(
@@ -92,9 +92,12 @@ def draw_comparisons(axes: Axes, result: Mapping[str, Any]) -> None:
         )
     _rows(axes, labels)
     axes.axvline(0, color=QUIET, lw=0.8, zorder=0)
-    axes.set(
-        xlabel="difference of mean scores", title=f"Differences of sets, {count} pairs of encoders"
+    both = any(_ends(test) for test in scores["comparisons"])
+    over = "images and pairs" if both else "pairs"
+    axes.set_xlabel(
+        f"difference of mean scores, {100 * LEVEL:g} % intervals over {over}", fontsize=8
     )
+    axes.set_title(f"Differences of sets, {count} pairs of encoders")
 
 
 def draw_outliers(axes: Axes, result: Mapping[str, Any], group: str) -> None:
@@ -120,7 +123,9 @@ def draw_layers(axes: Axes, result: Mapping[str, Any]) -> None:
         by_layer = [result["sets"][place]["means"] for place in order]
         lines = np.array([[np.subtract(s[a], s[b]) for s in by_layer] for a, b in _CURVES])
         for pair, (above, below) in enumerate(_CURVES):
-            _interval_line(axes, places + 0.06 * (2 * pair - 1), lines[pair], _LINES[pair])
+            ends = [_ends_of(result["sets"][place], above, below) for place in order]
+            at = places + 0.06 * (2 * pair - 1)
+            _interval_line(axes, at, lines[pair], _LINES[pair], ends)
             axes.plot([], [], **_LINES[pair], label=f"{above} less {below}")
         sizes = np.abs(lines.mean(axis=2)) + _half(lines)
         if sizes.max() > _APART * sizes.min():
@@ -234,18 +239,44 @@ def _half(values: Array) -> Array:
     return np.where(over.n > 1, over.high - over.mean, 0.0)
 
 
-def _spread(axes: Axes, values: Array, place: float) -> None:
+def _ends(test: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The interval over images and encoder pairs together, where a comparison has one."""
+    return None if test.get("low") is None else (test["low"], test["high"])
+
+
+def _ends_of(scores: Mapping[str, Any], above: str, below: str) -> tuple[float, float] | None:
+    for test in scores["comparisons"]:
+        if (test["above"], test["below"]) == (above, below):
+            return _ends(test)
+    return None
+
+
+def _spread(
+    axes: Axes, values: Array, place: float, ends: tuple[float, float] | None = None
+) -> None:
+    """Pairs of encoders as dots, their mean, and its interval: that given, else over pairs."""
     if len(values) == 0:
         return
     mean, half = values.mean(), _half(values)
-    axes.plot([mean - half, mean + half], [place] * 2, color=INK, lw=1.4)
+    axes.plot(ends or [mean - half, mean + half], [place] * 2, color=INK, lw=1.4)
     axes.plot(values, [place + 0.22] * len(values), "o", color=QUIET, ms=3, mew=0)
     axes.plot(mean, place, "o", color=INK, ms=5)
 
 
-def _interval_line(axes: Axes, x: Array, values: Array, look: Mapping[str, Any]) -> None:
+def _interval_line(
+    axes: Axes,
+    x: Array,
+    values: Array,
+    look: Mapping[str, Any],
+    ends: Sequence[tuple[float, float] | None] = (),
+) -> None:
+    """A line of means over pairs with intervals: those given, else over pairs."""
     mean, half = values.mean(axis=1), _half(values)
-    axes.errorbar(x, mean, half, capsize=2, elinewidth=0.9, **look)
+    errors = np.array([half, half])
+    for place, given in enumerate(ends):
+        if given is not None:
+            errors[:, place] = mean[place] - given[0], given[1] - mean[place]
+    axes.errorbar(x, mean, errors, capsize=2, elinewidth=0.9, **look)
 
 
 def _depth(layer: str) -> tuple[int, int, str]:

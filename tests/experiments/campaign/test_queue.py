@@ -6,7 +6,9 @@ import pytest
 from campaigns import GOOD, queue_file
 
 from experiments import cli
-from experiments.campaign.queue import SHIPPED, read_queue, stage_arguments
+from experiments.campaign.jobs import make_folder
+from experiments.campaign.queue import SHIPPED, jobs_named, read_queue, stage_arguments
+from experiments.campaign.state import JobState, write_state
 
 
 def test_a_queue_is_read_with_its_words_and_places():
@@ -87,15 +89,17 @@ def test_a_queue_that_is_not_there_or_holds_no_job_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("name", "job"), [(name, job) for name in SHIPPED for job in read_queue(name).jobs]
+    ("name", "job"),
+    [(name, job) for name in SHIPPED for job in read_queue(name).jobs if job.part is None],
 )
 def test_every_command_of_the_shipped_queues_is_one(name, job):
     for stage in job.stages:
         arguments = stage_arguments(stage, Path("o"), Path("d"))
         _, options = cli.parsed(arguments)
-        # A command that writes elsewhere, or reads what another job has made, is no part of a job.
-        assert Path("o") in options.out.parents
-        runs = getattr(options, "run", ())
+        # A command that writes elsewhere, or reads what no job has made, is no part of a job.
+        runs = getattr(options, "run", None) or ()
+        into_run = stage[0] == "compare" and runs  # the comparison is written beside the records
+        assert Path("o") in (runs if into_run else options.out).parents
         for run in [runs] if isinstance(runs, Path) else runs:
             assert Path("o") in run.parents
 
@@ -118,3 +122,48 @@ def test_every_job_of_a_cpu_fits_in_a_quarter_of_an_hour():
         queue = read_queue(name)
         assert queue.device == "cpu"
         assert max(job.minutes for job in queue.jobs) <= 15
+
+
+def test_a_queue_of_parts_has_their_jobs_and_its_own():
+    text = 'parts = ["umm", "linear"]\n' + GOOD
+    queue = read_queue(queue_file(text))
+    names = [job.name for job in queue.jobs]
+    assert names[: len(read_queue("umm").jobs)] == [f"umm/{j.name}" for j in read_queue("umm").jobs]
+    assert names[-3:] == ["a", "b", "c"]
+    assert [job.part for job in queue.jobs[-4:]] == ["linear", None, None, None]
+    assert [job.name for job in jobs_named(queue, ["b", "umm"])] == [
+        *(name for name in names if name.startswith("umm/")),
+        "b",
+    ]
+    only = read_queue(queue_file('title = "T"\nparts = ["linear"]\n'))
+    assert {job.part for job in only.jobs} == {"linear"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ("[]", r"parts is \[\]; expected some of small, resnet50"),
+        ('"umm"', "parts is 'umm'; expected some of"),
+        ('["ummm"]', r"parts is \['ummm'\]; expected some of"),
+        ('["umm", "umm"]', "two jobs are named 'umm/"),
+        ('["resnet50"]', "part 'resnet50' is for cuda, not cpu"),
+    ],
+)
+def test_unfit_parts_are_refused(parts, message):
+    with pytest.raises(ValueError, match=message):
+        read_queue(queue_file(f"parts = {parts}\n"))
+
+
+def test_jobs_of_parts_lie_in_the_folders_of_their_parts(tmp_path, capsys):
+    job = next(job for job in read_queue("evidence").jobs if job.part == "linear")
+    make_folder(tmp_path / job.name)
+    write_state(tmp_path, JobState(job, {}))
+    assert (tmp_path / job.name / "job.json").exists()
+    cli.main(["campaign", "--queue", "evidence", "--list", "--out", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "linear" in shown
+    assert job.name not in shown
+    cli.main(
+        ["campaign", "--queue", "evidence", "--list", "--jobs", "linear", "--out", str(tmp_path)]
+    )
+    assert job.name in capsys.readouterr().out

@@ -70,7 +70,13 @@ def made(*folders, **options):
 
 def warned(page):
     """Texts of the warnings, which come before the overview."""
-    return page.text.partition("Warnings")[2].partition("Main numbers")[0]
+    return page.text.partition("Warnings")[2].partition("Main claims")[0]
+
+
+def overview(page):
+    """Texts of the only row of the overview, after its name."""
+    texts = [text for text in page.texts if text.strip()]
+    return texts[texts.index("to be compared with") + 2 :][:4]
 
 
 def test_a_comparison_made_by_the_command_is_reported(tmp_path, capsys):
@@ -102,7 +108,8 @@ def test_mean_and_spread_over_seeds(tmp_path):
     groups = group_runs(find_runs([tmp_path]))
     assert [group.seeds for group in groups] == [("0",), ("0", "1", "2")]
     page = made(tmp_path / "run0", tmp_path / "run1", tmp_path / "run2")
-    row = page.texts[page.texts.index("detected steps") :]
+    row = page.texts[page.texts.index("Over seeds") :]
+    row = row[row.index("detected steps") :]
     # Student's 95 % point of two degrees of freedom.
     half = 2.9199855803537 * math.sqrt(7) / math.sqrt(3)
     ends = f"{4 - half:.4g} to {4 + half:.4g}"
@@ -122,11 +129,37 @@ def test_the_overview_of_a_study_of_memorisation_leads_with_what_it_tests(tmp_pa
     run_folder(tmp_path / "split", {"seed": 7}, config=config, memorization=study)
     pool = study | {"sets": []}
     run_folder(tmp_path / "pool", {"seed": 7}, config=config, memorization=pool)
-    text = made(tmp_path / "split").text.partition("Main numbers")[2]
-    assert "seed values" in text
-    assert text.index("candidate above shared 0.217") < text.index("AUC of outliers")
-    text = made(tmp_path / "pool").text.partition("Main numbers")[2]
-    assert text.index("mean score of backbone 0.31") < text.index("AUC of outliers")
+    expected = ["backbone: candidate above shared", "0.217", "0 if not memorised; p 0.01"]
+    assert overview(made(tmp_path / "split")) == ["1 run, seed 7", *expected]
+    expected = ["mean score of backbone", "0.31", "no shared images to compare with"]
+    assert overview(made(tmp_path / "pool")) == ["1 run, seed 7", *expected]
+
+
+def test_the_overview_gives_claims_with_intervals_and_baselines_over_seeds(tmp_path):
+    errors, naives = (0.01, 0.02, 0.06), (0.1, 0.2, 0.6)
+    for seed, (error, naive) in enumerate(zip(errors, naives, strict=True)):
+        run_folder(
+            tmp_path / f"run{seed}",
+            {"seed": seed, "out": str(seed)},
+            config={"command": "compare", "options": {}},
+            comparison={"mean_relative_error": error, "naive_mean_relative_error": naive},
+        )
+    half = 2.9199855803537 * math.sqrt(7e-4) / math.sqrt(3)
+    assert 0.03 - half < 0  # no error is: the interval ends there
+    low, high = "0 %", f"{100 * (0.03 + half):.3g} %"
+    row = overview(made(*(tmp_path / f"run{seed}" for seed in range(3))))
+    assert row[0] == "3 runs, seeds 0, 1, 2"
+    assert row[1:3] == ["mean error of step times", f"3 % [{low}, {high}]"]
+    assert row[3] == "naive prediction 30 %"
+
+
+def test_a_result_without_a_claim_shows_its_first_number(tmp_path):
+    config = {"command": "spectra", "options": {"seed": None}}
+    spectra = {"last": {"effective_rank": 3.5}, "detected_steps": 2}
+    row = overview(made(run_folder(tmp_path / "run", config=config, spectra=spectra)))
+    assert row[0] == "1 run"
+    assert row[1:] != ["-"] * 3
+    assert row[3] == "-"
 
 
 def test_a_study_of_runs_belongs_to_the_seed_of_its_run(tmp_path):

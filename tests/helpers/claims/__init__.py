@@ -1,9 +1,19 @@
 """What the numbers of documentation pages rest on, page by page."""
 
-from claims import forecasts, front, kernels, memorization, modes, overfitting, steps, tools
-
-PAGES = tuple(
-    page
-    for module in (front, steps, kernels, forecasts, overfitting, memorization, modes, tools)
-    for page in module.PAGES
+from claims import (
+    forecasts,
+    front,
+    kernels,
+    memorization,
+    modes,
+    networks,
+    overfitting,
+    papers,
+    steps,
+    tools,
 )
+
+MODULES = (
+    front, papers, steps, networks, kernels, forecasts, overfitting, memorization, modes, tools,
+)  # fmt: skip
+PAGES = tuple(page for module in MODULES for page in module.PAGES)

@@ -9,6 +9,7 @@ the page and prints them. Any other number that looks like a result is loose.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
@@ -44,10 +45,21 @@ class Page:
         """The page as it is written."""
         return (ROOT / self.name).read_text(encoding="utf-8")
 
+    @cached_property
     def sentences(self) -> list[str]:
         """All held sentences."""
         made = [hold() for hold in self.held]
         return [each for text in made for each in ([text] if isinstance(text, str) else text)]
+
+    @property
+    def phrases(self) -> list[str]:
+        """All said phrases."""
+        return [phrase for phrases in self.said.values() for phrase in phrases]
+
+    def faults(self, source: str) -> list[str]:
+        """Sentences and phrases that a text lacks, and its loose numbers."""
+        phrases = [*self.sentences, *self.phrases]
+        return missing(source, phrases) + loose_numbers(source, phrases)
 
 
 def plain(source: str) -> str:
@@ -87,6 +99,16 @@ def loose_numbers(source: str, phrases: Sequence[str]) -> list[str]:
     for phrase in sorted(phrases, key=len, reverse=True):
         text = text.replace(" ".join(phrase.split()), " \N{SECTION SIGN} ")
     return _RESULT.findall(_IGNORED.sub(" ", text))
+
+
+def result_places(text: str) -> list[int]:
+    """Places of the first digits of numbers that look like results.
+
+    >>> result_places("`--lr 0.1` is 7 % off")
+    [14]
+    """
+    blank = _IGNORED.sub(lambda found: " " * len(found[0]), text)
+    return [found.start() + re.search(r"\d", found[0]).start() for found in _RESULT.finditer(blank)]
 
 
 def missing(source: str, phrases: Sequence[str]) -> list[str]:

@@ -128,6 +128,23 @@ def test_gradients_are_those_of_finite_differences(name, n, d):
     assert torch.autograd.gradgradcheck(PAIRS[name], (z, z_prime))
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_simclr_has_the_derivatives_of_every_transform(similarity):
+    (z, z_prime), (dz, _) = views(4, 3), views(4, 3, seed=1)
+
+    def loss(z):
+        return simclr(z, z_prime, similarity=similarity)
+
+    first, second = torch.func.grad(loss)(z), torch.func.jacrev(torch.func.grad(loss))(z)
+    _, along = torch.func.jvp(loss, (z,), (dz,))
+    torch.testing.assert_close(along, (first * dz).sum(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(torch.func.hessian(loss)(z), second, rtol=1e-10, atol=1e-13)
+    stack = torch.stack([z, 2 * z + dz])
+    each = torch.stack([torch.func.grad(loss)(one) for one in stack])
+    together = torch.func.vmap(torch.func.grad(loss))(stack)
+    torch.testing.assert_close(together, each, rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_half_precision_is_lifted_and_float64_kept(name):
     z, z_prime = views(5, 4)

@@ -13,7 +13,14 @@ import pytest
 
 from sslsim.core.files import read_json, sweep, whole_file, write_json
 from sslsim.core.locks import only_writer
-from sslsim.runs.folder import check_folder, check_same, described_run, new_results, run_in_place
+from sslsim.runs.folder import (
+    INSTRUCTION_SETS,
+    check_folder,
+    check_same,
+    described_run,
+    new_results,
+    run_in_place,
+)
 
 RESULTS = ("found.json", "found.npz", "found.png")
 
@@ -374,7 +381,14 @@ def test_options_that_differ_are_named(tmp_path):
 
 def test_a_description_says_what_ran_where():
     found = described_run("study", {"value": 1})
-    assert found["machine"]["processors"] == os.cpu_count()
+    machine = found["machine"]
+    assert machine["processors"] == os.cpu_count()
+    assert machine["processor"]
+    assert set(machine["instruction_sets"]) <= set(INSTRUCTION_SETS)
+    assert set(machine) == {
+        "platform", "processor", "instruction_sets", "processors", "torch_threads",
+        "torch_capability",
+    }  # fmt: skip
     assert found["versions"]["python"].startswith("3.")
 
 
