@@ -600,7 +600,7 @@ PAGES: tuple[Page, ...] = (
             # little_alignment,
             # little_layers,
             # little_settings,
-            # undone,
+            undone,
         ),
         said={
             "definition": (

@@ -17,6 +17,7 @@ _DEFINITIONS = {
 }
 _WITHOUT_NUMBERS = (
     "spectra",
+    "gallery",
     "glossary",
     "expectations",
     "figures",
