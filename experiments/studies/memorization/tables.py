@@ -171,9 +171,9 @@ def memorization_summary(result: Result) -> Summary:
                 for row, test in zip(rows, comparisons, strict=True)
             ]
             if comparisons:
-                ends = [finite(comparisons[0], end) for end in ("low", "high")]
+                least, most = (finite(comparisons[0], end) for end in ("low", "high"))
                 what = Number(f"{layer}: {main[0].label}", main[0].value)
-                claim = Claim(what, *ends, note=f"0 if not memorised; p {rows[0][4]}{pairs}")
+                claim = Claim(what, least, most, note=f"0 if not memorised; p {rows[0][4]}{pairs}")
         tables.append(Table(caption, ("expected", *_TESTS, *forms), rows, folded=place > 0))
     if not main and layers:
         main.append(Number(f"mean score of {layers[0]}", at(numbers(result, "mean"), 0)))
