@@ -258,7 +258,12 @@ README = Page(
         removal,
         power_of_removal,
     ),
-    said={"definition": ["You need Python 3.11 or later.", "Brackets are 90 % intervals, over seeds where nothing else is said."]},
+    said={
+        "definition": [
+            "You need Python 3.11 or later.",
+            "Brackets are 90 % intervals, over seeds where nothing else is said.",
+        ]
+    },
 )
 INDEX = Page(
     "experiments/docs/index.md",

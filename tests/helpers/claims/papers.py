@@ -132,8 +132,8 @@ def atypical():
     rows = [_atypicality("resnet18", "all"), _atypicality("outliers", "natural")]
     plain, given = ([interval(row[key], 2) for row in rows] for key in ("spearman", "given_loss"))
     return (
-        f"Spearman {plain[0]} and {plain[1]}, two studies), because they are harder to align: with the "
-        f"loss of encoders without the image held fixed, {given[0]} and {given[1]}"
+        f"Spearman {plain[0]} and {plain[1]}, two studies), but not when the loss of "
+        f"encoders without the image is held fixed: {given[0]} and {given[1]}"
     )
 
 
