@@ -218,7 +218,7 @@ def by_mode():
 PAPERS = Page(
     "experiments/docs/papers.md",
     held=(
-        step_times, wide, kernels, alike, steps_of_resnets, acceleration, fine_tuning, undoing, 
+        step_times, wide, kernels, alike, steps_of_resnets, acceleration, fine_tuning, undoing,
         aligning, distortions, sets, by_layer, atypical, outliers, ranked_alike, removal,
         penalised, views, without_retraining, by_mode,
     ),
