@@ -35,7 +35,7 @@ from sslsim.core.errors import reason
 
 SHIPPED = (
     "small", "resnet50", "resnet50-cpu", "resnet-gains", "forecasts", "umm", "memorization",
-    "modes", "linear", "wide", "convnets", "overfitting", "bench", "evidence",
+    "modes", "linear", "trainings", "wide", "convnets", "overfitting", "bench", "evidence",
 )  # fmt: skip
 DEVICES = ("cpu", "cuda")
 

@@ -5,7 +5,7 @@ import tomllib
 from claims.page import ROOT, Page
 
 _DOCS = "experiments/docs"
-_NAMES = ("linear", "wide", "convnets", "overfitting", "resnet50-cpu", "resnet-gains")
+_NAMES = ("linear", "trainings", "wide", "convnets", "overfitting", "resnet50-cpu", "resnet-gains")
 _NAMES += ("forecasts", "umm", "memorization", "modes", "bench")
 _DEFINITIONS = {
     "recorder": ("an eigenvalue moves by more than 30 %", "to take 2 % of its time"),
