@@ -242,8 +242,7 @@ def batch_norm():
     return (
         f"One untouched run, {len(rest)} plateaus: the median forecast of the law is "
         f"{_ratio(rest)} times the measured time, that of curves alone {_ratio(rest, 'curves')} "
-        f"times: the features of this network hardly adapt (beta {number(min(adaptations), 2)} to "
-        f"{number(max(adaptations), 2)})"
+        f"times; beta is {number(min(adaptations), 2)} to {number(max(adaptations), 2)} there"
     )
 
 

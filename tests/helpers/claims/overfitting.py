@@ -104,7 +104,7 @@ def advised():
     if fixed["overfit"] != ["projector"] or fresh["overfit"]:
         raise ValueError(f"overfit are {fixed['overfit']}, {fresh['overfit']}; expected embedding")
     return (
-        "`overfitting` says so beforehand: the embedding is overfit with fixed views, no layer "
+        "`overfitting` says beforehand that the embedding is overfit with fixed views, and no layer "
         "with fresh ones"
     )
 
