@@ -63,12 +63,14 @@ def undoing():
     )
     untouched = _umm("untouched", "linear_projector")
     twins = _umm("barlow_twins", "linear_projector")
-    transfer = _umm("untouched", "transfer_linear_projector")
+    transfer, before = (
+        _umm("untouched", "transfer_linear_projector", key) for key in ("from_control", "change")
+    )
     return [
         f"regains {interval(first, scale=100)} points (five seeds) and "
         f"{interval(untouched, scale=100)} (five others)",
-        f"Barlow Twins {interval(twins, scale=100)}; the gain transfers to Imagenette "
-        f"({interval(transfer, scale=100)})",
+        f"Barlow Twins {interval(twins, scale=100)}; on Imagenette {interval(transfer, scale=100)} beyond the "
+        f"control, but {interval(before, scale=100)} from before fine-tuning",
     ]
 
 
