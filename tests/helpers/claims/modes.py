@@ -95,21 +95,24 @@ def what_memorises():
         interval(_measure("fixed", key), 3 if key == "new_ratio" else 2)
         for key in ("new_ratio", "seen_ratio", "seen_shared_ratio")
     )
+    fresh = interval(_measure("fresh", "new_ratio"), 3)
     images = interval(_measure("resnet18", "new_ratio"), 2)
     first, last = (interval(_band("resnet18", "new_relative", band), 2) for band in (0, 7))
     ratio = [interval(_band("resnet18", "new_ratio", band), 2) for band in (0, 7)]
     of_views = [interval(_band("fixed", "seen_relative", band), 2) for band in (0, 1, 7)]
     correlations = [
         interval(_measure(study, "memorization_variance_correlation"), 2)
-        for study in ("resnet18", "fixed")
+        for study in ("resnet18", "fixed", "fresh")
     ]
     shares = _first_half("fixed", "seen"), _first_half("resnet18", "new")
     return [
-        f"on new views, SSLMem's definition, the ratio score is {new}. What the network memorises "
+        f"on new views, SSLMem's definition, the ratio score is {new} (networks trained on fresh "
+        f"views: {fresh}). What the network memorises "
         f"is the pairs of views that it has seen, by {seen}; for shared images, which g has seen "
         f"in other views, by {shared}. In the ResNet images are memorised, by {images}",
         f"relative memorisation grows from {first} in the first eighth of the modes to {last} in "
-        f"the last (rank correlation with variance {correlations[0]}). The ratio form is not flat: "
+        f"the last (rank correlation with variance {correlations[0]}; {correlations[2]} in the convnets "
+        f"of fresh views). The ratio form is not flat: "
         f"it falls from {ratio[0]} to {ratio[1]}",
         f"the first quarter memorises most ({of_views[0]} and {of_views[1]}, {of_views[2]} in the "
         f"last eighth; correlation {correlations[1]})",
@@ -794,9 +797,7 @@ def rates():
     assert {_place("resnet18", arm) for arm in ("sgd", "muon")} == {"lowest"}
     assert {_place("resnet18_longer", arm["arm"]) for arm in _arms("resnet18_longer")} == {"inside"}
     sgd, muon, both = (_arm("resnet18", arm)["rate"] for arm in ("sgd", "muon", "muon+embedding"))
-    return (
-        f"sgd ({sgd}) and muon ({muon}) have the lowest of two and muon+embedding ({both}) the highest"
-    )
+    return f"sgd ({sgd}) and muon ({muon}) have the lowest of two and muon+embedding ({both}) the highest"
 
 
 PAGES = (
