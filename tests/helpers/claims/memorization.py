@@ -422,7 +422,8 @@ def among_others():
         f"(AUC {colours[0]} and {colours[1]} for SimCLR's and strong views, "
         f"{colours[2]} for crops)",
         f"collages less ({collages[0]}, {collages[1]}; {collages[2]} for crops)",
-        f"Barlow Twins agrees less than VICReg; its own pairs agree no better ({_pairs('barlow_twins', 'projector')})",
+        f"Barlow Twins agrees less than VICReg; its own pairs agree no better "
+        f"({_pairs('barlow_twins', 'projector')})",
         f"({number(100 * supervised['overlap'], 0)} % is not resolved from chance, p = "
         f"{number(supervised['chance_p'], 2)})",
         f"The closed form of the pixels ({_study('closed_form')['dim']} modes) ranks the pool of "
