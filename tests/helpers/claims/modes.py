@@ -111,8 +111,8 @@ def what_memorises():
         f"is the pairs of views that it has seen, by {seen}; for shared images, which g has seen "
         f"in other views, by {shared}. In the ResNet images are memorised, by {images}",
         f"relative memorisation grows from {first} in the first eighth of the modes to {last} in "
-        f"the last (rank correlation with variance {correlations[0]}; {correlations[2]} in the convnets "
-        f"of fresh views). The ratio form is not flat: "
+        f"the last (rank correlation with variance {correlations[0]}; {correlations[2]} in the "
+        f"convnets of fresh views). The ratio form is not flat: "
         f"it falls from {ratio[0]} to {ratio[1]}",
         f"the first quarter memorises most ({of_views[0]} and {of_views[1]}, {of_views[2]} in the "
         f"last eighth; correlation {correlations[1]})",
@@ -308,7 +308,8 @@ def linear_modes():
         f"over the image (no single statistic of colour, texture or place above {cifar[2]}; "
         f"`class` has {cifar[3]} with the {cifar[4]}), and the fourth is hue ({cifar[1]})",
         f"brightness has {other[0]} with the first, hue {other[1]} with the fourth "
-        f"(no single statistic above {other[2]} with the two between; `class` has {other[3]} with the {other[4]})",
+        f"(no single statistic above {other[2]} with the two between; "
+        f"`class` has {other[3]} with the {other[4]})",
     ]
 
 
@@ -458,7 +459,8 @@ def use():
         f"All 16 modes reach {all_modes[0]} % on CIFAR-10 ({untrained[0]} % untrained) and "
         f"{all_modes[1]} % on Imagenette ({untrained[1]} %). Without the first two the "
         f"probe loses {lost[0]} and {lost[1]} points. Without the first four "
-        f"{without[4][0]} and {without[4][1]} % are left, without the first eight {without[8][0]} and {without[8][1]} %",
+        f"{without[4][0]} and {without[4][1]} % are left, without the first eight "
+        f"{without[8][0]} and {without[8][1]} %",
         f"is {fewer}, not {number(100 * _gain('cifar10', 2)['mean'])}",
         f"yet differ by {mixed} on CIFAR-10",
     ]  # fmt: skip
@@ -818,7 +820,10 @@ def rates():
     assert {_place("resnet18", arm) for arm in ("sgd", "muon")} == {"lowest"}
     assert {_place("resnet18_longer", arm["arm"]) for arm in _arms("resnet18_longer")} == {"inside"}
     sgd, muon, both = (_arm("resnet18", arm)["rate"] for arm in ("sgd", "muon", "muon+embedding"))
-    return f"sgd ({sgd}) and muon ({muon}) have the lowest of two and muon+embedding ({both}) the highest"
+    return (
+        f"sgd ({sgd}) and muon ({muon}) have the lowest of two and muon+embedding ({both}) the "
+        f"highest"
+    )
 
 
 PAGES = (
