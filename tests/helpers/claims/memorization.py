@@ -97,9 +97,13 @@ def where():
         for form in ("raw", "ratio")
         for layer in ("backbone", "projector")
     ]
-    resnet, small = (
-        (_pairs(name, "backbone"), _pairs(name, "backbone", "_external"))
-        for name in ("resnet18", "convnet")
+    resnet, small, embedding = (
+        (_pairs(name, layer), _pairs(name, layer, "_external"))
+        for name, layer in (
+            ("resnet18", "backbone"),
+            ("convnet", "backbone"),
+            ("convnet", "projector"),
+        )
     )
     return [
         f"the representation has {ratio[0]} in ratio form, the embedding {ratio[1]}",
@@ -107,7 +111,8 @@ def where():
         f"agree (Kendall's tau {number(both['tau'], 2)} over the {both['points']} candidates), and "
         f"rankings by two encoder pairs too ({resnet[0]} in the representation; external images "
         f"{resnet[1]})",
-        f"single images cannot be ranked ({small[0]}; external images {small[1]})",
+        f"single images cannot be ranked ({small[0]}; external images {small[1]}); its embedding "
+        f"has {embedding[0]} (external images {embedding[1]})",
         f"closely (Spearman {followed[0]} in the ResNet's representation, {followed[1]} in its "
         f"embedding)",
         f"The ratio form does so less ({followed[2]}, {followed[3]})",
@@ -155,32 +160,42 @@ def among_methods():
     ]
 
 
+_PLACES = [(layer, form) for layer in ("backbone", "projector") for form in ("raw", "ratio")]
+
+
+def _outlier(kind, layer, form):
+    return _of_layer("outliers", layer, "forms", form, "atypical")["candidate"][kind]
+
+
 def outliers():
     """AUC of outliers by kind, layer and form."""
-    places = [(layer, form) for layer in ("backbone", "projector") for form in ("raw", "ratio")]
     return [
-        _row(
-            label,
-            *(
-                interval(
-                    _of_layer("outliers", layer, "forms", form, "atypical")["candidate"][kind], 2
-                )
-                for layer, form in places
-            ),
-        )
+        _row(label, *(interval(_outlier(kind, *place), 2) for place in _PLACES))
         for kind, label in _KINDS.items()
     ]
 
 
 def among_outliers():
     """What the table of outliers shows."""
-    all_kinds = _of_layer("outliers", "backbone", "forms", "raw", "atypical")["candidate"]["any"]
+    all_kinds = _outlier("any", "backbone", "raw")
     raw, ratio = (interval(_above("outliers", "backbone", form), 3) for form in ("raw", "ratio"))
     agreed = _pairs("outliers", "backbone"), _pairs("outliers", "backbone", "_external")
+    single = [kind for kind in _KINDS if kind != "any"]
+    outside = {
+        (kind, layer, form)
+        for kind in single
+        for layer, form in _PLACES
+        if (found := _outlier(kind, layer, form))["low"] > 0.5 or found["high"] < 0.5
+    }
+    assert {("colours", *place) for place in _PLACES} | {
+        ("collage", layer, "raw") for layer in ("backbone", "projector")
+    } == outside
+    assert all(_outlier("colours", *place)["high"] < 0.5 for place in _PLACES)
     return [
+        f"Of the {len(single) * len(_PLACES)} intervals of single kinds {len(outside)} exclude 0.5",
         f"Planted outliers as such are not memorised more than other images: "
         f"{interval(all_kinds, 2)}",
-        f"the representation memorises a quarter: {raw} raw, {ratio} in ratio form",
+        f"the representation memorises less than above: {raw} raw, {ratio} in ratio form",
         f"Two encoder pairs agree hardly better on candidates than on external images (Kendall's "
         f"tau {agreed[0]} and {agreed[1]})",
     ]
@@ -369,9 +384,11 @@ def outliers_of_convnets():
 
 def single_images():
     """Agreement of encoder pairs of the small convnets."""
-    late, early = _pairs("split", "projector"), _pairs("split", "backbone")
+    late, early, first = (_pairs("split", layer) for layer in ("projector", "backbone", "layer1"))
+    score = number(_above("split", "layer1")["mean"], 3)
     return (
-        f"by two encoder pairs have a Kendall's tau of {late}. In the representation it is {early}"
+        f"by two encoder pairs have a Kendall's tau of {late}, in the representation of {early}. In "
+        f"layer 1 it is {first}, where candidates less shared images are at {score}"
     )
 
 
@@ -396,12 +413,17 @@ def among_others():
         for kind in ("colours", "collage")
     )
     supervised = found["supervised"]
+    views = [_above(name, "projector") for name in ("simclr_seeds", "views_simclr", "views_strong")]
+    assert all(weak["mean"] > strong["mean"] for weak, strong in pairwise(views))
+    assert {_study(name)["seeds"] for name in _OTHERS} == {2}
     (pixels,) = _study("closed_form")["agreement"]
     return [
         f"a random ranking has {chance} % of the top 50 in common",
         f"(AUC {colours[0]} and {colours[1]} for SimCLR's and strong views, "
         f"{colours[2]} for crops)",
         f"collages less ({collages[0]}, {collages[1]}; {collages[2]} for crops)",
+        f"Barlow Twins agrees less than VICReg; its own pairs agree no better "
+        f"({_pairs('barlow_twins', 'projector')})",
         f"({number(100 * supervised['overlap'], 0)} % is not resolved from chance, p = "
         f"{number(supervised['chance_p'], 2)})",
         f"The closed form of the pixels ({_study('closed_form')['dim']} modes) ranks the pool of "
@@ -466,6 +488,17 @@ def _differences(name):
     }
 
 
+def _point(name, data, which, share):
+    (found,) = (
+        point
+        for result in _removal(name)["results"]
+        for curve in result["curves"]
+        for point in curve["points"]
+        if (result["data"], curve["which"], point["share"]) == (data, which, share)
+    )
+    return found
+
+
 def _holm(name):
     """Least p-value of all comparisons, times their number (its value after Holm)."""
     found = _differences(name)
@@ -497,10 +530,16 @@ def claim_of_removal():
     third = [interval(small[data, "most", 0.32], scale=100) for data in _REMOVED]
     outside = [each["low"] > 0 or each["high"] < 0 for each in small.values()]
     assert not any(each["low"] > 0 or each["high"] < 0 for each in large.values())
+    random = [
+        interval(_point("removal", data, "random", 0.33)["from_none"], scale=100)
+        for data in ("cifar10", "imagenette2-96")
+    ]
     outliers_too = interval(small["cifar10, outliers", "most", 0.32], scale=100)
     return [
         f"{cells[0]} points on CIFAR-10 and {cells[1]} on Imagenette at a third of the pool, "
         f"{cells[2]} and {cells[3]} at 5 %. None of the {len(large)} intervals excludes 0",
+        f"without a random third the accuracy differs from that with nothing removed by {random[0]} "
+        f"points on CIFAR-10 and {random[1]} on Imagenette",
         f"Without the most memorised third, less without random images: {third[0]} points on "
         f"CIFAR-10, {third[1]} on digits and {third[2]} on Imagenette; on planted outliers of "
         f"CIFAR-10, which the study tests too, {outliers_too}",
@@ -518,14 +557,12 @@ def _penalty(strength, measure, which="value"):
 
 def penalty():
     """Memorisation and accuracy by the strength of the penalty."""
-    raw = [interval(_penalty(strength, "raw_above_external"), 3) for strength in (0, 1, 10)]
     ratio = [interval(_penalty(strength, "ratio_above_external"), 3) for strength in (0, 1, 10)]
     probe, least = "linear: cifar10", _penalty(0, "linear: cifar10")
     changes = [interval(_penalty(strength, probe, "from_zero"), scale=100) for strength in (1, 10)]
     outside = [number(_penalty(strength, "alignment_external")["mean"], 2) for strength in (0, 10)]
     return [
-        f"falls from {raw[0]} to {raw[1]} at strength 1 and {raw[2]} at 10; in ratio form from "
-        f"{ratio[0]} to {ratio[1]} and {ratio[2]}",
+        f"falls from {ratio[0]} to {ratio[1]} at strength 1 and {ratio[2]} at 10",
         f"also of images that no encoder has seen (from {outside[0]} to {outside[1]} at 10)",
         f"The accuracy of the linear probe, {interval(least, scale=100)} %, changes by "
         f"{changes[0]} and {changes[1]} points",
