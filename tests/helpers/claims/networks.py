@@ -292,7 +292,7 @@ TRAIN = Page(
             "temperatures 0.1 and 0.04, momentum 0.996",
             "75 % of the patches are hidden",
             "alpha 0.75, 20 matches",
-            "lambda = 0.05, 256 directions",
+            "lambda = 0.05, 256 directions, 17 points from -5 to 5",
             "eps is machine precision (1.2e-7 in float32, 2.2e-16 in float64)",
             "below the eps of 0.0001 under the root",
             "changed by more than 30 % makes the next one due",

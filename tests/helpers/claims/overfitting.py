@@ -321,7 +321,7 @@ def little_gains():
         for measure in _LATE
     ]
     above, below = sum(each["low"] > 0 for each in found), sum(each["high"] < 0 for each in found)
-    return f"Of these {len(found)} accuracies {above} have an interval above zero and {below} below"
+    return f"Of these {len(found)} accuracies {above} has an interval above zero and {below} below"
 
 
 def little_embedding():
@@ -593,12 +593,12 @@ PAGES: tuple[Page, ...] = (
             one_of_four,
             untouched_representation,
             barlow_twins,
-            # little,
-            # little_gains,
-            # little_embedding,
-            # little_rates,
-            # little_alignment,
-            # little_layers,
+            little,
+            little_gains,
+            little_embedding,
+            little_rates,
+            little_alignment,
+            little_layers,
             # little_settings,
             undone,
         ),

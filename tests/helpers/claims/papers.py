@@ -74,6 +74,26 @@ def undoing():
     ]
 
 
+def pressures():
+    """The probe of the representation where little is to undo, by setting and method."""
+    cells = []
+    for setting in ("no_coding_rate", "spread", "full"):
+        rows = [
+            stored("umm/little/table.json", "rows", {"group": group, "setting": setting})
+            for group in ("simclr", "barlow_twins")
+        ]
+        cells.append(
+            " and ".join(
+                interval(row["measures"]["linear_backbone"]["from_control"], scale=100)
+                for row in rows
+            )
+        )
+    return (
+        f"SimCLR and Barlow Twins, probe of the representation: without the coding rate {cells[0]} "
+        f"points, raising Delta R alone {cells[1]}, the full mechanism {cells[2]}"
+    )
+
+
 def aligning():
     """What the alignment adds on untouched seeds."""
     probe, neighbours = (
@@ -221,7 +241,7 @@ PAPERS = Page(
     "experiments/docs/papers.md",
     held=(
         step_times, wide, kernels, alike, steps_of_resnets, acceleration, fine_tuning, undoing,
-        aligning, distortions, sets, by_layer, atypical, outliers, ranked_alike, removal,
+        pressures, aligning, distortions, sets, by_layer, atypical, outliers, ranked_alike, removal,
         penalised, views, without_retraining, by_mode,
     ),
     said={
