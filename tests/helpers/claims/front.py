@@ -83,21 +83,6 @@ def power_of_removal():
     return f"a random third of the images changes the accuracy on CIFAR-10 by {changed} as it is"
 
 
-def single_images():
-    """Agreement of rankings by two encoder pairs, beside images that neither has seen."""
-    entry = _entry("resnet18", "backbone")
-    tau, external = (entry[f"agreement_of_pairs{kind}"] for kind in ("", "_external"))
-    return (
-        f"two encoder pairs rank images by a Kendall's tau of {tau:.2f} (images that neither has seen: "
-        f"{external:.2f})"
-    )
-
-
-def _entry(study, layer):
-    found = stored(f"memorization/{study}/memorization.json")
-    return found["sets"][found["layers"].index(layer)]
-
-
 DATA = {"digits": "digits", "cifar10": "CIFAR-10", "imagenette": "Imagenette"}
 SCALES = ("1e-2", "1e-3", "1e-6")
 
@@ -254,7 +239,6 @@ README = Page(
         fine_tuning,
         not_overfit,
         memorised,
-        single_images,
         removal,
         power_of_removal,
     ),
