@@ -599,7 +599,7 @@ PAGES: tuple[Page, ...] = (
             little_rates,
             little_alignment,
             little_layers,
-            # little_settings,
+            little_settings,
             undone,
         ),
         said={
