@@ -107,26 +107,6 @@ def _geometric(errors):
     return exp(sum(log(error) for error in errors) / len(errors))
 
 
-WIDE = Page(
-    "experiments/docs/wide.md",
-    held=(
-        errors_by_width,
-        widest_with_intervals,
-        late_slope,
-        beyond,
-        errors_by_depth,
-        from_data_alone,
-    ),
-    said={
-        "definition": [
-            "with 90 % intervals over three networks",
-            "share of measured step times in the 90 % interval of",
-            "are above 0.95.",
-        ]
-    },
-)
-
-
 def _trained(method, file):
     return [stored(f"convnets/{method}_{seed}/{file}.json") for seed in range(3)]
 
@@ -266,18 +246,24 @@ def across_methods():
     ]
 
 
-def across_with_mae():
-    """Vision transformers by MAE among the convnets."""
-    found, trained, value = _across("across_mae")
-    others = [value("mae", method) for method in trained if method != "mae"]
-    return (
-        f"where chance is {found['chance']:.2f} to {found['chance_alike']:.2f}, its representation "
-        f"agrees with the embeddings of the other methods to {_range(others)}, with those of untrained "
-        f"networks to {value('mae', 'untrained'):.2f}, and between seeds to {value('mae', 'mae'):.2f}. "
-        f"The prediction of its kernel agrees with it to {value('mae', 'mae', 'ep'):.2f}"
-    )
-
-
+WIDE = Page(
+    "experiments/docs/wide.md",
+    held=(
+        errors_by_width,
+        widest_with_intervals,
+        late_slope,
+        beyond,
+        errors_by_depth,
+        from_data_alone,
+    ),
+    said={
+        "definition": [
+            "with 90 % intervals over three networks",
+            "share of measured step times in the 90 % interval of",
+            "are above 0.95.",
+        ]
+    },
+)
 TRAIN = Page(
     "experiments/docs/train.md",
     held=(steps_detected, theory_of_pixels, one_convnet),
@@ -322,7 +308,6 @@ NTK = Page(
         kernel_over_training,
         errors_of_three_ways,
         across_methods,
-        across_with_mae,
     ),
 )
 PAGES = (WIDE, TRAIN, NTK)
