@@ -63,7 +63,10 @@ def simclr(
         both = unit_rows(both)
     n, indices = len(z), torch.arange(len(both), device=z.device)
     itself = torch.diag(both.new_full((2 * n,), -torch.inf))
-    logits = _Products.apply(both, itself, 1 / temperature)  # (2 n, 2 n)
+    if torch.compiler.is_compiling():  # which traces no function with a rule of its own
+        logits = torch.addmm(itself, both, both.T, alpha=1 / temperature)  # (2 n, 2 n)
+    else:
+        logits = _Products.apply(both, itself, 1 / temperature)
     return torch.nn.functional.cross_entropy(logits, (indices + n) % (2 * n))
 
 

@@ -530,7 +530,6 @@ EXPORT = [
     ("{nested}", "config.json is not valid JSON"),
 ]
 FIGURES = [
-    ("--only 0", "there is no figure 0"),
     ("--only 10", "there is no figure 10"),
     ("--only -1", "there is no figure -1"),
     ("--only 1 --results nowhere", "nowhere"),

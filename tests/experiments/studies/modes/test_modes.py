@@ -14,8 +14,8 @@ from experiments.studies.modes.networks import held_out_images, network_modes, s
 from experiments.studies.modes.options import ModesOptions
 from experiments.studies.modes.study import group_labels, measure_modes, size_interval
 from experiments.studies.training.train import train_network
-from paper_figs.runs.modes import _draw_overlap, draw_modes
-from sslsim.core.files import read_arrays, read_json
+from paper_figs.runs.modes import draw_modes, draw_overlap
+from sslsim.core.files import read_arrays, read_json, write_json
 from sslsim.data.datasets import Images
 from sslsim.runs.options import TrainOptions
 from sslsim.runs.trained_run import TrainedRun
@@ -202,7 +202,8 @@ def test_the_legend_of_overlaps_covers_no_curve(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr("paper_figs.runs.modes.save", lambda figure, path: drawn.append(figure))
     overlap = {"counts": counts, "labels": kinds, "mean": mean, "chance": [0.01, 0.02, 0.04]}
-    _draw_overlap(overlap, tmp_path / "mode_overlap.png")
+    write_json(tmp_path / "modes.json", {"overlap": overlap})
+    draw_overlap(tmp_path)
     figure = drawn[0]
     figure.draw_without_rendering()
     axes = figure.axes[1]
