@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from sslsim.core.files import whole_file
 
@@ -96,8 +96,29 @@ def save(figure: Figure, path: Path, dpi: float = DPI) -> Path:
     return path
 
 
+def _parts(figure: Figure | SubFigure) -> Iterator[SubFigure]:
+    for part in figure.subfigs:
+        yield part
+        yield from _parts(part)
+
+
+def _settle(figure: Figure) -> None:
+    """Fix the layout: the last digits that its solver finds differ from process to process."""
+    if figure.get_layout_engine() is None:
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for part in _parts(figure):
+        box = part.bbox_relative
+        box.set_points(np.round(box.get_points(), 6) + 0.0)
+    for axes in figure.axes:
+        left, bottom, width, height = np.round(axes.get_position().bounds, 6) + 0.0
+        axes.set_position((left, bottom, width, height))
+
+
 def save_both(figure: Figure, path: Path, dpi: float = DPI) -> Path:
     """Write a figure as PNG and, for print, as PDF of equal bytes at every build."""
+    _settle(figure)
     with whole_file(path.with_suffix(".pdf")) as file:
         # Without a date, and the same whatever matplotlib's version is called.
         figure.savefig(file, format="pdf", metadata={"CreationDate": None, "Producer": None})
