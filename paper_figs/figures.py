@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -57,27 +58,42 @@ _READ = {  # names of the results that each is drawn of
 
 def build(options: Any) -> Path:
     """Build what the options of ``sslsim figures`` say."""
-    if options.store is not None:
-        stored = store_finished(options.store, options.results or RESULTS)
-        print(f"stored {captions.listed(stored)}")
-    if options.gallery:
-        return gallery(options.only, options.results, options.out)
-    return figures(options.only, options.results, options.out)
+    make = gallery if options.gallery else figures
+    return make(options.only, options.results, options.out, options.store)
 
 
-def gallery(only: Sequence[int] = (), results: Path | None = None, out: Path | None = None) -> Path:
+def gallery(
+    only: Sequence[int] = (),
+    results: Path | None = None,
+    out: Path | None = None,
+    store: Path | None = None,
+) -> Path:
     """Build all small pictures of the gallery: those of run folders, and the figures."""
     if only:
         raise ValueError(f"only is {list(only)}; with gallery all pictures are built")
-    source = RESULTS if results is None else Path(results)
-    options = {"gallery": True, "results": "installed" if results is None else source}
-    out = Path("figures" if out is None else out)
-    with new_results(out, "figures", options, results=()) as folder:
+    with _building({"gallery": True}, results, out, store) as (source, folder):
         for name in PICTURES:
             draw_picture(name, source, folder)
         for number in FIGURES:
             small_figure(number, source, folder)
-    return out
+    return _place(out)
+
+
+def _place(out: Path | None) -> Path:
+    return Path("figures" if out is None else out)
+
+
+@contextmanager
+def _building(
+    said: Mapping[str, Any], results: Path | None, out: Path | None, store: Path | None
+) -> Iterator[tuple[Path, Path]]:
+    """Results, and the folder to draw into; what a campaign has finished is stored before."""
+    source = RESULTS if results is None else Path(results)
+    options = {**said, "results": "installed" if results is None else source}
+    with new_results(_place(out), "figures", options, results=()) as folder:
+        if store is not None:
+            print(f"stored {captions.listed(store_finished(store, source))}")
+        yield source, folder
 
 
 def small_figure(number: int, results: Path, out: Path) -> Path:
@@ -103,16 +119,18 @@ def _dpi(number: int) -> float:
     return DPI if number else 200.0
 
 
-def figures(only: Sequence[int] = (), results: Path | None = None, out: Path | None = None) -> Path:
+def figures(
+    only: Sequence[int] = (),
+    results: Path | None = None,
+    out: Path | None = None,
+    store: Path | None = None,
+) -> Path:
     """Build figures with their captions."""
     numbers = sorted(set(only)) or list(FIGURES)
     for number in numbers:
         if number not in FIGURES:
             raise ValueError(f"there is no figure {number}; there are {captions.listed(FIGURES)}")
-    source = RESULTS if results is None else Path(results)
-    options = {"only": numbers, "results": "installed" if results is None else source}
-    out = Path("figures" if out is None else out)
-    with new_results(out, "figures", options, results=()) as folder:
+    with _building({"only": numbers}, results, out, store) as (source, folder):
         for number in numbers:
             with styled():
                 figure, caption = _drawn(number, source)
@@ -123,7 +141,7 @@ def figures(only: Sequence[int] = (), results: Path | None = None, out: Path | N
                 file.write(captions.wrapped(title + caption).encode() + b"\n")
             if number == 1:
                 figure1_staircase.animate(source, folder)
-    return out
+    return _place(out)
 
 
 def _drawn(number: int, source: Path) -> tuple[Figure, str]:

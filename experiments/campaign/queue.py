@@ -144,12 +144,12 @@ def jobs_named(queue: Queue, names: Sequence[str]) -> list[Job]:
     (['a/b', 'a/c'], 1)
     >>> jobs_named(queue, ["b"])
     Traceback (most recent call last):
-    ValueError: unknown job 'b'; q has a/b, a/c
+    ValueError: unknown job 'b'; q has a
     """
     for name in names:
         if not any(_is_named(job, name) for job in queue.jobs):
-            known = ", ".join(job.name for job in queue.jobs)
-            raise ValueError(f"unknown job {name!r}; {queue.name} has {known}")
+            known = dict.fromkeys(job.part or job.name for job in queue.jobs)
+            raise ValueError(f"unknown job {name!r}; {queue.name} has {', '.join(known)}")
     return [job for job in queue.jobs if not names or any(_is_named(job, each) for each in names)]
 
 

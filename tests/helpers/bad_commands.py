@@ -534,6 +534,9 @@ FIGURES = [
     ("--only -1", "there is no figure -1"),
     ("--only 1 --results nowhere", "nowhere"),
     ("--only 2 --results {empty}", "linear"),
+    ("--gallery --only 2", "with gallery all pictures are built"),
+    ("--store nowhere", "nowhere has nothing to store"),
+    ("--store {empty}", "has nothing to store; expected a campaign of evidence"),
 ]
 CAMPAIGN = [
     ("--minutes 0", "minutes is 0"),
@@ -543,6 +546,10 @@ CAMPAIGN = [
     ("--workers 0", "workers is 0; expected at least 1"),
     ("--workers -1", "workers is -1"),
     ("--queue nowhere", "queue nowhere cannot be read"),
+    (
+        "--queue evidence --jobs lineer",
+        "unknown job 'lineer'; evidence has linear, trainings, wide",
+    ),
     ("--queue {text}", "text.txt"),
     ("--jobs nothing", "unknown job 'nothing'"),
     ("--cluster debug --workers 2", "workers is 2 with cluster debug"),

@@ -92,6 +92,18 @@ def test_a_result_of_a_changed_revision_is_not_stored(tmp_path, revision):
     assert not (tmp_path / "results").exists()
 
 
+def test_a_refused_command_stores_nothing(tmp_path, capsys):
+    campaign, out = _campaign(tmp_path), tmp_path / "notes"
+    out.mkdir()
+    (out / "mine.txt").write_text("kept")
+    store = ["figures", "--store", str(campaign), "--results", str(tmp_path / "results")]
+    assert cli.main([*store, "--only", "99", "--out", str(tmp_path / "f")]) == 2
+    assert cli.main([*store, "--gallery", "--only", "2", "--out", str(tmp_path / "f")]) == 2
+    assert cli.main([*store, "--only", "2", "--out", str(out / "mine.txt")]) == 2
+    assert capsys.readouterr().err.count("\n") == 3
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_folder_without_results_is_told(tmp_path):
     with pytest.raises(ValueError, match="has nothing to store; expected a campaign of evidence"):
         store_finished(tmp_path)
