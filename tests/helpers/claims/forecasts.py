@@ -28,7 +28,8 @@ def _judged(name):
     ]
 
 
-def _untouched():
+def untouched():
+    """Forecasts of runs that played no part in the rules."""
     return _judged("forecast")
 
 
@@ -36,7 +37,8 @@ def _design():
     return _judged("forecast_design")
 
 
-def _at_rest(entries):
+def at_rest(entries):
+    """Those whose mode was at rest."""
     return [entry for entry in entries if entry["state"] == _AT_REST]
 
 
@@ -45,7 +47,8 @@ def _of(entries, *words):
     return [entry for entry in entries if all(word in entry["run"] for word in words)]
 
 
-def _by_run(entries):
+def by_run(entries):
+    """Lists of forecasts, one a run."""
     runs = dict.fromkeys(entry["run"] for entry in entries)
     return [[entry for entry in entries if entry["run"] == run] for run in runs]
 
@@ -61,12 +64,14 @@ def _ratios(entries, forecaster=_LAW):
     )
 
 
-def _errors(entries, forecaster=_LAW):
+def relative_errors(entries, forecaster=_LAW):
+    """Errors of the time left."""
     return np.abs(_ratios(entries, forecaster) - 1)
 
 
-def _error(entries, forecaster=_LAW):
-    return float(np.median(_errors(entries, forecaster)))
+def median_error(entries, forecaster=_LAW):
+    """Median error of the time left."""
+    return float(np.median(relative_errors(entries, forecaster)))
 
 
 def _ratio(entries, forecaster=_LAW):
@@ -82,9 +87,9 @@ def _inside(entries):
     )
 
 
-def _over_runs(entries, values, statistic):
+def over_runs(entries, values, statistic):
     """90 % interval in per cent, by bootstrap over runs: their plateaus are not independent."""
-    runs, rng = [values(run) for run in _by_run(entries)], np.random.default_rng(0)
+    runs, rng = [values(run) for run in by_run(entries)], np.random.default_rng(0)
     drawn = [
         statistic(
             np.concatenate([runs[place] for place in rng.integers(len(runs), size=len(runs))])
@@ -96,12 +101,16 @@ def _over_runs(entries, values, statistic):
 
 
 def _row(label, came):
-    rest = _at_rest(came)
+    rest = at_rest(came)
     if not rest:
-        return f"| {label} | {len(came)} of {len(_by_run(came))} | 0 |" + " - |" * 6
-    interval = f" {_over_runs(rest, _errors, np.median)}" if len(_by_run(rest)) >= _ENOUGH else ""
-    cells = [f"{number(100 * _error(rest), 0)} %{interval} ({_ratio(rest)})"]
-    cells += [f"{number(100 * _error(rest, name), 0)} % ({_ratio(rest, name)})" for name in _OTHERS]
+        return f"| {label} | {len(came)} of {len(by_run(came))} | 0 |" + " - |" * 6
+    interval = (
+        f" {over_runs(rest, relative_errors, np.median)}" if len(by_run(rest)) >= _ENOUGH else ""
+    )
+    cells = [f"{number(100 * median_error(rest), 0)} %{interval} ({_ratio(rest)})"]
+    cells += [
+        f"{number(100 * median_error(rest, name), 0)} % ({_ratio(rest, name)})" for name in _OTHERS
+    ]
     widths = [
         np.inf
         if entry["high"] is None
@@ -111,7 +120,7 @@ def _row(label, came):
     width = np.median(widths)
     cells += [f"{sum(_inside(rest))} of {len(rest)}"]
     cells += [number(width, 2) if np.isfinite(width) else "-"]
-    return f"| {label} | {len(came)} of {len(_by_run(came))} | {len(rest)} | {' | '.join(cells)} |"
+    return f"| {label} | {len(came)} of {len(by_run(came))} | {len(rest)} | {' | '.join(cells)} |"
 
 
 def _by_batching(came):
@@ -138,13 +147,13 @@ def _by_network(came):
 @cache
 def untouched_by_batching():
     """Rows of the first table."""
-    return _by_batching(_untouched())
+    return _by_batching(untouched())
 
 
 @cache
 def untouched_by_network():
     """Rows of the second table."""
-    return _by_network(_untouched())
+    return _by_network(untouched())
 
 
 @cache
@@ -163,14 +172,14 @@ def runs():
 
 def states():
     """How many plateaus were forecast, and how."""
-    came = _untouched()
+    came = untouched()
     rest, moving = (
         [entry for entry in came if entry["state"] == state] for state in (_AT_REST, _NOT_SETTLED)
     )
     return (
         f"Of the {len(came)} untouched plateaus, {len(rest)} were forecast at rest "
         f"({number(100 * len(rest) / len(came), 0)} %) and {len(moving)} before they had settled, "
-        f"with a median error of {number(100 * _error(moving), 0)} %; "
+        f"with a median error of {number(100 * median_error(moving), 0)} %; "
         f"{len(came) - len(rest) - len(moving)} were still queued when they were judged"
     )
 
@@ -178,12 +187,14 @@ def states():
 @cache
 def against_others():
     """The law against the rules beside it, run by run."""
-    rest = _at_rest(_untouched())
-    every = _by_run(rest)
-    nearer = {name: sum(_error(run) < _error(run, name) for run in every) for name in _OTHERS}
+    rest = at_rest(untouched())
+    every = by_run(rest)
+    nearer = {
+        name: sum(median_error(run) < median_error(run, name) for run in every) for name in _OTHERS
+    }
 
     def errors(entries):
-        return np.stack([_errors(entries), _errors(entries, "curves")], axis=1)
+        return np.stack([relative_errors(entries), relative_errors(entries, "curves")], axis=1)
 
     def gain(pairs):
         return float(np.diff(np.median(pairs, axis=0))[0])
@@ -192,27 +203,27 @@ def against_others():
         f"By the median error of a run, the law is better than the last rate in "
         f"{nearer['last_rate']} of {len(every)} runs and than curves alone in {nearer['curves']}; "
         f"over all, it is better than curves alone by {number(100 * gain(errors(rest)), 0)} points "
-        f"{_over_runs(rest, errors, gain)}"
+        f"{over_runs(rest, errors, gain)}"
     )
 
 
 @cache
 def coverage():
     """Without VICReg, whose intervals have no end."""
-    rest = [entry for entry in _at_rest(_untouched()) if entry["method"] != "vicreg"]
+    rest = [entry for entry in at_rest(untouched()) if entry["method"] != "vicreg"]
     inside = _inside(rest)
     return (
         f"{sum(inside)} of {len(rest)} steps of Barlow Twins and SimCLR were inside their 90 % "
-        f"interval ({number(100 * inside.mean(), 0)} % {_over_runs(rest, _inside, np.mean)})"
+        f"interval ({number(100 * inside.mean(), 0)} % {over_runs(rest, _inside, np.mean)})"
     )
 
 
 def momentum():
     """The same network and pairs with and without."""
     groups = [
-        _at_rest(_of(came, f"mlp_barlow_twins_{kind}"))
+        at_rest(_of(came, f"mlp_barlow_twins_{kind}"))
         for kind in ("fixed", "momentum_0")
-        for came in (_design(), _untouched())
+        for came in (_design(), untouched())
     ]
     ratios = [_ratio(group) for group in groups]
     earlier = [_ratio(groups[place], "two_factor") for place in (1, 3)]
@@ -227,7 +238,7 @@ def vicreg():
     """What few scores allow, and convnets."""
     scores = read_json(ROOT / "experiments/studies/forecasts/calibration.json")["scores"]
     count = sum((each["method"], each["state"]) == ("vicreg", _AT_REST) for each in scores)
-    ratios = [_ratio(_at_rest(_of(came, "convnet_vicreg"))) for came in (_untouched(), _design())]
+    ratios = [_ratio(at_rest(_of(came, "convnet_vicreg"))) for came in (untouched(), _design())]
     return (
         f"has {count} plateaus at rest in the calibration",
         f"On convnets the median forecast is {ratios[0]} times the measured time in the untouched "
@@ -237,7 +248,7 @@ def vicreg():
 
 def batch_norm():
     """The one untouched run."""
-    rest = _at_rest(_of(_untouched(), "batch_norm"))
+    rest = at_rest(_of(untouched(), "batch_norm"))
     adaptations = [entry["adaptation"] for entry in rest]
     return (
         f"One untouched run, {len(rest)} plateaus: the median forecast of the law is "
@@ -248,7 +259,7 @@ def batch_norm():
 
 def adaptation():
     """What curves alone assume."""
-    median = np.median([entry["adaptation"] for entry in _at_rest(_untouched())])
+    median = np.median([entry["adaptation"] for entry in at_rest(untouched())])
     return f"the adaptation is taken as 0.35 (median of the untouched runs: {number(median, 2)})"
 
 
@@ -256,7 +267,7 @@ def last_layer():
     """Fixed features."""
     return (
         f"With fixed features (`last_layer`) the median forecast is "
-        f"{_ratio(_untouched(), 'last_layer')} times the measured time"
+        f"{_ratio(untouched(), 'last_layer')} times the measured time"
     )
 
 

@@ -1,5 +1,7 @@
 """The first page."""
 
+import numpy as np
+
 from claims import forecasts
 from claims import kernels as kernel_claims
 from claims.networks import with_interval
@@ -167,13 +169,13 @@ def step_times_of_resnets():
 
 def next_steps():
     """Errors of forecasts of untouched runs, beside curves alone and the last rate."""
-    came = forecasts._untouched()
-    rest = forecasts._at_rest(came)
-    runs = len(forecasts._by_run(rest))
-    median = number(100 * forecasts._error(rest), 0)
-    ends = forecasts._over_runs(rest, forecasts._errors, forecasts.np.median)
+    came = forecasts.untouched()
+    rest = forecasts.at_rest(came)
+    runs = len(forecasts.by_run(rest))
+    median = number(100 * forecasts.median_error(rest), 0)
+    ends = forecasts.over_runs(rest, forecasts.relative_errors, np.median)
     curves, last = (
-        number(100 * forecasts._error(rest, rule), 0) for rule in ("curves", "last_rate")
+        number(100 * forecasts.median_error(rest, rule), 0) for rule in ("curves", "last_rate")
     )
     return (
         f"for {len(rest)} of {len(came)} plateaus of {runs} small networks that played no part in the "
@@ -186,7 +188,7 @@ def kernels():
     """What a ResNet's kernel predicts after training, and what training adds."""
     every = [
         result
-        for key, results in kernel_claims._kernels().items()
+        for key, results in kernel_claims.measured().items()
         for result in results
         if key[1] == "resnet50"
     ]

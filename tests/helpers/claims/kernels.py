@@ -147,7 +147,7 @@ def expected_steps():
 
 
 @cache
-def _kernels():
+def measured():
     """Measured kernels by data, network and method, a list over seeds."""
     names = [f"kernels/{folder.name}" for folder in sorted((RESULTS / "kernels").iterdir())]
     assert len(names) == _CIFAR_KERNELS
@@ -176,7 +176,7 @@ def _gains(results):
 def kernels():
     """Rows of the table of trained and untrained kernels."""
     rows = []
-    for (data, encoder, method), results in _kernels().items():
+    for (data, encoder, method), results in measured().items():
         trained = np.mean([result["subspace_alignment"] for result in results])
         gain = f"{np.mean(_gains(results)) + 0.0:+.2f}"
         if len(results) > 1:
@@ -201,7 +201,7 @@ def kernel_chance():
 
 
 def _of_method(method):
-    return [result for key, results in _kernels().items() if key[2] == method for result in results]
+    return [result for key, results in measured().items() if key[2] == method for result in results]
 
 
 def gains():
