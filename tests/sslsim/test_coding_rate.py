@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from forward_mode import FORWARD
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
 from sslsim.coding_rate import coding_rate, coding_rate_reduction, half_logdet, instance_groups
@@ -22,10 +23,6 @@ RATES = {
     "labels": lambda z: coding_rate_reduction(z, torch.tensor([4, 1, 4, 1, -2]), 0.7),
     "shares": lambda z: coding_rate_reduction(z, SOFT, 0.7),
 }
-
-
-# Loading torch's forward mode warns of torch's own use of torch.jit.
-FORWARD = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 
 
 @pytest.mark.slow

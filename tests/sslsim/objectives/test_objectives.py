@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from forward_mode import FORWARD
 
 from sslsim.objectives import barlow_twins, simclr, spectral_contrastive, supervised, vicreg
 from sslsim.objectives._common import off_diagonal
@@ -128,6 +129,7 @@ def test_gradients_are_those_of_finite_differences(name, n, d):
     assert torch.autograd.gradgradcheck(PAIRS[name], (z, z_prime))
 
 
+@FORWARD
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_simclr_has_the_derivatives_of_every_transform(similarity):
     (z, z_prime), (dz, _) = views(4, 3), views(4, 3, seed=1)
